@@ -1,0 +1,61 @@
+# Each target sets up what it needs in .venv, the first time; after that it starts at once.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# What is installed for each .venv/.stamp-NAME below.
+INSTALL_demo := --editable '.[dashboard]'
+INSTALL_dev := --editable '.[all]' --group dev
+INSTALL_bench := --editable '.[all]' --group bench
+INSTALL_docs := --editable . --group docs
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check format faults bench docs clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/.stamp-demo ## Start a small book shop with a worker and the dashboard
+	@$(BIN)/python -m examples.bookstore.demo
+
+test: .venv/.stamp-dev ## Run the tests but the slow ones; ARGS="-k name" chooses
+	$(BIN)/pytest -q -m "not slow" $(ARGS)
+
+check: .venv/.stamp-dev ## Run what a change must pass beside the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/pytest -q tests/test_architecture.py
+
+format: .venv/.stamp-dev ## Format the code and fix what can be fixed
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+faults: .venv/.stamp-dev ## Kill and cut off real processes at every point
+	$(BIN)/pytest -q tests/faults --faults=full $(ARGS)
+
+bench: .venv/.stamp-bench ## Measure against other task queues, side by side
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: .venv/.stamp-docs ## Build the documentation in docs/_build/html
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+clean: ## Remove all that was built or installed here, and the demo's data
+	rm -rf .venv .umbel .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist docs/_build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.stamp-%: pyproject.toml .venv/.stamp-pip
+	@echo "Installing what is needed into .venv ..."
+	@$(PIP) install $(INSTALL_$*)
+	@touch $@
+
+# pip reads dependency groups from 25.1 on, and a new environment may come with an older one.
+.venv/.stamp-pip:
+	@$(PYTHON) -c 'import sys; sys.exit("umbel needs Python 3.11 or later: make PYTHON=python3.13" \
+		if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@

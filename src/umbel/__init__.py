@@ -1,0 +1,40 @@
+"""umbel: a distributed task queue with Celery's interface."""
+
+from umbel._version import __version__
+from umbel.app import Celery, Umbel, shared_task
+from umbel.current import current_app, current_task
+from umbel.exceptions import (
+    Ignore,
+    ImproperlyConfigured,
+    MaxRetriesExceededError,
+    NotRegistered,
+    OperationalError,
+    Reject,
+    Retry,
+    TimeoutError,
+    UmbelError,
+    WorkerLostError,
+)
+from umbel.result import AsyncResult
+from umbel.task import Task
+
+__all__ = [
+    "AsyncResult",
+    "Celery",
+    "Ignore",
+    "ImproperlyConfigured",
+    "MaxRetriesExceededError",
+    "NotRegistered",
+    "OperationalError",
+    "Reject",
+    "Retry",
+    "Task",
+    "TimeoutError",
+    "Umbel",
+    "UmbelError",
+    "WorkerLostError",
+    "__version__",
+    "current_app",
+    "current_task",
+    "shared_task",
+]

@@ -1,0 +1,362 @@
+"""The app: settings, tasks, and the engines behind its URLs."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Concatenate, Literal, TypeVar, Unpack, overload
+from urllib.parse import urlsplit
+
+from umbel import current, publish
+from umbel.clock import SYSTEM, Clock
+from umbel.engines import open_engine
+from umbel.engines.sqlite.files import default_directory
+from umbel.exceptions import ImproperlyConfigured, NotRegistered
+from umbel.message import Publication
+from umbel.options import TaskKeywords, check_task_keywords
+from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
+from umbel.result import AsyncResult
+from umbel.settings import Config
+from umbel.task import AsyncTask, P, R, Task
+
+_T = TypeVar("_T")
+_shared: dict[str, Task[Any, Any]] = {}
+
+
+class Tasks(Mapping[str, Task[Any, Any]]):
+    """An app's tasks by name, those made with ``@shared_task`` included."""
+
+    def __init__(self) -> None:
+        self._own: dict[str, Task[Any, Any]] = {}
+
+    def add(self, task: Task[Any, Any]) -> None:
+        """Register a task under its name."""
+        self._own[task.name] = task
+
+    def __getitem__(self, name: str) -> Task[Any, Any]:
+        found = self._own.get(name) or _shared.get(name)
+        if found is None:
+            raise NotRegistered(
+                f"There is no task {name!r} in this app. Is the module that defines it imported, for"
+                " example through the setting `include`?"
+            )
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        yield from sorted(self._own.keys() | _shared.keys())
+
+    def __len__(self) -> int:
+        return len(self._own.keys() | _shared.keys())
+
+
+class Umbel:
+    """A task queue application.
+
+    ``Umbel()`` works as it is: messages and results go to an SQLite file in the project's ``.umbel``
+    directory. `main` is the name given to tasks defined in a script; `broker` and `backend` are URLs;
+    `include` lists modules that a worker imports; other keywords are settings.
+    """
+
+    def __init__(
+        self,
+        main: str | None = None,
+        *,
+        broker: str | None = None,
+        backend: str | None = None,
+        include: Sequence[str] | None = None,
+        set_as_current: bool = True,
+        clock: Clock = SYSTEM,
+        **settings: Any,
+    ) -> None:
+        self.main = main
+        self.clock = clock
+        self.conf = Config(settings)
+        for name, value in (
+            ("broker_url", broker),
+            ("result_backend", backend),
+            ("include", include),
+        ):
+            if value is not None:
+                self.conf[name] = value
+        self.tasks = Tasks()
+        self._module_file = _calling_module_file()
+        self._engines: dict[str, Engine] = {}
+        self._lock = threading.RLock()
+        self._checked_consumers = False
+        if set_as_current:
+            current.set_default_app(self)
+
+    # Tasks
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        self, *, bind: Literal[True], base: type[Task[..., Any]] | None = ..., **options: Unpack[TaskKeywords]
+    ) -> _BoundMaker: ...
+    @overload
+    def task(
+        self,
+        *,
+        bind: Literal[False] = ...,
+        base: type[Task[..., Any]] | None = ...,
+        **options: Unpack[TaskKeywords],
+    ) -> _Maker: ...
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        bind: bool = False,
+        base: type[Task[..., Any]] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Make a task of a function: ``@app.task`` or ``@app.task(bind=True, queue="mails")``.
+
+        With `bind` the function's first argument is the task itself. Raises TypeError for unknown options.
+        """
+
+        def make(function: Callable[..., Any]) -> Task[Any, Any]:
+            task = make_task(self, self.main, function, bind, base, options)
+            self.tasks.add(task)
+            return task
+
+        return make if function is None else make(function)
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """Send publications to the broker; what `delay` and its kin do last."""
+        broker = self.broker
+        publish.send(broker, publications, self.conf.snapshot)
+        if not self._checked_consumers:
+            self._checked_consumers = True
+            publish.warn_if_never_consumed(broker, self._how_to_consume)
+
+    def _how_to_consume(self) -> str:
+        module = self.main or (Path(self._module_file).stem if self._module_file else "your_module")
+        return (
+            f"No worker has ever consumed from {self.show_url(self.broker_url)}. Start one with:"
+            f" umbel -A {module} worker"
+        )
+
+    # Engines
+
+    @property
+    def broker_url(self) -> str:
+        """The broker's URL: the setting, else the SQLite file of the project."""
+        return self.conf.snapshot.broker_url or self.default_url
+
+    @property
+    def default_url(self) -> str:
+        """The URL of the project's own SQLite file."""
+        beside = Path(self._module_file) if self._module_file else None
+        directory = default_directory(beside, self.conf.snapshot.data_dir)
+        return f"sqlite:///{directory / 'umbel.db'}"
+
+    @property
+    def result_url(self) -> str | None:
+        """The result store's URL; None when there are no results."""
+        settings = self.conf.snapshot
+        if settings.result_backend is not None:
+            return None if settings.result_backend.startswith("disabled") else settings.result_backend
+        return self.default_url if settings.broker_url is None else None
+
+    def engine(self, url: str) -> Engine:
+        """Return the engine of a URL, opened once."""
+        with self._lock:
+            found = self._engines.get(url)
+            if found is None:
+                found = self._engines[url] = self.new_engine(url)
+            return found
+
+    def new_engine(self, url: str) -> Engine:
+        """Return an engine with connections of its own, for whoever must not wait for the others."""
+        settings = self.conf.snapshot
+        options = {"durability": settings.sqlite_durability, **settings.broker_transport_options}
+        return open_engine(url, options)
+
+    @property
+    def broker(self) -> Broker:
+        """The broker. Raises ImproperlyConfigured when the URL's engine cannot be one."""
+        broker = self.engine(self.broker_url).broker
+        if broker is None:
+            raise ImproperlyConfigured(f"broker_url names an engine that is no broker: {self.broker_url}")
+        return broker
+
+    @property
+    def queues(self) -> QueueAdmin:
+        """The queue administration of the broker."""
+        queues = self.engine(self.broker_url).queues
+        if queues is None:
+            raise ImproperlyConfigured("This broker does not let anyone look into its queues.")
+        return queues
+
+    @property
+    def results(self) -> ResultStore | None:
+        """The result store, or None when there is none."""
+        url = self.result_url
+        return None if url is None else self.engine(url).results
+
+    def result_store(self) -> ResultStore:
+        """Return the result store. Raises ImproperlyConfigured when results are not kept."""
+        store = self.results
+        if store is None:
+            raise ImproperlyConfigured(
+                "Results are not kept: broker_url is set and result_backend is not. Set result_backend, for"
+                " example to the same URL as broker_url."
+            )
+        return store
+
+    def show_url(self, url: str) -> str:
+        """Return a URL for people to read: a file's path, or the URL without its password."""
+        if url.startswith("sqlite:///"):
+            return str(Path(url.removeprefix("sqlite:///")))
+        parts = urlsplit(url)
+        return url.replace(f":{parts.password}@", ":**@") if parts.password else url
+
+    # Results and modules
+
+    def AsyncResult(self, id: str) -> AsyncResult[Any]:  # noqa: A002, N802 - Celery's names
+        """Return the result of a call by its id."""
+        return AsyncResult(id, self)
+
+    def import_modules(self) -> None:
+        """Import the modules of the settings ``imports`` and ``include``."""
+        settings = self.conf.snapshot
+        for module in (*settings.imports, *settings.include):
+            import_module(module)
+
+    def set_current(self) -> None:
+        """Make this app current for this thread."""
+        current.set_current_app(self)
+
+    def close(self) -> None:
+        """Close all connections; they are opened again when used."""
+        with self._lock:
+            for engine in self._engines.values():
+                engine.close()
+            self._engines.clear()
+
+    def __enter__(self) -> Umbel:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Umbel {self.main or '__main__'} at {id(self):#x}>"
+
+
+class _Maker:
+    """What ``@app.task(...)`` is, for type checkers: keeps the function's parameters and result."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    def __call__(self, function: Any, /) -> Any:
+        """Return the task."""
+
+
+class _BoundMaker:
+    """What ``@app.task(bind=True)`` is, for type checkers: the first parameter is the task."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
+    def __call__(self, function: Any, /) -> Any:
+        """Return the task."""
+
+
+def make_task(
+    app: Umbel | None,
+    main: str | None,
+    function: Callable[..., Any],
+    bind: bool,
+    base: type[Task[..., Any]] | None,
+    options: Mapping[str, Any],
+) -> Task[Any, Any]:
+    """Return a task for a function. Raises TypeError for something else and for unknown options."""
+    if not callable(function):
+        raise TypeError(f"A task is made from a function, not from {function!r}.")
+    kind = base or (AsyncTask if _is_coroutine_function(function) else Task)
+    check_task_keywords(options, kind)
+    given = dict(options)
+    given.pop("shared", None)
+    name = given.pop("name", None) or task_name(function, main)
+    return kind(function, name=name, app=app, bind=bind, options=given)
+
+
+def task_name(function: Callable[..., Any], main: str | None) -> str:
+    """Return the name of a task: its module and function.
+
+    A function of a script, whose module is ``__main__`` there, is named as a worker that imports the script
+    names it, unless the app was given a name.
+    """
+    module = function.__module__
+    if module == "__main__":
+        module = main or _script_name()
+    return f"{module}.{getattr(function, '__name__', type(function).__name__)}"
+
+
+def _script_name() -> str:
+    script = sys.modules.get("__main__")
+    spec = getattr(script, "__spec__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    file = getattr(script, "__file__", None)
+    return Path(file).stem if file else "__main__"
+
+
+def _is_coroutine_function(function: Callable[..., Any]) -> bool:
+    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & 0x80)
+
+
+def _calling_module_file() -> str | None:
+    """Return the file of the module that makes the app: the first frame outside of this package."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if not frame.f_globals.get("__name__", "").startswith("umbel."):
+            return frame.f_globals.get("__file__")
+        frame = frame.f_back  # type: ignore[assignment]  # the outermost frame has none: the loop's end
+    return None
+
+
+@overload
+def shared_task(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+@overload
+def shared_task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def shared_task(
+    *, bind: Literal[True], base: type[Task[..., Any]] | None = ..., **options: Unpack[TaskKeywords]
+) -> _BoundMaker: ...
+@overload
+def shared_task(
+    *, bind: Literal[False] = ..., base: type[Task[..., Any]] | None = ..., **options: Unpack[TaskKeywords]
+) -> _Maker: ...
+def shared_task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    bind: bool = False,
+    base: type[Task[..., Any]] | None = None,
+    **options: Any,
+) -> Any:
+    """Make a task that belongs to every app; calls go through the app that is current then."""
+
+    def make(function: Callable[..., Any]) -> Task[Any, Any]:
+        task = make_task(None, None, function, bind, base, options)
+        _shared[task.name] = task
+        return task
+
+    return make if function is None else make(function)
+
+
+Celery = Umbel

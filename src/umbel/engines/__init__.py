@@ -1,0 +1,49 @@
+"""From a URL to an engine: the one place that imports engines, each when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from umbel.exceptions import ImproperlyConfigured
+from umbel.ports import Engine, EngineOptions
+
+#: Schemes of our own engines; others come from the entry-point group ``umbel.engines``.
+_BUILT_IN = {"memory": "umbel.engines.memory", "sqlite": "umbel.engines.sqlite"}
+#: Schemes whose engines are planned as extras, for an error that says so.
+_EXTRAS: Mapping[str, str] = {
+    "redis": "redis",
+    "rediss": "redis",
+    "amqp": "rabbitmq",
+    "amqps": "rabbitmq",
+    "pyamqp": "rabbitmq",
+    "postgresql": "postgres",
+    "postgres": "postgres",
+}
+
+
+def open_engine(url: str, options: EngineOptions | None = None) -> Engine:
+    """Return the engine behind a URL; nothing is opened until a port is used.
+
+    Raises ImproperlyConfigured for a scheme that nobody serves.
+    """
+    scheme = url.partition(":")[0].lower()
+    factory = _factory(scheme)
+    if factory is None:
+        known = ", ".join(f"{name}://" for name in sorted(_BUILT_IN))
+        raise ImproperlyConfigured(
+            f"No engine serves URLs that begin with {scheme!r}. This umbel has {known}"
+            + (f"; {_EXTRAS[scheme]} is not part of it yet." if scheme in _EXTRAS else ".")
+        )
+    engine: Engine = factory(url, options or {})
+    return engine
+
+
+def _factory(scheme: str) -> Any:
+    if scheme in _BUILT_IN:
+        return import_module(_BUILT_IN[scheme]).ENGINE
+    for entry in entry_points(group="umbel.engines", name=scheme):
+        return entry.load()
+    return None

@@ -1,0 +1,110 @@
+"""What the threads that share a space must agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from umbel.clock import Clock
+from umbel.engines.memory.space import Bucket, Entry, Hold, Space
+from umbel.ports import StateStore
+
+
+class MemoryState(StateStore):
+    """See `umbel.ports.StateStore`."""
+
+    def __init__(self, space: Space, clock: Clock) -> None:
+        self._space = space
+        self._clock = clock
+
+    def hold(self, name: str, owner: str, ttl: float) -> int | None:
+        """Look and write under the lock."""
+        with self._space.lock:
+            now = self._clock.time()
+            found = self._space.holds.get(name)
+            if found is None:
+                found = self._space.holds[name] = Hold(owner, 1, now + ttl)
+                return found.term
+            if found.expires > now and found.owner != owner:
+                return None
+            # An owner whose lease ran out may have been replaced for a moment: that is a new term.
+            if found.expires <= now:
+                found.term += 1
+            found.owner, found.expires = owner, now + ttl
+            return found.term
+
+    def let_go(self, name: str, owner: str) -> bool:
+        """End the lease where it is listed."""
+        with self._space.lock:
+            now = self._clock.time()
+            found = self._space.holds.get(name)
+            if found is None or found.owner != owner or found.expires <= now:
+                return False
+            found.expires = 0.0
+        return True
+
+    def put(self, kind: str, key: str, value: str, ttl: float | None = None) -> None:
+        """Write the entry."""
+        with self._space.lock:
+            expires = None if ttl is None else self._clock.time() + ttl
+            self._live(kind)[key] = Entry(value, expires)
+            self._count_change(kind)
+
+    def put_new(self, kind: str, key: str, value: str, ttl: float | None = None) -> bool:
+        """Look and write under the lock."""
+        with self._space.lock:
+            if key in self._live(kind):
+                return False
+            self.put(kind, key, value, ttl)
+        return True
+
+    def get(self, kind: str, key: str) -> str | None:
+        """Look it up."""
+        return self.items(kind).get(key)
+
+    def items(self, kind: str) -> dict[str, str]:
+        """Copy them, sorted."""
+        with self._space.lock:
+            return {key: entry.value for key, entry in sorted(self._live(kind).items())}
+
+    def delete(self, kind: str, keys: Collection[str]) -> int:
+        """Delete the entries; those that had expired do not count."""
+        with self._space.lock:
+            live = self._live(kind)
+            gone = [key for key in set(keys) if live.pop(key, None) is not None]
+            if gone:
+                self._count_change(kind)
+        return len(gone)
+
+    def version(self, kind: str) -> int:
+        """Read the counter."""
+        return self._space.versions.get(kind, 0)
+
+    def _live(self, kind: str) -> dict[str, Entry]:
+        """Return the entries of a kind after deleting those that expired."""
+        entries = self._space.entries.setdefault(kind, {})
+        now = self._clock.time()
+        for key in [
+            key
+            for key, entry in entries.items()
+            if entry.expires is not None and entry.expires <= now
+        ]:
+            del entries[key]
+        return entries
+
+    def _count_change(self, kind: str) -> None:
+        self._space.versions[kind] = self._space.versions.get(kind, 0) + 1
+
+    def take(self, bucket: str, amount: float, rate: float, burst: float) -> float:
+        """Fill the bucket up to now, then take or tell how long the rest needs."""
+        with self._space.lock:
+            now = self._clock.time()
+            found = self._space.buckets.setdefault(bucket, Bucket(burst, now))
+            refill = max(now - found.filled, 0.0) * rate
+            found.tokens, found.filled = min(burst, found.tokens + refill), now
+            missing = amount - found.tokens
+            if missing <= 0:
+                found.tokens -= amount
+        return 0.0 if missing <= 0 else missing / rate
+
+    def close(self) -> None:
+        """Nothing to give back."""

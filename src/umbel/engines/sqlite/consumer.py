@@ -1,0 +1,304 @@
+"""A consumer on SQLite: claims, settles and follows up in single transactions."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Collection, Sequence
+
+from umbel.engines.sqlite import rows
+from umbel.engines.sqlite.bell import SLOW_CHECK, Bell
+from umbel.engines.sqlite.messages import SQL, Messages, counted
+from umbel.engines.sqlite.results import store_results
+from umbel.exceptions import LeaseLost
+from umbel.failpoints import fail_point
+from umbel.message import Delivery
+from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settlement
+
+#: Most messages that one fetch gives.
+BATCH = 10_000
+
+
+class SqliteConsumer(Consumer):
+    """See `umbel.ports.Consumer`; the protocol of waking is in bell.py."""
+
+    def __init__(self, messages: Messages, owner: Owner, number: int) -> None:
+        self.owner = owner
+        self._messages = messages
+        self._database = messages.database
+        self._number = number
+        self._bell: Bell | None = None
+        self._interrupted = threading.Event()
+
+    # Fetching
+
+    def fetch(self, request: FetchRequest, wait: float) -> list[Delivery]:
+        """Claim what is there; else wait for the bell, the next due message or the slow check."""
+        self._messages.number_queues(request.queues)
+        clock = self._database.clock
+        deadline = clock.monotonic() + wait
+        while True:
+            with self._database.write(durable=False) as connection:
+                fetched, ports = self._claim(connection, request)
+                next_due = None
+                if not fetched and wait > 0:
+                    next_due = self._start_listening(connection, request)
+            self._messages.ringer.ring(ports)
+            if fetched or wait <= 0:
+                return fetched
+            if not self._listen(request, deadline, next_due):
+                return self._give_up(request)
+
+    def _claim(
+        self, connection: sqlite3.Connection, request: FetchRequest
+    ) -> tuple[list[Delivery], list[int]]:
+        """Lease messages, queue by queue, after returning those that are due; say whom to wake."""
+        self._check_attached(connection)
+        now = self._database.now
+        ports: list[int] = []
+        (due,) = connection.execute(SQL["first_due"]).fetchone()
+        if due is not None and due <= now:
+            returned = connection.execute(SQL["return_due"], (now,)).fetchall()
+            ports = self._messages.waiters(connection, counted(returned))
+        fetched: list[Delivery] = []
+        for name in request.queues:
+            left = min(request.limit, BATCH) - len(fetched)
+            if left <= 0:
+                break
+            values = (self._number, self._messages.queues[name], left)
+            found = connection.execute(SQL["claim"], values).fetchall()
+            found.sort(key=_order)
+            fetched += [rows.delivery(row, name) for row in found]
+        if fetched and self._bell is not None:
+            self._bell.stop_listening(connection)
+        return fetched, ports
+
+    def _give_up(self, request: FetchRequest) -> list[Delivery]:
+        """Stop waiting, so that the next message wakes somebody who does.
+
+        Whoever is no longer listed was rung for a message just now, and takes it: nobody else was.
+        """
+        assert self._bell is not None  # noqa: S101 - made by _start_listening; for type checkers
+        with self._database.write(durable=False) as connection:
+            if self._bell.is_listening(connection):
+                self._bell.stop_listening(connection)
+                return []
+            fetched, ports = self._claim(connection, request)
+        self._messages.ringer.ring(ports)
+        return fetched
+
+    def _check_attached(self, connection: sqlite3.Connection) -> None:
+        if connection.execute(SQL["is_attached"], (self._number,)).fetchone() is None:
+            raise LeaseLost(
+                f"The process {self.owner.pid} was taken for dead (frozen for longer than"
+                " worker_lease_ttl?) and its leases were taken over."
+            )
+
+    def _start_listening(
+        self, connection: sqlite3.Connection, request: FetchRequest
+    ) -> float | None:
+        """Ask to be woken; return when the next scheduled message is due."""
+        if self._bell is None:
+            self._bell = Bell()
+        topics = [f"queue:{self._messages.queues[name]}" for name in request.queues]
+        self._bell.listen(connection, topics)
+        (due,) = connection.execute(SQL["first_due"]).fetchone()
+        return rows.seconds(due)
+
+    def _listen(self, request: FetchRequest, deadline: float, next_due: float | None) -> bool:
+        """Wait until there may be something to claim (True), or it is time to give up (False)."""
+        assert self._bell is not None  # noqa: S101 - made by _start_listening; for type checkers
+        clock = self._database.clock
+        while not self._interrupted.is_set():
+            left = deadline - clock.monotonic()
+            if next_due is not None:
+                left = min(left, max(next_due - clock.time(), 0.0))
+            woken = self._bell.wait(min(left, SLOW_CHECK))
+            if self._interrupted.is_set():
+                break
+            if woken or (next_due is not None and clock.time() >= next_due):
+                return True
+            if clock.monotonic() >= deadline:
+                return False
+            if self._slow_check(request):
+                return True
+        self._interrupted.clear()
+        return False
+
+    def _slow_check(self, request: FetchRequest) -> bool:
+        """Look for messages whose bell was lost; a reading that disturbs nobody."""
+        with self._database.read() as connection:
+            if self._bell is None or not self._bell.is_listening(connection):
+                return True
+            (due,) = connection.execute(SQL["first_due"]).fetchone()
+            if due is not None and due <= self._database.now:
+                return True
+            return any(
+                connection.execute(SQL["any_ready"], (self._messages.queues[name],)).fetchone()
+                for name in request.queues
+            )
+
+    def interrupt(self) -> None:
+        """Wake the waiting fetch."""
+        self._interrupted.set()
+        bell = self._bell
+        if bell is not None:
+            self._messages.ringer.ring([bell.port])
+
+    # Settling
+
+    def settle(
+        self, settlements: Sequence[Settlement], fetch: FetchRequest | None = None
+    ) -> Settled:
+        """Settle and claim in one transaction, which is on disk when this returns."""
+        self._messages.number_queues(one.queue for item in settlements for one in item.publish)
+        if fetch is not None:
+            self._messages.number_queues(fetch.queues)
+        refused: list[Delivery] = []
+        fetched: list[Delivery] = []
+        ports: list[int] = []
+        with self._database.write(durable=bool(settlements)) as connection:
+            self._check_attached(connection)
+            if settlements:
+                refused, ports = self._apply(connection, settlements)
+            if fetch is not None:
+                fetched, others = self._claim(connection, fetch)
+                ports += others
+            fail_point("sqlite.settle.before_commit")
+        fail_point("sqlite.settle.after_commit")
+        self._messages.ringer.ring(ports)
+        return Settled(tuple(refused), tuple(fetched))
+
+    def _apply(
+        self, connection: sqlite3.Connection, settlements: Sequence[Settlement]
+    ) -> tuple[list[Delivery], list[int]]:
+        """Make settlements true; return what was refused and whom to wake."""
+        wanted = json.dumps([item.delivery.handle for item in settlements])
+        held = {seq for (seq,) in connection.execute(SQL["still_held"], (wanted, self._number))}
+        refused = []
+        if len(held) < len(settlements):
+            refused = [item.delivery for item in settlements if item.delivery.handle not in held]
+            settlements = [item for item in settlements if item.delivery.handle in held]
+        ports: list[int] = []
+        results = [item.result for item in settlements if item.result is not None]
+        if results:
+            ports += store_results(connection, self._messages.ringer, results, self._database.now)
+        publications = [one for item in settlements for one in item.publish]
+        if publications:
+            ports += self._messages.insert(connection, self._messages.rows(publications))
+        requeued = [item for item in settlements if item.action is Action.REQUEUE]
+        if requeued:
+            ports += self._requeue(connection, requeued)
+        parked = [item for item in settlements if item.action is Action.PARK]
+        if parked:
+            ports += self._park(connection, parked)
+        self._bury(connection, [item for item in settlements if item.action is Action.DEAD_LETTER])
+        leaving = [
+            item.delivery.handle
+            for item in settlements
+            if item.action in (Action.ACK, Action.DEAD_LETTER)
+        ]
+        if leaving:
+            connection.execute(SQL["acknowledge"], (json.dumps(leaving), self._number))
+        return refused, ports
+
+    def _requeue(
+        self, connection: sqlite3.Connection, settlements: Sequence[Settlement]
+    ) -> list[int]:
+        values = [(int(item.crashed), item.delivery.handle, self._number) for item in settlements]
+        connection.executemany(SQL["requeue"], values)
+        return self._woken_for(connection, settlements)
+
+    def _woken_for(
+        self, connection: sqlite3.Connection, settlements: Sequence[Settlement]
+    ) -> list[int]:
+        """Return the ports of waiters to wake, as many of each queue as deliveries go back to it."""
+        queues = self._messages.queues
+        back = counted((queues[item.delivery.queue],) for item in settlements)
+        return self._messages.waiters(connection, back)
+
+    def _park(self, connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> list[int]:
+        values = [
+            (rows.milliseconds(item.due), item.delivery.handle, self._number)
+            for item in settlements
+        ]
+        connection.executemany(SQL["park"], values)
+        # Who waits has to know when to wake up.
+        return self._woken_for(connection, settlements)
+
+    def _bury(self, connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> None:
+        """Copy to the dead letters; the acknowledgement that follows deletes the originals."""
+        now = self._database.now
+        values = [
+            (
+                int(item.crashed),
+                item.reason or "",
+                now,
+                rows.milliseconds(item.expires),
+                item.delivery.handle,
+                self._number,
+            )
+            for item in settlements
+        ]
+        connection.executemany(SQL["bury"], values)
+
+    def mark_early(self, deliveries: Sequence[Delivery]) -> None:
+        """Mark the rows."""
+        wanted = json.dumps([delivery.handle for delivery in deliveries])
+        with self._database.write() as connection:
+            self._check_attached(connection)
+            connection.execute(SQL["mark_early"], (wanted, self._number))
+
+    # Giving back and taking over
+
+    def release(self, keys: Collection[str]) -> int:
+        """Make rows ready again."""
+        wanted = rows.numbers(keys)
+        with self._database.write(durable=False) as connection:
+            self._check_attached(connection)
+            found = connection.execute(SQL["release"], (wanted, self._number)).fetchall()
+            ports = self._messages.waiters(connection, counted(found))
+        self._messages.ringer.ring(ports)
+        return len(found)
+
+    def reclaim(
+        self, owner: str, unstarted: Collection[str] | None, only_expired: bool = False
+    ) -> list[Delivery]:
+        """Give back and hand over in one transaction, and delete the owner: that is its fence."""
+        with self._database.write() as connection:
+            self._check_attached(connection)
+            row = connection.execute(SQL["owner_number"], (owner,)).fetchone()
+            if row is None or (only_expired and row[1] >= self._database.now):
+                return []
+            number = row[0]
+            if unstarted is None:
+                returned = connection.execute(SQL["release_unmarked"], (number,)).fetchall()
+            else:
+                wanted = rows.numbers(unstarted)
+                returned = connection.execute(SQL["release"], (wanted, number)).fetchall()
+            rest = connection.execute(SQL["hand_over"], (self._number, number)).fetchall()
+            connection.execute(SQL["forget_owner"], (number,))
+            ports = self._messages.waiters(connection, counted(returned))
+            names = {queue: name for name, queue in connection.execute(SQL["all_queues"])}
+        self._messages.ringer.ring(ports)
+        rest.sort(key=_order)
+        return [rows.delivery(row, names[row[10]], early=row[11] == 3) for row in rest]
+
+    def close(self) -> None:
+        """Give back what is held and delete the owner."""
+        with self._database.write(durable=False) as connection:
+            returned = connection.execute(SQL["release_all"], (self._number,)).fetchall()
+            connection.execute(SQL["forget_owner"], (self._number,))
+            if self._bell is not None:
+                self._bell.stop_listening(connection)
+            ports = self._messages.waiters(connection, counted(returned))
+        self._messages.ringer.ring(ports)
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
+
+
+def _order(row: tuple[int, ...]) -> tuple[int, int]:
+    """Sort rows in the order of delivery, which RETURNING does not keep."""
+    return row[1], row[0]

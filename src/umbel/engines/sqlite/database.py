@@ -1,0 +1,258 @@
+"""One SQLite file, shared by many processes: opening it safely, transactions, and errors that help.
+
+Write-ahead logging, one connection for each process, every write in a ``BEGIN IMMEDIATE`` transaction. Waiting for
+the file's lock is done here and not by SQLite's busy handler, whose sleeps grow to a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import random
+
+from umbel.clock import SYSTEM, Clock
+from umbel.engines.sql import script
+from umbel.engines.sqlite import files
+from umbel.exceptions import BrokerFull, ImproperlyConfigured, OperationalError
+
+APPLICATION_ID = 0x756D626C  # "umbl"
+SCHEMA_VERSION = 1
+LOCK_TIMEOUT = 5.0
+#: Pages of 4 kB after which a commit moves the log into the file: rare enough to cost little per task.
+CHECKPOINT_PAGES = 4000
+
+_open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_forking: list[Database] = []
+
+
+class Database:
+    """Transactions on one file. Threads share one connection, under one lock; a fork opens its own."""
+
+    def __init__(self, path: Path, *, durable: bool = True, clock: Clock = SYSTEM) -> None:
+        self.path = path
+        self.durable = durable
+        self.clock = clock
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._synchronous = ""
+        #: Called in the child after a fork, for what else threads of the parent may have held.
+        self.after_fork: list[Callable[[], None]] = []
+        _open_databases.add(self)
+
+    @property
+    def now(self) -> int:
+        """The time in milliseconds."""
+        return int(self.clock.time() * 1000)
+
+    @contextlib.contextmanager
+    def write(
+        self, *, durable: bool = True, timeout: float = LOCK_TIMEOUT
+    ) -> Iterator[sqlite3.Connection]:
+        """Run a transaction that writes; with `durable` its data is on disk when this returns.
+
+        Raises OperationalError when the lock cannot be had within `timeout` seconds or the file fails, and
+        BrokerFull when the disk is full; nothing has changed then.
+        """
+        deadline = self.clock.monotonic() + timeout
+        if not self._lock.acquire(timeout=max(timeout, 0.001)):
+            raise OperationalError(f"Another thread kept {self.path} busy for {timeout:g} s.")
+        try:
+            connection = self._connect()
+            self._begin(connection, durable and self.durable, timeout, deadline)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise self._translated(error) from error
+                raise
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Use the connection for reading single statements."""
+        with self._lock:
+            try:
+                yield self._connect()
+            except sqlite3.Error as error:
+                raise self._translated(error) from error
+
+    def _begin(
+        self, connection: sqlite3.Connection, durable: bool, timeout: float, deadline: float
+    ) -> None:
+        wanted = "FULL" if durable else "NORMAL"
+        if wanted != self._synchronous:
+            connection.execute(f"PRAGMA synchronous = {wanted}")
+            self._synchronous = wanted
+        pause = 0.0001
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error):
+                    raise self._translated(error) from error
+            if self.clock.monotonic() >= deadline:
+                raise OperationalError(files.who_locks(self.path, timeout))
+            self.clock.sleep(pause * (0.5 + random()))  # only spreads the waiting out
+            pause = min(pause * 1.5, 0.002)
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._open()
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        files.prepare(self.path)
+        self._synchronous = ""
+        try:
+            connection = sqlite3.connect(
+                self.path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._set_up(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+        return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        application, version, has_tables = _marks(connection)
+        is_ready = (application, version) == (APPLICATION_ID, SCHEMA_VERSION)
+        if not is_ready:
+            self._check_marks(application, version, has_tables)
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise ImproperlyConfigured(
+                f"SQLite cannot keep a write-ahead log beside {self.path} (it offers {mode!r}). Put the file"
+                " on a local disk: set data_dir, or UMBEL_DATA_DIR."
+            )
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        if not is_ready:
+            self._create_tables(connection)
+        connection.execute("PRAGMA busy_timeout = 0")
+
+    def _check_marks(self, application: int, version: int, has_tables: int) -> None:
+        """Refuse files that are not ours, or from another version of umbel; they are left untouched."""
+        if application == APPLICATION_ID and version > SCHEMA_VERSION:
+            raise ImproperlyConfigured(
+                f"{self.path} was written by a newer umbel (layout {version}, this one knows"
+                f" {SCHEMA_VERSION}). Upgrade umbel here, or use another file."
+            )
+        if application not in (0, APPLICATION_ID) or (application == 0 and has_tables):
+            raise ImproperlyConfigured(
+                f"{self.path} is a database of another program. Choose another file in broker_url."
+            )
+
+    def _create_tables(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _marks(connection) == (0, 0, 0):  # else another process was faster
+                for statement in script(__package__, "schema.sql"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    def _translated(self, error: sqlite3.Error) -> OperationalError:
+        """Return our error for one of SQLite's: what happened, where, and what to do."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return BrokerFull(
+                f"The disk that holds {self.path} is full; nothing was written. Free some space."
+            )
+        if code == sqlite3.SQLITE_BUSY:
+            return OperationalError(files.who_locks(self.path, LOCK_TIMEOUT))
+        advice = _ADVICE.get(code, "")
+        return OperationalError(f"{self.path}: {error}.{advice}")
+
+    def close(self) -> None:
+        """Close this process's connection; the next use opens it again."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _before_fork(self) -> None:
+        """Wait for the transaction of another thread, and close.
+
+        A child inherits SQLite's notes on the locks of an open file, but not the locks. It would
+        believe that it holds what its parent held: then the parent, closing, deletes a log that the
+        child still writes to.
+        """
+        self._lock.acquire()
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
+
+    def _after_fork_in_parent(self) -> None:
+        self._lock.release()
+
+    def _after_fork_in_child(self) -> None:
+        self._lock = threading.RLock()
+        for callback in self.after_fork:
+            callback()
+
+
+_ADVICE = {
+    sqlite3.SQLITE_CORRUPT: " The file is damaged and was left as it is: move it away with its -wal and"
+    " -shm files and try `sqlite3 FILE .recover`.",
+    sqlite3.SQLITE_NOTADB: " This is not an SQLite file; it was left as it is.",
+    sqlite3.SQLITE_READONLY: " This process may not write to it: check its owner and mode.",
+    sqlite3.SQLITE_CANTOPEN: " Check that the directory exists and that this process may write to it.",
+    sqlite3.SQLITE_IOERR: " The disk, or the file system, reported an error.",
+}
+
+
+def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Return application id, layout and whether there are tables, as of one moment.
+
+    One statement: between two of them another process may make the tables.
+    """
+    row: tuple[int, int, int] = connection.execute(
+        "SELECT application_id, user_version, EXISTS (SELECT 1 FROM sqlite_master)"
+        " FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
+    return row
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _before_fork() -> None:
+    _forking[:] = list(_open_databases)
+    for database in _forking:
+        database._before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for database in _forking:
+        database._after_fork_in_parent()
+    _forking.clear()
+
+
+def _after_fork_in_child() -> None:
+    for database in _forking:
+        database._after_fork_in_child()
+    _forking.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,127 @@
+-- The tables of umbel's SQLite file. Times are milliseconds since 1970, UTC.
+
+-- Queues that were ever used; messages refer to them by number.
+CREATE TABLE queue (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+);
+
+-- Who holds leases. Numbers are never used twice, so a number is also the fence: whoever was reclaimed finds
+-- none of its rows any more.
+CREATE TABLE owner (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    node TEXT NOT NULL,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    expires INTEGER NOT NULL
+);
+CREATE INDEX owner_node ON owner (node);
+
+-- state: 0 ready, 1 scheduled (until due), 2 leased, 3 leased and not to be delivered again.
+-- urgency is the negated priority, so that ascending order is the order of delivery.
+CREATE TABLE message (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue INTEGER NOT NULL,
+    urgency INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    due INTEGER,
+    owner INTEGER,
+    count INTEGER NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0,
+    published INTEGER NOT NULL,
+    tag TEXT NOT NULL,
+    task_id TEXT,
+    headers TEXT NOT NULL,
+    properties TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    content_encoding TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX message_ready ON message (queue, urgency, seq) WHERE state = 0;
+CREATE INDEX message_due ON message (due) WHERE state = 1;
+CREATE INDEX message_leased ON message (owner) WHERE state >= 2;
+-- Tags and ids made by umbel begin with the time, so both indexes grow at one end.
+CREATE UNIQUE INDEX message_tag ON message (tag);
+CREATE INDEX message_task ON message (task_id);
+
+CREATE TABLE dead_letter (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue INTEGER NOT NULL,
+    urgency INTEGER NOT NULL,
+    crashes INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    died INTEGER NOT NULL,
+    expires INTEGER,
+    published INTEGER NOT NULL,
+    tag TEXT NOT NULL,
+    task_id TEXT,
+    headers TEXT NOT NULL,
+    properties TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    content_encoding TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX dead_letter_task ON dead_letter (task_id);
+CREATE INDEX dead_letter_expires ON dead_letter (expires) WHERE expires IS NOT NULL;
+
+-- document is Celery's result document.
+CREATE TABLE result (
+    task_id TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    document TEXT NOT NULL,
+    expires INTEGER
+) WITHOUT ROWID;
+CREATE INDEX result_expires ON result (expires) WHERE expires IS NOT NULL;
+
+-- Parts of groups, and who may close a complete one.
+CREATE TABLE part (
+    group_id TEXT NOT NULL,
+    part TEXT NOT NULL,
+    document TEXT NOT NULL,
+    PRIMARY KEY (group_id, part)
+) WITHOUT ROWID;
+CREATE TABLE part_claim (
+    group_id TEXT PRIMARY KEY,
+    claimant TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Who waits for what: a datagram to the port wakes it. The row of a queue's waiter goes when it is woken.
+CREATE TABLE listener (
+    topic TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    PRIMARY KEY (topic, port)
+) WITHOUT ROWID;
+CREATE INDEX listener_port ON listener (port);
+
+CREATE TABLE hold (
+    name TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    term INTEGER NOT NULL,
+    expires INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE entry (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    expires INTEGER,
+    PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
+CREATE TABLE entry_version (
+    kind TEXT PRIMARY KEY,
+    version INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE bucket (
+    name TEXT PRIMARY KEY,
+    tokens REAL NOT NULL,
+    filled INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE broadcast (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    topic TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    sent INTEGER NOT NULL
+);

@@ -1,0 +1,188 @@
+"""Every error umbel raises, in one tree.
+
+    Exception
+    ├── UmbelError (CeleryError)
+    │   ├── ImproperlyConfigured
+    │   ├── NotRegistered                a message names a task this app does not have (a KeyError)
+    │   ├── OperationalError             the broker or the result store did not answer in time
+    │   │   └── BrokerFull               it answered that it has no room left
+    │   ├── LeaseLost                    a worker acted on deliveries that are no longer its own
+    │   ├── EncodeError                  an argument or a result cannot be serialized
+    │   ├── DecodeError                  a message or a result cannot be read
+    │   │   └── ContentDisallowed        ... because its content type is not accepted
+    │   ├── TimeoutError                 a result did not arrive in time
+    │   ├── TaskError
+    │   │   ├── MaxRetriesExceededError
+    │   │   ├── TaskRevokedError
+    │   │   ├── WorkerLostError          the process that ran the task died
+    │   │   ├── SoftTimeLimitExceeded
+    │   │   ├── TimeLimitExceeded
+    │   │   └── RemoteError              a task's exception whose class is not known here
+    └── TaskPredicate                    raised by a task to say what becomes of it
+        ├── Retry
+        ├── Ignore
+        └── Reject
+
+Engines translate the errors of their client libraries into this tree at their border.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+
+class UmbelError(Exception):
+    """Base of all errors of this package."""
+
+
+CeleryError = UmbelError
+
+
+class ImproperlyConfigured(UmbelError):
+    """A setting, an option or a URL is wrong; the text says which and what to do."""
+
+
+class NotRegistered(UmbelError, KeyError):
+    """A task was asked for by a name that the app does not know."""
+
+    def __str__(self) -> str:
+        """Show the text, which KeyError would put in quotes."""
+        return str(self.args[0]) if self.args else ""
+
+
+class OperationalError(UmbelError):
+    """The broker or the result store could not do its work in time."""
+
+
+class BrokerFull(OperationalError):
+    """The broker has no room for the message: a full disk or a memory limit."""
+
+
+class LeaseLost(UmbelError):
+    """A consumer acted on leases that were taken from it, for example after it was frozen."""
+
+
+class EncodeError(UmbelError):
+    """A value cannot be serialized."""
+
+
+class DecodeError(UmbelError):
+    """A message or a stored document cannot be read."""
+
+
+class ContentDisallowed(DecodeError):
+    """A message has a content type that ``accept_content`` does not list."""
+
+
+class TimeoutError(UmbelError, builtins.TimeoutError):
+    """A result did not arrive within the time given to ``get``."""
+
+
+class TaskError(UmbelError):
+    """Base of what can become of a task beside its own exceptions."""
+
+
+class MaxRetriesExceededError(TaskError):
+    """A task was retried more often than its ``max_retries`` allows."""
+
+    def __init__(
+        self,
+        *args: object,
+        task_args: Sequence[Any] = (),
+        task_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.task_args = task_args
+        self.task_kwargs = {} if task_kwargs is None else task_kwargs
+        super().__init__(*args)
+
+
+class TaskRevokedError(TaskError):
+    """The task was revoked, or expired before it started."""
+
+
+class WorkerLostError(TaskError):
+    """The process that ran the task died before the outcome was stored."""
+
+
+class SoftTimeLimitExceeded(TaskError):
+    """The task ran longer than its soft time limit."""
+
+
+class TimeLimitExceeded(TaskError):
+    """The task ran longer than its hard time limit and was killed."""
+
+
+class RemoteError(TaskError):
+    """A task failed with an exception whose class cannot be found in this process.
+
+    ``type_name`` is the class as the worker named it, for example ``"payments.CardDeclined"``.
+    """
+
+    def __init__(self, type_name: str, *args: object) -> None:
+        super().__init__(type_name, *args)
+        self.type_name = type_name
+
+    def __str__(self) -> str:
+        """Read like the original: ``payments.CardDeclined: no funds``."""
+        text = ", ".join(str(arg) for arg in self.args[1:])
+        return f"{self.type_name}: {text}" if text else self.type_name
+
+
+class TaskPredicate(Exception):
+    """Base of the exceptions by which a task says what is to become of it."""
+
+
+class Retry(TaskPredicate):
+    """The task is to run again later; raised by ``self.retry``.
+
+    ``when`` is the delay in seconds or the time of the next try; ``exc`` the exception that caused
+    it; ``sig`` what will be sent.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        exc: BaseException | None = None,
+        when: float | datetime | None = None,
+        is_eager: bool = False,
+        sig: Any = None,
+    ) -> None:
+        super().__init__(message, exc, when)
+        self.message = message
+        self.exc = exc
+        self.when = when
+        self.is_eager = is_eager
+        self.sig = sig
+
+    def humanize(self) -> str:
+        """Say when the next try is due: ``in 3s`` or ``at 2026-01-01 12:00:00``."""
+        return f"in {self.when}s" if isinstance(self.when, int | float) else f"at {self.when}"
+
+    def __str__(self) -> str:
+        """Read like Celery's log line."""
+        if self.message:
+            return self.message
+        if self.exc is not None:
+            return f"Retry {self.humanize()}: {self.exc!r}"
+        return f"Retry {self.humanize()}"
+
+
+RetryTaskError = Retry
+
+
+class Ignore(TaskPredicate):
+    """The task's outcome is not to be stored."""
+
+
+class Reject(TaskPredicate):
+    """The message is refused: put back when ``requeue``, else dead-lettered with ``reason``."""
+
+    def __init__(self, reason: object = None, requeue: bool = False) -> None:
+        super().__init__(reason, requeue)
+        self.reason = reason
+        self.requeue = requeue

@@ -1,0 +1,77 @@
+"""Fail points: named places between two durable writes, at which a test can make the process die.
+
+Inert unless UMBEL_FAILPOINTS is set when the process starts, for example
+``UMBEL_FAILPOINTS="sqlite.settle.before_commit=kill@3"``: the third time the process comes there it
+kills itself. Actions: ``kill`` (SIGKILL), ``stop`` (SIGSTOP), ``raise`` (OperationalError). Several
+are separated by commas. ``UMBEL_FAILPOINTS_ONCE`` names a file that is made when one strikes; while
+it exists none strikes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+from umbel.exceptions import ImproperlyConfigured, OperationalError
+
+#: Every fail point there is; a test dies at each of them.
+NAMES = (
+    "sqlite.publish.before_commit",
+    "sqlite.publish.after_commit",
+    "sqlite.settle.before_commit",
+    "sqlite.settle.after_commit",
+    "child.before_start",
+    "child.after_run",
+    "child.before_settle",
+    "settler.after_publish",
+    "settler.after_results",
+    "supervisor.before_reclaim",
+    "supervisor.after_reclaim",
+)
+
+
+def _inert(name: str) -> None:
+    """Do nothing: the production form."""
+
+
+def _armed(plan: str, once: str | None) -> Callable[[str], None]:
+    strikes: dict[str, tuple[str, int]] = {}
+    for entry in filter(None, plan.split(",")):
+        name, _, rest = entry.strip().partition("=")
+        action, _, nth = rest.partition("@")
+        if name not in NAMES or action not in ("kill", "stop", "raise"):
+            raise ImproperlyConfigured(
+                f"UMBEL_FAILPOINTS has {entry!r}, which names no fail point."
+            )
+        if nth and not nth.isdecimal():
+            raise ImproperlyConfigured(f"UMBEL_FAILPOINTS has {entry!r}: {nth!r} is no number.")
+        strikes[name] = (action, int(nth or 1))
+    visits: dict[str, int] = {}
+
+    def strike(name: str) -> None:
+        if name not in strikes:
+            return
+        action, nth = strikes[name]
+        visits[name] = visits.get(name, 0) + 1
+        if visits[name] != nth or (once and not _first(once)):
+            return
+        if action == "raise":
+            raise OperationalError(f"The fail point {name} struck.")
+        os.kill(os.getpid(), signal.SIGKILL if action == "kill" else signal.SIGSTOP)
+
+    return strike
+
+
+def _first(path: str) -> bool:
+    """Make the file; False when it was there."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+fail_point: Callable[[str], None] = _inert
+if os.environ.get("UMBEL_FAILPOINTS"):
+    fail_point = _armed(os.environ["UMBEL_FAILPOINTS"], os.environ.get("UMBEL_FAILPOINTS_ONCE"))

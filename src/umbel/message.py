@@ -1,0 +1,372 @@
+"""Task messages: Celery's protocol 2 written and read, protocol 1 read.
+
+Here, and nowhere else, headers are dictionaries; the rest of umbel sees a `Call`. The protocol:
+https://docs.celeryq.dev/en/stable/internals/protocol.html and ``as_task_v2`` in celery/app/amqp.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from umbel import serialization
+from umbel.exceptions import DecodeError
+from umbel.representation import representation
+from umbel.serialization import Serializer
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as it travels: what any engine carries without looking inside the body."""
+
+    headers: Mapping[str, Any]
+    properties: Mapping[str, Any]
+    body: bytes
+    content_type: str = "application/json"
+    content_encoding: str = "utf-8"
+
+    @property
+    def task_id(self) -> str | None:
+        """The id of the task, where the message has one that is text."""
+        found = self.headers.get("id") or self.properties.get("correlation_id")
+        return found if isinstance(found, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a task message asks for.
+
+    Times are ISO 8601 texts as they travel, limits are seconds. `headers` are those the caller
+    added. `eta` and `expires` without an offset are in the app's time zone.
+    """
+
+    task: str
+    id: str
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    retries: int = 0
+    eta: str | None = None
+    expires: str | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    shadow: str | None = None
+    root_id: str | None = None
+    parent_id: str | None = None
+    group_id: str | None = None
+    group_index: int | None = None
+    callbacks: Any = None
+    errbacks: Any = None
+    chain: Any = None
+    chord: Any = None
+    reply_to: str | None = None
+    correlation_id: str | None = None
+    origin: str | None = None
+    ignore_result: bool | None = None
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
+    replaced_task_nesting: int = 0
+    stamped_headers: Any = None
+    stamps: Mapping[str, Any] = field(default_factory=dict)
+    sent_at: float | None = None
+    headers: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: Headers of protocol 2 that are fields of `Call`; all others are the caller's own.
+_KNOWN_HEADERS = frozenset(
+    {
+        "lang",
+        "task",
+        "id",
+        "shadow",
+        "eta",
+        "expires",
+        "group",
+        "group_index",
+        "retries",
+        "timelimit",
+        "root_id",
+        "parent_id",
+        "argsrepr",
+        "kwargsrepr",
+        "origin",
+        "ignore_result",
+        "replaced_task_nesting",
+        "stamped_headers",
+        "stamps",
+        "sent_at",
+        "compression",
+    }
+)
+
+
+def encode(call: Call, serializer: Serializer, priority: int | None = None) -> Message:
+    """Write a call as a message of protocol 2.
+
+    Raises EncodeError when an argument cannot be written by the serializer.
+    """
+    kwargs = call.kwargs if isinstance(call.kwargs, dict) else dict(call.kwargs)
+    headers: dict[str, Any] = {
+        "lang": "py",
+        "task": call.task,
+        "id": call.id,
+        "shadow": call.shadow,
+        "eta": call.eta,
+        "expires": call.expires,
+        "group": call.group_id,
+        "group_index": call.group_index,
+        "retries": call.retries,
+        "timelimit": [call.time_limit, call.soft_time_limit],
+        "root_id": call.root_id or call.id,
+        "parent_id": call.parent_id,
+        "argsrepr": representation(call.args) if call.argsrepr is None else call.argsrepr,
+        "kwargsrepr": representation(kwargs) if call.kwargsrepr is None else call.kwargsrepr,
+        "origin": call.origin,
+        "ignore_result": call.ignore_result,
+        "replaced_task_nesting": call.replaced_task_nesting,
+        "stamped_headers": call.stamped_headers,
+        "stamps": dict(call.stamps),
+        "sent_at": call.sent_at,
+    }
+    if call.headers:
+        headers.update(call.headers)
+    properties: dict[str, Any] = {
+        "correlation_id": call.correlation_id or call.id,
+        "reply_to": call.reply_to or "",
+        "delivery_mode": 2,
+    }
+    if priority is not None:
+        properties["priority"] = priority
+    embed = {
+        "callbacks": call.callbacks,
+        "errbacks": call.errbacks,
+        "chain": call.chain,
+        "chord": call.chord,
+    }
+    body = serializer.dumps((call.args, kwargs, embed))
+    return Message(headers, properties, body, serializer.content_type, serializer.content_encoding)
+
+
+def decode(message: Message, accept: Collection[str]) -> Call:
+    """Read a message of protocol 2 or 1.
+
+    Raises ContentDisallowed when its content type is not accepted and DecodeError, with the field
+    at fault, for everything that is not a task message.
+    """
+    if message.headers.get("compression"):
+        raise DecodeError(f"The compression {message.headers['compression']!r} is not known here.")
+    if "task" in message.headers:
+        return _decode_2(message, accept)
+    return _decode_1(message, accept)
+
+
+def _decode_2(message: Message, accept: Collection[str]) -> Call:
+    headers = message.headers
+    body = serialization.decode(message.body, message.content_type, accept)
+    if not isinstance(body, list | tuple) or len(body) != 3:
+        raise DecodeError("The body is not a list of args, kwargs and embedded signatures.")
+    args, kwargs, embed = body
+    if embed is None:
+        embed = {}
+    elif not isinstance(embed, dict):
+        raise DecodeError("The body's third part is not an object.")
+    limits = _limits(headers.get("timelimit"))
+    ignore_result = headers.get("ignore_result")
+    own: dict[str, Any] = {}
+    if not headers.keys() <= _KNOWN_HEADERS:
+        own = {key: value for key, value in headers.items() if key not in _KNOWN_HEADERS}
+    sent_at = headers.get("sent_at")
+    if sent_at is not None and type(sent_at) not in (int, float):
+        # A header of the caller's own, from a Celery client.
+        own["sent_at"], sent_at = sent_at, None
+    call = Call(
+        task=headers["task"],
+        id=headers.get("id"),  # type: ignore[arg-type]  # _checked refuses what is not a text
+        args=args,
+        kwargs=kwargs,
+        retries=headers.get("retries") or 0,
+        eta=headers.get("eta"),
+        expires=headers.get("expires"),
+        time_limit=limits[0],
+        soft_time_limit=limits[1],
+        shadow=headers.get("shadow"),
+        root_id=headers.get("root_id"),
+        parent_id=headers.get("parent_id"),
+        group_id=headers.get("group"),
+        group_index=headers.get("group_index"),
+        callbacks=embed.get("callbacks"),
+        errbacks=embed.get("errbacks"),
+        chain=embed.get("chain"),
+        chord=embed.get("chord"),
+        reply_to=message.properties.get("reply_to") or None,
+        correlation_id=message.properties.get("correlation_id"),
+        origin=headers.get("origin"),
+        ignore_result=None if ignore_result is None else bool(ignore_result),
+        argsrepr=headers.get("argsrepr"),
+        kwargsrepr=headers.get("kwargsrepr"),
+        replaced_task_nesting=headers.get("replaced_task_nesting") or 0,
+        stamped_headers=headers.get("stamped_headers"),
+        stamps=headers.get("stamps") or {},
+        sent_at=sent_at,
+        headers=own,
+    )
+    return _checked(call)
+
+
+def _decode_1(message: Message, accept: Collection[str]) -> Call:
+    """Read a message of protocol 1, in which the body holds what protocol 2 has in headers."""
+    body = serialization.decode(message.body, message.content_type, accept)
+    if not isinstance(body, dict) or "task" not in body:
+        raise DecodeError("The message names no task, neither in its headers nor in its body.")
+    limits = _limits(body.get("timelimit"))
+    utc = bool(body.get("utc"))
+    call = Call(
+        task=body["task"],
+        id=body.get("id"),  # type: ignore[arg-type]  # _checked refuses what is not a text
+        args=body.get("args") or (),
+        kwargs=body.get("kwargs") or {},
+        retries=body.get("retries") or 0,
+        eta=_as_utc(body.get("eta"), utc),
+        expires=_as_utc(body.get("expires"), utc),
+        time_limit=limits[0],
+        soft_time_limit=limits[1],
+        root_id=body.get("id"),
+        group_id=body.get("taskset"),
+        group_index=body.get("group_index"),
+        callbacks=body.get("callbacks"),
+        errbacks=body.get("errbacks"),
+        chord=body.get("chord"),
+        reply_to=message.properties.get("reply_to") or None,
+        correlation_id=message.properties.get("correlation_id"),
+        headers=dict(message.headers),
+    )
+    return _checked(call)
+
+
+def _limits(value: Any) -> Sequence[Any]:
+    """Return the hard and the soft time limit of a message."""
+    if not value:
+        return (None, None)
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise DecodeError(f"The message's time limits are {value!r}, not a pair.")
+    return value
+
+
+def _as_utc(text: Any, utc: bool) -> Any:
+    """Give a time of protocol 1 the offset that its ``utc`` flag says it has."""
+    if utc and isinstance(text, str):
+        moment = parse_time(text, UTC)
+        return moment.isoformat()
+    return text
+
+
+_TEXTS = ("task", "id")
+_OPTIONAL_TEXTS = (
+    "eta",
+    "expires",
+    "shadow",
+    "root_id",
+    "parent_id",
+    "group_id",
+    "correlation_id",
+    "reply_to",
+    "origin",
+    "argsrepr",
+    "kwargsrepr",
+)
+
+
+def _checked(call: Call) -> Call:
+    """Return the call if its fields have the types that the rest of umbel relies on."""
+    for name in _TEXTS:
+        value = getattr(call, name)
+        if type(value) is not str or not value:
+            raise DecodeError(f"The message's {name} is {value!r}, not a text.")
+    for name in _OPTIONAL_TEXTS:
+        value = getattr(call, name)
+        if value is not None and type(value) is not str:
+            raise DecodeError(f"The message's {name} is {value!r}, not a text.")
+    _check_containers(call)
+    _check_numbers(call)
+    if call.eta is not None:
+        parse_time(call.eta, UTC)
+    if call.expires is not None:
+        parse_time(call.expires, UTC)
+    return call
+
+
+def _check_containers(call: Call) -> None:
+    if not isinstance(call.args, list | tuple) or not isinstance(call.kwargs, dict):
+        raise DecodeError("The body's args are not a list, or its kwargs not an object.")
+    if not isinstance(call.stamps, dict):
+        raise DecodeError(f"The message's stamps are {call.stamps!r}, not an object.")
+
+
+def _check_numbers(call: Call) -> None:
+    if type(call.retries) is not int or call.retries < 0:
+        raise DecodeError(f"The message's number of retries is {call.retries!r}.")
+    if type(call.replaced_task_nesting) is not int:
+        raise DecodeError(f"The message's nesting is {call.replaced_task_nesting!r}.")
+    if call.group_index is not None and type(call.group_index) is not int:
+        raise DecodeError(f"The message's group_index is {call.group_index!r}.")
+    for limit in (call.time_limit, call.soft_time_limit):
+        if limit is not None and (type(limit) not in (int, float) or not limit >= 0):
+            raise DecodeError(f"The message's time limit is {limit!r}, not a number of seconds.")
+
+
+def parse_time(text: str, zone: tzinfo) -> datetime:
+    """Read an ISO 8601 time; one without an offset is in `zone`. Raises DecodeError for others."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DecodeError(f"{text!r} is not an ISO 8601 time.") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+
+
+def timestamp(text: str | None, zone: tzinfo) -> float | None:
+    """Return an ISO 8601 time as seconds since the epoch."""
+    return None if text is None else parse_time(text, zone).timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A message on its way to a queue.
+
+    `tag` identifies this publish and no other: whoever does not know whether a publish succeeded
+    repeats it with the same tag. `priority` is 0 to 255, higher is more urgent. `due` is when the
+    message may first be delivered, in seconds since the epoch; None means at once.
+    """
+
+    queue: str
+    message: Message
+    tag: str
+    priority: int = 0
+    due: float | None = None
+    exchange: str = ""
+    routing_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One handing-over of a message to a consumer.
+
+    `key` names it within the broker (at most 40 ASCII characters), for the shared page and for
+    reclaiming; `handle` is the engine's own. `count` is how often the message has been handed over,
+    this time included; `crashes` how many processes died while they ran it.
+    """
+
+    key: str
+    queue: str
+    message: Message
+    tag: str = ""
+    priority: int = 0
+    count: int = 1
+    crashes: int = 0
+    early: bool = False
+    handle: Any = field(default=None, compare=False)
+
+    @property
+    def redelivered(self) -> bool:
+        """True when the message was handed over before."""
+        return self.count > 1

@@ -1,0 +1,206 @@
+"""From a call to the broker: `build` makes the message, `send` publishes it. Nothing here touches a result."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from functools import lru_cache
+from typing import Any
+
+from umbel import serialization, signals
+from umbel.clock import Clock, unique_id, utc
+from umbel.exceptions import EncodeError, OperationalError
+from umbel.message import Call, Publication, encode, timestamp
+from umbel.options import CallOptions
+from umbel.ports import Broker
+from umbel.request import Request
+from umbel.routing import Route
+from umbel.settings import Settings, zone
+
+logger = logging.getLogger("umbel.publish")
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What all calls of a task share: its name and what it says about its messages."""
+
+    name: str
+    serializer: str | None = None
+    expires: float | datetime | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    ignore_result: bool | None = False
+    shadow: str | None = None
+
+
+def build(
+    template: Template,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: CallOptions,
+    route: Route,
+    settings: Settings,
+    clock: Clock,
+    *,
+    parent: Request | None = None,
+    tag: str | None = None,
+) -> Publication:
+    """Return a call as a publication. `parent` is the task that makes the call, if one does.
+
+    Raises EncodeError, naming task and argument, when an argument cannot be serialized.
+    """
+    now = clock.time()
+    local = zone(settings) if settings.timezone else None
+    task_id = options.task_id or unique_id()
+    due, eta = _eta(options, now, local)
+    expires = options.expires if options.expires is not None else template.expires
+    ignore_result = options.ignore_result
+    call = Call(
+        task=template.name,
+        id=task_id,
+        args=args if isinstance(args, tuple) else tuple(args),
+        kwargs=kwargs,
+        retries=options.retries,
+        eta=eta,
+        expires=_moment(expires, now, local),
+        time_limit=_first(options.time_limit, template.time_limit),
+        soft_time_limit=_first(options.soft_time_limit, template.soft_time_limit),
+        shadow=options.shadow or template.shadow,
+        root_id=options.root_id or (parent.root_id or parent.id if parent else None) or task_id,
+        parent_id=options.parent_id or (parent.id if parent else None),
+        group_id=options.group_id,
+        group_index=options.group_index,
+        reply_to=options.reply_to,
+        origin=_origin(os.getpid()),
+        ignore_result=template.ignore_result if ignore_result is None else ignore_result,
+        argsrepr=options.argsrepr,
+        kwargsrepr=options.kwargsrepr,
+        sent_at=round(now, 6),
+        headers=options.headers or {},
+    )
+    name = options.serializer or template.serializer or settings.task_serializer
+    try:
+        message = encode(call, serialization.serializer(name), route.priority)
+    except EncodeError as error:
+        raise _explained(error, template.name, args, kwargs, name) from error
+    return Publication(
+        queue=route.queue,
+        message=message,
+        tag=tag or unique_id(),
+        priority=route.priority or 0,
+        due=due,
+        routing_key=route.queue,
+    )
+
+
+def derived_tag(tag: str, purpose: str) -> str:
+    """Return the tag of what follows a message, the same each time it is computed.
+
+    It begins with the same time as its origin, which keeps indexes on tags growing at one end.
+    """
+    digest = hashlib.sha256(f"{tag}/{purpose}".encode()).hexdigest()
+    return f"{tag[:14]}{digest[:4]}-{digest[4:8]}-{digest[8:20]}"
+
+
+def send(broker: Broker, publications: Sequence[Publication], settings: Settings) -> None:
+    """Publish, with the signals around it.
+
+    A broker that cannot be reached is tried again until ``broker_publish_timeout`` has passed in total;
+    then OperationalError is raised.
+    """
+    if signals.before_task_publish.has_listeners():
+        _announce(signals.before_task_publish, publications)
+    broker.publish(publications, settings.broker_publish_timeout)
+    if signals.after_task_publish.has_listeners():
+        _announce(signals.after_task_publish, publications)
+
+
+def _announce(signal: signals.Signal, publications: Sequence[Publication]) -> None:
+    for publication in publications:
+        message = publication.message
+        signal.send(
+            sender=message.headers.get("task"),
+            body=message.body,
+            exchange=publication.exchange,
+            routing_key=publication.routing_key,
+            headers=message.headers,
+            properties=message.properties,
+            declare=[],
+            retry_policy=None,
+        )
+
+
+def _eta(
+    options: CallOptions, now: float, local: tzinfo | None
+) -> tuple[float | None, str | None]:
+    """Return when a call is due, in seconds since the epoch and as it travels."""
+    if options.countdown:
+        moment = utc(now) + timedelta(seconds=options.countdown)
+        return moment.timestamp(), (moment.astimezone(local) if local else moment).isoformat()
+    if options.eta is None:
+        return None, None
+    text = options.eta if isinstance(options.eta, str) else options.eta.isoformat()
+    return timestamp(text, utc(now).tzinfo or tzinfo()), text
+
+
+def _moment(value: Any, now: float, local: tzinfo | None) -> str | None:
+    """Return an expiry, given in seconds from now or as a time, as it travels."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    moment = utc(now) + timedelta(seconds=value)
+    return (moment.astimezone(local) if local else moment).isoformat()
+
+
+def _first(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one
+
+
+@lru_cache(maxsize=4)
+def _origin(pid: int) -> str:
+    return f"gen{pid}@{platform.node()}"
+
+
+def _explained(
+    error: EncodeError,
+    task: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    serializer_name: str,
+) -> EncodeError:
+    """Return the error with the name of the task and the argument at fault, and what to do."""
+    dumps = serialization.serializer(serializer_name).dumps
+    named: list[tuple[str, Any]] = [(f"argument {i + 1}", value) for i, value in enumerate(args)]
+    named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
+    for name, value in named:
+        try:
+            dumps(value)
+        except EncodeError as cause:
+            kind = type(value)
+            advice = f"Pass plain data instead of {_a(kind.__name__)}"
+            if hasattr(value, "pk"):
+                advice += ", for example its primary key (.pk), and load it in the task"
+            return EncodeError(
+                f"{task}: {name} cannot be sent as {serializer_name}: {cause}. {advice}."
+            )
+    return EncodeError(f"{task}: the call cannot be sent as {serializer_name}: {error}.")
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[:1].lower() in "aeiou" else f"a {noun}"
+
+
+def warn_if_never_consumed(broker: Broker, describe: Callable[[], str]) -> None:
+    """Log one warning when no worker has ever consumed from the broker; a courtesy that never fails."""
+    try:
+        consumed = broker.ever_consumed()
+    except OperationalError:
+        return
+    if not consumed:
+        logger.warning("%s", describe())

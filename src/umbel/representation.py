@@ -1,0 +1,145 @@
+"""Short texts for values of any size: what logs and monitors show of arguments and results.
+
+The texts equal those in the ``argsrepr`` and ``kwargsrepr`` headers of Celery 5.7
+(celery/utils/saferepr.py tells the rules: three levels deep, a budget of characters, single
+quotes), so monitors show both alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from numbers import Number
+
+LIMIT = 1024
+LEVELS = 3
+_PLAIN = frozenset({int, float, bool, type(None)})
+
+
+class _Full(Exception):
+    """The budget is spent; containers on the way out only close themselves."""
+
+
+class _Writer:
+    def __init__(self, limit: int, levels: int) -> None:
+        self.left = limit
+        self.levels = levels
+        self.parts: list[str] = []
+        self.open: set[int] = set()
+        self.cut = False
+
+    def put(self, text: str) -> None:
+        if self.left <= 0:
+            raise _Full
+        self.parts.append(text)
+        self.left -= len(text)
+
+    def value(self, value: object, level: int) -> None:
+        if isinstance(value, str):
+            self.put(_quoted(value, self.left))
+        elif isinstance(value, bytes):
+            self.put(_quoted_bytes(value, self.left))
+        elif isinstance(value, Number) and not isinstance(value, Decimal):
+            self.put(_shortened(_careful_text(value), self.left))
+        elif isinstance(value, dict | list | tuple | set | frozenset):
+            self.container(value, level)
+        else:
+            self.put(_shortened(careful_repr(value), self.left))
+
+    def container(self, value: Iterable[object], level: int) -> None:
+        opening, closing = _brackets(value)
+        if not value and isinstance(value, set | frozenset):
+            return self.put(_shortened(f"{type(value).__name__}()", self.left))
+        if level >= self.levels:
+            return self.put(f"{opening}...{closing}")
+        if id(value) in self.open:
+            text = f"<Recursion on {type(value).__name__} with id={id(value)}>"
+            return self.put(_shortened(text, self.left))
+        self.put(opening)
+        self.open.add(id(value))
+        try:
+            self.items(value, level + 1)
+        except _Full:
+            if not self.cut:
+                self.cut = True
+                self.parts.append(", ...")
+            self.parts.append(closing)
+            raise
+        self.open.discard(id(value))
+        self.parts.append(closing)
+        self.left -= len(closing)
+
+    def items(self, value: Iterable[object], level: int) -> None:
+        if isinstance(value, dict):
+            for position, (key, item) in enumerate(value.items()):
+                if position:
+                    self.put(", ")
+                self.put(representation(key, self.left, self.levels))
+                self.put(": ")
+                self.value(item, level)
+        else:
+            for position, item in enumerate(value):
+                if position:
+                    self.put(", ")
+                self.value(item, level)
+
+
+def representation(value: object, limit: int = LIMIT, levels: int = LEVELS) -> str:
+    """Return a text of about `limit` characters at most that shows `value` like ``repr`` would."""
+    if _is_plain(value):
+        text = careful_repr(value)
+        if len(text) < limit:
+            return text
+    writer = _Writer(limit, levels)
+    with contextlib.suppress(_Full):
+        writer.value(value, 0)
+    return "".join(writer.parts)
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether `repr` gives the same text: true of most arguments, and ten times as fast."""
+    if type(value) is tuple:
+        return len(value) < 20 and all(type(item) in _PLAIN for item in value)
+    return type(value) is dict and not value
+
+
+def _brackets(value: object) -> tuple[str, str]:
+    if isinstance(value, list):
+        return "[", "]"
+    if isinstance(value, tuple):
+        return "(", ",)" if len(value) == 1 else ")"
+    if isinstance(value, dict) or type(value) is set:
+        return "{", "}"
+    return f"{type(value).__name__}({{", "})"
+
+
+def _shortened(text: str, limit: int) -> str:
+    if len(text) < limit:
+        return text
+    return text[:limit].rsplit(" ", 1)[0] + "..."
+
+
+def _quoted(text: str, limit: int) -> str:
+    return "'" + _shortened(text, limit).replace("'", "\\'") + "'"
+
+
+def _quoted_bytes(data: bytes, limit: int) -> str:
+    chunk, ellipsis = (data[:limit], "...") if len(data) > limit else (data, "")
+    try:
+        text = chunk.decode("utf-8")
+    except UnicodeDecodeError:
+        text = chunk.hex()
+    return f"b'{text}{ellipsis}'"
+
+
+def careful_repr(value: object) -> str:
+    """Return `repr(value)`, or a text that says which class has none that works."""
+    return _careful_text(value, repr)
+
+
+def _careful_text(value: object, convert: Callable[[object], str] = str) -> str:
+    try:
+        return convert(value)
+    except Exception as error:  # noqa: BLE001 - a broken __repr__ must not stop a message
+        return f"<Unrepresentable {type(value)!r}: {type(error).__name__}>"

@@ -1,0 +1,97 @@
+"""What a running task knows about its call: ``self.request``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from umbel.message import Call, Delivery
+
+
+@dataclass(slots=True, kw_only=True, weakref_slot=True)
+class Request:
+    """The fields of Celery's ``Context``. Times are ISO 8601 texts, limits are seconds."""
+
+    id: str | None = None
+    task: str | None = None
+    args: Sequence[Any] | None = None
+    kwargs: Mapping[str, Any] | None = None
+    retries: int = 0
+    eta: str | None = None
+    expires: str | None = None
+    root_id: str | None = None
+    parent_id: str | None = None
+    group: str | None = None
+    group_index: int | None = None
+    chain: Any = None
+    chord: Any = None
+    callbacks: Any = None
+    errbacks: Any = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    origin: str | None = None
+    shadow: str | None = None
+    ignore_result: bool | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    timelimit: tuple[float | None, float | None] | None = None
+    replaced_task_nesting: int = 0
+    stamped_headers: Any = None
+    stamps: Mapping[str, Any] | None = None
+    headers: Mapping[str, Any] | None = None
+    properties: Mapping[str, Any] | None = None
+    hostname: str | None = None
+    delivery_info: Mapping[str, Any] | None = None
+    logfile: str | None = None
+    loglevel: int | None = None
+    utc: bool | None = None
+    called_directly: bool = True
+    is_eager: bool = False
+    children: list[Any] = field(default_factory=list)
+    sent_at: float | None = None
+    crashes: int = 0
+
+
+def request_of(call: Call, delivery: Delivery, hostname: str) -> Request:
+    """Return the request of a task that a worker runs."""
+    return Request(
+        id=call.id,
+        task=call.task,
+        args=call.args,
+        kwargs=call.kwargs,
+        retries=call.retries,
+        eta=call.eta,
+        expires=call.expires,
+        root_id=call.root_id,
+        parent_id=call.parent_id,
+        group=call.group_id,
+        group_index=call.group_index,
+        chain=call.chain,
+        chord=call.chord,
+        callbacks=call.callbacks,
+        errbacks=call.errbacks,
+        correlation_id=call.correlation_id,
+        reply_to=call.reply_to,
+        origin=call.origin,
+        shadow=call.shadow,
+        ignore_result=call.ignore_result,
+        time_limit=call.time_limit,
+        soft_time_limit=call.soft_time_limit,
+        timelimit=(call.time_limit, call.soft_time_limit),
+        replaced_task_nesting=call.replaced_task_nesting,
+        stamped_headers=call.stamped_headers,
+        stamps=call.stamps,
+        headers=call.headers,
+        properties=delivery.message.properties,
+        hostname=hostname,
+        delivery_info={
+            "exchange": "",
+            "routing_key": delivery.queue,
+            "priority": delivery.priority,
+            "redelivered": delivery.redelivered,
+        },
+        called_directly=False,
+        sent_at=call.sent_at,
+        crashes=delivery.crashes,
+    )

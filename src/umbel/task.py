@@ -1,0 +1,373 @@
+"""Tasks: functions that can be called here or sent to a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar, cast
+
+from umbel import current
+from umbel.arguments import checker
+from umbel.exceptions import MaxRetriesExceededError, Retry
+from umbel.message import Publication
+from umbel.options import CallOptions, RetryPolicy, call_options
+from umbel.publish import Template, build
+from umbel.request import Request
+from umbel.result import AsyncResult
+from umbel.routing import route
+from umbel.settings import Settings
+
+if TYPE_CHECKING:
+    from umbel.app import Umbel
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_UNSET: Any = object()
+_rng = random.Random()  # noqa: S311 - spreads retries out, guards nothing
+
+#: Publications that one call of `delay_many` sends in one batch.
+BULK = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What becomes of a task's deliveries: its own options, filled up from the settings."""
+
+    acks_late: bool
+    reject_on_worker_lost: bool
+    ignore_result: bool
+    store_errors_even_if_ignored: bool
+    track_started: bool
+    throws: tuple[type[BaseException], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What `Task.retry` asks for: the same call once more, with these arguments and options."""
+
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    options: CallOptions
+
+
+class Task(Generic[P, R]):
+    """A task of an app. Made by ``@app.task``; subclass it for tasks with behaviour of their own.
+
+    Class attributes are defaults for all tasks of that class; the decorator's options replace them.
+    """
+
+    name: str = ""
+    queue: str | None = None
+    routing_key: str | None = None
+    priority: int | None = None
+    serializer: str | None = None
+    expires: float | datetime | None = None
+    max_retries: int | None = 3
+    default_retry_delay: float = 180
+    autoretry_for: tuple[type[BaseException], ...] = ()
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+    retry_kwargs: ClassVar[Mapping[str, Any]] = {}
+    retry_backoff: float | bool = False
+    retry_backoff_max: float = 600
+    retry_jitter: bool = True
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    ignore_result: bool | None = None
+    store_errors_even_if_ignored: bool | None = None
+    acks_late: bool | None = None
+    reject_on_worker_lost: bool | None = None
+    track_started: bool | None = None
+    throws: tuple[type[BaseException], ...] = ()
+    typing: bool = True
+
+    MaxRetriesExceededError = MaxRetriesExceededError
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str,
+        app: Umbel | None,
+        bind: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        for key, value in (options or {}).items():
+            setattr(self, key, value)
+        self.name = name
+        self._app = app
+        self._bind = bind
+        self.function = function
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.__name__ = getattr(function, "__name__", name)
+        self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+        self.__wrapped__ = function
+        self._check = checker(function, skip_first=bind)
+        self._retry_policy = RetryPolicy(
+            errors=tuple(self.autoretry_for),
+            never=tuple(self.dont_autoretry_for),
+            backoff=float(self.retry_backoff),
+            backoff_max=float(self.retry_backoff_max),
+            jitter=self.retry_jitter,
+            keywords=dict(self.retry_kwargs),
+        )
+        if self.time_limit and self.soft_time_limit and self.soft_time_limit > self.time_limit:
+            raise ValueError("soft_time_limit must be less than or equal to time_limit")
+
+    @property
+    def app(self) -> Umbel:
+        """The app; of a shared task, the current one."""
+        return self._app or current.get_current_app()
+
+    # Calling
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now, as any function."""
+        outer = current.running.get()
+        if outer is None:
+            return cast(R, self.run(*args, **kwargs))
+        token = current.running.set(
+            Request(id=outer.id, task=self.name, root_id=outer.root_id, args=args, kwargs=kwargs)
+        )
+        try:
+            return cast(R, self.run(*args, **kwargs))
+        finally:
+            current.running.reset(token)
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function, giving it the task where it was bound."""
+        if self._bind:
+            return self.function(self, *args, **kwargs)
+        return self.function(*args, **kwargs)
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send a call with these arguments to a worker; return its result to be."""
+        return self.apply_async(args, kwargs)
+
+    def apply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> AsyncResult[R]:
+        """Send a call to a worker, with options; see `umbel.options.CallOptions`.
+
+        Raises TypeError for arguments that the task does not take and for unknown options, EncodeError for
+        arguments that cannot be sent, and OperationalError when the broker cannot be reached.
+        """
+        checked = call_options(options)
+        publication = self._publication(args or (), kwargs or {}, checked)
+        app = self.app
+        app.publish([publication])
+        return AsyncResult(publication.message.headers["id"], app)
+
+    def delay_many(
+        self, calls: Iterable[Sequence[Any]], **options: Any
+    ) -> list[AsyncResult[R]]:
+        """Send many calls, each given by its positional arguments; return their results to be.
+
+        ``add.delay_many([(1, 2), (3, 4)])`` is many times as fast as calling `delay` for each. Calls are sent
+        in batches; when a batch cannot be sent, OperationalError is raised and earlier ones stay sent.
+        """
+        if options.get("task_id") is not None:
+            raise TypeError("delay_many cannot give many calls one task_id.")
+        checked = call_options(options)
+        app = self.app
+        results: list[AsyncResult[R]] = []
+        batch: list[Publication] = []
+        for args in calls:
+            batch.append(self._publication(args, {}, checked))
+            if len(batch) == BULK:
+                results += self._send_batch(app, batch)
+                batch = []
+        return results + self._send_batch(app, batch)
+
+    def _send_batch(self, app: Umbel, batch: list[Publication]) -> list[AsyncResult[R]]:
+        if batch:
+            app.publish(batch)
+        return [AsyncResult(publication.message.headers["id"], app) for publication in batch]
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send like `delay`, without blocking the event loop."""
+        return await asyncio.to_thread(self.delay, *args, **kwargs)
+
+    async def aapply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> AsyncResult[R]:
+        """Send like `apply_async`, without blocking the event loop."""
+        return await asyncio.to_thread(self.apply_async, args, kwargs, **options)
+
+    def _publication(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
+    ) -> Publication:
+        if not isinstance(args, list | tuple):
+            raise TypeError("task args must be a list or tuple")
+        if not isinstance(kwargs, Mapping):
+            raise TypeError("task keyword arguments must be a mapping")
+        if self.typing:
+            self._check(*args, **kwargs)
+        app = self.app
+        settings = app.conf.snapshot
+        where = route(self.name, options, self.queue, self.priority, settings)
+        return build(
+            self.template(settings),
+            args,
+            kwargs,
+            options,
+            where,
+            settings,
+            app.clock,
+            parent=current.running.get(),
+        )
+
+    def template(self, settings: Settings) -> Template:
+        """Return what all messages of this task share."""
+        return Template(
+            name=self.name,
+            serializer=self.serializer,
+            expires=self.expires,
+            time_limit=self.time_limit,
+            soft_time_limit=self.soft_time_limit,
+            ignore_result=bool(self.ignore_result),
+        )
+
+    # Within a worker
+
+    @property
+    def request(self) -> Request:
+        """The call that runs now; outside of a worker an empty one that says `called_directly`."""
+        found = current.running.get()
+        return found if found is not None and found.task == self.name else Request()
+
+    def policy(self, settings: Settings) -> Policy:
+        """Return the task's options where it has them, else the settings'."""
+
+        def chosen(own: bool | None, general: bool) -> bool:
+            return general if own is None else own
+
+        return Policy(
+            acks_late=chosen(self.acks_late, settings.task_acks_late),
+            reject_on_worker_lost=chosen(
+                self.reject_on_worker_lost, settings.task_reject_on_worker_lost
+            ),
+            ignore_result=chosen(self.ignore_result, settings.task_ignore_result),
+            store_errors_even_if_ignored=chosen(
+                self.store_errors_even_if_ignored, settings.task_store_errors_even_if_ignored
+            ),
+            track_started=chosen(self.track_started, settings.task_track_started),
+            throws=tuple(self.throws),
+        )
+
+    def retry(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Retry:
+        """Run this call again later: ``raise self.retry(exc=error, countdown=10)``.
+
+        The new message is sent when the task has ended, in the same step that settles this one. Raises Retry
+        (returns it when `throw` is False). When there were `max_retries` retries already, raises `exc`, or
+        MaxRetriesExceededError without one. Called outside of a worker it raises `exc` or Retry.
+        """
+        request = self.request
+        if request.called_directly:
+            _raise(exc or Retry("Task can be retried", None))
+        allowed = self.max_retries if max_retries is None else max_retries
+        retries = request.retries + 1
+        if allowed is not None and retries > allowed:
+            if exc is not None:
+                _raise(exc)
+            raise MaxRetriesExceededError(
+                f"Can't retry {self.name}[{request.id}] args:{request.args} kwargs:{request.kwargs}",
+                task_args=request.args,
+                task_kwargs=request.kwargs,
+            )
+        if countdown is None and eta is None:
+            countdown = self.default_retry_delay
+        again = Again(
+            args=request.args or () if args is None else args,
+            kwargs=request.kwargs or {} if kwargs is None else kwargs,
+            options=_same_call(request, retries, countdown, eta, options),
+        )
+        retry = Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=again)
+        if throw:
+            raise retry from exc
+        return retry
+
+    def autoretry(self, error: BaseException) -> Retry | None:
+        """Return the retry that ``autoretry_for`` asks for after an error, or None.
+
+        Raises the error itself, or MaxRetriesExceededError, when there were enough retries.
+        """
+        policy = self._retry_policy
+        if not policy.wants(error):
+            return None
+        keywords = dict(policy.keywords)
+        delay = policy.delay(self.request.retries, _rng)
+        if delay is not None:
+            keywords["countdown"] = delay
+        return self.retry(exc=error, throw=False, **keywords)
+
+    def __repr__(self) -> str:
+        return f"<@task: {self.name} at {id(self):#x}>"
+
+
+class AsyncTask(Task[P, R]):
+    """A task made from an ``async def`` function: calling it gives a coroutine, as the function does."""
+
+    if TYPE_CHECKING:
+
+        def __call__(  # type: ignore[override]  # R is what the coroutine returns, as for delay()
+            self, *args: P.args, **kwargs: P.kwargs
+        ) -> Coroutine[Any, Any, R]: ...
+
+
+def _same_call(
+    request: Request,
+    retries: int,
+    countdown: float | None,
+    eta: datetime | None,
+    options: Mapping[str, Any],
+) -> CallOptions:
+    """Return the options that make a retry the same call: its ids, limits and headers."""
+    info = request.delivery_info or {}
+    kept: dict[str, Any] = {
+        "task_id": request.id,
+        "root_id": request.root_id,
+        # The retry is sent from within the task, which is its parent unless it has one already.
+        "parent_id": request.parent_id or request.id,
+        "group_id": request.group,
+        "group_index": request.group_index,
+        "expires": request.expires,
+        "time_limit": request.time_limit,
+        "soft_time_limit": request.soft_time_limit,
+        "shadow": request.shadow,
+        "headers": request.headers,
+        "reply_to": request.reply_to,
+        "ignore_result": request.ignore_result,
+        "queue": info.get("routing_key"),
+        "priority": info.get("priority") or None,
+        "retries": retries,
+        "countdown": None if eta is not None else countdown,
+        "eta": eta,
+    }
+    return call_options({**kept, **options})
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error

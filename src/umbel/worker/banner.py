@@ -1,0 +1,29 @@
+"""What a worker prints when it starts."""
+
+from __future__ import annotations
+
+import platform
+
+from umbel._version import __version__
+from umbel.app import Umbel
+from umbel.worker.bootstrap import Orders
+
+
+def banner(app: Umbel, orders: Orders, executor: str) -> str:
+    """Return the worker's configuration as a few lines of text."""
+    concurrency = 1 if executor == "solo" else orders.concurrency
+    lines = [
+        f"{orders.hostname} umbel v{__version__}, Python {platform.python_version()}",
+        "",
+        f"  app:         {orders.app}",
+        f"  broker:      {app.show_url(app.broker_url)}",
+        f"  results:     {app.show_url(app.result_url) if app.result_url else 'not kept'}",
+        f"  concurrency: {concurrency} ({executor})",
+        f"  queues:      {', '.join(orders.queues)}",
+        "",
+    ]
+    if orders.loglevel.upper() in ("INFO", "DEBUG"):
+        lines.append("[tasks]")
+        lines += [f"  . {name}" for name in app.tasks]
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,155 @@
+"""What a worker's processes do first: find the app, set up logging, take orders from the supervisor."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import sys
+import threading
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from umbel import signals
+from umbel.app import Umbel
+from umbel.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """How a node runs; the same for its supervisor, its fork server and its children."""
+
+    app: str
+    queues: tuple[str, ...]
+    hostname: str
+    node: str
+    concurrency: int
+    loglevel: str
+    settings: dict[str, Any]
+    workdir: str
+
+    def to_json(self) -> str:
+        """Return the orders as a text that a process can be given."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Orders:
+        """Read what `to_json` wrote."""
+        found = json.loads(text)
+        return cls(**{**found, "queues": tuple(found["queues"])})
+
+
+def load_app(orders: Orders) -> Umbel:
+    """Import the app and the modules it names, and apply the command line's settings."""
+    app = find_app(orders.app, orders.workdir)
+    app.conf.update(orders.settings)
+    app.import_modules()
+    return app
+
+
+def find_app(name: str, workdir: str | None = None) -> Umbel:
+    """Return the app that ``-A`` names: ``module``, ``module:attribute`` or ``package.module.attribute``.
+
+    In a module the attributes ``app`` and ``celery`` are tried, then any app there is, then the module's
+    submodules ``celery`` and ``umbel_app``. Raises ImproperlyConfigured with what was tried.
+    """
+    directory = workdir or os.getcwd()
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    module_name, _, attribute = name.partition(":")
+    tried: list[str] = []
+    module = _imported(module_name, tried)
+    if module is None and "." in module_name and not attribute:
+        module_name, _, attribute = module_name.rpartition(".")
+        module = _imported(module_name, tried)
+    if module is not None:
+        app = _app_in(module, attribute, tried)
+        if app is None and not attribute:
+            submodule = _imported(f"{module_name}.celery", tried)
+            app = None if submodule is None else _app_in(submodule, "", tried)
+        if app is not None:
+            return app
+    raise ImproperlyConfigured(
+        f"No app was found for -A {name}. Tried: {'; '.join(tried)}. Directory: {directory}."
+    )
+
+
+def _imported(name: str, tried: list[str]) -> ModuleType | None:
+    """Import a module; None when there is no such module. Errors within it are raised."""
+    tried.append(f"module {name}")
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name == missing or name.startswith(f"{missing}."):
+            return None
+        raise
+
+
+def _app_in(module: ModuleType, attribute: str, tried: list[str]) -> Umbel | None:
+    names = (attribute,) if attribute else ("app", "celery")
+    for name in names:
+        tried.append(f"{module.__name__}.{name}")
+        found = getattr(module, name, None)
+        if isinstance(found, Umbel):
+            return found
+    if attribute:
+        return None
+    return next((found for found in vars(module).values() if isinstance(found, Umbel)), None)
+
+
+class _ProcessName(logging.Filter):
+    """Gives log records the name of a child, which is no `multiprocessing` process."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.processName = self._name
+        return True
+
+
+def set_up_logging(app: Umbel, level: str, process_name: str) -> None:
+    """Log to standard error in Celery's format, unless a receiver of ``setup_logging`` does it."""
+    settings = app.conf.snapshot
+    number = logging.getLevelNamesMapping()[level.upper()]
+    answers = signals.setup_logging.send(
+        None, loglevel=number, logfile=None, format=settings.worker_log_format, colorize=False
+    )
+    root = logging.getLogger()
+    if not answers and settings.worker_hijack_root_logger:
+        handler = logging.StreamHandler(sys.__stderr__)
+        handler.setFormatter(logging.Formatter(settings.worker_log_format))
+        handler.addFilter(_ProcessName(process_name))
+        root.handlers[:] = [handler]
+        root.setLevel(number)
+        logging.captureWarnings(True)
+    signals.after_setup_logger.send(
+        None, logger=root, loglevel=number, logfile=None, format=settings.worker_log_format
+    )
+
+
+def threads_and_connections(ours: int) -> list[str]:
+    """Return by name what makes this process unfit to be forked: threads, and sockets other than `ours`."""
+    found = [
+        f"the thread {thread.name!r}"
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread()
+    ]
+    try:
+        descriptors = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+    except OSError:
+        return found
+    for descriptor in sorted(descriptors):
+        try:
+            target = os.readlink(f"/proc/self/fd/{descriptor}")
+        except OSError:  # the one that was used for listing
+            continue
+        if target.startswith("socket:") and descriptor > 2 and descriptor != ours:
+            found.append(f"the socket {descriptor}")
+    return found

@@ -1,0 +1,266 @@
+"""A child: one loop that fetches, runs and settles, on the main thread and without hand-offs.
+
+While a task runs longer than a few milliseconds, the helper (helper.py) settles what is finished and gives back what
+waits behind it, so that nothing waits for a long task. Both use the consumer under one lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import random
+
+from umbel import signals
+from umbel.app import Umbel
+from umbel.exceptions import LeaseLost, OperationalError
+from umbel.failpoints import fail_point
+from umbel.message import Delivery
+from umbel.ports import Consumer, FetchRequest
+from umbel.worker import report
+from umbel.worker.decide import Verdict, decide, started
+from umbel.worker.execute import Runner
+from umbel.worker.outcome import Lost, Prepared, Run
+from umbel.worker.page import Page
+from umbel.worker.prefetch import Prefetch
+from umbel.worker.settler import Settler
+
+logger = logging.getLogger("umbel.worker")
+
+#: Seconds of one wait for messages; a longer one would save nothing.
+IDLE_WAIT = 60.0
+#: Longest pause, in seconds, between two tries to reach a broker that does not answer.
+MOST_PATIENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A prepared delivery that has not started, and its place in the page."""
+
+    index: int
+    prepared: Prepared
+
+
+class Child:
+    """Runs tasks until it is told to stop. `make_settler` attaches a consumer and is called again when lost."""
+
+    def __init__(
+        self,
+        app: Umbel,
+        queues: Sequence[str],
+        hostname: str,
+        pid: int,
+        page: Page,
+        make_settler: Callable[[], Settler],
+    ) -> None:
+        self._app = app
+        self._clock = app.clock
+        self._queues = deque(queues)
+        self._hostname = hostname
+        self._pid = pid
+        self._page = page
+        self._make_settler = make_settler
+        self._settler = make_settler()
+        self._runner = Runner(app, hostname)
+        self._prefetch = Prefetch(app.conf.snapshot.worker_prefetch_multiplier)
+        self._unreachable_since: float | None = None
+        # Shared with the helper: under `lock` whoever talks to the broker; the deques by atomic steps.
+        self.lock = threading.Lock()
+        self.stopping = threading.Event()
+        self.waiting: deque[Waiting] = deque()
+        self.finished: deque[Verdict] = deque()
+        self.current: Waiting | None = None
+        self.started_at = 0.0
+        self.on_batch: Callable[[], None] = lambda: None
+
+    @property
+    def consumer(self) -> Consumer:
+        """The consumer that holds this child's leases."""
+        return self._settler.consumer
+
+    # The loop
+
+    def run(self) -> None:
+        """Fetch, run and settle until stopped; then hand back what has not started and leave."""
+        try:
+            while not self.stopping.is_set():
+                self.step()
+        finally:
+            self._leave()
+
+    def step(self) -> None:
+        """Settle the last batch, fetch the next and run it."""
+        request = self._request()
+        deliveries = self._persist(lambda: self._settle(request))
+        if not deliveries and not self.stopping.is_set():
+            deliveries = self._persist(lambda: self.consumer.fetch(request, IDLE_WAIT))
+        if deliveries:
+            self._work(deliveries)
+
+    def _request(self) -> FetchRequest:
+        """Ask for what the prefetch affords, beginning with another queue each time."""
+        self._queues.rotate(-1)
+        return FetchRequest(tuple(self._queues), self._prefetch.limit)
+
+    def _settle(self, request: FetchRequest | None) -> Sequence[Delivery]:
+        with self.lock:
+            fail_point("child.before_settle")
+            return self.settle_finished(request)
+
+    def settle_finished(self, request: FetchRequest | None = None) -> Sequence[Delivery]:
+        """Settle what is finished, under the lock; on failure it stays finished."""
+        verdicts = []
+        while self.finished:
+            verdicts.append(self.finished.popleft())
+        if not verdicts and request is None:
+            return ()
+        try:
+            return self._settler.settle(verdicts, request)
+        except OperationalError:
+            self.finished.extendleft(reversed(verdicts))
+            raise
+
+    def _persist(self, act: Callable[[], Sequence[Delivery]]) -> Sequence[Delivery]:
+        """Talk to the broker until it answers; say once that it does not, and once that it does again."""
+        pause = 0.05
+        while True:
+            try:
+                answer = act()
+            except LeaseLost as lost:
+                self._attach_again(lost)
+                return ()
+            except OperationalError as error:
+                if self._unreachable_since is None:
+                    self._unreachable_since = self._clock.monotonic()
+                    logger.warning("The broker does not answer; trying until it does. %s", error)
+                # Not a test's sleep: the wait of a worker without a broker, cut short by a stop.
+                if self.stopping.wait(pause * (0.5 + random())):  # noqa: S311
+                    return ()
+                pause = min(pause * 2, MOST_PATIENCE)
+            else:
+                if self._unreachable_since is not None:
+                    away = self._clock.monotonic() - self._unreachable_since
+                    logger.warning("The broker answers again, after %.1f s.", away)
+                    self._unreachable_since = None
+                return answer
+
+    def _attach_again(self, lost: LeaseLost) -> None:
+        """Start over with nothing: all that was held is somebody else's now."""
+        dropped = len(self.finished) + len(self.waiting)
+        self.finished.clear()
+        self.waiting.clear()
+        self._page.clear()
+        logger.error("%s %d tasks held here will run elsewhere.", lost, dropped)
+        self._settler = self._make_settler()
+
+    # A batch
+
+    def _work(self, deliveries: Sequence[Delivery]) -> None:
+        """Run a batch in order; the helper may take from its end."""
+        prepared = [self._runner.prepare(delivery) for delivery in deliveries]
+        if not self._mark_early(prepared):
+            return
+        self._page.load([delivery.key for delivery in deliveries])
+        self.waiting.extend(Waiting(index, item) for index, item in enumerate(prepared))
+        self.on_batch()
+        begun = self._clock.monotonic()
+        count = 0
+        while self.waiting:
+            try:
+                item = self.waiting.popleft()
+            except IndexError:  # the helper was faster
+                break
+            if self.stopping.is_set() or not self._start(item):
+                self.waiting.appendleft(item)
+                self._persist(self.hand_back)
+                break
+            self._run(item)
+            count += 1
+        self.current = None
+        self._page.clear()
+        if count:
+            self._prefetch.observe(count, self._clock.monotonic() - begun)
+
+    def _mark_early(self, prepared: Sequence[Prepared]) -> bool:
+        """Mark what may be delivered only once before any of it starts; False when the leases are lost."""
+        early = [
+            item.delivery
+            for item in prepared
+            if item.policy is not None and not item.policy.acks_late and item.outcome is None
+        ]
+        if not early:
+            return True
+        consumer = self.consumer
+
+        def mark() -> Sequence[Delivery]:
+            with self.lock:
+                consumer.mark_early(early)
+            return early
+
+        # An answer other than the deliveries means that the leases are gone, or that it is time to stop.
+        return bool(self._persist(mark))
+
+    def _start(self, item: Waiting) -> bool:
+        fail_point("child.before_start")
+        report.received(item.prepared)
+        self.current = item
+        self.started_at = self._clock.monotonic()
+        return self._page.start(item.index, self.started_at)
+
+    def _run(self, item: Waiting) -> None:
+        record = started(item.prepared, self._hostname, self._pid)
+        if record is not None and item.prepared.outcome is None:
+            self._settler.store([record])
+        run = self._runner.run(item.prepared)
+        fail_point("child.after_run")
+        verdict = decide(run, self._app.conf.snapshot, self._clock)
+        self.finished.append(verdict)
+        self._page.finish(item.index)
+        self.current = None
+        report.finished(verdict.run)
+
+    def hand_back(self) -> Sequence[Delivery]:
+        """Give back what has not started, as if it had never been fetched."""
+        with self.lock:
+            self.release_waiting()
+        return ()
+
+    def release_waiting(self) -> int:
+        """Give back under the lock; return how many. On failure they stay waiting."""
+        items = []
+        while self.waiting:
+            items.append(self.waiting.pop())
+        if not items:
+            return 0
+        try:
+            released = self.consumer.release([item.prepared.delivery.key for item in items])
+        except OperationalError:
+            self.waiting.extend(reversed(items))
+            raise
+        for item in items:
+            self._page.drop(item.index)
+        return released
+
+    # The end
+
+    def abandon(self, reason: str) -> None:
+        """Settle what is finished and give up what runs, under the lock, just before the process exits."""
+        self.settle_finished()
+        self.release_waiting()
+        item = self.current
+        if item is not None:
+            run = Run(item.prepared, Lost(reason, running=False))
+            self._settler.settle([decide(run, self._app.conf.snapshot, self._clock)])
+
+    def _leave(self) -> None:
+        try:
+            with self.lock:
+                self.settle_finished()
+                self.release_waiting()
+                self.consumer.close()
+        except (OperationalError, LeaseLost) as error:
+            logger.warning("Leaving without the broker's answer; leases end by themselves. %s", error)
+        signals.worker_process_shutdown.send(None, pid=self._pid, exitcode=0)
+        self._runner.close()

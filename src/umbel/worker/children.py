@@ -1,0 +1,197 @@
+"""The supervisor's view of its children: starting them, telling them, and knowing for certain that one is dead."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from umbel.clock import Clock, unique_id
+from umbel.worker.bootstrap import Orders
+from umbel.worker.forkserver import Channel
+from umbel.worker.nodes import NodeDirectory
+from umbel.worker.page import Page
+from umbel.worker.processes import is_alive, start_time
+
+logger = logging.getLogger("umbel.worker")
+
+
+#: Seconds after a child's end within which the fork server, if it lives, has told its exit status.
+STATUS_WAIT = 0.5
+
+
+class StartFailed(Exception):
+    """The app cannot be imported; the text is the traceback."""
+
+
+@dataclass(slots=True)
+class ChildProcess:
+    """A child as its supervisor knows it. `status` is its exit code, negative for a signal, once it is known."""
+
+    number: int
+    page: Page
+    control: socket.socket
+    begun: float
+    pid: int = 0
+    start_time: float = 0.0
+    ready: bool = False
+    hung_up: bool = False
+    status: int | None = None
+    told_to_stop: bool = False
+    fenced_batch: int = -1
+    gone_since: float | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    def is_dead(self, now: float) -> bool:
+        """Tell whether the process has certainly ended; waits a moment for the fork server to say how."""
+        if self.process is not None and self.process.poll() is not None:
+            self.status = self.process.returncode
+        if self.status is not None:
+            return True
+        if not self.hung_up or self.pid == 0 or is_alive(self.pid, self.start_time):
+            return False
+        if self.gone_since is None:
+            self.gone_since = now
+        return now - self.gone_since > STATUS_WAIT
+
+    def how_it_died(self) -> str:
+        """Return a phrase for logs: ``pid 4711 ended with signal 9 (SIGKILL)``."""
+        if self.status is None:
+            return f"pid {self.pid} vanished"
+        if self.status < 0:
+            name = signal.Signals(-self.status).name
+            return f"pid {self.pid} ended with signal {-self.status} ({name})"
+        return f"pid {self.pid} ended with exit code {self.status}"
+
+    def tell_to_stop(self) -> None:
+        """Let it end after its current task; what it has not started goes back at once."""
+        self.told_to_stop = True
+        with contextlib.suppress(OSError):
+            self.control.send(b"stop")
+
+    def kill(self) -> None:
+        """End it now."""
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+class Nursery:
+    """Starts children: from the fork server, or each on its own when the app is not fit to be forked."""
+
+    def __init__(self, orders: Orders, directory: NodeDirectory, clock: Clock) -> None:
+        self._orders = orders
+        self._directory = directory
+        self._clock = clock
+        self._server: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+        self._spawning = False
+        self._waiting_for_pid: list[ChildProcess] = []
+        self._by_pid: dict[int, ChildProcess] = {}
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """What to select on for the fork server's messages."""
+        return self._channel.connection if self._channel else None
+
+    def launch(self) -> None:
+        """Start the fork server; it imports the app while the caller goes on."""
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "umbel.worker.forkserver", str(theirs.fileno())]
+        self._server = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        theirs.close()
+        self._channel = Channel(ours)
+        self._channel.send({"orders": self._orders.to_json()})
+
+    def wait_until_ready(self) -> None:
+        """Wait for the app's import in the fork server. Raises StartFailed with its traceback."""
+        assert self._channel is not None  # noqa: S101 - launched before
+        messages: list[dict[str, object]] | None = []
+        while messages == []:
+            messages = self._channel.receive()
+        if messages is None:
+            raise StartFailed("The fork server ended while it imported the app.")
+        answer = messages[0]
+        if "failed" in answer:
+            raise StartFailed(str(answer["failed"]))
+        unsafe = answer.get("unsafe")
+        if isinstance(unsafe, list) and unsafe and not self._spawning:
+            logger.warning(
+                "Importing the app leaves %s open, which a fork would break: children are started from"
+                " scratch, which takes longer and more memory. Start such things in worker_process_init.",
+                ", ".join(map(str, unsafe)),
+            )
+            self._spawning = True
+            self._dismiss()
+
+    def start(self, number: int) -> ChildProcess:
+        """Start a child; its pid is known a moment later."""
+        ours, theirs = socket.socketpair()
+        page = self._directory.new_page(unique_id())
+        child = ChildProcess(number, page, ours, self._clock.monotonic())
+        message = {"page": str(page.path), "name": f"ForkPoolWorker-{number}"}
+        if self._spawning:
+            child.process = self._spawn(message, theirs)
+            child.pid = child.process.pid
+            child.start_time = start_time(child.pid)
+        else:
+            if self._channel is None:
+                self.launch()
+                self.wait_until_ready()
+                if self._spawning:
+                    theirs.close()
+                    return self.start(number)
+            assert self._channel is not None  # noqa: S101 - launched just now
+            self._waiting_for_pid.append(child)
+            self._channel.send(message, theirs.fileno())
+        theirs.close()
+        ours.setblocking(False)
+        return child
+
+    def _spawn(self, message: dict[str, str], theirs: socket.socket) -> subprocess.Popen[bytes]:
+        command = [
+            *(sys.executable, "-m", "umbel.worker.forkserver", str(theirs.fileno())),
+            *(self._orders.to_json(), json.dumps(message)),
+        ]
+        return subprocess.Popen(command, pass_fds=[theirs.fileno()])
+
+    def listen(self) -> None:
+        """Take in what the fork server says: pids, and ends of children."""
+        if self._channel is None:
+            return
+        messages = self._channel.receive()
+        if messages is None:
+            logger.error("The fork server died; starting another. Running children are not affected.")
+            self._dismiss()
+            for child in self._waiting_for_pid:
+                child.status = 1
+            self._waiting_for_pid.clear()
+            return
+        for message in messages:
+            if "forked" in message:
+                child = self._waiting_for_pid.pop(0)
+                child.pid = message["pid"]
+                child.start_time = start_time(child.pid)
+                self._by_pid[child.pid] = child
+            elif "exited" in message:
+                ended = self._by_pid.pop(message["exited"], None)
+                if ended is not None:
+                    ended.status = message["status"]
+
+    def _dismiss(self) -> None:
+        if self._channel is not None:
+            self._channel.connection.close()
+            self._channel = None
+        if self._server is not None:
+            self._server.wait()
+            self._server = None
+
+    def close(self) -> None:
+        """End the fork server."""
+        self._dismiss()

@@ -1,0 +1,217 @@
+"""The fork server: a process that has the app imported and nothing else, from which children are forked.
+
+Its life is simple: import the app, say so (or say what went wrong, with the traceback), then fork a child for each
+order and report each child's end. It runs no task and no thread. When the supervisor dies it sees the end of the
+pipe, gives its children a moment to hand back, kills what is left, and goes.
+
+Messages are JSON lines. In: the `Orders`; then ``{"owner", "page", "name"}`` with the child's control socket attached. Out:
+``{"ready", "unsafe"}`` or ``{"failed"}``; then ``{"forked", "pid"}`` and ``{"exited", "status"}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+from umbel import signals
+from umbel.app import Umbel
+from umbel.clock import unique_id
+from umbel.ports import Owner
+from umbel.worker.bootstrap import (
+    Orders,
+    load_app,
+    set_up_logging,
+    threads_and_connections,
+)
+from umbel.worker.child import Child
+from umbel.worker.helper import Helper
+from umbel.worker.page import Page
+from umbel.worker.processes import my_start_time
+from umbel.worker.settler import Settler
+
+#: Seconds that children are given to hand back when the supervisor died.
+GRACE = 3.0
+
+
+class Channel:
+    """JSON lines over a socket, with file descriptors attached to some."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._buffer = b""
+        self._descriptors: list[int] = []
+
+    def send(self, message: dict[str, Any], descriptor: int | None = None) -> None:
+        """Send one message, with a file descriptor or without."""
+        data = json.dumps(message).encode() + b"\n"
+        if descriptor is None:
+            self.connection.sendall(data)
+        else:
+            socket.send_fds(self.connection, [data], [descriptor])
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """Return the messages that have come; None at the end of the pipe. Waits for the first bytes."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self.connection, 65536, 16)
+        except ConnectionError:
+            return None
+        self._descriptors += descriptors
+        if not data:
+            return None
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def next_descriptor(self) -> int:
+        """Return the next file descriptor that came."""
+        return self._descriptors.pop(0)
+
+
+class ForkServer:
+    """See the module's text."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._children: set[int] = set()
+        self._signal_out, self._signal_in = socket.socketpair()
+        self._signal_in.setblocking(False)
+        self._signal_out.setblocking(False)
+
+    def serve(self, app: Umbel, orders: Orders) -> None:
+        """Fork and report until the supervisor is gone."""
+        signal.signal(signal.SIGCHLD, _nothing)
+        signal.set_wakeup_fd(self._signal_in.fileno(), warn_on_full_buffer=False)
+        while True:
+            readable, _, _ = select.select([self._channel.connection, self._signal_out], [], [])
+            if self._signal_out in readable:
+                with contextlib.suppress(BlockingIOError):
+                    self._signal_out.recv(4096)
+            self._reap()
+            if self._channel.connection in readable:
+                messages = self._channel.receive()
+                if messages is None:
+                    return self._leave()
+                for message in messages:
+                    self._fork(app, orders, message)
+
+    def _fork(self, app: Umbel, orders: Orders, message: dict[str, Any]) -> None:
+        control = self._channel.next_descriptor()
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for inherited in (self._channel.connection, self._signal_in, self._signal_out):
+                inherited.close()
+            _run_and_exit(app, orders, message, socket.socket(fileno=control))
+        os.close(control)
+        self._children.add(pid)
+        self._channel.send({"forked": message["page"], "pid": pid})
+
+    def _reap(self) -> None:
+        while self._children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._children.discard(pid)
+            with contextlib.suppress(OSError):
+                self._channel.send({"exited": pid, "status": os.waitstatus_to_exitcode(status)})
+
+    def _leave(self) -> None:
+        deadline = time.monotonic() + GRACE
+        while self._children and time.monotonic() < deadline:
+            select.select([self._signal_out], [], [], 0.05)
+            self._reap()
+        for pid in self._children:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _nothing(signum: int, frame: object) -> None:
+    """Take a signal without effect. Unlike SIG_IGN it is not inherited by programs that tasks start."""
+
+
+def run_child(
+    app: Umbel, orders: Orders, message: dict[str, Any], control: socket.socket
+) -> None:
+    """Be a child: attach, run until told to stop, leave."""
+    set_up_logging(app, orders.loglevel, message["name"])
+    pid = os.getpid()
+    page = Page.open(Path(message["page"]))
+    child = make_child(app, orders, page, pid)
+    helper = Helper(child, page, control, app.clock)
+    signals.worker_process_init.send(None)
+    helper.start()
+    control.send(b"r")
+    child.run()
+    app.close()
+
+
+def make_child(app: Umbel, orders: Orders, page: Page, pid: int) -> Child:
+    """Return a child of this process that is attached to the broker."""
+    started = my_start_time()
+
+    def attach() -> Settler:
+        owner = Owner(unique_id(), orders.node, platform.node(), pid)
+        broker = app.broker
+        # Identified first: whoever finds the page of a dead process finds all that it may hold.
+        page.identify(pid, started, owner.id)
+        consumer = broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
+        return Settler(broker, consumer, app.results)
+
+    return Child(app, orders.queues, orders.hostname, pid, page, attach)
+
+
+def _run_and_exit(
+    app: Umbel, orders: Orders, message: dict[str, Any], control: socket.socket
+) -> NoReturn:
+    """Run a forked child; the fork server's own code must not go on in it."""
+    status = 1
+    try:
+        run_child(app, orders, message, control)
+        status = 0
+    except BaseException:  # noqa: BLE001 - the last frame of a process: everything is shown
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve on the socket whose number is given, or be a single child of it when a page is given too."""
+    connection = socket.socket(fileno=int(arguments[0]))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _nothing)
+    channel = Channel(connection)
+    if len(arguments) > 1:
+        orders = Orders.from_json(arguments[1])
+        run_child(load_app(orders), orders, json.loads(arguments[2]), connection)
+        return 0
+    messages = channel.receive()
+    if not messages:
+        return 1
+    orders = Orders.from_json(messages[0]["orders"])
+    try:
+        app = load_app(orders)
+    except BaseException:  # noqa: BLE001 - whatever the app's import raises is the supervisor's to show
+        channel.send({"failed": traceback.format_exc()})
+        return 1
+    unsafe = threads_and_connections(connection.fileno())
+    channel.send({"ready": True, "unsafe": unsafe})
+    ForkServer(channel).serve(app, orders)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

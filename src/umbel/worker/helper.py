@@ -1,0 +1,144 @@
+"""The helper: a child's second thread, which looks after the batch while the main thread runs a long task.
+
+It sleeps while nothing runs. During a batch it looks every few milliseconds; when a task has run for longer than
+that, it settles what is finished and gives back what waits, once. It also listens to the supervisor: a word to stop,
+or the end of the pipe, which means that the supervisor is dead.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable
+
+from umbel.clock import Clock
+from umbel.exceptions import LeaseLost, OperationalError
+from umbel.worker.child import Child
+from umbel.worker.page import Page
+
+logger = logging.getLogger("umbel.worker")
+
+#: Seconds after which a running task counts as long, and between two looks.
+LONG = 0.01
+#: Looks without a running batch before the helper goes to sleep.
+QUIET_LOOKS = 100
+#: Seconds that a running task is given to end after the supervisor died.
+GRACE = 1.0
+
+
+class Helper:
+    """Looks after a child; `run` is the thread's function."""
+
+    def __init__(
+        self,
+        child: Child,
+        page: Page,
+        control: socket.socket,
+        clock: Clock,
+        leave: Callable[[int], None] = os._exit,
+    ) -> None:
+        self._child = child
+        self._page = page
+        self._control = control
+        self._clock = clock
+        self._leave = leave
+        # A pair of sockets, because Windows cannot select on pipes.
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._asleep = False
+        self._relieved: object = None
+        self._thread = threading.Thread(target=self.run, name="umbel-helper", daemon=True)
+        child.on_batch = self.wake
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that a batch begins; costs a system call only if the helper sleeps."""
+        if self._asleep:
+            self._asleep = False
+            self._wake_in.send(b"!")
+
+    def run(self) -> None:
+        """Look, until the supervisor is gone or the process ends."""
+        quiet = 0
+        while True:
+            if self._child.waiting or self._child.current is not None:
+                quiet = 0
+            else:
+                quiet += 1
+            self._asleep = quiet > QUIET_LOOKS
+            # Said before looking: a batch that begins now either is seen here or sees that it must wake us.
+            if self._asleep and (self._child.waiting or self._child.current is not None):
+                self._asleep = False
+            heard = self._listen(None if self._asleep else LONG)
+            if heard is not None:
+                if not heard:
+                    return self._supervisor_died()
+                self._stop()
+            self.step(self._clock.monotonic())
+
+    def _listen(self, wait: float | None) -> bytes | None:
+        """Wait for the supervisor or the main thread; return what the supervisor said, if anything."""
+        readable, _, _ = select.select([self._control, self._wake_out], [], [], wait)
+        self._asleep = False
+        if self._wake_out in readable:
+            self._wake_out.recv(512)
+        if self._control in readable:
+            try:
+                return self._control.recv(64)
+            except ConnectionError:
+                return b""
+        return None
+
+    def step(self, now: float) -> None:
+        """Relieve a batch whose current task runs long."""
+        self._page.beat(now)
+        current = self._child.current
+        if current is None or current is self._relieved:
+            return
+        if now - self._child.started_at < LONG:
+            return
+        if not (self._child.finished or self._child.waiting) or self._relieve():
+            self._relieved = current
+
+    def _relieve(self) -> bool:
+        """Settle what is finished and give back what waits; False when it has to be tried again."""
+        if not self._child.lock.acquire(blocking=False):
+            return False
+        try:
+            self._child.settle_finished()
+            self._child.release_waiting()
+        except OperationalError:
+            return False
+        except LeaseLost:
+            pass  # the main thread meets the same, and says so
+        finally:
+            self._child.lock.release()
+        return True
+
+    def _stop(self) -> None:
+        """Let the main thread end after its current task; what waits goes back at once."""
+        self._child.stopping.set()
+        self._child.consumer.interrupt()
+        self._relieve()
+
+    def _supervisor_died(self) -> None:
+        """Hand back and quit; a running task has a moment to end by itself."""
+        self._stop()
+        logger.error("The supervisor is gone: handing back and leaving.")
+        deadline = self._clock.monotonic() + GRACE
+        while self._child.current is not None and self._clock.monotonic() < deadline:
+            self._clock.sleep(LONG)
+        if self._child.current is None:
+            # The main thread leaves by itself, unless the broker keeps it.
+            self._clock.sleep(GRACE)
+        if self._child.lock.acquire(timeout=GRACE):
+            try:
+                self._child.abandon("its supervisor died")
+            except (OperationalError, LeaseLost) as error:
+                logger.warning("Could not hand back; the leases end by themselves. %s", error)
+        self._leave(1)

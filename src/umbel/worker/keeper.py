@@ -1,0 +1,288 @@
+"""The keeper: the thread of a supervisor that watches children and renews leases. It runs no code of users.
+
+`step` does all that is due at a moment; the thread's loop around it only waits: for the fork server, for a child's
+end, for a word from the main thread, or for a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from umbel.app import Umbel
+from umbel.clock import Clock
+from umbel.exceptions import OperationalError
+from umbel.ports import Broker, ResultStore
+from umbel.worker.children import ChildProcess, Nursery
+from umbel.worker.nodes import NodeDirectory
+from umbel.worker.page import Held
+from umbel.worker.recovery import Recovery
+
+logger = logging.getLogger("umbel.worker")
+
+TICK = 0.25
+#: Seconds between two looks at the other nodes of this host.
+LOOK_AROUND = 1.0
+#: Seconds between two clean-ups of expired results and dead letters.
+CLEAN_UP = 60.0
+#: Seconds after which deliveries that wait behind a running task are taken from a child that does not do so itself.
+STUCK = 0.25
+#: Seconds between setting a fence and reading the page: time for a write to become visible.
+FENCE_SETTLES = 0.005
+#: A child that lived shorter than this is started again after a growing pause.
+SHORT_LIFE = 1.0
+LONGEST_PAUSE = 5.0
+
+
+@dataclass(slots=True)
+class Timer:
+    """Says when something is due again."""
+
+    every: float
+    due: float = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether it is due, and if so begin the next period."""
+        if now < self.due:
+            return False
+        self.due = now + self.every
+        return True
+
+
+class Slot:
+    """A place for a child, and when it may be filled again."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.child: ChildProcess | None = None
+        self.not_before = 0.0
+        self.short_lives = 0
+
+
+class Keeper:
+    """Watches over one node."""
+
+    def __init__(
+        self,
+        app: Umbel,
+        node: str,
+        broker: Broker,
+        results: ResultStore | None,
+        recovery: Recovery,
+        directory: NodeDirectory,
+        nursery: Nursery | None,
+        slots: int,
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._clock: Clock = app.clock
+        self._node = node
+        self._broker = broker
+        self._results = results
+        self._recovery = recovery
+        self._directory = directory
+        self._nursery = nursery
+        self._slots = [Slot(number) for number in range(1, slots + 1)]
+        self._on_ready = on_ready
+        self._ready_said = False
+        self._ttl = app.conf.snapshot.worker_lease_ttl
+        self._renewal = Timer(self._ttl / 3)
+        self._expiry = Timer(min(self._ttl / 3, 1.0))
+        self._look_around = Timer(LOOK_AROUND)
+        self._clean_up = Timer(CLEAN_UP, self._clock.monotonic() + CLEAN_UP)
+        self._dead: list[ChildProcess] = []
+        self._stopping = False
+        self._cold = False
+        self._complained = False
+        self._word_out, self._word_in = socket.socketpair()
+        self._word_out.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="umbel-keeper", daemon=True)
+        self.error: BaseException | None = None
+
+    # The main thread's side
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, cold: bool = False) -> None:
+        """Let children end after their current tasks, or at once when `cold`."""
+        self._stopping = True
+        self._cold = self._cold or cold
+        with contextlib.suppress(OSError):
+            self._word_in.send(b"!")
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end; True when it has come."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while not (self._stopping and self._is_empty()):
+                self._wait()
+                self.step(self._clock.monotonic())
+        except BaseException as error:  # noqa: BLE001 - the thread's last frame: the main thread shows it
+            self.error = error
+
+    def _is_empty(self) -> bool:
+        return not self._dead and all(slot.child is None for slot in self._slots)
+
+    def _wait(self) -> None:
+        sockets = [self._word_out]
+        if self._nursery is not None and self._nursery.socket is not None:
+            sockets.append(self._nursery.socket)
+        children = [slot.child for slot in self._slots if slot.child and not slot.child.hung_up]
+        sockets += [child.control for child in children]
+        readable, _, _ = select.select(sockets, [], [], TICK)
+        if self._word_out in readable:
+            with contextlib.suppress(BlockingIOError):
+                self._word_out.recv(64)
+        if self._nursery is not None and self._nursery.socket in readable:
+            self._nursery.listen()
+        for child in children:
+            if child.control in readable:
+                self._hear(child)
+
+    def _hear(self, child: ChildProcess) -> None:
+        """Take in a child's only word, that it is ready, or the end of its pipe."""
+        try:
+            word = child.control.recv(64)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            word = b""
+        if word:
+            child.ready = True
+        else:
+            child.hung_up = True
+
+    # One step
+
+    def step(self, now: float) -> None:
+        """Do everything that is due."""
+        self._mourn(now)
+        self._tend(now)
+        if self._stopping:
+            self._tell_to_stop()
+        else:
+            self._fill(now)
+        self._say_ready()
+        for timer, duty in (
+            (self._renewal, self._renew),
+            (self._expiry, self._reclaim_expired),
+            (self._look_around, self._reclaim_nodes),
+            (self._clean_up, self._tidy),
+        ):
+            if timer.is_due(now):
+                self._try(duty)
+
+    def _try(self, duty: Callable[[], object]) -> bool:
+        """Do something that needs the broker; say once when it does not answer."""
+        try:
+            duty()
+        except OperationalError as error:
+            if not self._complained:
+                logger.warning("The broker does not answer the supervisor; it keeps trying. %s", error)
+            self._complained = True
+            return False
+        self._complained = False
+        return True
+
+    def _mourn(self, now: float) -> None:
+        """Take up what dead children held, before anything else is started."""
+        for slot in self._slots:
+            child = slot.child
+            if child is None or not child.is_dead(now):
+                continue
+            slot.child = None
+            self._dead.append(child)
+            if child.told_to_stop and child.status == 0:
+                continue
+            logger.error("Child %d: %s.", child.number, child.how_it_died())
+            if now - child.begun < SHORT_LIFE:
+                slot.short_lives += 1
+                slot.not_before = now + min(0.1 * 2**slot.short_lives, LONGEST_PAUSE)
+            else:
+                slot.short_lives = 0
+        self._dead = [child for child in self._dead if not self._try(lambda c=child: self._bury(c))]
+
+    def _bury(self, child: ChildProcess) -> None:
+        snapshot = child.page.read()
+        if snapshot is not None:
+            if self._cold or child.told_to_stop:
+                # It was stopped, by us or by whoever stops us: no task is to blame.
+                snapshot = snapshot.blameless()
+            self._recovery.child_died(snapshot.owner, snapshot, child.how_it_died())
+        child.page.close()
+        child.page.path.unlink(missing_ok=True)
+        child.control.close()
+
+    def _tend(self, now: float) -> None:
+        """Take back what waits in a child that is stuck in a task and does not give it back itself."""
+        for slot in self._slots:
+            child = slot.child
+            snapshot = child.page.read() if child is not None else None
+            if child is None or snapshot is None or not snapshot.held:
+                continue
+            stuck = now - snapshot.running_since > STUCK and snapshot.keys(Held.RUNNING)
+            if not stuck or snapshot.batch == child.fenced_batch or not snapshot.keys(Held.WAITING):
+                continue
+            child.page.fence(snapshot.batch)
+            self._clock.sleep(FENCE_SETTLES)
+            latest = child.page.read()
+            if latest is not None and latest.batch == snapshot.batch:
+                waiting = latest.keys(Held.WAITING)
+                if self._try(lambda o=latest.owner, w=waiting: self._broker.take_back(o, w)):
+                    child.fenced_batch = snapshot.batch
+
+    def _fill(self, now: float) -> None:
+        """Start children where there are none."""
+        if self._nursery is None:
+            return
+        for slot in self._slots:
+            if slot.child is None and now >= slot.not_before:
+                slot.child = self._nursery.start(slot.number)
+
+    def _tell_to_stop(self) -> None:
+        for slot in self._slots:
+            child = slot.child
+            if child is None:
+                continue
+            if self._cold:
+                child.kill()
+            if not child.told_to_stop:
+                child.tell_to_stop()
+
+    def _say_ready(self) -> None:
+        if self._ready_said or not self._slots:
+            return
+        if all(slot.child is not None and slot.child.ready for slot in self._slots):
+            self._ready_said = True
+            self._on_ready()
+
+    # Duties
+
+    def _renew(self) -> None:
+        self._broker.renew(self._node, self._ttl)
+
+    def _reclaim_expired(self) -> None:
+        self._recovery.expired()
+
+    def _reclaim_nodes(self) -> None:
+        """Take over what dead nodes of this host left behind, once their children are gone too."""
+        for node in self._directory.dead_nodes():
+            if node.children_alive():
+                node.leave()
+                continue
+            logger.warning("The node %s on this host is dead; its tasks are taken over.", node.node)
+            self._recovery.node_died(node)
+            node.forget()
+
+    def _tidy(self) -> None:
+        if self._results is not None:
+            self._results.cleanup()

@@ -1,0 +1,142 @@
+"""The nodes of this host: each holds a lock file; whoever gets a dead node's lock takes over what it held.
+
+One directory for each node, under one for each broker and user, in memory where the system has such a place. It holds
+the lock file, which names the node's own owner of leases, and the pages of the node's children. The kernel
+frees the lock when the process dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from umbel.worker.page import Page, Snapshot
+from umbel.worker.processes import is_alive
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; there, leases end by themselves
+    fcntl = None  # type: ignore[assignment]
+
+
+def runtime_directory(broker_url: str) -> Path:
+    """Return the directory of this user's nodes on a broker."""
+    user = os.getuid() if hasattr(os, "getuid") else os.getlogin()
+    candidates = [os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", tempfile.gettempdir()]  # noqa: S108
+    base = next(Path(path) for path in candidates if path and os.access(path, os.W_OK))
+    digest = hashlib.sha256(broker_url.encode()).hexdigest()[:16]
+    directory = base / f"umbel-{user}" / digest
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+@dataclass(frozen=True, slots=True)
+class DeadNode:
+    """A node whose lock was free. `pages` are those of its children, `owner` is its supervisor's."""
+
+    directory: Path
+    node: str
+    owner: str
+    pages: tuple[tuple[Path, Snapshot], ...]
+    lock: IO[str]
+
+    def children_alive(self) -> bool:
+        """Tell whether one of its children still runs; it hands back by itself, or its leases end."""
+        return any(is_alive(page.pid, page.started) for _, page in self.pages)
+
+    def forget(self) -> None:
+        """Delete its directory and let go of its lock."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.lock.close()
+
+    def leave(self) -> None:
+        """Let go of its lock, for another try later."""
+        self.lock.close()
+
+
+class NodeDirectory:
+    """This node's place on its host."""
+
+    def __init__(self, base: Path, node: str) -> None:
+        self._base = base
+        self.path = base / node
+        self._lock: IO[str] | None = None
+
+    def enter(self, owner: str) -> None:
+        """Make the directory and take the lock. `owner` is the supervisor's owner of leases."""
+        # Made under another name first: nobody may find the directory without its lock being held.
+        hidden = self._base / f".{self.path.name}"
+        hidden.mkdir(mode=0o700)
+        self._lock = _locked(hidden / "lock", "w")
+        assert self._lock is not None  # noqa: S101 - the file is new
+        json.dump({"owner": owner, "pid": os.getpid(), "host": platform.node()}, self._lock)
+        self._lock.flush()
+        hidden.rename(self.path)
+
+    def new_page(self, owner: str) -> Page:
+        """Make the page of a child."""
+        return Page.create(self.path / f"{owner}.page")
+
+    def dead_nodes(self) -> Iterator[DeadNode]:
+        """Give every node of this host whose lock is free; the caller holds the lock then."""
+        if fcntl is None:
+            return
+        for directory in sorted(self._base.iterdir()):
+            if directory == self.path or directory.name.startswith("."):
+                continue
+            lock = _locked(directory / "lock", "r+")
+            if lock is not None:
+                yield _read_dead_node(directory, lock)
+
+    def leave(self) -> None:
+        """Delete the directory and let go of the lock."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _locked(path: Path, mode: str) -> IO[str] | None:
+    """Open a file and lock it; None when it is gone or locked by another process."""
+    try:
+        file = path.open(mode)
+    except OSError:
+        return None
+    if fcntl is None:
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    # Whoever had it before may have deleted it between our opening and our locking.
+    if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
+        file.close()
+        return None
+    return file
+
+
+def _read_dead_node(directory: Path, lock: IO[str]) -> DeadNode:
+    try:
+        owner = str(json.load(lock).get("owner", ""))
+    except ValueError:  # it died while it wrote this
+        owner = ""
+    pages = []
+    for path in directory.glob("*.page"):
+        try:
+            page = Page.open(path)
+        except (OSError, ValueError):
+            continue
+        snapshot = page.read()
+        page.close()
+        if snapshot is not None:
+            pages.append((path, snapshot))
+    return DeadNode(directory, directory.name, owner, tuple(pages), lock)

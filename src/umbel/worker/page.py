@@ -1,0 +1,173 @@
+"""A page of memory that a child shares with its supervisor: what it holds, what runs, and a fence.
+
+Writing to it costs a child no system call and no message. When the child is dead, or stuck in C code that keeps
+the interpreter lock, the supervisor reads from it which deliveries were waiting, running or finished.
+
+The page is a file, so that whoever takes over a dead node can read it too. Only the child writes it, except for
+the fence: the supervisor writes there the number of the batch of which the child may start nothing more. A child
+first says "running" and then looks at the fence; the supervisor first sets the fence, waits a moment, and then
+reads the states. So of any delivery at least one of the two knows that the other has it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from pathlib import Path
+
+#: Most deliveries that a child holds at a time.
+CAPACITY = 512
+KEY_SIZE = 40
+
+_IDENTITY = struct.Struct("<16sqd48s")  # format, pid, start of the process, owner id
+_FENCE = struct.Struct("<q")
+_BATCH = struct.Struct("<qq")  # number of the batch, deliveries in it
+_CLOCK = struct.Struct("<ddd")  # start of the running one, its soft and its hard deadline
+_FORMAT = b"umbel page 1"
+
+_FENCE_AT = 128
+_BATCH_AT = 136
+_CLOCK_AT = 160
+_BEAT_AT = 192
+_STATES_AT = 256
+_KEYS_AT = _STATES_AT + CAPACITY
+SIZE = _KEYS_AT + CAPACITY * KEY_SIZE
+
+
+class Held(IntEnum):
+    """What a child is doing with a delivery it holds."""
+
+    GONE = 0
+    WAITING = 1
+    RUNNING = 2
+    FINISHED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a page said at one moment. Times are of the system-wide monotonic clock."""
+
+    pid: int
+    started: float
+    owner: str
+    batch: int
+    held: dict[str, Held]
+    running_since: float
+    soft_deadline: float
+    hard_deadline: float
+    heartbeat: float
+
+    def blameless(self) -> Snapshot:
+        """Return the same with what runs as if it had ended: nothing of it caused the process to die."""
+        held = {
+            key: Held.FINISHED if state is Held.RUNNING else state
+            for key, state in self.held.items()
+        }
+        return replace(self, held=held)
+
+    def keys(self, state: Held) -> list[str]:
+        """Return the keys of the deliveries in a state."""
+        return [key for key, found in self.held.items() if found is state]
+
+
+class Page:
+    """One child's page; `create` it in the supervisor, `open` it in the child."""
+
+    def __init__(self, path: Path, memory: mmap.mmap) -> None:
+        self.path = path
+        self._memory = memory
+        self._batch = 0
+
+    @classmethod
+    def create(cls, path: Path) -> Page:
+        """Make the file, readable only by its owner."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.ftruncate(descriptor, SIZE)
+            return cls(path, mmap.mmap(descriptor, SIZE))
+        finally:
+            os.close(descriptor)
+
+    @classmethod
+    def open(cls, path: Path) -> Page:
+        """Map an existing file. Raises OSError or ValueError when it is not a page."""
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            return cls(path, mmap.mmap(descriptor, SIZE))
+        finally:
+            os.close(descriptor)
+
+    # The child's side
+
+    def identify(self, pid: int, started: float, owner: str) -> None:
+        """Say whose page this is."""
+        _IDENTITY.pack_into(self._memory, 0, _FORMAT, pid, started, owner.encode())
+
+    def load(self, keys: Sequence[str]) -> None:
+        """Begin a batch: these deliveries are held and wait."""
+        count = len(keys)
+        # With the number of deliveries at 0 a reader sees an empty batch, never half of this one.
+        _BATCH.pack_into(self._memory, _BATCH_AT, self._batch, 0)
+        self._batch += 1
+        self._memory[_STATES_AT : _STATES_AT + count] = bytes([Held.WAITING]) * count
+        packed = b"".join(key.encode().ljust(KEY_SIZE, b"\0") for key in keys)
+        self._memory[_KEYS_AT : _KEYS_AT + len(packed)] = packed
+        _BATCH.pack_into(self._memory, _BATCH_AT, self._batch, count)
+
+    def start(self, index: int, now: float, soft: float = 0.0, hard: float = 0.0) -> bool:
+        """Say that a delivery starts; False when the batch is fenced and it may not."""
+        _CLOCK.pack_into(self._memory, _CLOCK_AT, now, soft, hard)
+        self._memory[_STATES_AT + index] = Held.RUNNING
+        if _FENCE.unpack_from(self._memory, _FENCE_AT)[0] == self._batch:
+            self._memory[_STATES_AT + index] = Held.WAITING
+            return False
+        return True
+
+    def finish(self, index: int) -> None:
+        """Say that a delivery ran to its end; it is not settled yet."""
+        self._memory[_STATES_AT + index] = Held.FINISHED
+
+    def drop(self, index: int) -> None:
+        """Say that a delivery is held no more."""
+        self._memory[_STATES_AT + index] = Held.GONE
+
+    def clear(self) -> None:
+        """Say that nothing is held."""
+        _BATCH.pack_into(self._memory, _BATCH_AT, self._batch, 0)
+
+    def beat(self, now: float) -> None:
+        """Say that the child is alive."""
+        struct.pack_into("<d", self._memory, _BEAT_AT, now)
+
+    # The supervisor's side
+
+    def fence(self, batch: int) -> None:
+        """Forbid the child to start anything more of a batch."""
+        _FENCE.pack_into(self._memory, _FENCE_AT, batch)
+
+    def read(self) -> Snapshot | None:
+        """Return what the page says; None when the child has not identified itself yet."""
+        form, pid, started, owner = _IDENTITY.unpack_from(self._memory, 0)
+        if form.rstrip(b"\0") != _FORMAT:
+            return None
+        batch, count = _BATCH.unpack_from(self._memory, _BATCH_AT)
+        states = self._memory[_STATES_AT : _STATES_AT + count]
+        keys = self._memory[_KEYS_AT : _KEYS_AT + count * KEY_SIZE]
+        held = {
+            keys[i * KEY_SIZE : (i + 1) * KEY_SIZE].rstrip(b"\0").decode(): Held(states[i])
+            for i in range(count)
+            if states[i] != Held.GONE
+        }
+        since, soft, hard = _CLOCK.unpack_from(self._memory, _CLOCK_AT)
+        (beat,) = struct.unpack_from("<d", self._memory, _BEAT_AT)
+        return Snapshot(
+            pid, started, owner.rstrip(b"\0").decode(), batch, held, since, soft, hard, beat
+        )
+
+    def close(self) -> None:
+        """Unmap the page; the file stays."""
+        self._memory.close()

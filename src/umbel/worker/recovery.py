@@ -1,0 +1,80 @@
+"""Taking over what the dead held: their unstarted deliveries go back, the fate of the others is decided."""
+
+from __future__ import annotations
+
+import logging
+
+from umbel.app import Umbel
+from umbel.exceptions import DecodeError, NotRegistered
+from umbel.failpoints import fail_point
+from umbel.message import Delivery, decode
+from umbel.ports import Broker
+from umbel.worker import report
+from umbel.worker.decide import Verdict, decide
+from umbel.worker.nodes import DeadNode
+from umbel.worker.outcome import Lost, Prepared, Run
+from umbel.worker.page import Held, Snapshot
+from umbel.worker.settler import Settler
+
+logger = logging.getLogger("umbel.worker")
+
+
+class Recovery:
+    """Reclaims leases for one supervisor."""
+
+    def __init__(self, app: Umbel, broker: Broker, settler: Settler) -> None:
+        self._app = app
+        self._broker = broker
+        self._settler = settler
+
+    def child_died(self, owner: str, page: Snapshot | None, how: str) -> int:
+        """Reclaim what a dead child held; return how many deliveries were taken up."""
+        fail_point("supervisor.before_reclaim")
+        waiting = None if page is None else page.keys(Held.WAITING)
+        deliveries = self._settler.consumer.reclaim(owner, waiting)
+        fail_point("supervisor.after_reclaim")
+        self._settle(deliveries, page, how)
+        return len(deliveries) + len(waiting or ())
+
+    def node_died(self, node: DeadNode) -> None:
+        """Reclaim what a dead node of this host held."""
+        for path, page in node.pages:
+            self.child_died(page.owner, page, "its node died")
+            path.unlink(missing_ok=True)
+        if node.owner:
+            self.child_died(node.owner, None, "its node died")
+
+    def expired(self) -> int:
+        """Reclaim what silent nodes of other hosts held; return how many owners that were."""
+        owners = self._broker.expired()
+        for owner in owners:
+            deliveries = self._settler.consumer.reclaim(owner.id, None, only_expired=True)
+            self._settle(deliveries, None, f"the node {owner.node} on {owner.host} fell silent")
+        return len(owners)
+
+    def _settle(self, deliveries: list[Delivery], page: Snapshot | None, how: str) -> None:
+        """Decide and settle the fate of what may have started."""
+        verdicts = [self._verdict(delivery, page, how) for delivery in deliveries]
+        if verdicts:
+            self._settler.settle(verdicts)
+        for verdict in verdicts:
+            report.finished(verdict.run)
+
+    def _verdict(self, delivery: Delivery, page: Snapshot | None, how: str) -> Verdict:
+        state = Held.GONE if page is None else page.held.get(delivery.key, Held.GONE)
+        lost = Lost(f"Worker lost: {how}", running=state is Held.RUNNING)
+        settings = self._app.conf.snapshot
+        return decide(Run(self._prepared(delivery), lost), settings, self._app.clock)
+
+    def _prepared(self, delivery: Delivery) -> Prepared:
+        """Read a delivery as far as possible: its task's options decide on its fate."""
+        settings = self._app.conf.snapshot
+        try:
+            call = decode(delivery.message, settings.accept_content)
+        except DecodeError:
+            return Prepared(delivery)
+        try:
+            task = self._app.tasks[call.task]
+        except NotRegistered:
+            return Prepared(delivery, call)
+        return Prepared(delivery, call, task, policy=task.policy(settings))

@@ -1,0 +1,65 @@
+"""Making verdicts true: in one step where broker and result store are one, else in the safe order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from umbel.failpoints import fail_point
+from umbel.message import Delivery
+from umbel.ports import Broker, Consumer, FetchRequest, ResultStore, Settlement
+from umbel.records import ResultRecord
+from umbel.worker.decide import Verdict
+
+logger = logging.getLogger("umbel.worker")
+
+#: Seconds that a follow-up's publish may take where it cannot be part of the settle.
+PUBLISH_TIMEOUT = 30.0
+
+
+class Settler:
+    """Settles what one consumer holds."""
+
+    def __init__(self, broker: Broker, consumer: Consumer, results: ResultStore | None) -> None:
+        self._broker = broker
+        self.consumer = consumer
+        self._results = results
+        self._joint = results is not None and broker.shares(results)
+
+    def settle(
+        self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
+    ) -> Sequence[Delivery]:
+        """Make verdicts true and return what was fetched.
+
+        Raises OperationalError when a server does not answer; settling the same verdicts again is then safe.
+        Raises LeaseLost when the consumer was taken for dead: none of its verdicts counts.
+        """
+        settlements = [verdict.settlement for verdict in verdicts]
+        if not self._joint:
+            settlements = self._in_safe_order(settlements)
+        settled = self.consumer.settle(settlements, fetch)
+        for delivery in settled.refused:
+            logger.warning(
+                "The outcome of task %s was not stored: its lease was taken over meanwhile, so it runs or ran"
+                " elsewhere.",
+                delivery.message.task_id,
+            )
+        return settled.fetched
+
+    def _in_safe_order(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Publish what follows, then store the results; what is left is the acknowledgement."""
+        follow_ups = [one for item in settlements for one in item.publish]
+        if follow_ups:
+            self._broker.publish(follow_ups, PUBLISH_TIMEOUT)
+            fail_point("settler.after_publish")
+        records = [item.result for item in settlements if item.result is not None]
+        if records and self._results is not None:
+            self._results.put(records)
+            fail_point("settler.after_results")
+        return [replace(item, result=None, publish=()) for item in settlements]
+
+    def store(self, records: Sequence[ResultRecord]) -> None:
+        """Store states that settle nothing, such as STARTED."""
+        if records and self._results is not None:
+            self._results.put(records)

@@ -1,0 +1,206 @@
+"""The supervisor: the main process of a node. It starts the parts in order, takes signals, and stops them in reverse.
+
+It imports the app, since it needs its settings and its receivers of signals, but it never runs a task. Everything
+that tasks depend on, leases and children, is the keeper's, on a thread that runs no code of users.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+
+from umbel import signals
+from umbel.app import Umbel
+from umbel.clock import unique_id
+from umbel.exceptions import ImproperlyConfigured
+from umbel.ports import Owner
+from umbel.worker.banner import banner
+from umbel.worker.bootstrap import Orders, load_app, set_up_logging
+from umbel.worker.children import Nursery, StartFailed
+from umbel.worker.forkserver import make_child
+from umbel.worker.helper import Helper
+from umbel.worker.keeper import Keeper
+from umbel.worker.nodes import NodeDirectory, runtime_directory
+from umbel.worker.recovery import Recovery
+from umbel.worker.settler import Settler
+
+logger = logging.getLogger("umbel.worker")
+
+Stop = Callable[[bool], None]
+
+
+class Node:
+    """What every node has, whatever runs its tasks: a place on its host, leases of its own, and a keeper."""
+
+    def __init__(self, app: Umbel, orders: Orders, slots: int) -> None:
+        self.app = app
+        self.orders = orders
+        # Connections of the keeper's own: it must never wait for one that user code is using.
+        self._engines = {url: app.new_engine(url) for url in {app.broker_url, app.result_url} if url}
+        broker = self._engines[app.broker_url].broker
+        if broker is None:
+            raise ImproperlyConfigured(f"broker_url names no broker: {app.broker_url}")
+        results = self._engines[app.result_url].results if app.result_url else None
+        owner = Owner(unique_id(), orders.node, platform.node(), os.getpid())
+        self.directory = NodeDirectory(runtime_directory(app.broker_url), orders.node)
+        self.directory.enter(owner.id)
+        self._consumer = broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
+        self.nursery = Nursery(orders, self.directory, app.clock) if slots else None
+        recovery = Recovery(app, broker, Settler(broker, self._consumer, results))
+        self.keeper = Keeper(
+            app,
+            orders.node,
+            broker,
+            results,
+            recovery,
+            self.directory,
+            self.nursery,
+            slots,
+            self.say_ready,
+        )
+
+    def say_ready(self) -> None:
+        """Say that the node takes messages."""
+        logger.info("%s ready.", self.orders.hostname)
+        signals.worker_ready.send(self)
+
+    def leave(self) -> None:
+        """Give up the node's place; nothing of it is left behind."""
+        if self.nursery is not None:
+            self.nursery.close()
+        self._consumer.close()
+        self.directory.leave()
+        for engine in self._engines.values():
+            engine.close()
+        signals.worker_shutdown.send(self)
+
+
+def run_worker(orders: Orders, executor: str) -> int:
+    """Run a node until it is stopped; return the exit code of the process."""
+    try:
+        app = load_app(orders)
+    except ImproperlyConfigured as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except Exception:  # noqa: BLE001 - importing runs code of users; its traceback is the answer
+        traceback.print_exc()
+        print(f"Error: importing the app {orders.app} failed.", file=sys.stderr)
+        return 1
+    executor = executor or app.conf.snapshot.worker_pool
+    if executor == "prefork" and not app.engine(app.broker_url).features.shared:
+        print(
+            "Error: memory:// lives in one process, which child processes cannot reach. Use -P solo, or"
+            " another broker_url.",
+            file=sys.stderr,
+        )
+        return 2
+    set_up_logging(app, orders.loglevel, "MainProcess")
+    signals.worker_init.send(None)
+    print(banner(app, orders, executor), file=sys.stdout, flush=True)
+    return _run_solo(app, orders) if executor == "solo" else _run_prefork(app, orders)
+
+
+def _run_prefork(app: Umbel, orders: Orders) -> int:
+    node = Node(app, orders, orders.concurrency)
+    assert node.nursery is not None  # noqa: S101 - there are slots
+    try:
+        node.nursery.launch()
+        node.nursery.wait_until_ready()
+    except StartFailed as failure:
+        print(failure, file=sys.stderr)
+        print(f"Error: importing the app {orders.app} failed.", file=sys.stderr)
+        node.leave()
+        return 1
+    stops = _Stops(node.keeper.stop)
+    stops.listen()
+    node.keeper.start()
+    while not node.keeper.join(3600.0):
+        pass
+    node.leave()
+    return _ended(node, stops)
+
+
+def _run_solo(app: Umbel, orders: Orders) -> int:
+    """Run tasks in this very process: for debugging, and for systems without fork."""
+    node = Node(app, orders, slots=0)
+    page = node.directory.new_page(unique_id())
+    child = make_child(app, orders, page, os.getpid())
+    ours, theirs = socket.socketpair()
+    helper = Helper(child, page, theirs, app.clock)
+    stops = _Stops(lambda cold: _stop_solo(ours, cold))
+    stops.listen()
+    node.keeper.start()
+    helper.start()
+    signals.worker_process_init.send(None)
+    node.say_ready()
+    child.run()
+    node.keeper.stop()
+    node.keeper.join()
+    node.leave()
+    return _ended(node, stops)
+
+
+def _stop_solo(control: socket.socket, cold: bool) -> None:
+    if cold:
+        # The page tells whoever takes over what was running; nothing is lost.
+        os._exit(1)
+    control.send(b"stop")
+
+
+def _ended(node: Node, stops: _Stops) -> int:
+    if node.keeper.error is not None:
+        traceback.print_exception(node.keeper.error)
+        return 1
+    return stops.exit_code
+
+
+class _Stops:
+    """Celery's signals: TERM and the first INT stop warmly, QUIT and the second INT at once."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._asked = False
+        self.exit_code = 0
+
+    def listen(self) -> None:
+        """Take the signals from here on."""
+        signal.signal(signal.SIGTERM, self._warm)
+        signal.signal(signal.SIGINT, self._interrupted)
+        if hasattr(signal, "SIGQUIT"):
+            signal.signal(signal.SIGQUIT, self._cold)
+
+    def _warm(self, signum: int, frame: FrameType | None) -> None:
+        self._asked = True
+        _say("worker: Warm shutdown (MainProcess)")
+        signals.worker_shutting_down.send(
+            None, sig=signal.Signals(signum).name, how="Warm", exitcode=self.exit_code
+        )
+        self._stop(False)
+
+    def _interrupted(self, signum: int, frame: FrameType | None) -> None:
+        if self._asked:
+            return self._cold(signum, frame)
+        self.exit_code = 1
+        _say("worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!")
+        return self._warm(signum, frame)
+
+    def _cold(self, signum: int, frame: FrameType | None) -> None:
+        self._asked = True
+        self.exit_code = 1
+        _say("worker: Cold shutdown (MainProcess)")
+        signals.worker_shutting_down.send(
+            None, sig=signal.Signals(signum).name, how="Cold", exitcode=1
+        )
+        self._stop(True)
+
+
+def _say(text: str) -> None:
+    """Print from a signal handler, where buffered output might be in the middle of something."""
+    os.write(1, f"\n{text}\n".encode())
