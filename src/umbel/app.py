@@ -55,9 +55,9 @@ class Tasks(Mapping[str, Task[Any, Any]]):
 class Umbel:
     """A task queue application.
 
-    ``Umbel()`` works as it is: messages and results go to an SQLite file in the project's ``.umbel``
-    directory. `main` is the name given to tasks defined in a script; `broker` and `backend` are URLs;
-    `include` lists modules that a worker imports; other keywords are settings.
+    ``Umbel()`` works as it is: messages and results go to an SQLite file in the project's
+    ``.umbel`` directory. `main` is the name given to tasks defined in a script; `broker` and
+    `backend` are URLs; `include` lists modules that a worker imports; other keywords are settings.
     """
 
     def __init__(
@@ -97,7 +97,11 @@ class Umbel:
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
     def task(
-        self, *, bind: Literal[True], base: type[Task[..., Any]] | None = ..., **options: Unpack[TaskKeywords]
+        self,
+        *,
+        bind: Literal[True],
+        base: type[Task[..., Any]] | None = ...,
+        **options: Unpack[TaskKeywords],
     ) -> _BoundMaker: ...
     @overload
     def task(
@@ -109,16 +113,15 @@ class Umbel:
     ) -> _Maker: ...
     def task(
         self,
-        function: Callable[..., Any] | None = None,
-        /,
-        *,
+        *functions: Callable[..., Any],
         bind: bool = False,
         base: type[Task[..., Any]] | None = None,
         **options: Any,
     ) -> Any:
         """Make a task of a function: ``@app.task`` or ``@app.task(bind=True, queue="mails")``.
 
-        With `bind` the function's first argument is the task itself. Raises TypeError for unknown options.
+        With `bind` the function's first argument is the task itself. Raises TypeError for unknown
+        options.
         """
 
         def make(function: Callable[..., Any]) -> Task[Any, Any]:
@@ -126,7 +129,7 @@ class Umbel:
             self.tasks.add(task)
             return task
 
-        return make if function is None else make(function)
+        return make(*functions) if functions else make
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Send publications to the broker; what `delay` and its kin do last."""
@@ -162,7 +165,9 @@ class Umbel:
         """The result store's URL; None when there are no results."""
         settings = self.conf.snapshot
         if settings.result_backend is not None:
-            return None if settings.result_backend.startswith("disabled") else settings.result_backend
+            return (
+                None if settings.result_backend.startswith("disabled") else settings.result_backend
+            )
         return self.default_url if settings.broker_url is None else None
 
     def engine(self, url: str) -> Engine:
@@ -184,7 +189,9 @@ class Umbel:
         """The broker. Raises ImproperlyConfigured when the URL's engine cannot be one."""
         broker = self.engine(self.broker_url).broker
         if broker is None:
-            raise ImproperlyConfigured(f"broker_url names an engine that is no broker: {self.broker_url}")
+            raise ImproperlyConfigured(
+                f"broker_url names an engine that is no broker: {self.broker_url}"
+            )
         return broker
 
     @property
@@ -220,7 +227,7 @@ class Umbel:
 
     # Results and modules
 
-    def AsyncResult(self, id: str) -> AsyncResult[Any]:  # noqa: A002, N802 - Celery's names
+    def AsyncResult(self, id: str) -> AsyncResult[Any]:
         """Return the result of a call by its id."""
         return AsyncResult(id, self)
 
@@ -297,8 +304,8 @@ def make_task(
 def task_name(function: Callable[..., Any], main: str | None) -> str:
     """Return the name of a task: its module and function.
 
-    A function of a script, whose module is ``__main__`` there, is named as a worker that imports the script
-    names it, unless the app was given a name.
+    A function of a script, whose module is ``__main__`` there, is named as a worker that imports
+    the script names it, unless the app was given a name.
     """
     module = function.__module__
     if module == "__main__":
@@ -339,7 +346,10 @@ def shared_task(
 ) -> _BoundMaker: ...
 @overload
 def shared_task(
-    *, bind: Literal[False] = ..., base: type[Task[..., Any]] | None = ..., **options: Unpack[TaskKeywords]
+    *,
+    bind: Literal[False] = ...,
+    base: type[Task[..., Any]] | None = ...,
+    **options: Unpack[TaskKeywords],
 ) -> _Maker: ...
 def shared_task(
     function: Callable[..., Any] | None = None,

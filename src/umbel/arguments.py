@@ -10,8 +10,9 @@ from typing import Any
 def checker(function: Callable[..., Any], skip_first: bool) -> Callable[..., None]:
     """Return a function that takes the same arguments as `function` and does nothing.
 
-    Calling it is the fastest check there is, and its TypeErrors are Python's own: ``add() missing 1 required
-    positional argument: 'y'``. With `skip_first` the first parameter, a task's `self`, is left out.
+    Calling it is the fastest check there is, and its TypeErrors are Python's own: ``add() missing 1
+    required positional argument: 'y'``. With `skip_first` the first parameter, a task's `self`, is
+    left out.
     """
     parameters = list(inspect.signature(function).parameters.values())
     if skip_first:
@@ -27,7 +28,8 @@ def checker(function: Callable[..., Any], skip_first: bool) -> Callable[..., Non
     )
     name = function.__name__ if function.__name__.isidentifier() else "task"
     namespace: dict[str, Any] = {}
-    # The text holds only the names and kinds of parameters of a function that is already running code here.
+    # The text holds only the names and kinds of parameters of a function that is already running
+    # code here.
     exec(f"def {name}{stub}: pass", {}, namespace)  # noqa: S102
     check: Callable[..., None] = namespace[name]
     return check

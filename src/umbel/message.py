@@ -239,7 +239,7 @@ def _decode_1(message: Message, accept: Collection[str]) -> Call:
         chord=body.get("chord"),
         reply_to=message.properties.get("reply_to") or None,
         correlation_id=message.properties.get("correlation_id"),
-        headers=dict(message.headers),
+        headers={k: v for k, v in message.headers.items() if k not in _KNOWN_HEADERS},
     )
     return _checked(call)
 
@@ -289,10 +289,13 @@ def _checked(call: Call) -> Call:
             raise DecodeError(f"The message's {name} is {value!r}, not a text.")
     _check_containers(call)
     _check_numbers(call)
-    if call.eta is not None:
-        parse_time(call.eta, UTC)
-    if call.expires is not None:
-        parse_time(call.expires, UTC)
+    for name in ("eta", "expires"):
+        value = getattr(call, name)
+        if value is not None:
+            try:
+                parse_time(value, UTC)
+            except DecodeError as error:
+                raise DecodeError(f"The message's {name}: {error}") from error
     return call
 
 

@@ -1,14 +1,14 @@
 """The five ports on which every engine stands.
 
-An engine is a server, a file or a piece of memory behind a URL. It offers some or all of: a `Broker` (messages,
-in batches), a `QueueAdmin` (looking into queues), a `ResultStore`, a `StateStore` (what a fleet must agree on)
-and a `Broadcast` (remote control and events). These classes are the contract; the suite in
-`umbel.testing.conformance` is its proof.
+An engine is a server, a file or a piece of memory behind a URL. It offers some or all of: a
+`Broker` (messages, in batches), a `QueueAdmin` (looking into queues), a `ResultStore`, a
+`StateStore` (what a fleet must agree on) and a `Broadcast` (remote control and events). These
+classes are the contract; the suite in `umbel.testing.conformance` is its proof.
 
-For all ports: calls take and return batches; times are seconds since the epoch, durations are seconds; what
-fails raises OperationalError (`BrokerFull` when there is no room) and has then changed nothing, unless it says
-otherwise; objects may be used by many threads at once; after a fork the child may use them and gets
-connections of its own, the parent's stay untouched.
+For all ports: calls take and return batches; times are seconds since the epoch, durations are
+seconds; what fails raises OperationalError (`BrokerFull` when there is no room) and has then
+changed nothing, unless it says otherwise; objects may be used by many threads at once; after a fork
+the child may use them and gets connections of its own, the parent's stay untouched.
 """
 
 from __future__ import annotations
@@ -34,11 +34,17 @@ class Features:
     atomic_settle: bool
     """Acks, follow-ups and returns of one `settle` become true together."""
     scheduling: bool
-    """`publish` keeps a message that is due later; else `fetch` delivers early and the worker parks it."""
+    """`publish` keeps a message that is due later.
+
+    Else `fetch` delivers early and the worker parks it.
+    """
     fencing: bool
     """A consumer that lost its leases is refused when it settles."""
     leases: bool
-    """The broker keeps who holds what; else the connection is the claim, and its end gives all back."""
+    """The broker keeps who holds what.
+
+    Else the connection is the claim, and its end gives all back.
+    """
     dedupes: bool
     """A publication repeated with the same tag while the broker holds the first is recognized."""
     counts: bool
@@ -91,8 +97,8 @@ class Action(Enum):
 class Settlement:
     """What becomes of one delivery.
 
-    `result` is stored and `publish` is sent in the same step. `crashed` counts a crash on the message.
-    `due` belongs to PARK, `reason` and `expires` (of the dead letter) to DEAD_LETTER.
+    `result` is stored and `publish` is sent in the same step. `crashed` counts a crash on the
+    message. `due` belongs to PARK, `reason` and `expires` (of the dead letter) to DEAD_LETTER.
     """
 
     delivery: Delivery
@@ -123,14 +129,17 @@ class Broker(ABC):
         """Put messages on their queues and return when they are as safe as the engine makes them.
 
         All or none with ``features.atomic_settle``. A queue exists from its first use. With
-        ``features.dedupes`` a publication whose tag the broker still holds is taken as a repetition and
-        changes nothing. Raises OperationalError after `timeout` seconds in total; the outcome is then unknown,
-        and the caller may repeat with the same tags.
+        ``features.dedupes`` a publication whose tag the broker still holds is taken as a repetition
+        and changes nothing. Raises OperationalError after `timeout` seconds in total; the outcome
+        is then unknown, and the caller may repeat with the same tags.
         """
 
     @abstractmethod
     def consumer(self, owner: Owner, ttl: float) -> Consumer:
-        """Let an owner take leases; they end `ttl` seconds after this call or its node's last `renew`."""
+        """Let an owner take leases.
+
+        They end `ttl` seconds after this call or its node's last `renew`.
+        """
 
     @abstractmethod
     def shares(self, results: ResultStore) -> bool:
@@ -148,8 +157,8 @@ class Broker(ABC):
     def take_back(self, owner: str, keys: Collection[str]) -> int:
         """Return deliveries of another owner that have not started, as `Consumer.release` does; how many.
 
-        For a supervisor whose child is stuck; the caller makes sure that the child will not start them. Without
-        ``features.leases`` this is impossible and returns 0.
+        For a supervisor whose child is stuck; the caller makes sure that the child will not start
+        them. Without ``features.leases`` this is impossible and returns 0.
         """
 
     @abstractmethod
@@ -164,8 +173,9 @@ class Broker(ABC):
 class Consumer(ABC):
     """One owner's hold on messages: the hot path.
 
-    One thread at a time fetches; any thread may settle and release meanwhile. Every call but `interrupt` and
-    `close` raises LeaseLost when the owner was taken for dead: all it held is then somebody else's.
+    One thread at a time fetches; any thread may settle and release meanwhile. Every call but
+    `interrupt` and `close` raises LeaseLost when the owner was taken for dead: all it held is then
+    somebody else's.
     """
 
     owner: Owner
@@ -174,9 +184,9 @@ class Consumer(ABC):
     def fetch(self, request: FetchRequest, wait: float) -> list[Delivery]:
         """Take messages and lease them, in one step: there is no moment at which they are only in memory.
 
-        The most urgent of a queue come first, equal ones in the order of their arrival. When there is none,
-        wait up to `wait` seconds for one. It may return early with nothing. Of many waiting consumers an
-        engine wakes as few as it can for a message.
+        The most urgent of a queue come first, equal ones in the order of their arrival. When there
+        is none, wait up to `wait` seconds for one. It may return early with nothing. Of many
+        waiting consumers an engine wakes as few as it can for a message.
         """
 
     @abstractmethod
@@ -189,9 +199,9 @@ class Consumer(ABC):
     ) -> Settled:
         """Settle deliveries and take the next ones, without waiting, in one round trip.
 
-        With ``features.atomic_settle`` everything a settlement says becomes true in one step with its
-        acknowledgement. A settlement whose lease is no longer this consumer's is refused as a whole: nothing
-        of it becomes true. A result is allowed only if `Broker.shares` said so.
+        With ``features.atomic_settle`` everything a settlement says becomes true in one step with
+        its acknowledgement. A settlement whose lease is no longer this consumer's is refused as a
+        whole: nothing of it becomes true. A result is allowed only if `Broker.shares` said so.
         """
 
     @abstractmethod
@@ -202,8 +212,8 @@ class Consumer(ABC):
     def release(self, keys: Collection[str]) -> int:
         """Give back deliveries that were never started; return how many.
 
-        They go to the place they came from, and it does not count as a delivery, where the engine keeps count
-        of such things (``features.counts``). Keys that are not held are passed over.
+        They go to the place they came from, and it does not count as a delivery, where the engine
+        keeps count of such things (``features.counts``). Keys that are not held are passed over.
         """
 
     @abstractmethod
@@ -212,11 +222,11 @@ class Consumer(ABC):
     ) -> list[Delivery]:
         """Take away everything a dead owner holds and forget the owner; it can never settle again.
 
-        `unstarted` are the keys of deliveries known not to have started: they go back to their queues. All
-        others are handed over to this consumer and returned, for their fate to be decided. None means that
-        nothing is known: then only those marked early are handed over, the others go back. With
-        `only_expired` an owner that has been renewed in the meantime keeps everything. Of many who reclaim
-        the same owner one succeeds, the others get nothing.
+        `unstarted` are the keys of deliveries known not to have started: they go back to their
+        queues. All others are handed over to this consumer and returned, for their fate to be
+        decided. None means that nothing is known: then only those marked early are handed over, the
+        others go back. With `only_expired` an owner that has been renewed in the meantime keeps
+        everything. Of many who reclaim the same owner one succeeds, the others get nothing.
         """
 
     @abstractmethod
@@ -226,7 +236,10 @@ class Consumer(ABC):
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """How many messages of a queue are where. `oldest` is when the first waiting one was published."""
+    """How many messages of a queue are where.
+
+    `oldest` is when the first waiting one was published.
+    """
 
     ready: int = 0
     scheduled: int = 0
@@ -249,7 +262,10 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that could not be processed, kept with the reason. `died_at` in seconds since the epoch."""
+    """A message that could not be processed, kept with the reason.
+
+    `died_at` in seconds since the epoch.
+    """
 
     key: str
     queue: str
@@ -260,7 +276,10 @@ class DeadLetter:
 
 
 class QueueAdmin(ABC):
-    """Looking into queues and mending them. Not the hot path: calls may take long on large queues."""
+    """Looking into queues and mending them.
+
+    Not the hot path: calls may take long on large queues.
+    """
 
     @abstractmethod
     def depths(self) -> dict[str, QueueDepth]:
@@ -276,7 +295,10 @@ class QueueAdmin(ABC):
 
     @abstractmethod
     def purge(self, queue: str) -> int:
-        """Delete what waits in a queue, ready or scheduled; return how many. Leased messages stay."""
+        """Delete what waits in a queue, ready or scheduled; return how many.
+
+        Leased messages stay.
+        """
 
     @abstractmethod
     def dead_letters(self, limit: int, offset: int = 0) -> list[DeadLetter]:
@@ -296,7 +318,10 @@ class ResultStore(ABC):
 
     @abstractmethod
     def put(self, records: Sequence[ResultRecord]) -> None:
-        """Store results and wake whoever waits for them. A SUCCESS is never replaced by another state."""
+        """Store results and wake whoever waits for them.
+
+        A SUCCESS is never replaced by another state.
+        """
 
     @abstractmethod
     def get(self, task_ids: Collection[str]) -> dict[str, ResultRecord]:
@@ -314,8 +339,8 @@ class ResultStore(ABC):
     def add_part(self, group: str, part: str, document: str, size: int, claimant: str) -> bool:
         """Record one part of a group; True when all `size` parts are there and the claim is `claimant`'s.
 
-        A part that is recorded again is counted once. The first claimant of a complete group keeps the
-        claim, also when it asks again, until `close_group`.
+        A part that is recorded again is counted once. The first claimant of a complete group keeps
+        the claim, also when it asks again, until `close_group`.
         """
 
     @abstractmethod
@@ -342,7 +367,8 @@ class StateStore(ABC):
     def hold(self, name: str, owner: str, ttl: float) -> int | None:
         """Take or prolong the lease `name`; return its term, or None while another owner holds it.
 
-        The term grows with every change of owner, so that an old owner's late writes can be told apart.
+        The term grows with every change of owner, so that an old owner's late writes can be told
+        apart.
         """
 
     @abstractmethod
@@ -377,8 +403,8 @@ class StateStore(ABC):
     def take(self, bucket: str, amount: float, rate: float, burst: float) -> float:
         """Take from a token bucket that refills by `rate` a second up to `burst`.
 
-        Return 0.0 when it was taken, else the seconds after which it is worth asking again (limits of a
-        fleet). The server's clock decides.
+        Return 0.0 when it was taken, else the seconds after which it is worth asking again (limits
+        of a fleet). The server's clock decides.
         """
 
     @abstractmethod
@@ -391,7 +417,10 @@ class Subscription(ABC):
 
     @abstractmethod
     def receive(self, wait: float) -> list[tuple[str, bytes]]:
-        """Return (topic, payload) pairs in the order of sending; wait up to `wait` seconds for the first."""
+        """Return (topic, payload) pairs in the order of sending.
+
+        Wait up to `wait` seconds for the first.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -1,4 +1,7 @@
-"""From a call to the broker: `build` makes the message, `send` publishes it. Nothing here touches a result."""
+"""From a call to the broker: `build` makes the message, `send` publishes it.
+
+Nothing here touches a result.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
 
@@ -38,23 +41,33 @@ class Template:
     shadow: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where and when a call is made. `parent` is the task that makes it, if one does.
+
+    `tag` is given where a call may be built twice and must be the same publication.
+    """
+
+    settings: Settings
+    clock: Clock
+    parent: Request | None = None
+    tag: str | None = None
+
+
 def build(
     template: Template,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     options: CallOptions,
     route: Route,
-    settings: Settings,
-    clock: Clock,
-    *,
-    parent: Request | None = None,
-    tag: str | None = None,
+    context: Context,
 ) -> Publication:
-    """Return a call as a publication. `parent` is the task that makes the call, if one does.
+    """Return a call as a publication.
 
     Raises EncodeError, naming task and argument, when an argument cannot be serialized.
     """
-    now = clock.time()
+    settings, parent = context.settings, context.parent
+    now = context.clock.time()
     local = zone(settings) if settings.timezone else None
     task_id = options.task_id or unique_id()
     due, eta = _eta(options, now, local)
@@ -91,7 +104,7 @@ def build(
     return Publication(
         queue=route.queue,
         message=message,
-        tag=tag or unique_id(),
+        tag=context.tag or unique_id(),
         priority=route.priority or 0,
         due=due,
         routing_key=route.queue,
@@ -110,8 +123,8 @@ def derived_tag(tag: str, purpose: str) -> str:
 def send(broker: Broker, publications: Sequence[Publication], settings: Settings) -> None:
     """Publish, with the signals around it.
 
-    A broker that cannot be reached is tried again until ``broker_publish_timeout`` has passed in total;
-    then OperationalError is raised.
+    A broker that cannot be reached is tried again until ``broker_publish_timeout`` has passed in
+    total; then OperationalError is raised.
     """
     if signals.before_task_publish.has_listeners():
         _announce(signals.before_task_publish, publications)
@@ -135,9 +148,7 @@ def _announce(signal: signals.Signal, publications: Sequence[Publication]) -> No
         )
 
 
-def _eta(
-    options: CallOptions, now: float, local: tzinfo | None
-) -> tuple[float | None, str | None]:
+def _eta(options: CallOptions, now: float, local: tzinfo | None) -> tuple[float | None, str | None]:
     """Return when a call is due, in seconds since the epoch and as it travels."""
     if options.countdown:
         moment = utc(now) + timedelta(seconds=options.countdown)
@@ -145,7 +156,7 @@ def _eta(
     if options.eta is None:
         return None, None
     text = options.eta if isinstance(options.eta, str) else options.eta.isoformat()
-    return timestamp(text, utc(now).tzinfo or tzinfo()), text
+    return timestamp(text, UTC), text
 
 
 def _moment(value: Any, now: float, local: tzinfo | None) -> str | None:
@@ -197,7 +208,10 @@ def _a(noun: str) -> str:
 
 
 def warn_if_never_consumed(broker: Broker, describe: Callable[[], str]) -> None:
-    """Log one warning when no worker has ever consumed from the broker; a courtesy that never fails."""
+    """Log one warning when no worker has ever consumed from the broker.
+
+    A courtesy that never fails.
+    """
     try:
         consumed = broker.ever_consumed()
     except OperationalError:

@@ -32,14 +32,15 @@ class ResultSource(Protocol):
 class AsyncResult(Generic[R]):
     """The result of a task, which may not have run yet.
 
-    ``get()`` waits for it, ``await result`` does so in a coroutine. An id of which nothing is known is PENDING.
+    ``get()`` waits for it, ``await result`` does so in a coroutine. An id of which nothing is known
+    is PENDING.
     """
 
     __slots__ = ("__weakref__", "_done", "_source", "id")
 
     TimeoutError = TimeoutError
 
-    def __init__(self, id: str, app: ResultSource | None = None) -> None:  # noqa: A002 - Celery's name
+    def __init__(self, id: str, app: ResultSource | None = None) -> None:
         if not id:
             raise ValueError(f"AsyncResult requires valid id, not {type(id)}")
         self.id = id
@@ -114,9 +115,10 @@ class AsyncResult(Generic[R]):
     ) -> R:
         """Wait for the result and return it; raise the task's exception if it failed.
 
-        Raises TimeoutError after `timeout` seconds. With `propagate` False an exception is returned instead of
-        raised. `on_interval` is called every `interval` seconds while waiting. Within a task this raises
-        RuntimeError, since the workers might all wait for each other, unless `disable_sync_subtasks` is False.
+        Raises TimeoutError after `timeout` seconds. With `propagate` False an exception is returned
+        instead of raised. `on_interval` is called every `interval` seconds while waiting. Within a
+        task this raises RuntimeError, since the workers might all wait for each other, unless
+        `disable_sync_subtasks` is False.
         """
         if disable_sync_subtasks and running.get() is not None:
             raise RuntimeError(
@@ -183,8 +185,8 @@ class AsyncResult(Generic[R]):
 
 def _exception(found: TaskResult) -> BaseException:
     """Return the exception to raise, with the worker's traceback as a note."""
-    error = found.result
-    if not isinstance(error, BaseException):
+    error: BaseException = found.result
+    if not isinstance(found.result, BaseException):
         error = UmbelError(f"Task {found.task_id} ended as {found.state}: {error!r}")
     if found.traceback and not getattr(error, "__notes__", None):
         error.add_note(f"\nIn the worker:\n{found.traceback}")

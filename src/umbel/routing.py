@@ -27,7 +27,10 @@ def route(
     task_priority: int | None,
     settings: Settings,
 ) -> Route:
-    """Return the route of a call: its own options, then the task's, then task_routes, then the default."""
+    """Return the route of a call.
+
+    Its own options, then the task's, then task_routes, then the default.
+    """
     if settings.task_routes is None:
         routed_queue, routed_priority = None, None
     else:

@@ -15,7 +15,7 @@ from umbel.arguments import checker
 from umbel.exceptions import MaxRetriesExceededError, Retry
 from umbel.message import Publication
 from umbel.options import CallOptions, RetryPolicy, call_options
-from umbel.publish import Template, build
+from umbel.publish import Context, Template, build
 from umbel.request import Request
 from umbel.result import AsyncResult
 from umbel.routing import route
@@ -29,7 +29,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _UNSET: Any = object()
-_rng = random.Random()  # noqa: S311 - spreads retries out, guards nothing
+_rng = random.Random()
 
 #: Publications that one call of `delay_many` sends in one batch.
 BULK = 1000
@@ -158,8 +158,9 @@ class Task(Generic[P, R]):
     ) -> AsyncResult[R]:
         """Send a call to a worker, with options; see `umbel.options.CallOptions`.
 
-        Raises TypeError for arguments that the task does not take and for unknown options, EncodeError for
-        arguments that cannot be sent, and OperationalError when the broker cannot be reached.
+        Raises TypeError for arguments that the task does not take and for unknown options,
+        EncodeError for arguments that cannot be sent, and OperationalError when the broker cannot
+        be reached.
         """
         checked = call_options(options)
         publication = self._publication(args or (), kwargs or {}, checked)
@@ -167,13 +168,12 @@ class Task(Generic[P, R]):
         app.publish([publication])
         return AsyncResult(publication.message.headers["id"], app)
 
-    def delay_many(
-        self, calls: Iterable[Sequence[Any]], **options: Any
-    ) -> list[AsyncResult[R]]:
+    def delay_many(self, calls: Iterable[Sequence[Any]], **options: Any) -> list[AsyncResult[R]]:
         """Send many calls, each given by its positional arguments; return their results to be.
 
-        ``add.delay_many([(1, 2), (3, 4)])`` is many times as fast as calling `delay` for each. Calls are sent
-        in batches; when a batch cannot be sent, OperationalError is raised and earlier ones stay sent.
+        ``add.delay_many([(1, 2), (3, 4)])`` is many times as fast as calling `delay` for each.
+        Calls are sent in batches; when a batch cannot be sent, OperationalError is raised and
+        earlier ones stay sent.
         """
         if options.get("task_id") is not None:
             raise TypeError("delay_many cannot give many calls one task_id.")
@@ -224,9 +224,7 @@ class Task(Generic[P, R]):
             kwargs,
             options,
             where,
-            settings,
-            app.clock,
-            parent=current.running.get(),
+            Context(settings, app.clock, parent=current.running.get()),
         )
 
     def template(self, settings: Settings) -> Template:
@@ -280,9 +278,10 @@ class Task(Generic[P, R]):
     ) -> Retry:
         """Run this call again later: ``raise self.retry(exc=error, countdown=10)``.
 
-        The new message is sent when the task has ended, in the same step that settles this one. Raises Retry
-        (returns it when `throw` is False). When there were `max_retries` retries already, raises `exc`, or
-        MaxRetriesExceededError without one. Called outside of a worker it raises `exc` or Retry.
+        The new message is sent when the task has ended, in the same step that settles this one.
+        Raises Retry (returns it when `throw` is False). When there were `max_retries` retries
+        already, raises `exc`, or MaxRetriesExceededError without one. Called outside of a worker it
+        raises `exc` or Retry.
         """
         request = self.request
         if request.called_directly:
@@ -294,8 +293,8 @@ class Task(Generic[P, R]):
                 _raise(exc)
             raise MaxRetriesExceededError(
                 f"Can't retry {self.name}[{request.id}] args:{request.args} kwargs:{request.kwargs}",
-                task_args=request.args,
-                task_kwargs=request.kwargs,
+                task_args=request.args or (),
+                task_kwargs=request.kwargs or {},
             )
         if countdown is None and eta is None:
             countdown = self.default_retry_delay
@@ -328,13 +327,18 @@ class Task(Generic[P, R]):
 
 
 class AsyncTask(Task[P, R]):
-    """A task made from an ``async def`` function: calling it gives a coroutine, as the function does."""
+    """A task made from an ``async def`` function.
+
+    Calling it gives a coroutine, as the function does.
+    """
 
     if TYPE_CHECKING:
 
         def __call__(  # type: ignore[override]  # R is what the coroutine returns, as for delay()
             self, *args: P.args, **kwargs: P.kwargs
-        ) -> Coroutine[Any, Any, R]: ...
+        ) -> Coroutine[Any, Any, R]:
+            """Return the coroutine."""
+            ...
 
 
 def _same_call(

@@ -22,7 +22,9 @@ def _json(text: str, kind: type, option: str) -> Any:
 
 @click.command("call")
 @click.argument("task")
-@click.option("-a", "--args", "args_text", default="[]", help="Positional arguments as JSON: '[1, 2]'.")
+@click.option(
+    "-a", "--args", "args_text", default="[]", help="Positional arguments as JSON: '[1, 2]'."
+)
 @click.option("-k", "--kwargs", "kwargs_text", default="{}", help="Keyword arguments as JSON.")
 @click.option("--countdown", type=float, help="Seconds to wait before it may start.")
 @click.option("--eta", help="When it may start, as an ISO 8601 time.")
@@ -33,6 +35,7 @@ def _json(text: str, kind: type, option: str) -> Any:
 @click.pass_obj
 def command(
     given: Global,
+    /,
     task: str,
     args_text: str,
     kwargs_text: str,

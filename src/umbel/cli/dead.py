@@ -18,7 +18,10 @@ PAGE = 1000
 
 @click.group("dead")
 def command() -> None:
-    """Show, retry or drop dead letters: messages kept apart with the reason why they could not be run."""
+    """Show, retry or drop dead letters.
+
+    Messages kept apart with the reason why they could not be run.
+    """
 
 
 @command.command("list")

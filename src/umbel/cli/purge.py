@@ -21,6 +21,8 @@ def command(given: Global, queues: str | None, force: bool) -> None:
             raise click.ClickException(f"There is no queue {name!r}.")
     waiting = sum(depths[name].ready + depths[name].scheduled for name in names)
     if not force:
-        click.confirm(f"Delete {waiting} messages from {', '.join(names) or 'no queue'}?", abort=True)
+        click.confirm(
+            f"Delete {waiting} messages from {', '.join(names) or 'no queue'}?", abort=True
+        )
     deleted = sum(app.queues.purge(name) for name in names)
     click.echo(f"Deleted {deleted} messages.")

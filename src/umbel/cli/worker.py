@@ -53,8 +53,8 @@ def command(
 ) -> None:
     """Start a worker: it takes messages from queues and runs their tasks.
 
-    TERM or one Ctrl+C lets running tasks end first; a second Ctrl+C, or QUIT, does not, and what was running
-    is run again by another worker.
+    TERM or one Ctrl+C lets running tasks end first; a second Ctrl+C, or QUIT, does not, and what
+    was running is run again by another worker.
     """
     given: Global = context.obj
     settings = given.settings()
@@ -79,7 +79,10 @@ def command(
 
 
 def _node_name(given: str | None) -> str:
-    """Return the node's name, with Celery's abbreviations: %h host with domain, %n name, %d domain."""
+    """Return the node's name, with Celery's abbreviations.
+
+    %h host with domain, %n name, %d domain.
+    """
     host = platform.node()
     name, _, domain = host.partition(".")
     text = given or "celery@%h"

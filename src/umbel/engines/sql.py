@@ -1,4 +1,7 @@
-"""Named statements: SQL lives in .sql files, one commented statement under each ``-- name: <name>`` line."""
+"""Named statements: SQL lives in .sql files, one commented statement under each ``-- name.
+
+<name>`` line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a worker's processes do first: find the app, set up logging, take orders from the supervisor."""
+"""What a worker's processes do first.
+
+Find the app, set up logging, take orders from the supervisor.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +57,9 @@ def load_app(orders: Orders) -> Umbel:
 def find_app(name: str, workdir: str | None = None) -> Umbel:
     """Return the app that ``-A`` names: ``module``, ``module:attribute`` or ``package.module.attribute``.
 
-    In a module the attributes ``app`` and ``celery`` are tried, then any app there is, then the module's
-    submodules ``celery`` and ``umbel_app``. Raises ImproperlyConfigured with what was tried.
+    In a module the attributes ``app`` and ``celery`` are tried, then any app there is, then the
+    module's submodules ``celery`` and ``umbel_app``. Raises ImproperlyConfigured with what was
+    tried.
     """
     directory = workdir or os.getcwd()
     if directory not in sys.path:
@@ -135,7 +139,10 @@ def set_up_logging(app: Umbel, level: str, process_name: str) -> None:
 
 
 def threads_and_connections(ours: int) -> list[str]:
-    """Return by name what makes this process unfit to be forked: threads, and sockets other than `ours`."""
+    """Return by name what makes this process unfit to be forked.
+
+    Threads, and sockets other than `ours`.
+    """
     found = [
         f"the thread {thread.name!r}"
         for thread in threading.enumerate()

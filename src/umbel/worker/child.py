@@ -1,7 +1,8 @@
 """A child: one loop that fetches, runs and settles, on the main thread and without hand-offs.
 
-While a task runs longer than a few milliseconds, the helper (helper.py) settles what is finished and gives back what
-waits behind it, so that nothing waits for a long task. Both use the consumer under one lock.
+While a task runs longer than a few milliseconds, the helper (helper.py) settles what is finished
+and gives back what waits behind it, so that nothing waits for a long task. Both use the consumer
+under one lock.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from umbel.ports import Consumer, FetchRequest
 from umbel.worker import report
 from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
-from umbel.worker.outcome import Lost, Prepared, Run
+from umbel.worker.outcome import Job, Lost, Prepared, Run
 from umbel.worker.page import Page
 from umbel.worker.prefetch import Prefetch
 from umbel.worker.settler import Settler
@@ -44,7 +45,10 @@ class Waiting:
 
 
 class Child:
-    """Runs tasks until it is told to stop. `make_settler` attaches a consumer and is called again when lost."""
+    """Runs tasks until it is told to stop.
+
+    `make_settler` attaches a consumer and is called again when lost.
+    """
 
     def __init__(
         self,
@@ -66,7 +70,8 @@ class Child:
         self._runner = Runner(app, hostname)
         self._prefetch = Prefetch(app.conf.snapshot.worker_prefetch_multiplier)
         self._unreachable_since: float | None = None
-        # Shared with the helper: under `lock` whoever talks to the broker; the deques by atomic steps.
+        # Shared with the helper: under `lock` whoever talks to the broker; the deques by atomic
+        # steps.
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.waiting: deque[Waiting] = deque()
@@ -123,7 +128,10 @@ class Child:
             raise
 
     def _persist(self, act: Callable[[], Sequence[Delivery]]) -> Sequence[Delivery]:
-        """Talk to the broker until it answers; say once that it does not, and once that it does again."""
+        """Talk to the broker until it answers.
+
+        Say once that it does not, and once that it does again.
+        """
         pause = 0.05
         while True:
             try:
@@ -136,7 +144,7 @@ class Child:
                     self._unreachable_since = self._clock.monotonic()
                     logger.warning("The broker does not answer; trying until it does. %s", error)
                 # Not a test's sleep: the wait of a worker without a broker, cut short by a stop.
-                if self.stopping.wait(pause * (0.5 + random())):  # noqa: S311
+                if self.stopping.wait(pause * (0.5 + random())):
                     return ()
                 pause = min(pause * 2, MOST_PATIENCE)
             else:
@@ -184,11 +192,14 @@ class Child:
             self._prefetch.observe(count, self._clock.monotonic() - begun)
 
     def _mark_early(self, prepared: Sequence[Prepared]) -> bool:
-        """Mark what may be delivered only once before any of it starts; False when the leases are lost."""
+        """Mark what may be delivered only once before any of it starts.
+
+        False when the leases are lost.
+        """
         early = [
             item.delivery
             for item in prepared
-            if item.policy is not None and not item.policy.acks_late and item.outcome is None
+            if isinstance(item.work, Job) and item.policy and not item.policy.acks_late
         ]
         if not early:
             return True
@@ -199,7 +210,8 @@ class Child:
                 consumer.mark_early(early)
             return early
 
-        # An answer other than the deliveries means that the leases are gone, or that it is time to stop.
+        # An answer other than the deliveries means that the leases are gone, or that it is time to
+        # stop.
         return bool(self._persist(mark))
 
     def _start(self, item: Waiting) -> bool:
@@ -211,7 +223,7 @@ class Child:
 
     def _run(self, item: Waiting) -> None:
         record = started(item.prepared, self._hostname, self._pid)
-        if record is not None and item.prepared.outcome is None:
+        if record is not None:
             self._settler.store([record])
         run = self._runner.run(item.prepared)
         fail_point("child.after_run")
@@ -261,6 +273,8 @@ class Child:
                 self.release_waiting()
                 self.consumer.close()
         except (OperationalError, LeaseLost) as error:
-            logger.warning("Leaving without the broker's answer; leases end by themselves. %s", error)
+            logger.warning(
+                "Leaving without the broker's answer; leases end by themselves. %s", error
+            )
         signals.worker_process_shutdown.send(None, pid=self._pid, exitcode=0)
         self._runner.close()

@@ -1,4 +1,7 @@
-"""The supervisor's view of its children: starting them, telling them, and knowing for certain that one is dead."""
+"""The supervisor's view of its children.
+
+Starting them, telling them, and knowing for certain that one is dead.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ class StartFailed(Exception):
 
 @dataclass(slots=True)
 class ChildProcess:
-    """A child as its supervisor knows it. `status` is its exit code, negative for a signal, once it is known."""
+    """A child as its supervisor knows it.
+
+    `status` is its exit code, negative for a signal, once it is known.
+    """
 
     number: int
     page: Page
@@ -49,7 +55,10 @@ class ChildProcess:
     process: subprocess.Popen[bytes] | None = None
 
     def is_dead(self, now: float) -> bool:
-        """Tell whether the process has certainly ended; waits a moment for the fork server to say how."""
+        """Tell whether the process has certainly ended.
+
+        Waits a moment for the fork server to say how.
+        """
         if self.process is not None and self.process.poll() is not None:
             self.status = self.process.returncode
         if self.status is not None:
@@ -87,6 +96,7 @@ class Nursery:
 
     def __init__(self, orders: Orders, directory: NodeDirectory, clock: Clock) -> None:
         self._orders = orders
+        self.size = orders.concurrency
         self._directory = directory
         self._clock = clock
         self._server: subprocess.Popen[bytes] | None = None
@@ -96,7 +106,7 @@ class Nursery:
         self._by_pid: dict[int, ChildProcess] = {}
 
     @property
-    def socket(self) -> socket.socket | None:
+    def connection(self) -> socket.socket | None:
         """What to select on for the fork server's messages."""
         return self._channel.connection if self._channel else None
 
@@ -167,7 +177,9 @@ class Nursery:
             return
         messages = self._channel.receive()
         if messages is None:
-            logger.error("The fork server died; starting another. Running children are not affected.")
+            logger.error(
+                "The fork server died; starting another. Running children are not affected."
+            )
             self._dismiss()
             for child in self._waiting_for_pid:
                 child.status = 1

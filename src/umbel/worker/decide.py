@@ -1,30 +1,31 @@
 """From an outcome to everything that must become true. Pure: the same run gives the same verdict.
 
-That includes the tags of what follows a task, so that a verdict that is decided and settled twice, because the
-process died in between, has the effect of one.
+That includes the tags of what follows a task, so that a verdict that is decided and settled twice,
+because the process died in between, has the effect of one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from umbel import records, states
 from umbel.clock import Clock, utc
-from umbel.exceptions import EncodeError, TaskRevokedError, WorkerLostError
-from umbel.message import Call, Delivery, Publication
+from umbel.exceptions import EncodeError, Retry, TaskRevokedError, WorkerLostError
+from umbel.message import Delivery
 from umbel.ports import Action, Settlement
-from umbel.publish import build, derived_tag
+from umbel.publish import Context, build, derived_tag
 from umbel.records import ResultRecord, TaskResult
 from umbel.routing import Route
 from umbel.settings import Settings
-from umbel.task import Again, Policy
+from umbel.task import Again, Policy, Task
 from umbel.worker.outcome import (
     Expired,
     Failure,
-    Ignored,
+    Job,
     Lost,
     NotDue,
+    Outcome,
     Prepared,
     Rejected,
     Retried,
@@ -47,128 +48,18 @@ class Verdict:
 
 def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
     """Return the verdict on a run."""
-    delivery = run.prepared.delivery
+    decision = _Decision(run, settings, clock)
     match run.outcome:
-        case Success():
-            return _success(run, settings, clock)
+        case Success(value):
+            return decision.success(value)
         case Failure(error, traceback):
-            return _failure(run, error, traceback, settings, clock)
-        case Retried():
-            return _retry(run, settings, clock)
-        case Ignored():
-            settlement = Settlement(delivery)
-        case Expired():
-            result = _record(
-                run, states.REVOKED, TaskRevokedError("expired"), None, settings, clock
-            )
-            settlement = Settlement(delivery, result=result)
-        case NotDue(due):
-            settlement = Settlement(delivery, Action.PARK, due=due)
-        case Rejected(reason, requeue):
-            if requeue:
-                settlement = Settlement(delivery, Action.REQUEUE)
-            else:
-                settlement = _dead(run, f"Rejected by the task: {reason}", settings, clock)
-        case Unprocessable(error, reason):
-            result = _record(run, states.FAILURE, error, None, settings, clock)
-            settlement = _dead(run, reason, settings, clock, result=result)
-        case Lost():
-            return _lost(run, settings, clock)
-    return Verdict(run, settlement)
-
-
-def _success(run: Run, settings: Settings, clock: Clock) -> Verdict:
-    assert isinstance(run.outcome, Success)  # noqa: S101 - see decide
-    if not _wants_result(run, settings):
-        return Verdict(run, Settlement(run.prepared.delivery))
-    try:
-        record = _record(run, states.SUCCESS, run.outcome.value, None, settings, clock)
-    except EncodeError as error:
-        name = run.prepared.call.task if run.prepared.call else "?"
-        explained = EncodeError(
-            f"{name} returned {type(run.outcome.value).__name__}, which cannot be stored: {error}. Return plain"
-            " data, or set ignore_result."
-        )
-        failed = Run(run.prepared, Failure(explained, ""), run.seconds)
-        return _failure(failed, explained, "", settings, clock)
-    return Verdict(run, Settlement(run.prepared.delivery, result=record))
-
-
-def _failure(
-    run: Run, error: BaseException, traceback: str, settings: Settings, clock: Clock
-) -> Verdict:
-    record = None
-    if _wants_result(run, settings, error=True):
-        record = _record(run, states.FAILURE, error, traceback, settings, clock)
-    return Verdict(run, Settlement(run.prepared.delivery, result=record))
-
-
-def _retry(run: Run, settings: Settings, clock: Clock) -> Verdict:
-    """Send the call again and remember why, in one step with the acknowledgement."""
-    prepared = run.prepared
-    assert isinstance(run.outcome, Retried) and prepared.task and prepared.call  # noqa: S101
-    retry = run.outcome.retry
-    if not isinstance(retry.sig, Again):
-        error = TypeError(
-            f"{prepared.task.name} raised a Retry of its own; use `raise self.retry(...)`."
-        )
-        return _failure(
-            Run(prepared, Failure(error, run.outcome.traceback), run.seconds),
-            error,
-            run.outcome.traceback,
-            settings,
-            clock,
-        )
-    record = None
-    if _wants_result(run, settings):
-        record = _record(
-            run, states.RETRY, retry.exc, run.outcome.traceback, settings, clock
-        )
-    publication = _publication(prepared, retry.sig, settings, clock)
-    return Verdict(run, Settlement(prepared.delivery, result=record, publish=(publication,)))
-
-
-def _publication(
-    prepared: Prepared, again: Again, settings: Settings, clock: Clock
-) -> Publication:
-    assert prepared.task is not None  # noqa: S101 - only tasks that ran are retried
-    options = again.options
-    where = Route(options.queue or prepared.delivery.queue, options.priority)
-    tag = derived_tag(prepared.delivery.tag, f"retry {options.retries}")
-    return build(
-        prepared.task.template(settings),
-        again.args,
-        again.kwargs,
-        options,
-        where,
-        settings,
-        clock,
-        tag=tag,
-    )
-
-
-def _lost(run: Run, settings: Settings, clock: Clock) -> Verdict:
-    """Decide on a delivery whose process died.
-
-    At most once: it fails. At least once: it runs again, but only so often if it was what ran when its
-    processes died.
-    """
-    prepared = run.prepared
-    delivery, lost = prepared.delivery, run.outcome
-    assert isinstance(lost, Lost)  # noqa: S101 - see decide
-    policy = prepared.policy or default_policy(settings)
-    if delivery.early or not policy.reject_on_worker_lost:
-        error = WorkerLostError(lost.reason)
-        record = None
-        if _wants_result(run, settings, error=True):
-            record = _record(run, states.FAILURE, error, None, settings, clock)
-        return Verdict(run, Settlement(delivery, result=record))
-    crashes = delivery.crashes + (1 if lost.running else 0)
-    if crashes < settings.worker_max_deliveries:
-        return Verdict(run, Settlement(delivery, Action.REQUEUE, crashed=lost.running))
-    reason = f"{crashes} processes died running it, the last one: {lost.reason}"
-    record = _record(run, states.FAILURE, WorkerLostError(reason), None, settings, clock)
-    return Verdict(run, _dead(run, reason, settings, clock, result=record, crashed=True))
+            return decision.failure(error, traceback)
+        case Retried(task, retry, traceback):
+            return decision.retry(task, retry, traceback)
+        case Lost(reason, running):
+            return decision.lost(reason, running)
+        case outcome:
+            return Verdict(run, decision.not_run(outcome))
 
 
 def default_policy(settings: Settings) -> Policy:
@@ -185,60 +76,152 @@ def default_policy(settings: Settings) -> Policy:
 def started(prepared: Prepared, hostname: str, pid: int) -> ResultRecord | None:
     """Return the record of a task that is about to start, where its policy wants one."""
     call, policy = prepared.call, prepared.policy
-    if call is None or policy is None or not policy.track_started or policy.ignore_result:
+    if not isinstance(prepared.work, Job) or call is None or policy is None:
+        return None
+    if not policy.track_started or policy.ignore_result:
         return None
     value = {"pid": pid, "hostname": hostname}
     return records.encode(TaskResult(call.id, states.STARTED, value))
 
 
-def _wants_result(run: Run, settings: Settings, error: bool = False) -> bool:
-    """Tell whether the outcome is to be stored: the message's word counts most, then the task's."""
-    call, policy = run.prepared.call, run.prepared.policy or default_policy(settings)
-    ignored = policy.ignore_result or bool(call and call.ignore_result)
-    return not ignored or (error and policy.store_errors_even_if_ignored)
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """One decision in the making."""
 
+    run: Run
+    settings: Settings
+    clock: Clock
 
-def _record(
-    run: Run, state: str, value: Any, traceback: str | None, settings: Settings, clock: Clock
-) -> ResultRecord | None:
-    """Return the result to store; None for a message of which not even the id is known."""
-    task_id = _task_id(run.prepared.call, run.prepared.delivery)
-    if task_id is None:
-        return None
-    now = clock.time()
-    call = run.prepared.call
-    result = TaskResult(
-        task_id=task_id,
-        state=state,
-        result=value,
-        traceback=traceback or None,
-        date_done=utc(now) if state in states.READY_STATES else None,
-        parent_id=call.parent_id if call else None,
-        group_id=call.group_id if call else None,
-    )
-    expires = None if settings.result_expires is None else now + settings.result_expires
-    return records.encode(result, expires)
+    @property
+    def delivery(self) -> Delivery:
+        return self.run.prepared.delivery
 
+    @property
+    def policy(self) -> Policy:
+        return self.run.prepared.policy or default_policy(self.settings)
 
-def _task_id(call: Call | None, delivery: Delivery) -> str | None:
-    return call.id if call else delivery.message.task_id
+    def success(self, value: Any) -> Verdict:
+        """Store the value, if it is wanted and can be."""
+        if not self.wants_result():
+            return Verdict(self.run, Settlement(self.delivery))
+        try:
+            record = self.record(states.SUCCESS, value)
+        except EncodeError as error:
+            call = self.run.prepared.call
+            return self.failure(
+                EncodeError(
+                    f"{call.task if call else 'The task'} returned {type(value).__name__}, which cannot be"
+                    f" stored: {error}. Return plain data, or set ignore_result."
+                ),
+                "",
+            )
+        return Verdict(self.run, Settlement(self.delivery, result=record))
 
+    def failure(self, error: BaseException, traceback: str) -> Verdict:
+        """Store the error, if it is wanted."""
+        run = self.run
+        if not isinstance(run.outcome, Failure):
+            run = replace(run, outcome=Failure(error, traceback))
+        record = None
+        if self.wants_result(error=True):
+            record = self.record(states.FAILURE, error, traceback)
+        return Verdict(run, Settlement(self.delivery, result=record))
 
-def _dead(
-    run: Run,
-    reason: str,
-    settings: Settings,
-    clock: Clock,
-    result: ResultRecord | None = None,
-    crashed: bool = False,
-) -> Settlement:
-    kept = settings.worker_dead_letter_expires
-    expires = None if kept is None else clock.time() + kept
-    return Settlement(
-        run.prepared.delivery,
-        Action.DEAD_LETTER,
-        result=result,
-        reason=reason,
-        expires=expires,
-        crashed=crashed,
-    )
+    def retry(self, task: Task[Any, Any], retry: Retry, traceback: str) -> Verdict:
+        """Send the call again and remember why, in one step with the acknowledgement."""
+        again = retry.sig
+        if not isinstance(again, Again):
+            error = TypeError(
+                f"{task.name} raised a Retry of its own; use `raise self.retry(...)`."
+            )
+            return self.failure(error, traceback)
+        record = None
+        if self.wants_result():
+            record = self.record(states.RETRY, retry.exc, traceback)
+        publication = build(
+            task.template(self.settings),
+            again.args,
+            again.kwargs,
+            again.options,
+            Route(again.options.queue or self.delivery.queue, again.options.priority),
+            Context(
+                self.settings,
+                self.clock,
+                tag=derived_tag(self.delivery.tag, f"retry {again.options.retries}"),
+            ),
+        )
+        return Verdict(self.run, Settlement(self.delivery, result=record, publish=(publication,)))
+
+    def lost(self, reason: str, running: bool) -> Verdict:
+        """Decide on a delivery whose process died.
+
+        At most once: it fails. At least once: it runs again, but only so often if it was what ran
+        when its processes died.
+        """
+        delivery, policy = self.delivery, self.policy
+        error = WorkerLostError(reason)
+        if delivery.early or not policy.reject_on_worker_lost:
+            record = self.record(states.FAILURE, error) if self.wants_result(error=True) else None
+            return Verdict(self.run, Settlement(delivery, result=record))
+        crashes = delivery.crashes + (1 if running else 0)
+        if crashes < self.settings.worker_max_deliveries:
+            return Verdict(self.run, Settlement(delivery, Action.REQUEUE, crashed=running))
+        text = f"{crashes} processes died running it. The last time: {reason}"
+        record = self.record(states.FAILURE, WorkerLostError(text))
+        return Verdict(self.run, self.dead(text, result=record, crashed=running))
+
+    def not_run(self, outcome: Outcome) -> Settlement:
+        """Settle what did not run, or asked for nothing to be stored."""
+        match outcome:
+            case NotDue(due):
+                return Settlement(self.delivery, Action.PARK, due=due)
+            case Expired():
+                result = self.record(states.REVOKED, TaskRevokedError("expired"))
+                return Settlement(self.delivery, result=result)
+            case Rejected(_, True):
+                return Settlement(self.delivery, Action.REQUEUE)
+            case Rejected(reason, False):
+                return self.dead(f"Rejected by the task: {reason}")
+            case Unprocessable(error, reason):
+                return self.dead(reason, result=self.record(states.FAILURE, error))
+            case _:  # Ignored
+                return Settlement(self.delivery)
+
+    def wants_result(self, error: bool = False) -> bool:
+        """Tell whether the outcome is to be stored: the message may say no, and so may the task."""
+        call, policy = self.run.prepared.call, self.policy
+        ignored = policy.ignore_result or bool(call and call.ignore_result)
+        return not ignored or (error and policy.store_errors_even_if_ignored)
+
+    def record(self, state: str, value: Any, traceback: str | None = None) -> ResultRecord | None:
+        """Return the result to store; None for a message of which not even the id is known."""
+        call = self.run.prepared.call
+        task_id = call.id if call else self.delivery.message.task_id
+        if task_id is None:
+            return None
+        now = self.clock.time()
+        result = TaskResult(
+            task_id=task_id,
+            state=state,
+            result=value,
+            traceback=traceback or None,
+            date_done=utc(now) if state in states.READY_STATES else None,
+            parent_id=call.parent_id if call else None,
+            group_id=call.group_id if call else None,
+        )
+        kept = self.settings.result_expires
+        return records.encode(result, None if kept is None else now + kept)
+
+    def dead(
+        self, reason: str, result: ResultRecord | None = None, crashed: bool = False
+    ) -> Settlement:
+        """Put the message with the dead letters."""
+        kept = self.settings.worker_dead_letter_expires
+        return Settlement(
+            self.delivery,
+            Action.DEAD_LETTER,
+            result=result,
+            reason=reason,
+            expires=None if kept is None else self.clock.time() + kept,
+            crashed=crashed,
+        )

@@ -1,4 +1,7 @@
-"""From a delivery to an outcome: the only place that calls the code of tasks. No broker, no store."""
+"""From a delivery to an outcome: the only place that calls the code of tasks.
+
+No broker, no store.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any
 
-from umbel import current, signals
+from umbel import current, signals, states
 from umbel.app import Umbel
 from umbel.exceptions import DecodeError, Ignore, NotRegistered, Reject, Retry
 from umbel.message import Call, Delivery, decode, timestamp
@@ -20,6 +23,7 @@ from umbel.worker.outcome import (
     Expired,
     Failure,
     Ignored,
+    Job,
     NotDue,
     Outcome,
     Prepared,
@@ -46,23 +50,22 @@ class Runner:
         self._async: asyncio.Runner | None = None
 
     def prepare(self, delivery: Delivery) -> Prepared:
-        """Read a delivery and find its task; an outcome is set when it cannot or must not start."""
+        """Read a delivery and find its task, or the reason why it cannot or must not run now."""
         self._follow_settings()
         try:
             call = decode(delivery.message, self._settings.accept_content)
         except DecodeError as error:
-            return Prepared(
-                delivery, outcome=Unprocessable(error, f"{type(error).__name__}: {error}")
-            )
+            return Prepared(delivery, Unprocessable(error, f"{type(error).__name__}: {error}"))
         try:
             task = self._app.tasks[call.task]
         except NotRegistered as error:
-            return Prepared(delivery, call, outcome=Unprocessable(error, f"NotRegistered: {error}"))
+            return Prepared(delivery, Unprocessable(error, f"NotRegistered: {error}"), call)
         policy = self._policies.get(call.task)
         if policy is None:
             policy = self._policies[call.task] = task.policy(self._settings)
-        request = request_of(call, delivery, self._hostname)
-        return Prepared(delivery, call, task, request, policy, self._untimely(call))
+        untimely = self._untimely(call)
+        work = untimely or Job(task, call, request_of(call, delivery, self._hostname))
+        return Prepared(delivery, work, call, policy)
 
     def _follow_settings(self) -> None:
         """Take up settings that were written since."""
@@ -85,53 +88,37 @@ class Runner:
 
     def run(self, prepared: Prepared) -> Run:
         """Run a prepared delivery to its outcome. Nothing that the task does raises from here."""
-        if prepared.outcome is not None:
-            return Run(prepared, prepared.outcome)
-        task, request, call = prepared.task, prepared.request, prepared.call
-        assert task is not None and request is not None and call is not None  # noqa: S101 - see prepare
+        job = prepared.work
+        if not isinstance(job, Job):
+            return Run(prepared, job)
+        task, call = job.task, job.call
         clock = self._app.clock
-        token = current.running.set(request)
+        token = current.running.set(job.request)
         signals.task_prerun.send(
             task, task_id=call.id, task=task, args=call.args, kwargs=call.kwargs
         )
         started = clock.monotonic()
-        try:
-            outcome = self._call(prepared)
-        finally:
-            seconds = clock.monotonic() - started
-            current.running.reset(token)
-        _announce(prepared, outcome)
+        outcome = self._call(job)
+        seconds = clock.monotonic() - started
+        _announce(job, outcome)
+        current.running.reset(token)
         return Run(prepared, outcome, seconds)
 
-    def _call(self, prepared: Prepared) -> Outcome:
+    def _call(self, job: Job) -> Outcome:
         """Call the task's function and turn whatever it does into an outcome."""
-        task, call = prepared.task, prepared.call
-        assert task is not None and call is not None  # noqa: S101 - see prepare
         try:
-            value = task.run(*call.args, **call.kwargs)
-            if task.is_async:
+            value = job.task.run(*job.call.args, **job.call.kwargs)
+            if job.task.is_async:
                 value = self._await(value)
             return Success(value)
         except Retry as retry:
-            return Retried(retry, _text(retry))
+            return Retried(job.task, retry, _text(retry))
         except Ignore:
             return Ignored()
         except Reject as reject:
             return Rejected(str(reject.reason), bool(reject.requeue))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - tasks may raise anything
-            return self._failed(prepared, error)
-
-    def _failed(self, prepared: Prepared, error: BaseException) -> Outcome:
-        """Return the retry that the task asks for by itself, or the failure."""
-        task = prepared.task
-        assert task is not None  # noqa: S101 - see prepare
-        try:
-            retry = task.autoretry(error)
-        except Exception as final:  # noqa: BLE001 - the error itself, or MaxRetriesExceededError
-            error, retry = final, None
-        if retry is not None:
-            return Retried(retry, _text(error))
-        return Failure(error, _text(error), isinstance(error, task.throws))
+            return _failed(job, error)
 
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the event loop that lives as long as this child."""
@@ -145,27 +132,37 @@ class Runner:
             self._async.close()
 
 
+def _failed(job: Job, error: BaseException) -> Outcome:
+    """Return the retry that the task asks for by itself, or the failure."""
+    try:
+        retry = job.task.autoretry(error)
+    except Exception as final:  # noqa: BLE001 - the error itself, or MaxRetriesExceededError
+        error, retry = final, None
+    if retry is not None:
+        return Retried(job.task, retry, _text(error))
+    return Failure(error, _text(error), isinstance(error, job.task.throws))
+
+
 def _text(error: BaseException) -> str:
     """Return the traceback as text, without the frames of the worker itself."""
     frames: TracebackType | None = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith(
-        "umbel."
-    ):
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("umbel."):
         frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
     return "".join(lines)[-TRACEBACK_LIMIT:]
 
 
-def _announce(prepared: Prepared, outcome: Outcome) -> None:
+def _announce(job: Job, outcome: Outcome) -> None:
     """Send the signals of a task that ran."""
-    task, call = prepared.task, prepared.call
-    assert task is not None and call is not None  # noqa: S101 - see prepare
-    state, value = "SUCCESS", None
+    task, call = job.task, job.call
+    state: str = states.IGNORED
+    value: Any = None
     match outcome:
         case Success(value):
+            state = states.SUCCESS
             signals.task_success.send(task, result=value)
         case Failure(error, text):
-            state, value = "FAILURE", error
+            state, value = states.FAILURE, error
             signals.task_failure.send(
                 task,
                 task_id=call.id,
@@ -175,11 +172,9 @@ def _announce(prepared: Prepared, outcome: Outcome) -> None:
                 traceback=error.__traceback__,
                 einfo=text,
             )
-        case Retried(retry, text):
-            state, value = "RETRY", retry
-            signals.task_retry.send(task, request=prepared.request, reason=retry, einfo=text)
-        case _:
-            state = "IGNORED"
+        case Retried(_, retry, text):
+            state, value = states.RETRY, retry
+            signals.task_retry.send(task, request=job.request, reason=retry, einfo=text)
     signals.task_postrun.send(
         task,
         task_id=call.id,

@@ -1,11 +1,13 @@
 """The fork server: a process that has the app imported and nothing else, from which children are forked.
 
-Its life is simple: import the app, say so (or say what went wrong, with the traceback), then fork a child for each
-order and report each child's end. It runs no task and no thread. When the supervisor dies it sees the end of the
-pipe, gives its children a moment to hand back, kills what is left, and goes.
+Its life is simple: import the app, say so (or say what went wrong, with the traceback), then fork a
+child for each order and report each child's end. It runs no task and no thread. When the supervisor
+dies it sees the end of the pipe, gives its children a moment to hand back, kills what is left, and
+goes.
 
-Messages are JSON lines. In: the `Orders`; then ``{"owner", "page", "name"}`` with the child's control socket attached. Out:
-``{"ready", "unsafe"}`` or ``{"failed"}``; then ``{"forked", "pid"}`` and ``{"exited", "status"}``.
+Messages are JSON lines. In: the `Orders`; then ``{"owner", "page", "name"}`` with the child's
+control socket attached. Out: ``{"ready", "unsafe"}`` or ``{"failed"}``; then ``{"forked", "pid"}``
+and ``{"exited", "status"}``.
 """
 
 from __future__ import annotations
@@ -60,7 +62,10 @@ class Channel:
             socket.send_fds(self.connection, [data], [descriptor])
 
     def receive(self) -> list[dict[str, Any]] | None:
-        """Return the messages that have come; None at the end of the pipe. Waits for the first bytes."""
+        """Return the messages that have come; None at the end of the pipe.
+
+        Waits for the first bytes.
+        """
         try:
             data, descriptors, _, _ = socket.recv_fds(self.connection, 65536, 16)
         except ConnectionError:
@@ -138,12 +143,13 @@ class ForkServer:
 
 
 def _nothing(signum: int, frame: object) -> None:
-    """Take a signal without effect. Unlike SIG_IGN it is not inherited by programs that tasks start."""
+    """Take a signal without effect.
+
+    Unlike SIG_IGN it is not inherited by programs that tasks start.
+    """
 
 
-def run_child(
-    app: Umbel, orders: Orders, message: dict[str, Any], control: socket.socket
-) -> None:
+def run_child(app: Umbel, orders: Orders, message: dict[str, Any], control: socket.socket) -> None:
     """Be a child: attach, run until told to stop, leave."""
     set_up_logging(app, orders.loglevel, message["name"])
     pid = os.getpid()

@@ -1,8 +1,8 @@
 """The helper: a child's second thread, which looks after the batch while the main thread runs a long task.
 
-It sleeps while nothing runs. During a batch it looks every few milliseconds; when a task has run for longer than
-that, it settles what is finished and gives back what waits, once. It also listens to the supervisor: a word to stop,
-or the end of the pipe, which means that the supervisor is dead.
+It sleeps while nothing runs. During a batch it looks every few milliseconds; when a task has run
+for longer than that, it settles what is finished and gives back what waits, once. It also listens
+to the supervisor: a word to stop, or the end of the pipe, which means that the supervisor is dead.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class Helper:
             else:
                 quiet += 1
             self._asleep = quiet > QUIET_LOOKS
-            # Said before looking: a batch that begins now either is seen here or sees that it must wake us.
+            # Said before looking: a batch that begins now either is seen here or sees that it must
+            # wake us.
             if self._asleep and (self._child.waiting or self._child.current is not None):
                 self._asleep = False
             heard = self._listen(None if self._asleep else LONG)
@@ -82,7 +83,10 @@ class Helper:
             self.step(self._clock.monotonic())
 
     def _listen(self, wait: float | None) -> bytes | None:
-        """Wait for the supervisor or the main thread; return what the supervisor said, if anything."""
+        """Wait for the supervisor or the main thread.
+
+        Return what the supervisor said, if anything.
+        """
         readable, _, _ = select.select([self._control, self._wake_out], [], [], wait)
         self._asleep = False
         if self._wake_out in readable:

@@ -1,7 +1,7 @@
 """The keeper: the thread of a supervisor that watches children and renews leases. It runs no code of users.
 
-`step` does all that is due at a moment; the thread's loop around it only waits: for the fork server, for a child's
-end, for a word from the main thread, or for a quarter of a second.
+`step` does all that is due at a moment; the thread's loop around it only waits: for the fork
+server, for a child's end, for a word from the main thread, or for a quarter of a second.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from umbel.app import Umbel
 from umbel.clock import Clock
@@ -30,7 +31,8 @@ TICK = 0.25
 LOOK_AROUND = 1.0
 #: Seconds between two clean-ups of expired results and dead letters.
 CLEAN_UP = 60.0
-#: Seconds after which deliveries that wait behind a running task are taken from a child that does not do so itself.
+#: Seconds after which deliveries that wait behind a running task are taken from a child that does
+#: not do so itself.
 STUCK = 0.25
 #: Seconds between setting a fence and reading the page: time for a write to become visible.
 FENCE_SETTLES = 0.005
@@ -76,8 +78,6 @@ class Keeper:
         recovery: Recovery,
         directory: NodeDirectory,
         nursery: Nursery | None,
-        slots: int,
-        on_ready: Callable[[], None],
     ) -> None:
         self._clock: Clock = app.clock
         self._node = node
@@ -86,8 +86,9 @@ class Keeper:
         self._recovery = recovery
         self._directory = directory
         self._nursery = nursery
+        slots = nursery.size if nursery is not None else 0
         self._slots = [Slot(number) for number in range(1, slots + 1)]
-        self._on_ready = on_ready
+        self.on_ready: Callable[[], None] = lambda: None
         self._ready_said = False
         self._ttl = app.conf.snapshot.worker_lease_ttl
         self._renewal = Timer(self._ttl / 3)
@@ -134,15 +135,15 @@ class Keeper:
 
     def _wait(self) -> None:
         sockets = [self._word_out]
-        if self._nursery is not None and self._nursery.socket is not None:
-            sockets.append(self._nursery.socket)
+        if self._nursery is not None and self._nursery.connection is not None:
+            sockets.append(self._nursery.connection)
         children = [slot.child for slot in self._slots if slot.child and not slot.child.hung_up]
         sockets += [child.control for child in children]
         readable, _, _ = select.select(sockets, [], [], TICK)
         if self._word_out in readable:
             with contextlib.suppress(BlockingIOError):
                 self._word_out.recv(64)
-        if self._nursery is not None and self._nursery.socket in readable:
+        if self._nursery is not None and self._nursery.connection in readable:
             self._nursery.listen()
         for child in children:
             if child.control in readable:
@@ -187,7 +188,9 @@ class Keeper:
             duty()
         except OperationalError as error:
             if not self._complained:
-                logger.warning("The broker does not answer the supervisor; it keeps trying. %s", error)
+                logger.warning(
+                    "The broker does not answer the supervisor; it keeps trying. %s", error
+                )
             self._complained = True
             return False
         self._complained = False
@@ -209,7 +212,7 @@ class Keeper:
                 slot.not_before = now + min(0.1 * 2**slot.short_lives, LONGEST_PAUSE)
             else:
                 slot.short_lives = 0
-        self._dead = [child for child in self._dead if not self._try(lambda c=child: self._bury(c))]
+        self._dead = [child for child in self._dead if not self._try(partial(self._bury, child))]
 
     def _bury(self, child: ChildProcess) -> None:
         snapshot = child.page.read()
@@ -237,7 +240,7 @@ class Keeper:
             latest = child.page.read()
             if latest is not None and latest.batch == snapshot.batch:
                 waiting = latest.keys(Held.WAITING)
-                if self._try(lambda o=latest.owner, w=waiting: self._broker.take_back(o, w)):
+                if self._try(partial(self._broker.take_back, latest.owner, waiting)):
                     child.fenced_batch = snapshot.batch
 
     def _fill(self, now: float) -> None:
@@ -263,7 +266,7 @@ class Keeper:
             return
         if all(slot.child is not None and slot.child.ready for slot in self._slots):
             self._ready_said = True
-            self._on_ready()
+            self.on_ready()
 
     # Duties
 

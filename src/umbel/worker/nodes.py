@@ -1,8 +1,8 @@
 """The nodes of this host: each holds a lock file; whoever gets a dead node's lock takes over what it held.
 
-One directory for each node, under one for each broker and user, in memory where the system has such a place. It holds
-the lock file, which names the node's own owner of leases, and the pages of the node's children. The kernel
-frees the lock when the process dies, however it dies.
+One directory for each node, under one for each broker and user, in memory where the system has such
+a place. It holds the lock file, which names the node's own owner of leases, and the pages of the
+node's children. The kernel frees the lock when the process dies, however it dies.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ def runtime_directory(broker_url: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class DeadNode:
-    """A node whose lock was free. `pages` are those of its children, `owner` is its supervisor's."""
+    """A node whose lock was free.
+
+    `pages` are those of its children, `owner` is its supervisor's.
+    """
 
     directory: Path
     node: str
@@ -49,7 +52,10 @@ class DeadNode:
     lock: IO[str]
 
     def children_alive(self) -> bool:
-        """Tell whether one of its children still runs; it hands back by itself, or its leases end."""
+        """Tell whether one of its children still runs.
+
+        It hands back by itself, or its leases end.
+        """
         return any(is_alive(page.pid, page.started) for _, page in self.pages)
 
     def forget(self) -> None:

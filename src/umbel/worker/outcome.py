@@ -31,6 +31,7 @@ class Failure:
 class Retried:
     """The task wants to run again; ``retry.sig`` says how."""
 
+    task: Task[Any, Any]
     retry: Retry
     traceback: str
 
@@ -62,7 +63,10 @@ class NotDue:
 
 @dataclass(frozen=True, slots=True)
 class Unprocessable:
-    """The message cannot be run here, ever: it cannot be read, or names a task that does not exist."""
+    """The message cannot be run here, ever.
+
+    It cannot be read, or names a task that does not exist.
+    """
 
     error: Exception
     reason: str
@@ -70,35 +74,38 @@ class Unprocessable:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The process that held the delivery died. `running` when the task had started and not ended."""
+    """The process that held the delivery died.
+
+    `running` when the task had started and not ended.
+    """
 
     reason: str
     running: bool
 
 
-Outcome = (
-    Success
-    | Failure
-    | Retried
-    | Ignored
-    | Rejected
-    | Expired
-    | NotDue
-    | Unprocessable
-    | Lost
-)
+Outcome = Success | Failure | Retried | Ignored | Rejected | Expired | NotDue | Unprocessable | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A task to run, and the call that it is run for."""
+
+    task: Task[Any, Any]
+    call: Call
+    request: Request
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A delivery that was read. `outcome` is already known when it cannot, or must not, start."""
+    """A delivery that was read: a job to run, or an outcome that is certain without running anything.
+
+    `call` and `policy` are what is known of it, as far as it could be read.
+    """
 
     delivery: Delivery
+    work: Job | Outcome
     call: Call | None = None
-    task: Task[Any, Any] | None = None
-    request: Request | None = None
     policy: Policy | None = None
-    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True)

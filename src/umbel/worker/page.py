@@ -1,12 +1,14 @@
 """A page of memory that a child shares with its supervisor: what it holds, what runs, and a fence.
 
-Writing to it costs a child no system call and no message. When the child is dead, or stuck in C code that keeps
-the interpreter lock, the supervisor reads from it which deliveries were waiting, running or finished.
+Writing to it costs a child no system call and no message. When the child is dead, or stuck in C
+code that keeps the interpreter lock, the supervisor reads from it which deliveries were waiting,
+running or finished.
 
-The page is a file, so that whoever takes over a dead node can read it too. Only the child writes it, except for
-the fence: the supervisor writes there the number of the batch of which the child may start nothing more. A child
-first says "running" and then looks at the fence; the supervisor first sets the fence, waits a moment, and then
-reads the states. So of any delivery at least one of the two knows that the other has it.
+The page is a file, so that whoever takes over a dead node can read it too. Only the child writes
+it, except for the fence: the supervisor writes there the number of the batch of which the child may
+start nothing more. A child first says "running" and then looks at the fence; the supervisor first
+sets the fence, waits a moment, and then reads the states. So of any delivery at least one of the
+two knows that the other has it.
 """
 
 from __future__ import annotations
@@ -62,8 +64,11 @@ class Snapshot:
     heartbeat: float
 
     def blameless(self) -> Snapshot:
-        """Return the same with what runs as if it had ended: nothing of it caused the process to die."""
-        held = {
+        """Return the same with what runs as if it had ended.
+
+        Nothing of it caused the process to die.
+        """
+        held: dict[str, Held] = {
             key: Held.FINISHED if state is Held.RUNNING else state
             for key, state in self.held.items()
         }

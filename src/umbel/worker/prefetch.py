@@ -1,4 +1,7 @@
-"""How many messages a child takes at a time: as many as it can run in a few tens of milliseconds."""
+"""How many messages a child takes at a time.
+
+As many as it can run in a few tens of milliseconds.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def start_time(pid: int) -> float:
-    """Return when a process started, in a unit of the system's own; 0.0 when there is no such process."""
+    """Return when a process started, in a unit of the system's own.
+
+    0.0 when there is no such process.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:
@@ -33,7 +36,7 @@ def _start_time_by_ps(pid: int) -> float:
 def is_alive(pid: int, started: float) -> bool:
     """Tell whether the process that had this pid and start time still runs."""
     found = start_time(pid)
-    return found != 0.0 and (started == 0.0 or found == started)
+    return found != 0.0 and started in (0.0, found)
 
 
 def my_start_time() -> float:

@@ -1,4 +1,7 @@
-"""Taking over what the dead held: their unstarted deliveries go back, the fate of the others is decided."""
+"""Taking over what the dead held.
+
+Their unstarted deliveries go back, the fate of the others is decided.
+"""
 
 from __future__ import annotations
 
@@ -64,17 +67,17 @@ class Recovery:
         state = Held.GONE if page is None else page.held.get(delivery.key, Held.GONE)
         lost = Lost(f"Worker lost: {how}", running=state is Held.RUNNING)
         settings = self._app.conf.snapshot
-        return decide(Run(self._prepared(delivery), lost), settings, self._app.clock)
+        return decide(Run(self._prepared(delivery, lost), lost), settings, self._app.clock)
 
-    def _prepared(self, delivery: Delivery) -> Prepared:
+    def _prepared(self, delivery: Delivery, lost: Lost) -> Prepared:
         """Read a delivery as far as possible: its task's options decide on its fate."""
         settings = self._app.conf.snapshot
         try:
             call = decode(delivery.message, settings.accept_content)
         except DecodeError:
-            return Prepared(delivery)
+            return Prepared(delivery, lost)
         try:
             task = self._app.tasks[call.task]
         except NotRegistered:
-            return Prepared(delivery, call)
-        return Prepared(delivery, call, task, policy=task.policy(settings))
+            return Prepared(delivery, lost, call)
+        return Prepared(delivery, lost, call, task.policy(settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from umbel.representation import representation
 from umbel.worker.outcome import (
@@ -30,38 +31,48 @@ def received(prepared: Prepared) -> None:
 
 def finished(run: Run) -> None:
     """Log what became of a message."""
-    prepared, outcome = run.prepared, run.outcome
-    match outcome:
+    level, text, *values = _line(run)
+    if logger.isEnabledFor(level):
+        logger.log(level, text, _named(run.prepared), *values)
+
+
+def _line(run: Run) -> tuple[Any, ...]:
+    """Return level, text and values of a log line; the name of the task is put first."""
+    match run.outcome:
         case Success(value):
-            if logger.isEnabledFor(logging.INFO):
-                shown = representation(value)
-                logger.info(
-                    "Task %s succeeded in %ss: %s", _named(prepared), run.seconds, shown
-                )
+            shown = _Shown(value)
+            return logging.INFO, "Task %s succeeded in %ss: %s", run.seconds, shown
         case Failure(error, _, True):
-            logger.info("Task %s raised expected: %r", _named(prepared), error)
+            return logging.INFO, "Task %s raised expected: %r", error
         case Failure(error, traceback):
-            logger.error("Task %s raised unexpected: %r\n%s", _named(prepared), error, traceback)
-        case Retried(retry):
-            logger.info("Task %s retry: %s", _named(prepared), retry)
-        case Ignored():
-            logger.info("Task %s ignored", _named(prepared))
+            return logging.ERROR, "Task %s raised unexpected: %r\n%s", error, traceback
+        case Retried(_, retry):
+            return logging.INFO, "Task %s retry: %s", retry
         case Rejected(reason, requeue):
-            logger.warning(
-                "Task %s reject requeue=%s: %s", _named(prepared), requeue, reason
-            )
-        case Expired():
-            logger.info("Discarding revoked task: %s (expired)", _named(prepared))
+            return logging.WARNING, "Task %s reject requeue=%s: %s", requeue, reason
         case Unprocessable(_, reason):
-            logger.error(
-                "Message %s was put with the dead letters (umbel dead list). %s",
-                _named(prepared),
-                reason,
-            )
+            return logging.ERROR, "Message %s is now a dead letter (umbel dead list). %s", reason
         case Lost(reason):
-            logger.error("Task %s: %s", _named(prepared), reason)
-        case NotDue():
-            pass
+            return logging.ERROR, "Task %s: %s", reason
+        case outcome:
+            return logging.INFO, _PLAIN_LINES[type(outcome)]
+
+
+_PLAIN_LINES = {
+    Ignored: "Task %s ignored",
+    Expired: "Discarding revoked task: %s (expired)",
+    NotDue: "Task %s is not due yet",
+}
+
+
+class _Shown:
+    """A value whose text is made only if the line is printed."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __str__(self) -> str:
+        return representation(self._value)
 
 
 def _named(prepared: Prepared) -> str:

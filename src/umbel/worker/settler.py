@@ -32,8 +32,9 @@ class Settler:
     ) -> Sequence[Delivery]:
         """Make verdicts true and return what was fetched.
 
-        Raises OperationalError when a server does not answer; settling the same verdicts again is then safe.
-        Raises LeaseLost when the consumer was taken for dead: none of its verdicts counts.
+        Raises OperationalError when a server does not answer; settling the same verdicts again is
+        then safe. Raises LeaseLost when the consumer was taken for dead: none of its verdicts
+        counts.
         """
         settlements = [verdict.settlement for verdict in verdicts]
         if not self._joint:

@@ -1,7 +1,8 @@
-"""The supervisor: the main process of a node. It starts the parts in order, takes signals, and stops them in reverse.
+"""The supervisor: the main process of a node. It starts the parts, takes signals, and stops the parts.
 
-It imports the app, since it needs its settings and its receivers of signals, but it never runs a task. Everything
-that tasks depend on, leases and children, is the keeper's, on a thread that runs no code of users.
+It imports the app, since it needs its settings and its receivers of signals, but it never runs a
+task. Everything that tasks depend on, leases and children, is the keeper's, on a thread that runs
+no code of users.
 """
 
 from __future__ import annotations
@@ -37,13 +38,18 @@ Stop = Callable[[bool], None]
 
 
 class Node:
-    """What every node has, whatever runs its tasks: a place on its host, leases of its own, and a keeper."""
+    """What every node has, whatever runs its tasks.
 
-    def __init__(self, app: Umbel, orders: Orders, slots: int) -> None:
+    A place on its host, leases of its own, and a keeper.
+    """
+
+    def __init__(self, app: Umbel, orders: Orders, has_children: bool) -> None:
         self.app = app
         self.orders = orders
         # Connections of the keeper's own: it must never wait for one that user code is using.
-        self._engines = {url: app.new_engine(url) for url in {app.broker_url, app.result_url} if url}
+        self._engines = {
+            url: app.new_engine(url) for url in {app.broker_url, app.result_url} if url
+        }
         broker = self._engines[app.broker_url].broker
         if broker is None:
             raise ImproperlyConfigured(f"broker_url names no broker: {app.broker_url}")
@@ -52,7 +58,7 @@ class Node:
         self.directory = NodeDirectory(runtime_directory(app.broker_url), orders.node)
         self.directory.enter(owner.id)
         self._consumer = broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
-        self.nursery = Nursery(orders, self.directory, app.clock) if slots else None
+        self.nursery = Nursery(orders, self.directory, app.clock) if has_children else None
         recovery = Recovery(app, broker, Settler(broker, self._consumer, results))
         self.keeper = Keeper(
             app,
@@ -62,9 +68,8 @@ class Node:
             recovery,
             self.directory,
             self.nursery,
-            slots,
-            self.say_ready,
         )
+        self.keeper.on_ready = self.say_ready
 
     def say_ready(self) -> None:
         """Say that the node takes messages."""
@@ -108,8 +113,8 @@ def run_worker(orders: Orders, executor: str) -> int:
 
 
 def _run_prefork(app: Umbel, orders: Orders) -> int:
-    node = Node(app, orders, orders.concurrency)
-    assert node.nursery is not None  # noqa: S101 - there are slots
+    node = Node(app, orders, has_children=True)
+    assert node.nursery is not None  # noqa: S101 - it has children
     try:
         node.nursery.launch()
         node.nursery.wait_until_ready()
@@ -129,7 +134,7 @@ def _run_prefork(app: Umbel, orders: Orders) -> int:
 
 def _run_solo(app: Umbel, orders: Orders) -> int:
     """Run tasks in this very process: for debugging, and for systems without fork."""
-    node = Node(app, orders, slots=0)
+    node = Node(app, orders, has_children=False)
     page = node.directory.new_page(unique_id())
     child = make_child(app, orders, page, os.getpid())
     ours, theirs = socket.socketpair()
@@ -188,7 +193,9 @@ class _Stops:
         if self._asked:
             return self._cold(signum, frame)
         self.exit_code = 1
-        _say("worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!")
+        _say(
+            "worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!"
+        )
         return self._warm(signum, frame)
 
     def _cold(self, signum: int, frame: FrameType | None) -> None:

@@ -140,7 +140,10 @@ class Messages:
         return self._last_number
 
     def insert(self, items: Iterable[Stored]) -> int:
-        """Put messages on their queues, but for those whose tag is here already; return how many."""
+        """Put messages on their queues, but for those whose tag is here already.
+
+        Return how many.
+        """
         inserted = 0
         for item in items:
             self.use_queue(item.queue)

@@ -1,7 +1,8 @@
 """SQLite: the embedded engine. Many processes on one machine, durable, with nothing to install or start.
 
-URLs: ``sqlite:////absolute/path/umbel.db``, ``sqlite:///relative/path.db`` (to the working directory).
-``?durability=normal`` is faster and survives the death of any process, but not of the machine's power.
+URLs: ``sqlite:////absolute/path/umbel.db``, ``sqlite:///relative/path.db`` (to the working
+directory). ``?durability=normal`` is faster and survives the death of any process, but not of the
+machine's power.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Waking waiting processes within a moment, without polling.
 
-Whoever waits binds a datagram socket on the loopback interface and writes its port into the file, in the same
-transaction in which it found nothing to do. Whoever makes something to do reads the ports in its own transaction
-and, after the commit, sends one byte to each. Transactions are one after the other, so either the waiter sees the
-news or the other side sees the waiter. A lost datagram costs a second: waiters look by themselves then.
+Whoever waits binds a datagram socket on the loopback interface and writes its port into the file,
+in the same transaction in which it found nothing to do. Whoever makes something to do reads the
+ports in its own transaction and, after the commit, sends one byte to each. Transactions are one
+after the other, so either the waiter sees the news or the other side sees the waiter. A lost
+datagram costs a second: waiters look by themselves then.
 
-Topics: ``queue:<number>``, of whose waiters as many are woken as there are messages; ``result:<task id>`` and
-``broadcast``, whose waiters are all woken.
+Topics: ``queue:<number>``, of whose waiters as many are woken as there are messages; ``result:<task
+id>`` and ``broadcast``, whose waiters are all woken.
 """
 
 from __future__ import annotations
@@ -74,7 +75,10 @@ class Ringer:
     def queue_waiters(
         self, connection: sqlite3.Connection, queue: int, messages: int
     ) -> Sequence[int]:
-        """Return as many waiters of a queue as there are messages; they are no longer listed as waiting."""
+        """Return as many waiters of a queue as there are messages.
+
+        They are no longer listed as waiting.
+        """
         rows = connection.execute(_SQL["listeners"], (f"queue:{queue}", messages)).fetchall()
         if rows:
             connection.executemany(_SQL["stop_listening"], rows)

@@ -77,7 +77,8 @@ class SqliteBroker(Broker):
     def _publish_waiting(self, own: _PublishRequest, timeout: float) -> None:
         """Commit what this thread and all that queued up behind it want to publish.
 
-        If that fails the others try for themselves: the reason, or the timeout, may be this thread's alone.
+        If that fails the others try for themselves: the reason, or the timeout, may be this
+        thread's alone.
         """
         others = [request for request in self._waiting[:] if request is not own]
         for request in (own, *others):

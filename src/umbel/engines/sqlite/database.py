@@ -1,7 +1,8 @@
 """One SQLite file, shared by many processes: opening it safely, transactions, and errors that help.
 
-Write-ahead logging, one connection for each process, every write in a ``BEGIN IMMEDIATE`` transaction. Waiting for
-the file's lock is done here and not by SQLite's busy handler, whose sleeps grow to a tenth of a second.
+Write-ahead logging, one connection for each process, every write in a ``BEGIN IMMEDIATE``
+transaction. Waiting for the file's lock is done here and not by SQLite's busy handler, whose sleeps
+grow to a tenth of a second.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from umbel.exceptions import BrokerFull, ImproperlyConfigured, OperationalError
 APPLICATION_ID = 0x756D626C  # "umbl"
 SCHEMA_VERSION = 1
 LOCK_TIMEOUT = 5.0
-#: Pages of 4 kB after which a commit moves the log into the file: rare enough to cost little per task.
+#: Pages of 4 kB after which a commit moves the log into the file: rare enough to cost little per
+#: task.
 CHECKPOINT_PAGES = 4000
 
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -31,7 +33,10 @@ _forking: list[Database] = []
 
 
 class Database:
-    """Transactions on one file. Threads share one connection, under one lock; a fork opens its own."""
+    """Transactions on one file.
+
+    Threads share one connection, under one lock; a fork opens its own.
+    """
 
     def __init__(self, path: Path, *, durable: bool = True, clock: Clock = SYSTEM) -> None:
         self.path = path
@@ -55,8 +60,8 @@ class Database:
     ) -> Iterator[sqlite3.Connection]:
         """Run a transaction that writes; with `durable` its data is on disk when this returns.
 
-        Raises OperationalError when the lock cannot be had within `timeout` seconds or the file fails, and
-        BrokerFull when the disk is full; nothing has changed then.
+        Raises OperationalError when the lock cannot be had within `timeout` seconds or the file
+        fails, and BrokerFull when the disk is full; nothing has changed then.
         """
         deadline = self.clock.monotonic() + timeout
         if not self._lock.acquire(timeout=max(timeout, 0.001)):
@@ -143,7 +148,10 @@ class Database:
         connection.execute("PRAGMA busy_timeout = 0")
 
     def _check_marks(self, application: int, version: int, has_tables: int) -> None:
-        """Refuse files that are not ours, or from another version of umbel; they are left untouched."""
+        """Refuse files that are not ours, or from another version of umbel.
+
+        They are left untouched.
+        """
         if application == APPLICATION_ID and version > SCHEMA_VERSION:
             raise ImproperlyConfigured(
                 f"{self.path} was written by a newer umbel (layout {version}, this one knows"

@@ -22,8 +22,8 @@ _WRITE_LOCK_BYTE = 120
 def default_directory(beside: Path | None, configured: str | None) -> Path:
     """Return the directory of the default file, the same for clients and workers of a project.
 
-    UMBEL_DATA_DIR, then `configured`, then ``.umbel`` beside the nearest pyproject.toml or manage.py at or
-    above `beside` (the app's module), then ``.umbel`` in the working directory.
+    UMBEL_DATA_DIR, then `configured`, then ``.umbel`` beside the nearest pyproject.toml or
+    manage.py at or above `beside` (the app's module), then ``.umbel`` in the working directory.
     """
     named = os.environ.get("UMBEL_DATA_DIR") or configured
     if named:
@@ -82,7 +82,10 @@ def file_system(directory: Path, mounts: Path = _MOUNTS) -> str | None:
 
 
 def who_locks(path: Path, waited: float) -> str:
-    """Return a sentence on who has locked the file for writing: its pid, and whether it is stopped."""
+    """Return a sentence on who has locked the file for writing.
+
+    Its pid, and whether it is stopped.
+    """
     text = f"{path} was locked for more than {waited:g} s"
     pid = _lock_holder(path)
     if pid is None:

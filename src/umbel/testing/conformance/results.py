@@ -1,0 +1,211 @@
+"""The contract of the result store: results, and parts of groups."""
+
+# ruff: noqa: S101, D102 - tests assert, and their names say what they are about
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from umbel.ports import Action, Settlement
+from umbel.testing.conformance.support import (
+    LONG,
+    PATIENCE,
+    SOON,
+    Contract,
+    Side,
+    at_most,
+    fetch,
+    in_thread,
+    now,
+    record,
+    until,
+)
+
+ROUNDS = 40
+
+
+class ResultStoreContract(Contract):
+    """`ResultStore`, but for groups."""
+
+    def test_a_result_is_read_as_it_was_stored(self, here: Side, there: Side) -> None:
+        stored = record("1", "FAILURE", text="grüße")
+        here.results.put([stored])
+        assert there.results.get(["1"]) == {"1": stored}
+
+    def test_an_expiry_is_kept_with_the_result(self, here: Side) -> None:
+        expires = round(now()) + LONG
+        here.results.put([record("1", "SUCCESS", expires)])
+        assert here.results.get(["1"])["1"].expires == expires
+
+    def test_only_results_that_exist_are_returned(self, here: Side) -> None:
+        here.results.put([record("1", "SUCCESS"), record("2", "STARTED")])
+        assert set(here.results.get(["1", "2", "3"])) == {"1", "2"}
+        assert here.results.get([]) == {}
+
+    def test_storing_nothing_does_nothing(self, here: Side) -> None:
+        here.results.put([])
+
+    def test_a_later_state_replaces_an_earlier(self, here: Side) -> None:
+        for state in ("STARTED", "RETRY", "FAILURE", "STARTED", "SUCCESS"):
+            here.results.put([record("1", state)])
+            assert here.results.get(["1"])["1"].state == state
+
+    def test_success_is_replaced_only_by_success(self, here: Side, there: Side) -> None:
+        here.results.put([record("1", "SUCCESS", text="first")])
+        for state in ("PENDING", "STARTED", "RETRY", "FAILURE", "REVOKED"):
+            there.results.put([record("1", state)])
+        assert here.results.get(["1"])["1"] == record("1", "SUCCESS", text="first")
+        there.results.put([record("1", "SUCCESS", text="second")])
+        assert here.results.get(["1"])["1"] == record("1", "SUCCESS", text="second")
+
+    def test_a_success_that_expired_is_replaced_by_anything(self, here: Side) -> None:
+        here.results.put([record("1", "SUCCESS", now() - 1)])
+        here.results.put([record("1", "STARTED")])
+        assert here.results.get(["1"]) == {"1": record("1", "STARTED")}
+
+    def test_an_expired_result_is_not_returned(self, here: Side, there: Side) -> None:
+        here.results.put([record("1", "SUCCESS", now() + SOON), record("2", "SUCCESS")])
+        until(lambda: set(there.results.get(["1", "2"])) == {"2"})
+        assert set(there.results.wait(["1"], 0.0)) == set()
+
+    def test_what_is_forgotten_is_gone(self, here: Side, there: Side) -> None:
+        here.results.put([record("1", "SUCCESS"), record("2", "SUCCESS")])
+        there.results.forget(["1", "unknown"])
+        assert set(here.results.get(["1", "2"])) == {"2"}
+        here.results.put([record("1", "STARTED")])
+        assert here.results.get(["1"])["1"].state == "STARTED"
+
+    # Waiting
+
+    def test_waiting_returns_at_once_what_is_final(self, here: Side) -> None:
+        here.results.put([record("1", "SUCCESS"), record("2", "STARTED"), record("3", "FAILURE")])
+        with at_most(PATIENCE):
+            assert set(here.results.wait(["1", "2", "3", "4"], LONG)) == {"1", "3"}
+
+    def test_waiting_in_vain_returns_nothing_in_the_end(self, here: Side) -> None:
+        here.results.put([record("1", "STARTED")])
+        with at_most(PATIENCE):
+            assert here.results.wait(["1", "2"], SOON) == {}
+            assert here.results.wait(["1", "2"], 0.0) == {}
+
+    def test_a_result_wakes_who_waits_for_it(self, here: Side, there: Side) -> None:
+        results, others = here.results, there.results
+        with at_most(PATIENCE):
+            for number in range(ROUNDS):
+                ids = [f"a{number}", f"b{number}"]
+                with in_thread(lambda ids=ids: results.wait(ids, LONG)) as found:  # type: ignore[misc]
+                    others.put([record(f"b{number}", "SUCCESS")])
+                    assert set(found.result(PATIENCE)) == {f"b{number}"}
+
+    def test_a_state_that_is_not_final_lets_the_others_wait_on(
+        self, here: Side, there: Side
+    ) -> None:
+        results, others = here.results, there.results
+        with at_most(PATIENCE), in_thread(lambda: results.wait(["1"], LONG)) as found:
+            for _ in range(10):
+                others.put([record("1", "STARTED")])
+            others.put([record("1", "FAILURE")])
+            assert found.result(PATIENCE)["1"].state == "FAILURE"
+
+    def test_a_result_wakes_all_who_wait_for_it(self, here: Side, there: Side) -> None:
+        stores = [here.results, there.results, here.results]
+        with at_most(PATIENCE), ThreadPoolExecutor(3) as executor:
+            waiting = [executor.submit(store.wait, ["1"], LONG) for store in stores]
+            here.results.put([record("1", "SUCCESS")])
+            assert [set(future.result(PATIENCE)) for future in waiting] == [{"1"}] * 3
+
+    def test_a_result_that_is_stored_by_settling_wakes_who_waits(
+        self, here: Side, there: Side
+    ) -> None:
+        results = there.results
+        if not here.broker.shares(here.results):
+            return
+        consumer = here.consumer()
+        with at_most(PATIENCE):
+            for number in range(ROUNDS // 4):
+                task_id = str(number)
+                here.publish(task_id)
+                [delivery] = fetch(consumer)
+                with in_thread(lambda task_id=task_id: results.wait([task_id], LONG)) as found:  # type: ignore[misc]
+                    consumer.settle([Settlement(delivery, result=record(task_id, "SUCCESS"))])
+                    assert set(found.result(PATIENCE)) == {task_id}
+
+    # Cleaning up
+
+    def test_cleaning_up_deletes_what_expired(self, here: Side, there: Side) -> None:
+        old, new = now() - 1, now() + LONG
+        here.results.put([record("old", "SUCCESS", old), record("new", "SUCCESS", new)])
+        here.results.put([record("for ever", "SUCCESS")])
+        _drain_cleanup(there)
+        assert set(here.results.get(["old", "new", "for ever"])) == {"new", "for ever"}
+
+    def test_cleaning_up_deletes_dead_letters_that_expired(self, here: Side) -> None:
+        queues, _ = here.queues, here.results
+        here.publish("old", "new", "for ever")
+        consumer = here.consumer()
+        old, new, ever = fetch(consumer)
+        expiries = ((old, now() - 1), (new, now() + LONG), (ever, None))
+        consumer.settle(
+            [
+                Settlement(item, Action.DEAD_LETTER, reason="r", expires=expires)
+                for item, expires in expiries
+            ]
+        )
+        _drain_cleanup(here)
+        assert {letter.message.task_id for letter in queues.dead_letters(10)} == {"new", "for ever"}
+
+
+def _drain_cleanup(side: Side) -> None:
+    """Clean up until nothing is left to do."""
+    until(lambda: side.results.cleanup() == 0)
+
+
+class GroupContract(Contract):
+    """The parts of groups."""
+
+    def test_a_group_is_complete_with_its_last_part(self, here: Side, there: Side) -> None:
+        assert not here.results.add_part("g", "0", "a", 3, "me")
+        assert not there.results.add_part("g", "1", "b", 3, "you")
+        assert here.results.parts("g") == {"0": "a", "1": "b"}
+        assert here.results.add_part("g", "2", "c", 3, "me")
+        assert there.results.parts("g") == {"0": "a", "1": "b", "2": "c"}
+
+    def test_a_part_that_is_recorded_again_counts_once(self, here: Side) -> None:
+        assert not here.results.add_part("g", "0", "a", 2, "me")
+        assert not here.results.add_part("g", "0", "b", 2, "me")
+        assert set(here.results.parts("g")) == {"0"}
+
+    def test_the_first_claimant_keeps_the_claim(self, here: Side, there: Side) -> None:
+        assert here.results.add_part("g", "0", "a", 1, "first")
+        assert not there.results.add_part("g", "0", "a", 1, "second")
+        assert here.results.add_part("g", "0", "a", 1, "first")
+        assert not there.results.close_group("g", "second")
+        assert here.results.parts("g") == {"0": "a"}
+        assert here.results.close_group("g", "first")
+
+    def test_a_closed_group_is_gone(self, here: Side, there: Side) -> None:
+        here.results.add_part("g", "0", "a", 1, "me")
+        assert here.results.close_group("g", "me")
+        assert there.results.parts("g") == {}
+        assert not there.results.close_group("g", "me")
+
+    def test_an_incomplete_group_cannot_be_closed(self, here: Side) -> None:
+        here.results.add_part("g", "0", "a", 2, "me")
+        assert not here.results.close_group("g", "me")
+        assert here.results.parts("g") == {"0": "a"}
+
+    def test_groups_are_kept_apart(self, here: Side) -> None:
+        here.results.add_part("g", "0", "a", 2, "me")
+        here.results.add_part("h", "1", "b", 2, "me")
+        assert here.results.parts("g") == {"0": "a"}
+        assert here.results.parts("unknown") == {}
+
+    def test_of_parts_that_arrive_at_the_same_time_one_completes_the_group(
+        self, here: Side, there: Side
+    ) -> None:
+        def add(part: int) -> bool:
+            side = (here, there)[part % 2]
+            return side.results.add_part("g", str(part), "x", 16, f"claimant {part}")
+
+        with ThreadPoolExecutor(8) as executor:
+            assert sum(executor.map(add, range(16))) == 1
+        assert len(here.results.parts("g")) == 16

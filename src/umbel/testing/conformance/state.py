@@ -1,0 +1,164 @@
+"""The contract of the state store: what a fleet must agree on."""
+
+# ruff: noqa: S101, D102 - tests assert, and their names say what they are about
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from umbel.testing.conformance.support import LONG, SOON, Contract, Side, until
+
+
+class StateStoreContract(Contract):
+    """`StateStore`."""
+
+    # Leases by name
+
+    def test_one_owner_holds_a_lease(self, here: Side, there: Side) -> None:
+        term = here.state.hold("beat", "a", LONG)
+        assert term is not None
+        assert there.state.hold("beat", "b", LONG) is None
+        assert there.state.hold("other", "b", LONG) is not None
+
+    def test_the_owner_prolongs_its_lease_within_the_same_term(self, here: Side) -> None:
+        term = here.state.hold("beat", "a", LONG)
+        assert here.state.hold("beat", "a", LONG) == term
+
+    def test_the_term_grows_when_a_lease_ends_and_another_takes_it(
+        self, here: Side, there: Side
+    ) -> None:
+        first = here.state.hold("beat", "a", SOON)
+        second = until(lambda: there.state.hold("beat", "b", LONG))
+        assert first is not None
+        assert second is not None
+        assert second > first
+        assert here.state.hold("beat", "a", LONG) is None
+
+    def test_a_lease_is_let_go_by_its_owner_alone(self, here: Side, there: Side) -> None:
+        first = here.state.hold("beat", "a", LONG)
+        assert not there.state.let_go("beat", "b")
+        assert not there.state.let_go("unknown", "b")
+        assert there.state.hold("beat", "b", LONG) is None
+        assert here.state.let_go("beat", "a")
+        assert not here.state.let_go("beat", "a")
+        second = there.state.hold("beat", "b", LONG)
+        assert first is not None
+        assert second is not None
+        assert second > first
+
+    def test_a_prolonged_lease_outlives_its_first_end(self, here: Side, there: Side) -> None:
+        here.state.hold("beat", "a", SOON)
+        here.state.hold("other", "a", SOON)
+        term = here.state.hold("beat", "a", LONG)
+        until(lambda: there.state.hold("other", "b", LONG))
+        assert term is not None
+        assert there.state.hold("beat", "b", LONG) is None
+
+    def test_of_many_one_gets_the_lease(self, here: Side, there: Side) -> None:
+        def hold(number: int) -> int | None:
+            return (here, there)[number % 2].state.hold("beat", f"owner {number}", LONG)
+
+        with ThreadPoolExecutor(8) as executor:
+            assert sum(term is not None for term in executor.map(hold, range(8))) == 1
+
+    # Values
+
+    def test_a_value_is_read_as_it_was_stored(self, here: Side, there: Side) -> None:
+        here.state.put("kind", "key", "grüße")
+        assert there.state.get("kind", "key") == "grüße"
+        assert there.state.get("kind", "other") is None
+        assert there.state.get("other", "key") is None
+
+    def test_a_value_replaces_the_one_before(self, here: Side) -> None:
+        here.state.put("kind", "key", "1", SOON)
+        here.state.put("kind", "key", "2")
+        here.state.put("kind", "probe", "", SOON)
+        until(lambda: here.state.get("kind", "probe") is None)
+        assert here.state.get("kind", "key") == "2"
+
+    def test_a_value_is_gone_after_its_time(self, here: Side, there: Side) -> None:
+        here.state.put("kind", "short", "1", SOON)
+        here.state.put("kind", "long", "2", LONG)
+        here.state.put("kind", "ever", "3")
+        until(lambda: there.state.get("kind", "short") is None)
+        assert there.state.items("kind") == {"long": "2", "ever": "3"}
+        assert there.state.delete("kind", ["short"]) == 0
+
+    def test_all_values_of_a_kind_are_listed(self, here: Side, there: Side) -> None:
+        here.state.put("kind", "a", "1")
+        here.state.put("kind", "b", "2")
+        here.state.put("other", "c", "3")
+        assert there.state.items("kind") == {"a": "1", "b": "2"}
+        assert there.state.items("unknown") == {}
+
+    def test_deleting_tells_how_many_there_were(self, here: Side, there: Side) -> None:
+        for key in "abc":
+            here.state.put("kind", key, key)
+        assert there.state.delete("kind", ["a", "b", "unknown"]) == 2
+        assert there.state.delete("kind", ["a", "b"]) == 0
+        assert here.state.items("kind") == {"c": "c"}
+
+    def test_a_new_value_is_stored_only_where_there_is_none(self, here: Side, there: Side) -> None:
+        assert here.state.put_new("lock", "key", "1")
+        assert not there.state.put_new("lock", "key", "2")
+        assert there.state.get("lock", "key") == "1"
+        here.state.delete("lock", ["key"])
+        assert there.state.put_new("lock", "key", "3", SOON)
+        assert until(lambda: here.state.put_new("lock", "key", "4"))
+        assert there.state.get("lock", "key") == "4"
+
+    def test_of_many_one_stores_the_new_value(self, here: Side, there: Side) -> None:
+        def put(number: int) -> bool:
+            return (here, there)[number % 2].state.put_new("lock", "key", str(number))
+
+        with ThreadPoolExecutor(8) as executor:
+            assert sum(executor.map(put, range(8))) == 1
+
+    # Versions
+
+    def test_the_version_grows_with_every_change_of_a_kind(self, here: Side, there: Side) -> None:
+        seen = [here.state.version("kind")]
+        here.state.put("kind", "a", "1")
+        seen.append(there.state.version("kind"))
+        here.state.put("kind", "a", "2")
+        seen.append(there.state.version("kind"))
+        here.state.put_new("kind", "b", "1")
+        seen.append(there.state.version("kind"))
+        here.state.delete("kind", ["a"])
+        seen.append(there.state.version("kind"))
+        assert seen == sorted(set(seen))
+
+    def test_what_changes_nothing_leaves_the_version(self, here: Side) -> None:
+        here.state.put("kind", "a", "1")
+        before = here.state.version("kind")
+        here.state.put_new("kind", "a", "2")
+        here.state.delete("kind", ["unknown"])
+        here.state.put("other", "a", "1")
+        here.state.get("kind", "a")
+        here.state.items("kind")
+        assert here.state.version("kind") == before
+
+    # Token buckets
+
+    def test_a_full_bucket_gives_its_burst_and_no_more(self, here: Side, there: Side) -> None:
+        assert [here.state.take("b", 1, 0.001, 3) for _ in range(3)] == [0.0, 0.0, 0.0]
+        wait = there.state.take("b", 1, 0.001, 3)
+        assert 900 < wait <= 1000
+        assert there.state.take("other", 1, 0.001, 3) == 0.0
+
+    def test_what_is_refused_is_not_taken(self, here: Side) -> None:
+        assert here.state.take("b", 2, 0.001, 3) == 0.0
+        assert here.state.take("b", 2, 0.001, 3) > 0.0
+        assert here.state.take("b", 1, 0.001, 3) == 0.0
+
+    def test_a_bucket_refills_with_time_up_to_its_burst(self, here: Side) -> None:
+        assert here.state.take("b", 2, 20.0, 2) == 0.0
+        wait = here.state.take("b", 1, 20.0, 2)
+        assert 0.0 < wait <= 0.05
+        until(lambda: here.state.take("b", 1, 20.0, 2) == 0.0)
+
+    def test_many_take_no_more_than_there_is(self, here: Side, there: Side) -> None:
+        def take(number: int) -> float:
+            return (here, there)[number % 2].state.take("b", 1, 0.001, 5)
+
+        with ThreadPoolExecutor(8) as executor:
+            assert sum(wait == 0.0 for wait in executor.map(take, range(16))) == 5
