@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # What is installed for each .venv/.stamp-NAME below.
-INSTALL_demo := --editable '.[dashboard]'
+INSTALL_demo := --editable .
 INSTALL_dev := --editable '.[all]' --group dev
 INSTALL_bench := --editable '.[all]' --group bench
 INSTALL_docs := --editable . --group docs
@@ -17,7 +17,7 @@ INSTALL_docs := --editable . --group docs
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/.stamp-demo ## Start a small book shop with a worker and the dashboard
+demo: .venv/.stamp-demo ## Run a book shop's tasks, kill a worker's process, lose nothing
 	@$(BIN)/python -m examples.bookstore.demo
 
 test: .venv/.stamp-dev ## Run the tests but the slow ones; ARGS="-k name" chooses
@@ -27,7 +27,6 @@ check: .venv/.stamp-dev ## Run what a change must pass beside the tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pyright
 	$(BIN)/pytest -q tests/test_architecture.py
 
 format: .venv/.stamp-dev ## Format the code and fix what can be fixed

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Any, Concatenate, Literal, TypeVar, Unpack, overload
 from urllib.parse import urlsplit
 
@@ -82,7 +83,7 @@ class Umbel:
             if value is not None:
                 self.conf[name] = value
         self.tasks = Tasks()
-        self._module_file = _calling_module_file()
+        self._module, self._module_file = _calling_module()
         self._engines: dict[str, Engine] = {}
         self._lock = threading.RLock()
         self._checked_consumers = False
@@ -140,7 +141,7 @@ class Umbel:
             publish.warn_if_never_consumed(broker, self._how_to_consume)
 
     def _how_to_consume(self) -> str:
-        module = self.main or (Path(self._module_file).stem if self._module_file else "your_module")
+        module = _script_name() if self._module == "__main__" else self._module
         return (
             f"No worker has ever consumed from {self.show_url(self.broker_url)}. Start one with:"
             f" umbel -A {module} worker"
@@ -326,14 +327,15 @@ def _is_coroutine_function(function: Callable[..., Any]) -> bool:
     return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & 0x80)
 
 
-def _calling_module_file() -> str | None:
-    """Return the file of the module that makes the app: the first frame outside of this package."""
-    frame = sys._getframe(1)
+def _calling_module() -> tuple[str, str | None]:
+    """Return name and file of the module that makes an app: the first one outside of this package."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if not frame.f_globals.get("__name__", "").startswith("umbel."):
-            return frame.f_globals.get("__file__")
-        frame = frame.f_back  # type: ignore[assignment]  # the outermost frame has none: the loop's end
-    return None
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith("umbel."):
+            return name, frame.f_globals.get("__file__")
+        frame = frame.f_back
+    return "__main__", None
 
 
 @overload

@@ -1,27 +1,27 @@
 """Every error umbel raises, in one tree.
 
     Exception
-    ├── UmbelError (CeleryError)
-    │   ├── ImproperlyConfigured
-    │   ├── NotRegistered                a message names a task this app does not have (a KeyError)
-    │   ├── OperationalError             the broker or the result store did not answer in time
-    │   │   └── BrokerFull               it answered that it has no room left
-    │   ├── LeaseLost                    a worker acted on deliveries that are no longer its own
-    │   ├── EncodeError                  an argument or a result cannot be serialized
-    │   ├── DecodeError                  a message or a result cannot be read
-    │   │   └── ContentDisallowed        ... because its content type is not accepted
-    │   ├── TimeoutError                 a result did not arrive in time
-    │   ├── TaskError
-    │   │   ├── MaxRetriesExceededError
-    │   │   ├── TaskRevokedError
-    │   │   ├── WorkerLostError          the process that ran the task died
-    │   │   ├── SoftTimeLimitExceeded
-    │   │   ├── TimeLimitExceeded
-    │   │   └── RemoteError              a task's exception whose class is not known here
-    └── TaskPredicate                    raised by a task to say what becomes of it
-        ├── Retry
-        ├── Ignore
-        └── Reject
+    └── UmbelError (CeleryError)
+        ├── ImproperlyConfigured
+        ├── OperationalError             the broker or the result store did not answer in time
+        │   └── BrokerFull               it answered that it has no room left
+        ├── LeaseLost                    a worker acted on deliveries that are no longer its own
+        ├── EncodeError                  an argument or a result cannot be serialized
+        ├── DecodeError                  a message or a result cannot be read
+        │   └── ContentDisallowed        ... because its content type is not accepted
+        ├── TaskError
+        │   ├── NotRegistered            a task is named that this app does not have (a KeyError)
+        │   ├── TimeoutError             a result did not arrive in time
+        │   ├── MaxRetriesExceededError
+        │   ├── TaskRevokedError
+        │   ├── WorkerLostError          the process that ran the task died
+        │   ├── SoftTimeLimitExceeded
+        │   ├── TimeLimitExceeded
+        │   └── RemoteError              a task's exception whose class is not known here
+        └── TaskPredicate                raised by a task to say what becomes of it
+            ├── Retry
+            ├── Ignore
+            └── Reject
 
 Engines translate the errors of their client libraries into this tree at their border.
 """
@@ -47,7 +47,11 @@ class ImproperlyConfigured(UmbelError):
     """A setting, an option or a URL is wrong; the text says which and what to do."""
 
 
-class NotRegistered(UmbelError, KeyError):
+class TaskError(UmbelError):
+    """Base of what can become of a task beside its own exceptions."""
+
+
+class NotRegistered(TaskError, KeyError):
     """A task was asked for by a name that the app does not know."""
 
     def __str__(self) -> str:
@@ -79,12 +83,8 @@ class ContentDisallowed(DecodeError):
     """A message has a content type that ``accept_content`` does not list."""
 
 
-class TimeoutError(UmbelError, builtins.TimeoutError):
+class TimeoutError(TaskError, builtins.TimeoutError):
     """A result did not arrive within the time given to ``get``."""
-
-
-class TaskError(UmbelError):
-    """Base of what can become of a task beside its own exceptions."""
 
 
 class MaxRetriesExceededError(TaskError):
@@ -133,7 +133,7 @@ class RemoteError(TaskError):
         return f"{self.type_name}: {text}" if text else self.type_name
 
 
-class TaskPredicate(Exception):
+class TaskPredicate(UmbelError):
     """Base of the exceptions by which a task says what is to become of it."""
 
 

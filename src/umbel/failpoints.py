@@ -3,8 +3,8 @@
 Inert unless UMBEL_FAILPOINTS is set when the process starts, for example
 ``UMBEL_FAILPOINTS="sqlite.settle.before_commit=kill@3"``: the third time the process comes there it
 kills itself. Actions: ``kill`` (SIGKILL), ``stop`` (SIGSTOP), ``raise`` (OperationalError). Several
-are separated by commas. ``UMBEL_FAILPOINTS_ONCE`` names a file that is made when one strikes; while
-it exists none strikes.
+are separated by commas. ``UMBEL_FAILPOINTS_ONCE`` names a file that is made when one strikes, with
+the pid, the monotonic time and the name in it; while it exists none strikes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import Callable
 
+from umbel.clock import SYSTEM
 from umbel.exceptions import ImproperlyConfigured, OperationalError
 
 #: Every fail point there is; a test dies at each of them.
@@ -54,7 +55,7 @@ def _armed(plan: str, once: str | None) -> Callable[[str], None]:
             return
         action, nth = strikes[name]
         visits[name] = visits.get(name, 0) + 1
-        if visits[name] != nth or (once and not _first(once)):
+        if visits[name] != nth or (once and not _first(once, name)):
             return
         if action == "raise":
             raise OperationalError(f"The fail point {name} struck.")
@@ -63,12 +64,14 @@ def _armed(plan: str, once: str | None) -> Callable[[str], None]:
     return strike
 
 
-def _first(path: str) -> bool:
+def _first(path: str, name: str) -> bool:
     """Make the file; False when it was there."""
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return False
+    os.write(descriptor, f"{os.getpid()} {SYSTEM.monotonic()} {name}\n".encode())
+    os.close(descriptor)
     return True
 
 

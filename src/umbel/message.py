@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from typing import Any
 
 from umbel import serialization
@@ -39,7 +39,7 @@ class Call:
     """What a task message asks for.
 
     Times are ISO 8601 texts as they travel, limits are seconds. `headers` are those the caller
-    added. `eta` and `expires` without an offset are in the app's time zone.
+    added. `eta` and `expires` without an offset are UTC, as Celery's workers read them.
     """
 
     task: str
@@ -161,16 +161,22 @@ def decode(message: Message, accept: Collection[str]) -> Call:
     return _decode_1(message, accept)
 
 
-def _decode_2(message: Message, accept: Collection[str]) -> Call:
-    headers = message.headers
+def _read_body(
+    message: Message, accept: Collection[str]
+) -> tuple[Sequence[Any], Mapping[str, Any], Mapping[str, Any]]:
+    """Read the body of protocol 2: args, kwargs and embedded signatures."""
     body = serialization.decode(message.body, message.content_type, accept)
     if not isinstance(body, list | tuple) or len(body) != 3:
         raise DecodeError("The body is not a list of args, kwargs and embedded signatures.")
     args, kwargs, embed = body
-    if embed is None:
-        embed = {}
-    elif not isinstance(embed, dict):
+    if embed is not None and not isinstance(embed, dict):
         raise DecodeError("The body's third part is not an object.")
+    return args, kwargs, embed or {}
+
+
+def _decode_2(message: Message, accept: Collection[str]) -> Call:
+    headers = message.headers
+    args, kwargs, embed = _read_body(message, accept)
     limits = _limits(headers.get("timelimit"))
     ignore_result = headers.get("ignore_result")
     own: dict[str, Any] = {}
@@ -256,7 +262,7 @@ def _limits(value: Any) -> Sequence[Any]:
 def _as_utc(text: Any, utc: bool) -> Any:
     """Give a time of protocol 1 the offset that its ``utc`` flag says it has."""
     if utc and isinstance(text, str):
-        moment = parse_time(text, UTC)
+        moment = parse_time(text)
         return moment.isoformat()
     return text
 
@@ -293,7 +299,7 @@ def _checked(call: Call) -> Call:
         value = getattr(call, name)
         if value is not None:
             try:
-                parse_time(value, UTC)
+                parse_time(value)
             except DecodeError as error:
                 raise DecodeError(f"The message's {name}: {error}") from error
     return call
@@ -318,18 +324,18 @@ def _check_numbers(call: Call) -> None:
             raise DecodeError(f"The message's time limit is {limit!r}, not a number of seconds.")
 
 
-def parse_time(text: str, zone: tzinfo) -> datetime:
-    """Read an ISO 8601 time; one without an offset is in `zone`. Raises DecodeError for others."""
+def parse_time(text: str) -> datetime:
+    """Read an ISO 8601 time; one without an offset is UTC. Raises DecodeError for other texts."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise DecodeError(f"{text!r} is not an ISO 8601 time.") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def timestamp(text: str | None, zone: tzinfo) -> float | None:
+def timestamp(text: str | None) -> float | None:
     """Return an ISO 8601 time as seconds since the epoch."""
-    return None if text is None else parse_time(text, zone).timestamp()
+    return None if text is None else parse_time(text).timestamp()
 
 
 @dataclass(frozen=True, slots=True)

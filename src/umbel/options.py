@@ -73,9 +73,12 @@ class CallOptions:
 
     def __post_init__(self) -> None:
         """Check the values where they are written."""
-        if self.countdown is not None and self.eta is not None:
-            raise ValueError("Give countdown or eta, not both: each says when the task may start.")
-        _number("countdown", self.countdown, low=0.0)
+        # A countdown that was computed may be in the past: the task is due then, as in Celery.
+        _number("countdown", self.countdown, low=-math.inf)
+        for name in ("eta", "expires"):
+            _time(name, getattr(self, name))
+        if self.headers is not None and not isinstance(self.headers, Mapping):
+            raise TypeError(f"headers is {self.headers!r}, but must be a mapping.")
         _number("time_limit", self.time_limit, low=0.0)
         _number("soft_time_limit", self.soft_time_limit, low=0.0)
         if self.time_limit and self.soft_time_limit and self.soft_time_limit > self.time_limit:
@@ -111,6 +114,21 @@ def _refuse_unknown(keywords: Mapping[str, Any], known: tuple[str, ...], where: 
 def _text(name: str, value: Any) -> None:
     if not isinstance(value, str) or not value:
         raise TypeError(f"{name} is {value!r}, but must be a text.")
+
+
+def _time(name: str, value: Any) -> None:
+    """Refuse what is no time: a text that is not ISO 8601, or, for anything but expires, a number."""
+    if value is None or isinstance(value, datetime):
+        return
+    if isinstance(value, str):
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{name} is {value!r}, which is not an ISO 8601 time.") from None
+    elif name == "expires":
+        _number(name, value, low=-math.inf)
+    else:
+        raise TypeError(f"{name} is {value!r}, but must be a datetime or an ISO 8601 text.")
 
 
 def _number(name: str, value: Any, low: float) -> None:

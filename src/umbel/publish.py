@@ -11,7 +11,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
 
@@ -66,6 +66,31 @@ def build(
 
     Raises EncodeError, naming task and argument, when an argument cannot be serialized.
     """
+    settings = context.settings
+    call, due = _call(template, args, kwargs, options, context)
+    name = options.serializer or template.serializer or settings.task_serializer
+    try:
+        message = encode(call, serialization.serializer(name), route.priority)
+    except EncodeError as error:
+        raise _explained(error, template.name, args, kwargs, name) from error
+    return Publication(
+        queue=route.queue,
+        message=message,
+        tag=context.tag or unique_id(),
+        priority=route.priority or 0,
+        due=due,
+        routing_key=route.queue,
+    )
+
+
+def _call(
+    template: Template,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: CallOptions,
+    context: Context,
+) -> tuple[Call, float | None]:
+    """Return a call with everything that its message says, and when it is due."""
     settings, parent = context.settings, context.parent
     now = context.clock.time()
     local = zone(settings) if settings.timezone else None
@@ -96,19 +121,7 @@ def build(
         sent_at=round(now, 6),
         headers=options.headers or {},
     )
-    name = options.serializer or template.serializer or settings.task_serializer
-    try:
-        message = encode(call, serialization.serializer(name), route.priority)
-    except EncodeError as error:
-        raise _explained(error, template.name, args, kwargs, name) from error
-    return Publication(
-        queue=route.queue,
-        message=message,
-        tag=context.tag or unique_id(),
-        priority=route.priority or 0,
-        due=due,
-        routing_key=route.queue,
-    )
+    return call, due
 
 
 def derived_tag(tag: str, purpose: str) -> str:
@@ -150,13 +163,13 @@ def _announce(signal: signals.Signal, publications: Sequence[Publication]) -> No
 
 def _eta(options: CallOptions, now: float, local: tzinfo | None) -> tuple[float | None, str | None]:
     """Return when a call is due, in seconds since the epoch and as it travels."""
-    if options.countdown:
+    if options.countdown and options.countdown > 0:
         moment = utc(now) + timedelta(seconds=options.countdown)
         return moment.timestamp(), (moment.astimezone(local) if local else moment).isoformat()
     if options.eta is None:
         return None, None
     text = options.eta if isinstance(options.eta, str) else options.eta.isoformat()
-    return timestamp(text, UTC), text
+    return timestamp(text), text
 
 
 def _moment(value: Any, now: float, local: tzinfo | None) -> str | None:

@@ -349,6 +349,8 @@ class Config(MutableMapping[str, Any]):
             self._keep_unknown(name, value)
             return
         row = TABLE[known]
+        if value is None and row.celery_default is None:
+            value = row.default  # None is Celery's way to say "as by default" here
         changed = replace(self._snapshot, **{known: _coerce(known, row.type, value)})
         if changed.strict_settings and self._other:
             raise _unknown(next(iter(self._other)))

@@ -46,12 +46,10 @@ class Signal:
             )
         key = dispatch_uid if dispatch_uid is not None else _identity(receiver)
         with self._lock:
-            others = tuple(
-                entry
-                for entry in self._receivers
-                if entry[:2] != (key, _name_of(sender)) and entry[2]() is not None
-            )
-            self._receivers = (*others, (key, _name_of(sender), _reference(receiver, weak)))
+            alive = tuple(entry for entry in self._receivers if entry[2]() is not None)
+            known = any(entry[:2] == (key, _name_of(sender)) for entry in alive)
+            new = () if known else ((key, _name_of(sender), _reference(receiver, weak)),)
+            self._receivers = (*alive, *new)
         return receiver
 
     def disconnect(

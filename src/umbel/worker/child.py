@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import random
 
 from umbel import signals
@@ -123,7 +123,7 @@ class Child:
             return ()
         try:
             return self._settler.settle(verdicts, request)
-        except OperationalError:
+        except (OperationalError, LeaseLost):
             self.finished.extendleft(reversed(verdicts))
             raise
 
@@ -170,6 +170,7 @@ class Child:
         prepared = [self._runner.prepare(delivery) for delivery in deliveries]
         if not self._mark_early(prepared):
             return
+        prepared = [_marked(item) if _is_early(item) else item for item in prepared]
         self._page.load([delivery.key for delivery in deliveries])
         self.waiting.extend(Waiting(index, item) for index, item in enumerate(prepared))
         self.on_batch()
@@ -196,11 +197,7 @@ class Child:
 
         False when the leases are lost.
         """
-        early = [
-            item.delivery
-            for item in prepared
-            if isinstance(item.work, Job) and item.policy and not item.policy.acks_late
-        ]
+        early = [item.delivery for item in prepared if _is_early(item)]
         if not early:
             return True
         consumer = self.consumer
@@ -278,3 +275,13 @@ class Child:
             )
         signals.worker_process_shutdown.send(None, pid=self._pid, exitcode=0)
         self._runner.close()
+
+
+def _is_early(item: Prepared) -> bool:
+    """Tell whether a delivery is acknowledged before it starts: at most once."""
+    return isinstance(item.work, Job) and item.policy is not None and not item.policy.acks_late
+
+
+def _marked(item: Prepared) -> Prepared:
+    """Return it with the mark the broker has now: giving it up must not deliver it again."""
+    return replace(item, delivery=replace(item.delivery, early=True))

@@ -17,7 +17,6 @@ from umbel.app import Umbel
 from umbel.exceptions import DecodeError, Ignore, NotRegistered, Reject, Retry
 from umbel.message import Call, Delivery, decode, timestamp
 from umbel.request import request_of
-from umbel.settings import zone
 from umbel.task import Policy
 from umbel.worker.outcome import (
     Expired,
@@ -45,7 +44,6 @@ class Runner:
         self._app = app
         self._hostname = hostname
         self._settings = app.conf.snapshot
-        self._zone = zone(self._settings)
         self._policies: dict[str, Policy] = {}
         self._async: asyncio.Runner | None = None
 
@@ -71,7 +69,6 @@ class Runner:
         """Take up settings that were written since."""
         if self._app.conf.snapshot is not self._settings:
             self._settings = self._app.conf.snapshot
-            self._zone = zone(self._settings)
             self._policies.clear()
 
     def _untimely(self, call: Call) -> Outcome | None:
@@ -79,10 +76,10 @@ class Runner:
         if call.expires is None and call.eta is None:
             return None
         now = self._app.clock.time()
-        expires = timestamp(call.expires, self._zone)
+        expires = timestamp(call.expires)
         if expires is not None and now >= expires:
             return Expired()
-        due = timestamp(call.eta, self._zone)
+        due = timestamp(call.eta)
         # Stores keep milliseconds: what is due within one is due.
         return NotDue(due) if due is not None and due > now + 0.001 else None
 

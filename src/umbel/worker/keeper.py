@@ -17,7 +17,7 @@ from functools import partial
 
 from umbel.app import Umbel
 from umbel.clock import Clock
-from umbel.exceptions import OperationalError
+from umbel.exceptions import LeaseLost, OperationalError
 from umbel.ports import Broker, ResultStore
 from umbel.worker.children import ChildProcess, Nursery
 from umbel.worker.nodes import NodeDirectory
@@ -186,6 +186,9 @@ class Keeper:
         """Do something that needs the broker; say once when it does not answer."""
         try:
             duty()
+        except LeaseLost:
+            self._recovery.attach_again()
+            return False
         except OperationalError as error:
             if not self._complained:
                 logger.warning(
@@ -271,7 +274,9 @@ class Keeper:
     # Duties
 
     def _renew(self) -> None:
-        self._broker.renew(self._node, self._ttl)
+        alive = self._broker.renew(self._node, self._ttl)
+        if self._broker.features.leases and self._recovery.consumer.owner.id not in alive:
+            self._recovery.attach_again()
 
     def _reclaim_expired(self) -> None:
         self._recovery.expired()

@@ -77,15 +77,26 @@ class NodeDirectory:
         self._lock: IO[str] | None = None
 
     def enter(self, owner: str) -> None:
-        """Make the directory and take the lock. `owner` is the supervisor's owner of leases."""
+        """Make the directory and take the lock. `owner` is the supervisor's owner of leases.
+
+        Entering again only changes the owner.
+        """
+        if self._lock is not None:
+            self._write(self._lock, owner)
+            return
         # Made under another name first: nobody may find the directory without its lock being held.
         hidden = self._base / f".{self.path.name}"
         hidden.mkdir(mode=0o700)
         self._lock = _locked(hidden / "lock", "w")
         assert self._lock is not None  # noqa: S101 - the file is new
-        json.dump({"owner": owner, "pid": os.getpid(), "host": platform.node()}, self._lock)
-        self._lock.flush()
+        self._write(self._lock, owner)
         hidden.rename(self.path)
+
+    def _write(self, lock: IO[str], owner: str) -> None:
+        lock.seek(0)
+        lock.truncate()
+        json.dump({"owner": owner, "pid": os.getpid(), "host": platform.node()}, lock)
+        lock.flush()
 
     def new_page(self, owner: str) -> Page:
         """Make the page of a child."""

@@ -6,12 +6,13 @@ Their unstarted deliveries go back, the fate of the others is decided.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from umbel.app import Umbel
 from umbel.exceptions import DecodeError, NotRegistered
 from umbel.failpoints import fail_point
 from umbel.message import Delivery, decode
-from umbel.ports import Broker
+from umbel.ports import Broker, Consumer
 from umbel.worker import report
 from umbel.worker.decide import Verdict, decide
 from umbel.worker.nodes import DeadNode
@@ -25,10 +26,23 @@ logger = logging.getLogger("umbel.worker")
 class Recovery:
     """Reclaims leases for one supervisor."""
 
-    def __init__(self, app: Umbel, broker: Broker, settler: Settler) -> None:
+    def __init__(self, app: Umbel, broker: Broker, attach: Callable[[], Settler]) -> None:
         self._app = app
         self._broker = broker
-        self._settler = settler
+        self._attach = attach
+        self._settler = attach()
+
+    @property
+    def consumer(self) -> Consumer:
+        """The supervisor's own hold on what it takes over."""
+        return self._settler.consumer
+
+    def attach_again(self) -> None:
+        """Begin anew after the supervisor itself was taken for dead; what it held is gone."""
+        logger.error(
+            "The supervisor was taken for dead (frozen for longer than worker_lease_ttl?); it goes on."
+        )
+        self._settler = self._attach()
 
     def child_died(self, owner: str, page: Snapshot | None, how: str) -> int:
         """Reclaim what a dead child held; return how many deliveries were taken up."""

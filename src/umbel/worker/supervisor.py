@@ -54,12 +54,17 @@ class Node:
         if broker is None:
             raise ImproperlyConfigured(f"broker_url names no broker: {app.broker_url}")
         results = self._engines[app.result_url].results if app.result_url else None
-        owner = Owner(unique_id(), orders.node, platform.node(), os.getpid())
         self.directory = NodeDirectory(runtime_directory(app.broker_url), orders.node)
-        self.directory.enter(owner.id)
-        self._consumer = broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
+
+        def attach() -> Settler:
+            owner = Owner(unique_id(), orders.node, platform.node(), os.getpid())
+            # Written down first: whoever finds this node dead finds all that it may hold.
+            self.directory.enter(owner.id)
+            consumer = broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
+            return Settler(broker, consumer, results)
+
+        self._recovery = recovery = Recovery(app, broker, attach)
         self.nursery = Nursery(orders, self.directory, app.clock) if has_children else None
-        recovery = Recovery(app, broker, Settler(broker, self._consumer, results))
         self.keeper = Keeper(
             app,
             orders.node,
@@ -80,7 +85,7 @@ class Node:
         """Give up the node's place; nothing of it is left behind."""
         if self.nursery is not None:
             self.nursery.close()
-        self._consumer.close()
+        self._recovery.consumer.close()
         self.directory.leave()
         for engine in self._engines.values():
             engine.close()

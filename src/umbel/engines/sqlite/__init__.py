@@ -67,7 +67,7 @@ class SqliteEngine(Engine):
 
     def close(self) -> None:
         """Close the connection and all sockets that were opened."""
-        for name in ("broker", "results", "broadcast"):
+        for name in ("broker", "queues", "results", "broadcast"):
             port = self.__dict__.get(name)
             if port is not None:
                 port.close()

@@ -152,6 +152,7 @@ class SqliteConsumer(Consumer):
         self, settlements: Sequence[Settlement], fetch: FetchRequest | None = None
     ) -> Settled:
         """Settle and claim in one transaction, which is on disk when this returns."""
+        self._messages.number_queues(item.delivery.queue for item in settlements)
         self._messages.number_queues(one.queue for item in settlements for one in item.publish)
         if fetch is not None:
             self._messages.number_queues(fetch.queues)
@@ -280,8 +281,10 @@ class SqliteConsumer(Consumer):
             rest = connection.execute(SQL["hand_over"], (self._number, number)).fetchall()
             connection.execute(SQL["forget_owner"], (number,))
             ports = self._messages.waiters(connection, counted(returned))
-            names = {queue: name for name, queue in connection.execute(SQL["all_queues"])}
+            numbers = dict(connection.execute(SQL["all_queues"]))
         self._messages.ringer.ring(ports)
+        self._messages.queues.update(numbers)
+        names = {number: name for name, number in numbers.items()}
         rest.sort(key=_order)
         return [rows.delivery(row, names[row[10]], early=row[11] == 3) for row in rest]
 

@@ -85,6 +85,10 @@ class SqliteQueues(QueueAdmin):
         self._ringer.ring(ports)
         return len(found)
 
+    def close(self) -> None:
+        """Close the sending socket."""
+        self._ringer.close()
+
     def drop_dead(self, keys: Collection[str]) -> int:
         """Delete them."""
         with self._database.write() as connection:

@@ -20,8 +20,9 @@ SELECT value FROM entry WHERE kind = ? AND key = ? AND (expires IS NULL OR expir
 SELECT key, value FROM entry WHERE kind = ? AND (expires IS NULL OR expires > ?) ORDER BY key;
 
 -- name: delete
+-- Not "expires IS NULL OR ...": behind RETURNING that is never true in SQLite 3.40.
 DELETE FROM entry WHERE kind = ? AND key IN (SELECT value FROM json_each(?))
-RETURNING expires IS NULL OR expires > ?;
+RETURNING coalesce(expires > ?, 1);
 
 -- name: forget_expired
 DELETE FROM entry WHERE kind = ? AND expires <= ?;

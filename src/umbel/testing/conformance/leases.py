@@ -3,6 +3,7 @@
 # ruff: noqa: S101, D102 - tests assert, and their names say what they are about
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -282,15 +283,14 @@ class LeaseContract(Contract):
             result=record("1", "SUCCESS") if joint else None,
             publish=(publication("2"),),
         )
+        calls: dict[str, Callable[[], object]] = {
+            "fetch": lambda: fetch(frozen),
+            "settle": lambda: frozen.settle([late]),
+            "settle and fetch": lambda: frozen.settle([late], FetchRequest([QUEUE], 1)),
+            "settle nothing": lambda: frozen.settle([]),
+        }
         with pytest.raises(LeaseLost):
-            if call == "fetch":
-                fetch(frozen)
-            elif call == "settle":
-                frozen.settle([late])
-            elif call == "settle and fetch":
-                frozen.settle([late], FetchRequest([QUEUE], 1))
-            else:
-                frozen.settle([])
+            calls[call]()
         assert fetch(heir) == []
         if joint:
             assert here.results.get(["1"]) == {}

@@ -183,7 +183,7 @@ class QueueAdminContract(Contract):
         self._bury(here, "1", "2", "3")
         letters = there.queues.dead_letters(10)
         assert [letter.message.task_id for letter in letters] == ["3", "2", "1"]
-        assert [letter.reason for letter in letters][0] == "reason of 3"
+        assert letters[0].reason == "reason of 3"
         assert [one.message.task_id for one in there.queues.dead_letters(1, 1)] == ["2"]
 
     def test_a_retried_dead_letter_is_a_message_again_with_no_crash_counted(

@@ -62,6 +62,7 @@ class Side:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._consumers: list[Consumer] = []
 
     @property
     def features(self) -> Features:
@@ -103,7 +104,14 @@ class Side:
 
     def consumer(self, owner: str = "", node: str = "node", ttl: float = LONG) -> Consumer:
         """Attach a consumer, by default with an id of its own."""
-        return self.broker.consumer(Owner(owner or unique_id(), node, "host", os.getpid()), ttl)
+        attached = self.broker.consumer(Owner(owner or unique_id(), node, "host", os.getpid()), ttl)
+        self._consumers.append(attached)
+        return attached
+
+    def leave(self) -> None:
+        """Close all consumers."""
+        for consumer in self._consumers:
+            consumer.close()
 
 
 def _offered(port: T | None, name: str) -> T:
@@ -116,14 +124,18 @@ class Contract:
     """Base of the contracts: the engine as two processes see it."""
 
     @pytest.fixture
-    def here(self, engine_factory: EngineFactory) -> Side:
+    def here(self, engine_factory: EngineFactory) -> Iterator[Side]:
         """One process."""
-        return Side(engine_factory())
+        side = Side(engine_factory())
+        yield side
+        side.leave()
 
     @pytest.fixture
-    def there(self, engine_factory: EngineFactory) -> Side:
+    def there(self, engine_factory: EngineFactory) -> Iterator[Side]:
         """Another process on the same storage."""
-        return Side(engine_factory())
+        side = Side(engine_factory())
+        yield side
+        side.leave()
 
 
 def needs(offered: object, what: str) -> None:

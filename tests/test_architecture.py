@@ -1,0 +1,226 @@
+"""The structure of the code, held to its rules: layers, cycles, sizes, and the map in docs/internals.md."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import umbel
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "umbel"
+
+VALUES = (
+    "_version",
+    "exceptions",
+    "states",
+    "clock",
+    "signals",
+    "failpoints",
+    "representation",
+    "serialization",
+    "message",
+    "records",
+    "settings",
+    "options",
+)
+#: In this order: each may import those before it.
+CLIENT = (
+    "location",
+    "request",
+    "current",
+    "routing",
+    "publish",
+    "result",
+    "arguments",
+    "task",
+    "app",
+)
+EDGES = ("cli", "testing", "__main__")
+
+LAYERS = {
+    **dict.fromkeys(VALUES, 1),
+    "ports": 2,
+    "engines": 3,
+    **dict.fromkeys(CLIENT, 4),
+    "worker": 5,
+    **dict.fromkeys(EDGES, 6),
+}
+
+MOST_LINES_OF_A_FILE = 500
+MOST_LINES_OF_A_FUNCTION = 50
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """All modules of the package by dotted name without ``umbel.``; the package itself is ``""``."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text("utf-8"), filename=str(path))
+    return found
+
+
+def path_of(name: str) -> Path:
+    base = PACKAGE.joinpath(*name.split(".")) if name else PACKAGE
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+def under_type_checking(tree: ast.Module) -> set[ast.AST]:
+    """All nodes that only type checkers see."""
+    return {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+
+
+def imports_of(name: str, type_checking: bool = True) -> Iterator[str]:
+    """The modules of the package that a module imports, as dotted names without ``umbel.``."""
+    tree = modules()[name]
+    skipped = set() if type_checking else under_type_checking(tree)
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom) and part(node.module or "") == "umbel":
+            module = (node.module or "").removeprefix("umbel").lstrip(".")
+            for alias in node.names:
+                inner = f"{module}.{alias.name}".lstrip(".")
+                yield inner if inner in modules() else module
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if part(alias.name) == "umbel":
+                    yield alias.name.removeprefix("umbel").lstrip(".")
+
+
+def part(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def test_every_module_belongs_to_a_layer() -> None:
+    unknown = {part(name) for name in modules() if name} - LAYERS.keys()
+    assert not unknown
+
+
+@pytest.mark.parametrize("name", sorted(name for name in modules() if name))
+def test_imports_point_down(name: str) -> None:
+    for imported in imports_of(name, type_checking=False):
+        if part(imported) == part(name):
+            continue
+        assert imported, f"{name} imports the package's head"
+        mine, other = LAYERS[part(name)], LAYERS[part(imported)]
+        assert other <= mine, f"{name} (layer {mine}) imports {imported} (layer {other})"
+        if mine == other == 4:
+            assert CLIENT.index(part(imported)) < CLIENT.index(part(name)), (
+                f"{name} imports {imported}, which stands to its right"
+            )
+        neighbours = mine == other and mine in (3, 6) and name != "__main__"
+        assert not neighbours, f"{name} imports its neighbour {imported}"
+
+
+def test_engines_do_not_know_each_other() -> None:
+    for name in modules():
+        parts = name.split(".")
+        if parts[0] == "engines" and len(parts) > 1 and (PACKAGE / "engines" / parts[1]).is_dir():
+            for imported in imports_of(name):
+                other = imported.split(".")
+                if other[0] == "engines" and len(other) > 1:
+                    assert other[1] in (parts[1], "sql"), f"{name} imports {imported}"
+
+
+def test_only_the_app_and_the_edges_open_engines() -> None:
+    users = {
+        name for name in modules() for imported in imports_of(name) if part(imported) == "engines"
+    }
+    outside = {name for name in users if part(name) not in ("engines", "app", *EDGES)}
+    assert not outside
+
+
+def test_there_are_no_cycles() -> None:
+    graph = {name: set(imports_of(name, type_checking=False)) - {name} for name in modules()}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path[path.index(name) :], name))
+        if name in done:
+            return
+        for imported in graph.get(name, ()):
+            visit(imported, (*path, name))
+        done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_files_and_functions_fit_a_readers_head(name: str) -> None:
+    lines = path_of(name).read_text("utf-8").count("\n")
+    assert lines <= MOST_LINES_OF_A_FILE
+    for node in ast.walk(modules()[name]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            size = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert size <= MOST_LINES_OF_A_FUNCTION, f"{node.name} has {size} lines"
+
+
+def test_the_head_of_the_package_is_its_table_of_contents() -> None:
+    tree = modules()[""]
+    bound = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert bound == set(umbel.__all__)
+    assert sorted(umbel.__all__) == umbel.__all__
+
+
+INTERNALS = (ROOT / "docs" / "internals.md").read_text("utf-8")
+
+
+def defined_in(name: str) -> set[str]:
+    found = set()
+    for node in modules()[name].body:
+        if isinstance(node, ast.ClassDef):
+            found.add(node.name)
+            found |= {
+                f"{node.name}.{inner.name}"
+                for inner in node.body
+                if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
+            }
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+    return found
+
+
+def test_the_map_names_only_files_that_exist() -> None:
+    for path in re.findall(r"`([\w/]+\.py)`", INTERNALS):
+        assert (PACKAGE / path).exists() or (ROOT / path).exists(), path
+    for folder in re.findall(r"`([\w/]+/)`", INTERNALS):
+        assert (PACKAGE / folder).is_dir(), folder
+
+
+def test_the_map_names_only_functions_that_exist() -> None:
+    places = re.findall(r"`([\w/]+)\.py`\s+`([\w.]+)`", INTERNALS)
+    assert len(places) > 10
+    for module, symbol in places:
+        name = module.replace("/", ".")
+        assert symbol in defined_in(name), f"{symbol} is not in {module}.py"
+
+
+def test_the_map_names_every_file_of_values_and_client() -> None:
+    for name in (*VALUES, *CLIENT, "ports"):
+        assert f"{name}.py" in INTERNALS or name == "_version", name
+
+
+def test_the_way_of_a_task_is_short() -> None:
+    client, worker = INTERNALS.split("The worker, in a child process:")
+    hops = re.compile(r"^\d+\. `", re.M)
+    assert len(hops.findall(client)) == 5
+    assert len(hops.findall(worker.split("## Layers")[0])) <= 9

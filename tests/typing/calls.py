@@ -1,0 +1,75 @@
+"""Checked by mypy and pyright: what is right passes; each line marked ``# wrong`` is an error to both."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from umbel import AsyncResult, Umbel, shared_task
+
+app = Umbel()
+
+
+@app.task
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@app.task(queue="mails", max_retries=5)
+def send_mail(to: str, *, urgent: bool = False) -> str:
+    return to
+
+
+@app.task(bind=True)
+def report(self: object, day: str) -> list[int]:
+    return [len(day)]
+
+
+@app.task
+async def crawl(url: str) -> bytes:
+    return url.encode()
+
+
+@app.task(queue="crawl", bind=True)
+async def crawl_bound(self: object, url: str) -> bytes:
+    return url.encode()
+
+
+@shared_task
+def double(x: int) -> int:
+    return 2 * x
+
+
+assert_type(add(1, 2), int)
+assert_type(add.delay(1, 2), AsyncResult[int])
+assert_type(add.delay(1, y=2).get(), int)
+assert_type(send_mail.delay("a@example.org", urgent=True).get(), str)
+assert_type(report.delay("2026-01-01").get(), list[int])
+assert_type(crawl.delay("https://example.org").get(), bytes)
+assert_type(crawl_bound.delay("https://example.org").get(), bytes)
+assert_type(double.delay(2).get(), int)
+assert_type(add.apply_async((1, 2), countdown=3), AsyncResult[int])
+assert_type(add.delay_many([(1, 2)]), list[AsyncResult[int]])
+
+
+async def asynchronous() -> None:
+    assert_type(await crawl("https://example.org"), bytes)
+    result = await add.adelay(1, 2)
+    assert_type(await result, int)
+    await add.adelay(1, "2")  # wrong
+
+
+add.delay("x")  # wrong
+add.delay(1, "2")  # wrong
+add.delay(1)  # wrong
+add.delay(1, 2, 3)  # wrong
+add(1, z=2)  # wrong
+send_mail.delay("a@example.org", urgent="yes")  # wrong
+report.delay()  # wrong
+report.delay(20260101)  # wrong
+crawl.delay(5)  # wrong
+crawl_bound.delay(5)  # wrong
+double.delay("2")  # wrong
+
+
+@app.task(qeue="mails")  # wrong
+def misspelt() -> None: ...

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from umbel.engines.sqlite import files
+from umbel.exceptions import ImproperlyConfigured
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+23 22 0:21 / /home rw shared:2 - nfs4 server:/home rw
+24 23 0:22 / /home/me/my\\040disk rw shared:3 - xfs /dev/vdb rw
+25 22 0:23 / /homes rw - tmpfs tmpfs rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("directory", "kind"),
+    [
+        ("/", "ext4"),
+        ("/var/lib", "ext4"),
+        ("/home", "nfs4"),
+        ("/home/you", "nfs4"),
+        ("/home/me/my disk/x", "xfs"),
+        ("/homes/x", "tmpfs"),
+    ],
+)
+def test_the_innermost_mount_tells_the_file_system(
+    tmp_path: Path, directory: str, kind: str
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS)
+    assert files.file_system(Path(directory), mounts) == kind
+
+
+def test_a_system_that_does_not_tell_is_trusted(tmp_path: Path) -> None:
+    assert files.file_system(tmp_path, tmp_path / "missing") is None
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
+def test_a_network_file_system_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(files, "file_system", lambda directory: kind)
+    with pytest.raises(ImproperlyConfigured, match=f"network file system \\({kind}\\)"):
+        files.prepare(tmp_path / "umbel.db")
+
+
+def test_the_directory_is_private_and_ignored_by_git(tmp_path: Path) -> None:
+    directory = tmp_path / ".umbel"
+    files.prepare(directory / "umbel.db")
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert (directory / ".gitignore").read_text() == "*\n"
+
+
+def test_a_directory_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    files.prepare(tmp_path / "umbel.db")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_make_the_directory_at_the_same_time(tmp_path: Path) -> None:
+    paths = [tmp_path / f"d{number}" / "umbel.db" for number in range(50)]
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(files.prepare, [path for path in paths for _ in range(4)]))
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ImproperlyConfigured, match=r"file/data cannot be made .*UMBEL_DATA_DIR"):
+        files.prepare(tmp_path / "file" / "data" / "umbel.db")
+
+
+def test_a_file_that_may_not_be_written_is_named_with_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "umbel.db"
+    path.write_bytes(b"")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(ImproperlyConfigured, match=r"umbel\.db belongs to .* may not write to it"):
+        files.prepare(path)
+
+
+class TestDefaultDirectory:
+    @pytest.fixture(autouse=True)
+    def _elsewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("UMBEL_DATA_DIR", raising=False)
+        (tmp_path / "cwd").mkdir()
+        monkeypatch.chdir(tmp_path / "cwd")
+
+    @pytest.mark.parametrize("mark", ["pyproject.toml", "manage.py"])
+    def test_it_is_beside_the_projects_mark(self, tmp_path: Path, mark: str) -> None:
+        module = tmp_path / "project" / "src" / "shop" / "tasks.py"
+        module.parent.mkdir(parents=True)
+        (tmp_path / "project" / mark).write_text("")
+        assert files.default_directory(module, None) == tmp_path / "project" / ".umbel"
+
+    def test_the_nearest_mark_counts(self, tmp_path: Path) -> None:
+        inner = tmp_path / "outer" / "inner"
+        inner.mkdir(parents=True)
+        (inner / "manage.py").write_text("")
+        (tmp_path / "outer" / "pyproject.toml").write_text("")
+        assert files.default_directory(inner / "tasks.py", None) == inner / ".umbel"
+
+    def test_the_environment_comes_first_then_the_setting(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert files.default_directory(None, "set") == tmp_path / "cwd" / "set"
+        monkeypatch.setenv("UMBEL_DATA_DIR", str(tmp_path / "named"))
+        assert files.default_directory(None, "set") == tmp_path / "named"
+
+    def test_without_a_module_it_is_in_the_working_directory(self, tmp_path: Path) -> None:
+        assert files.default_directory(None, None) == tmp_path / "cwd" / ".umbel"

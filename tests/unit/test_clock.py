@@ -1,0 +1,116 @@
+import subprocess
+import sys
+import uuid
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from threading import Thread
+
+from umbel.clock import SYSTEM, unique_id, utc
+
+
+def test_an_id_is_a_uuid_of_version_7_that_holds_the_time() -> None:
+    before = SYSTEM.time()
+    found = uuid.UUID(unique_id())
+    after = SYSTEM.time()
+    assert found.version == 7
+    assert found.variant == uuid.RFC_4122
+    milliseconds = found.int >> 80
+    # Ids made faster than the clock ticks may run ahead of it a little.
+    assert int(before * 1000) <= milliseconds <= int(after * 1000) + 5
+
+
+def test_an_id_is_written_in_the_usual_form() -> None:
+    text = unique_id()
+    assert len(text) == 36
+    assert text == str(uuid.UUID(text))
+
+
+def test_ids_increase_strictly() -> None:
+    ids = [unique_id() for _ in range(20_000)]
+    assert all(one < other for one, other in pairwise(ids))
+
+
+def test_ids_are_unique_and_increase_in_each_of_several_threads() -> None:
+    made: list[list[str]] = [[] for _ in range(4)]
+
+    def make(own: list[str]) -> None:
+        own.extend(unique_id() for _ in range(3000))
+
+    threads = [Thread(target=make, args=(own,)) for own in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert all(own == sorted(own) and len(own) == 3000 for own in made)
+    assert len({text for own in made for text in own}) == 12_000
+
+
+FORK = """
+import os
+from umbel.clock import unique_id
+
+unique_id()
+reading, writing = os.pipe()
+child = os.fork()
+if child == 0:
+    os.write(writing, "".join(unique_id() + "\\n" for _ in range(100)).encode())
+    os._exit(0)
+own = {unique_id() for _ in range(100)}
+os.waitpid(child, 0)
+others = set(os.read(reading, 100 * 37).decode().split())
+print(len(own), len(others), len(own | others))
+"""
+
+FORK_WHILE_LOCKED = """
+import os, signal, threading
+from umbel import clock
+
+# The fork waits until the other thread is done, so the child finds the lock free.
+locked = threading.Event()
+def hold():
+    with clock._sequence_lock:
+        locked.set()
+        threading.Event().wait(0.02)
+holder = threading.Thread(target=hold)
+holder.start()
+locked.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(5)
+    clock.unique_id()
+    os._exit(0)
+holder.join()
+clock.unique_id()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def _run(script: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=30,
+    ).stdout
+
+
+def test_a_forked_child_makes_other_ids() -> None:
+    assert _run(FORK).split() == ["100", "100", "200"]
+
+
+def test_a_child_forked_while_a_thread_makes_an_id_can_make_its_own() -> None:
+    assert _run(FORK_WHILE_LOCKED).split() == ["0"]
+
+
+def test_utc_is_aware() -> None:
+    assert utc(0) == datetime(1970, 1, 1, tzinfo=UTC)
+    assert utc(1.5).utcoffset() == timedelta(0)
+    assert utc(1.5).microsecond == 500_000
+
+
+def test_the_system_clock_tells_both_times_and_sleeps() -> None:
+    assert abs(SYSTEM.time() - datetime.now(UTC).timestamp()) < 5  # noqa: TID251 - compared with
+    start = SYSTEM.monotonic()
+    SYSTEM.sleep(0.001)
+    assert SYSTEM.monotonic() - start >= 0.001

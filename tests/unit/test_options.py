@@ -1,0 +1,196 @@
+import random
+import typing
+from dataclasses import FrozenInstanceError, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from umbel.options import (
+    TASK_NAMES,
+    CallKeywords,
+    CallOptions,
+    RetryPolicy,
+    TaskKeywords,
+    call_options,
+    check_task_keywords,
+)
+
+
+def test_an_option_is_declared_alike_for_people_and_for_type_checkers() -> None:
+    assert typing.get_type_hints(CallKeywords) == typing.get_type_hints(CallOptions)
+
+
+def test_nothing_is_set_unless_it_is_given() -> None:
+    empty = call_options({})
+    assert {getattr(empty, field.name) for field in fields(empty)} == {None, 0}
+
+
+def test_options_are_values() -> None:
+    options = call_options({"queue": "video", "priority": 5})
+    assert options == CallOptions(queue="video", priority=5)
+    with pytest.raises(FrozenInstanceError):
+        options.queue = "audio"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("countdwon", "countdown"),
+        ("quue", "queue"),
+        ("time_limits", "time_limit"),
+        ("expire", "expires"),
+        ("taskid", "task_id"),
+    ],
+)
+def test_an_unknown_option_suggests_the_nearest(wrong: str, right: str) -> None:
+    with pytest.raises(TypeError, match=rf"apply_async has no option '{wrong}'.*'{right}'\?"):
+        call_options({wrong: 1})
+
+
+def test_an_option_like_no_other_lists_them_all() -> None:
+    with pytest.raises(TypeError, match=r"'xyz'. It has: task_id, countdown, .*retries"):
+        call_options({"xyz": 1})
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"countdown": 0},
+        {"countdown": 0.25},
+        {"eta": datetime(2050, 1, 1, tzinfo=UTC)},
+        {"eta": "2050-01-01T00:00:00"},
+        {"expires": 120},
+        {"expires": datetime(2050, 1, 1, tzinfo=UTC)},
+        {"priority": 0},
+        {"priority": 255},
+        {"time_limit": 30, "soft_time_limit": 30},
+        {"time_limit": 30, "soft_time_limit": 20.5},
+        {"soft_time_limit": 20.5},
+        {"task_id": "my-own-id"},
+        {"headers": {"x-trace": "abc"}},
+        {"ignore_result": False, "shadow": "other", "retries": 2},
+    ],
+)
+def test_good_values(keywords: dict[str, Any]) -> None:
+    options = call_options(keywords)
+    assert {name: getattr(options, name) for name in keywords} == keywords
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "told"),
+    [
+        ({"eta": "soon"}, ValueError, "ISO 8601"),
+        ({"eta": 5}, TypeError, "eta"),
+        ({"headers": 5}, TypeError, "headers"),
+        ({"countdown": float("nan")}, ValueError, "countdown"),
+        ({"countdown": float("inf")}, ValueError, "countdown"),
+        ({"countdown": "10"}, TypeError, "countdown"),
+        ({"countdown": True}, TypeError, "countdown"),
+        ({"priority": -1}, ValueError, "priority"),
+        ({"priority": 256}, ValueError, "priority"),
+        ({"priority": 1.5}, ValueError, "priority"),
+        ({"priority": True}, ValueError, "priority"),
+        ({"priority": "high"}, ValueError, "priority"),
+        ({"time_limit": -1}, ValueError, "time_limit"),
+        ({"time_limit": "30"}, TypeError, "time_limit"),
+        ({"soft_time_limit": -0.5}, ValueError, "soft_time_limit"),
+        ({"time_limit": 20, "soft_time_limit": 30}, ValueError, "soft_time_limit"),
+        ({"task_id": ""}, TypeError, "task_id"),
+        ({"task_id": 5}, TypeError, "task_id"),
+    ],
+)
+def test_bad_values_are_refused_at_the_call(
+    keywords: dict[str, Any], error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        call_options(keywords)
+
+
+class TestRetryPolicy:
+    @pytest.mark.parametrize(
+        ("error", "wanted"),
+        [(OSError(), True), (ConnectionError(), True), (FileNotFoundError(), False)],
+    )
+    def test_what_is_retried(self, error: Exception, wanted: bool) -> None:
+        policy = RetryPolicy(errors=(OSError,), never=(FileNotFoundError,))
+        assert policy.wants(error) is wanted
+
+    def test_nothing_is_retried_unless_asked_for(self) -> None:
+        assert not RetryPolicy().wants(ValueError())
+
+    def test_without_backoff_the_task_says_how_long(self) -> None:
+        assert RetryPolicy().delay(3, random.Random(1)) is None
+
+    @pytest.mark.parametrize(
+        ("backoff", "delays"),
+        [
+            (True, [1, 2, 4, 8, 16, 32, 64, 100, 100]),
+            (1, [1, 2, 4, 8, 16, 32, 64, 100, 100]),
+            (5, [5, 10, 20, 40, 80, 100, 100]),
+            # As in Celery: whole seconds, and never less than one.
+            (0.5, [1, 2, 4, 8]),
+            (2.9, [2, 4, 8, 16]),
+            (200, [100, 100]),
+        ],
+    )
+    def test_without_jitter_the_delay_doubles_up_to_the_most(
+        self, backoff: float, delays: list[float]
+    ) -> None:
+        policy = RetryPolicy(backoff=backoff, backoff_max=100, jitter=False)
+        rng = random.Random(1)
+        assert [policy.delay(retries, rng) for retries in range(len(delays))] == delays
+
+    @settings(deadline=None)
+    @given(st.floats(0.1, 1000), st.floats(0, 10_000), st.integers(0, 5000), st.randoms())
+    def test_with_jitter_it_lies_between_nothing_and_that(
+        self, backoff: float, most: float, retries: int, rng: random.Random
+    ) -> None:
+        full = RetryPolicy(backoff=backoff, backoff_max=most, jitter=False).delay(retries, rng)
+        some = RetryPolicy(backoff=backoff, backoff_max=most).delay(retries, rng)
+        assert full is not None
+        assert some is not None
+        assert 0 <= some <= full <= most
+
+    def test_jitter_reaches_both_ends(self) -> None:
+        rng = random.Random(1)
+        policy = RetryPolicy(backoff=1)
+        assert {policy.delay(2, rng) for _ in range(200)} == {0.0, 1.0, 2.0, 3.0, 4.0}
+
+    def test_the_default_most_is_ten_minutes(self) -> None:
+        assert RetryPolicy(backoff=1, jitter=False).delay(10_000, random.Random(1)) == 600
+
+
+class Base:
+    abstract = True
+    audited = False
+
+
+class TestTaskKeywords:
+    @pytest.mark.parametrize("name", TASK_NAMES)
+    def test_every_declared_one_is_known(self, name: str) -> None:
+        check_task_keywords({name: None}, Base)
+
+    def test_what_the_base_class_has_is_known(self) -> None:
+        check_task_keywords({"audited": True}, Base)
+
+    @pytest.mark.parametrize(
+        ("wrong", "right"),
+        [("max_retry", "max_retries"), ("ack_late", "acks_late"), ("auditd", "audited")],
+    )
+    def test_others_suggest_the_nearest(self, wrong: str, right: str) -> None:
+        keywords = {"audited": True, wrong: True}
+        with pytest.raises(TypeError, match=rf"@app.task has no option '{wrong}'.*'{right}'\?"):
+            check_task_keywords(keywords, Base)
+
+    def test_options_of_a_call_are_there_for_the_task_too(self) -> None:
+        shared = {"queue", "priority", "time_limit", "soft_time_limit", "expires", "serializer"}
+        assert shared <= typing.get_type_hints(TaskKeywords).keys()
+        assert shared <= typing.get_type_hints(CallKeywords).keys()
+
+
+def test_a_countdown_may_be_in_the_past_and_counts_more_than_an_eta() -> None:
+    options = call_options({"countdown": -1.5, "eta": "2050-01-01T00:00:00"})
+    assert options.countdown == -1.5

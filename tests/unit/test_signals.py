@@ -1,0 +1,188 @@
+import gc
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from umbel import signals
+from umbel.signals import Signal
+
+
+@dataclass(frozen=True)
+class Task:
+    name: str
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def hear(self, sender: object, **arguments: Any) -> str:
+        self.heard.append((sender, arguments["signal"], arguments.get("value")))
+        return "heard"
+
+
+@pytest.fixture
+def signal() -> Signal:
+    return Signal("happened", ("value",))
+
+
+def test_a_receiver_gets_sender_signal_and_arguments(signal: Signal) -> None:
+    listener = Listener()
+    signal.connect(listener.hear)
+    assert signal.send("me", value=1) == [(listener.hear, "heard")]
+    assert listener.heard == [("me", signal, 1)]
+
+
+def test_receivers_are_called_in_the_order_they_connected(signal: Signal) -> None:
+    listeners = [Listener() for _ in range(3)]
+    for listener in listeners:
+        signal.connect(listener.hear)
+    assert [receiver for receiver, _ in signal.send(None)] == [each.hear for each in listeners]
+
+
+def test_nobody_listening_is_fine(signal: Signal) -> None:
+    assert signal.send("me") == []
+    assert not signal.has_listeners()
+
+
+def test_connect_is_a_decorator_with_and_without_arguments(signal: Signal) -> None:
+    @signal.connect
+    def plain(**_: Any) -> str:
+        return "plain"
+
+    def bound(**_: Any) -> str:
+        return "bound"
+
+    assert signal.connect(sender="proj.add")(bound) is bound
+
+    assert plain() == "plain"
+    assert [answer for _, answer in signal.send("proj.add")] == ["plain", "bound"]
+    assert [answer for _, answer in signal.send("proj.other")] == ["plain"]
+
+
+def test_receivers_are_held_weakly(signal: Signal) -> None:
+    listener = Listener()
+
+    def function(**_: Any) -> None: ...
+
+    signal.connect(listener.hear)
+    signal.connect(function)
+    assert len(signal.receivers) == 2
+    del listener, function
+    gc.collect()
+    assert signal.receivers == []
+    assert signal.send("me") == []
+    assert not signal.has_listeners()
+
+
+def test_dead_receivers_are_dropped_when_another_connects(signal: Signal) -> None:
+    for _ in range(100):
+        signal.connect(Listener().hear)
+    gc.collect()
+    kept = Listener()
+    signal.connect(kept.hear)
+    assert len(signal._receivers) == 1
+
+
+def test_weak_false_keeps_the_receiver(signal: Signal) -> None:
+    signal.connect(lambda **_: "kept", weak=False)
+    gc.collect()
+    assert [answer for _, answer in signal.send(None)] == ["kept"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sender", "heard"),
+    [
+        ("proj.add", "proj.add", True),
+        ("proj.add", Task("proj.add"), True),
+        (Task("proj.add"), Task("proj.add"), True),
+        (Task("proj.add"), "proj.add", True),
+        ("proj.add", Task("proj.other"), False),
+        ("proj.add", None, False),
+        (None, "proj.add", True),
+        (None, None, True),
+    ],
+)
+def test_a_task_is_known_by_its_name(
+    signal: Signal, wanted: object, sender: object, heard: bool
+) -> None:
+    listener = Listener()
+    signal.connect(listener.hear, sender=wanted)
+    assert signal.has_listeners(sender) is heard
+    signal.send(sender)
+    assert bool(listener.heard) is heard
+
+
+def test_a_sender_without_a_name_is_itself(signal: Signal) -> None:
+    one, other, listener = object(), object(), Listener()
+    signal.connect(listener.hear, sender=one)
+    signal.send(other)
+    assert not listener.heard
+    signal.send(one)
+    assert len(listener.heard) == 1
+
+
+def test_the_same_receiver_is_connected_once_for_each_sender(signal: Signal) -> None:
+    listener = Listener()
+    for _ in range(2):
+        signal.connect(listener.hear)
+        signal.connect(listener.hear, sender="proj.add")
+    assert len(signal.send("proj.add")) == 2
+
+
+def test_dispatch_uid_makes_different_functions_the_same_receiver(signal: Signal) -> None:
+    one, other = Listener(), Listener()
+    signal.connect(one.hear, dispatch_uid="audit")
+    signal.connect(other.hear, dispatch_uid="audit")
+    assert len(signal.send("me")) == 1
+    assert signal.disconnect(dispatch_uid="audit")
+    assert signal.send("me") == []
+
+
+def test_disconnect_needs_the_same_receiver_and_sender(signal: Signal) -> None:
+    listener = Listener()
+    signal.connect(listener.hear, sender="proj.add")
+    assert not signal.disconnect(listener.hear)
+    assert not signal.disconnect(Listener().hear, sender="proj.add")
+    assert signal.disconnect(listener.hear, sender="proj.add")
+    assert not signal.disconnect(listener.hear, sender="proj.add")
+
+
+def test_a_raising_receiver_is_logged_and_disturbs_nobody(
+    signal: Signal, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = ValueError("not today")
+
+    def fail(**_: Any) -> None:
+        raise error
+
+    listener = Listener()
+    signal.connect(fail)
+    signal.connect(listener.hear)
+    with caplog.at_level(logging.ERROR, "umbel.signals"):
+        answers = signal.send("me")
+    assert answers == [(fail, error), (listener.hear, "heard")]
+    [record] = caplog.records
+    assert "happened" in record.getMessage()
+    assert record.exc_info is not None
+
+
+def test_a_receiver_may_disconnect_itself_while_it_is_called(signal: Signal) -> None:
+    def once(**_: Any) -> str:
+        signal.disconnect(once)
+        return "once"
+
+    listener = Listener()
+    signal.connect(once)
+    signal.connect(listener.hear)
+    assert [answer for _, answer in signal.send(None)] == ["once", "heard"]
+    assert [answer for _, answer in signal.send(None)] == ["heard"]
+
+
+def test_every_signal_is_known_by_the_name_it_has_in_the_module() -> None:
+    found = {name: each for name, each in vars(signals).items() if isinstance(each, Signal)}
+    assert len(found) >= 19
+    assert {name: each.name for name, each in found.items()} == {name: name for name in found}
+    assert repr(signals.task_success) == "<Signal: task_success (result)>"
