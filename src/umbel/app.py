@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from umbel import current, publish
 from umbel.clock import SYSTEM, Clock
 from umbel.engines import open_engine
-from umbel.engines.sqlite.files import default_directory
 from umbel.exceptions import ImproperlyConfigured, NotRegistered
+from umbel.location import default_directory
 from umbel.message import Publication
 from umbel.options import TaskKeywords, check_task_keywords
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
@@ -157,8 +157,8 @@ class Umbel:
     @property
     def default_url(self) -> str:
         """The URL of the project's own SQLite file."""
-        beside = Path(self._module_file) if self._module_file else None
-        directory = default_directory(beside, self.conf.snapshot.data_dir)
+        configured = self.conf.snapshot.data_dir
+        directory = default_directory(self._module, self._module_file, configured)
         return f"sqlite:///{directory / 'umbel.db'}"
 
     @property

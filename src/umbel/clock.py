@@ -75,7 +75,7 @@ def unique_id() -> str:
         if sequence <= _last_sequence:
             sequence = _last_sequence + 1
         _last_sequence = sequence
-    text = os.urandom(8).hex()
-    stamp = f"{sequence:015x}"
-    variant = "89ab"[int(text[0], 16) & 3]
-    return f"{stamp[:8]}-{stamp[8:12]}-7{stamp[12:]}-{variant}{text[1:4]}-{text[4:]}"
+    upper = (sequence >> 12) << 16 | 0x7000 | (sequence & 0xFFF)
+    lower = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+    text = f"{upper:016x}{lower:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

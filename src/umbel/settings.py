@@ -66,7 +66,7 @@ class Settings:
     data_dir: str | None = setting(
         None,
         "Directory of the default SQLite file. None: .umbel beside the nearest pyproject.toml or"
-        " manage.py above the app's module, else in the working directory. UMBEL_DATA_DIR"
+        " manage.py above the app's module, else beside the module. UMBEL_DATA_DIR"
         " overrides it.",
     )
     sqlite_durability: Durability = setting(

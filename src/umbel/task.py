@@ -163,8 +163,8 @@ class Task(Generic[P, R]):
         be reached.
         """
         checked = call_options(options)
-        publication = self._publication(args or (), kwargs or {}, checked)
         app = self.app
+        publication = self._publisher(app, checked)(args or (), kwargs or {})
         app.publish([publication])
         return AsyncResult(publication.message.headers["id"], app)
 
@@ -172,17 +172,17 @@ class Task(Generic[P, R]):
         """Send many calls, each given by its positional arguments; return their results to be.
 
         ``add.delay_many([(1, 2), (3, 4)])`` is many times as fast as calling `delay` for each.
-        Calls are sent in batches; when a batch cannot be sent, OperationalError is raised and
-        earlier ones stay sent.
+        They are sent in batches of a thousand. When one cannot be sent the error is raised, and
+        earlier batches stay sent.
         """
         if options.get("task_id") is not None:
             raise TypeError("delay_many cannot give many calls one task_id.")
-        checked = call_options(options)
         app = self.app
+        publication = self._publisher(app, call_options(options))
         results: list[AsyncResult[R]] = []
         batch: list[Publication] = []
         for args in calls:
-            batch.append(self._publication(args, {}, checked))
+            batch.append(publication(args, {}))
             if len(batch) == BULK:
                 results += self._send_batch(app, batch)
                 batch = []
@@ -206,26 +206,25 @@ class Task(Generic[P, R]):
         """Send like `apply_async`, without blocking the event loop."""
         return await asyncio.to_thread(self.apply_async, args, kwargs, **options)
 
-    def _publication(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
-    ) -> Publication:
-        if not isinstance(args, list | tuple):
-            raise TypeError("task args must be a list or tuple")
-        if not isinstance(kwargs, Mapping):
-            raise TypeError("task keyword arguments must be a mapping")
-        if self.typing:
-            self._check(*args, **kwargs)
-        app = self.app
+    def _publisher(
+        self, app: Umbel, options: CallOptions
+    ) -> Callable[[Sequence[Any], Mapping[str, Any]], Publication]:
+        """Return what makes a publication of arguments; what all calls share is settled here."""
         settings = app.conf.snapshot
+        template = self.template(settings)
         where = route(self.name, options, self.queue, self.priority, settings)
-        return build(
-            self.template(settings),
-            args,
-            kwargs,
-            options,
-            where,
-            Context(settings, app.clock, parent=current.running.get()),
-        )
+        context = Context(settings, app.clock, parent=current.running.get())
+
+        def publication(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Publication:
+            if not isinstance(args, list | tuple):
+                raise TypeError("task args must be a list or tuple")
+            if not isinstance(kwargs, Mapping):
+                raise TypeError("task keyword arguments must be a mapping")
+            if self.typing:
+                self._check(*args, **kwargs)
+            return build(template, args, kwargs, options, where, context)
+
+        return publication
 
     def template(self, settings: Settings) -> Template:
         """Return what all messages of this task share."""

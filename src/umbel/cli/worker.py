@@ -8,10 +8,9 @@ import platform
 import click
 
 from umbel.cli.base import Global
-from umbel.clock import unique_id
 from umbel.exceptions import ImproperlyConfigured
-from umbel.worker.bootstrap import Orders
-from umbel.worker.supervisor import run_worker
+from umbel.worker.bootstrap import Source
+from umbel.worker.supervisor import Wanted, run_worker
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -62,20 +61,14 @@ def command(
         settings["worker_concurrency"] = concurrency
     if prefetch_multiplier is not None:
         settings["worker_prefetch_multiplier"] = prefetch_multiplier
-    app = given.load()
-    snapshot = app.conf.snapshot
-    names = tuple(name.strip() for name in (queues or "").split(",") if name.strip())
-    orders = Orders(
-        app=given.app,
-        queues=names or (snapshot.task_default_queue,),
+    wanted = Wanted(
         hostname=_node_name(hostname),
-        node=unique_id(),
-        concurrency=concurrency or snapshot.worker_concurrency or os.cpu_count() or 1,
         loglevel=loglevel.upper(),
-        settings=settings,
-        workdir=os.getcwd(),
+        queues=tuple(name.strip() for name in (queues or "").split(",") if name.strip()),
+        concurrency=concurrency,
+        executor=pool,
     )
-    context.exit(run_worker(orders, pool or ""))
+    context.exit(run_worker(Source(given.app, os.getcwd(), settings), wanted))
 
 
 def _node_name(given: str | None) -> str:

@@ -15,7 +15,7 @@ def banner(app: Umbel, orders: Orders, executor: str) -> str:
     lines = [
         f"{orders.hostname} umbel v{__version__}, Python {platform.python_version()}",
         "",
-        f"  app:         {orders.app}",
+        f"  app:         {orders.source.app}",
         f"  broker:      {app.show_url(app.broker_url)}",
         f"  results:     {app.show_url(app.result_url) if app.result_url else 'not kept'}",
         f"  concurrency: {concurrency} ({executor})",

@@ -6,11 +6,11 @@ Find the app, set up logging, take orders from the supervisor.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -23,35 +23,40 @@ from umbel.exceptions import ImproperlyConfigured
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
-    """How a node runs; the same for its supervisor, its fork server and its children."""
+class Source:
+    """Where the app comes from, and the settings that the command line adds."""
 
     app: str
-    queues: tuple[str, ...]
+    workdir: str
+    settings: Mapping[str, Any]
+
+    def load(self) -> Umbel:
+        """Import the app and the modules it names, and apply the command line's settings."""
+        app = find_app(self.app, self.workdir)
+        app.conf.update(self.settings)
+        app.import_modules()
+        return app
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """How a node runs; the same for its supervisor and its children."""
+
+    source: Source
+    queues: Sequence[str]
     hostname: str
     node: str
     concurrency: int
     loglevel: str
-    settings: dict[str, Any]
-    workdir: str
 
-    def to_json(self) -> str:
-        """Return the orders as a text that a process can be given."""
-        return json.dumps(dataclasses.asdict(self))
+    def to_data(self) -> dict[str, Any]:
+        """Return the orders as JSON values."""
+        return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, text: str) -> Orders:
-        """Read what `to_json` wrote."""
-        found = json.loads(text)
-        return cls(**{**found, "queues": tuple(found["queues"])})
-
-
-def load_app(orders: Orders) -> Umbel:
-    """Import the app and the modules it names, and apply the command line's settings."""
-    app = find_app(orders.app, orders.workdir)
-    app.conf.update(orders.settings)
-    app.import_modules()
-    return app
+    def from_data(cls, data: Mapping[str, Any]) -> Orders:
+        """Read what `to_data` wrote."""
+        return cls(**{**data, "source": Source(**data["source"])})
 
 
 def find_app(name: str, workdir: str | None = None) -> Umbel:

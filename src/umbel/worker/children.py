@@ -6,7 +6,7 @@ Starting them, telling them, and knowing for certain that one is dead.
 from __future__ import annotations
 
 import contextlib
-import json
+import dataclasses
 import logging
 import os
 import signal
@@ -15,10 +15,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from umbel.clock import Clock, unique_id
-from umbel.worker.bootstrap import Orders
+from umbel.clock import Clock
+from umbel.worker.bootstrap import Orders, Source
 from umbel.worker.forkserver import Channel
-from umbel.worker.nodes import NodeDirectory
 from umbel.worker.page import Page
 from umbel.worker.processes import is_alive, start_time
 
@@ -94,10 +93,8 @@ class ChildProcess:
 class Nursery:
     """Starts children: from the fork server, or each on its own when the app is not fit to be forked."""
 
-    def __init__(self, orders: Orders, directory: NodeDirectory, clock: Clock) -> None:
-        self._orders = orders
-        self.size = orders.concurrency
-        self._directory = directory
+    def __init__(self, source: Source, clock: Clock) -> None:
+        self._source = source
         self._clock = clock
         self._server: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
@@ -113,11 +110,10 @@ class Nursery:
     def launch(self) -> None:
         """Start the fork server; it imports the app while the caller goes on."""
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "umbel.worker.forkserver", str(theirs.fileno())]
-        self._server = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        self._server = _spawn(theirs)
         theirs.close()
         self._channel = Channel(ours)
-        self._channel.send({"orders": self._orders.to_json()})
+        self._channel.send(dataclasses.asdict(self._source))
 
     def wait_until_ready(self) -> None:
         """Wait for the app's import in the fork server. Raises StartFailed with its traceback."""
@@ -140,36 +136,27 @@ class Nursery:
             self._spawning = True
             self._dismiss()
 
-    def start(self, number: int) -> ChildProcess:
+    def start(self, number: int, page: Page, orders: Orders) -> ChildProcess:
         """Start a child; its pid is known a moment later."""
+        if self._channel is None and not self._spawning:
+            self.launch()
+            self.wait_until_ready()
         ours, theirs = socket.socketpair()
-        page = self._directory.new_page(unique_id())
         child = ChildProcess(number, page, ours, self._clock.monotonic())
-        message = {"page": str(page.path), "name": f"ForkPoolWorker-{number}"}
-        if self._spawning:
-            child.process = self._spawn(message, theirs)
+        name = f"ForkPoolWorker-{number}"
+        message = {"page": str(page.path), "name": name, "orders": orders.to_data()}
+        if self._channel is None:
+            # Through the socket and not as an argument: settings may hold passwords.
+            Channel(ours).send(message)
+            child.process = _spawn(theirs, "--child")
             child.pid = child.process.pid
             child.start_time = start_time(child.pid)
         else:
-            if self._channel is None:
-                self.launch()
-                self.wait_until_ready()
-                if self._spawning:
-                    theirs.close()
-                    return self.start(number)
-            assert self._channel is not None  # noqa: S101 - launched just now
             self._waiting_for_pid.append(child)
             self._channel.send(message, theirs.fileno())
         theirs.close()
         ours.setblocking(False)
         return child
-
-    def _spawn(self, message: dict[str, str], theirs: socket.socket) -> subprocess.Popen[bytes]:
-        command = [
-            *(sys.executable, "-m", "umbel.worker.forkserver", str(theirs.fileno())),
-            *(self._orders.to_json(), json.dumps(message)),
-        ]
-        return subprocess.Popen(command, pass_fds=[theirs.fileno()])
 
     def listen(self) -> None:
         """Take in what the fork server says: pids, and ends of children."""
@@ -207,3 +194,10 @@ class Nursery:
     def close(self) -> None:
         """End the fork server."""
         self._dismiss()
+
+
+def _spawn(connection: socket.socket, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a Python process that has one end of a pipe."""
+    number = connection.fileno()
+    command = [sys.executable, "-m", "umbel.worker.forkserver", str(number), *arguments]
+    return subprocess.Popen(command, pass_fds=[number])

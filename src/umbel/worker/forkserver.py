@@ -5,7 +5,7 @@ child for each order and report each child's end. It runs no task and no thread.
 dies it sees the end of the pipe, gives its children a moment to hand back, kills what is left, and
 goes.
 
-Messages are JSON lines. In: the `Orders`; then ``{"owner", "page", "name"}`` with the child's
+Messages are JSON lines. In: the `Source`; then ``{"orders", "page", "name"}`` with the child's
 control socket attached. Out: ``{"ready", "unsafe"}`` or ``{"failed"}``; then ``{"forked", "pid"}``
 and ``{"exited", "status"}``.
 """
@@ -31,7 +31,7 @@ from umbel.clock import unique_id
 from umbel.ports import Owner
 from umbel.worker.bootstrap import (
     Orders,
-    load_app,
+    Source,
     set_up_logging,
     threads_and_connections,
 )
@@ -91,7 +91,7 @@ class ForkServer:
         self._signal_in.setblocking(False)
         self._signal_out.setblocking(False)
 
-    def serve(self, app: Umbel, orders: Orders) -> None:
+    def serve(self, app: Umbel) -> None:
         """Fork and report until the supervisor is gone."""
         signal.signal(signal.SIGCHLD, _nothing)
         signal.set_wakeup_fd(self._signal_in.fileno(), warn_on_full_buffer=False)
@@ -106,9 +106,9 @@ class ForkServer:
                 if messages is None:
                     return self._leave()
                 for message in messages:
-                    self._fork(app, orders, message)
+                    self._fork(app, message)
 
-    def _fork(self, app: Umbel, orders: Orders, message: dict[str, Any]) -> None:
+    def _fork(self, app: Umbel, message: dict[str, Any]) -> None:
         control = self._channel.next_descriptor()
         pid = os.fork()
         if pid == 0:
@@ -116,7 +116,7 @@ class ForkServer:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for inherited in (self._channel.connection, self._signal_in, self._signal_out):
                 inherited.close()
-            _run_and_exit(app, orders, message, socket.socket(fileno=control))
+            _run_and_exit(app, message, socket.socket(fileno=control))
         os.close(control)
         self._children.add(pid)
         self._channel.send({"forked": message["page"], "pid": pid})
@@ -149,8 +149,9 @@ def _nothing(signum: int, frame: object) -> None:
     """
 
 
-def run_child(app: Umbel, orders: Orders, message: dict[str, Any], control: socket.socket) -> None:
+def run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> None:
     """Be a child: attach, run until told to stop, leave."""
+    orders = Orders.from_data(message["orders"])
     set_up_logging(app, orders.loglevel, message["name"])
     pid = os.getpid()
     page = Page.open(Path(message["page"]))
@@ -178,13 +179,11 @@ def make_child(app: Umbel, orders: Orders, page: Page, pid: int) -> Child:
     return Child(app, orders.queues, orders.hostname, pid, page, attach)
 
 
-def _run_and_exit(
-    app: Umbel, orders: Orders, message: dict[str, Any], control: socket.socket
-) -> NoReturn:
+def _run_and_exit(app: Umbel, message: dict[str, Any], control: socket.socket) -> NoReturn:
     """Run a forked child; the fork server's own code must not go on in it."""
     status = 1
     try:
-        run_child(app, orders, message, control)
+        run_child(app, message, control)
         status = 0
     except BaseException:  # noqa: BLE001 - the last frame of a process: everything is shown
         traceback.print_exc()
@@ -195,27 +194,26 @@ def _run_and_exit(
 
 
 def main(arguments: list[str]) -> int:
-    """Serve on the socket whose number is given, or be a single child of it when a page is given too."""
+    """Serve on the socket whose number is given or, with ``--child``, be a single child of it."""
     connection = socket.socket(fileno=int(arguments[0]))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _nothing)
     channel = Channel(connection)
-    if len(arguments) > 1:
-        orders = Orders.from_json(arguments[1])
-        run_child(load_app(orders), orders, json.loads(arguments[2]), connection)
-        return 0
     messages = channel.receive()
     if not messages:
         return 1
-    orders = Orders.from_json(messages[0]["orders"])
+    if "--child" in arguments:
+        source = Orders.from_data(messages[0]["orders"]).source
+        run_child(source.load(), messages[0], connection)
+        return 0
     try:
-        app = load_app(orders)
+        app = Source(**messages[0]).load()
     except BaseException:  # noqa: BLE001 - whatever the app's import raises is the supervisor's to show
         channel.send({"failed": traceback.format_exc()})
         return 1
     unsafe = threads_and_connections(connection.fileno())
     channel.send({"ready": True, "unsafe": unsafe})
-    ForkServer(channel).serve(app, orders)
+    ForkServer(channel).serve(app)
     return 0
 
 

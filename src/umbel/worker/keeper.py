@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from umbel.app import Umbel
-from umbel.clock import Clock
+from umbel.clock import Clock, unique_id
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.ports import Broker, ResultStore
+from umbel.worker.bootstrap import Orders
 from umbel.worker.children import ChildProcess, Nursery
 from umbel.worker.nodes import NodeDirectory
 from umbel.worker.page import Held
@@ -72,7 +73,7 @@ class Keeper:
     def __init__(
         self,
         app: Umbel,
-        node: str,
+        orders: Orders,
         broker: Broker,
         results: ResultStore | None,
         recovery: Recovery,
@@ -80,13 +81,13 @@ class Keeper:
         nursery: Nursery | None,
     ) -> None:
         self._clock: Clock = app.clock
-        self._node = node
+        self._orders = orders
         self._broker = broker
         self._results = results
         self._recovery = recovery
         self._directory = directory
         self._nursery = nursery
-        slots = nursery.size if nursery is not None else 0
+        slots = orders.concurrency if nursery is not None else 0
         self._slots = [Slot(number) for number in range(1, slots + 1)]
         self.on_ready: Callable[[], None] = lambda: None
         self._ready_said = False
@@ -187,7 +188,7 @@ class Keeper:
         try:
             duty()
         except LeaseLost:
-            self._recovery.attach_again()
+            self._recovery.start_over()
             return False
         except OperationalError as error:
             if not self._complained:
@@ -252,7 +253,8 @@ class Keeper:
             return
         for slot in self._slots:
             if slot.child is None and now >= slot.not_before:
-                slot.child = self._nursery.start(slot.number)
+                page = self._directory.new_page(unique_id())
+                slot.child = self._nursery.start(slot.number, page, self._orders)
 
     def _tell_to_stop(self) -> None:
         for slot in self._slots:
@@ -274,9 +276,10 @@ class Keeper:
     # Duties
 
     def _renew(self) -> None:
-        alive = self._broker.renew(self._node, self._ttl)
-        if self._broker.features.leases and self._recovery.consumer.owner.id not in alive:
-            self._recovery.attach_again()
+        own = self._recovery.consumer.owner.id
+        alive = self._broker.renew(self._orders.node, self._ttl)
+        if self._broker.features.leases and own not in alive:
+            self._recovery.start_over()
 
     def _reclaim_expired(self) -> None:
         self._recovery.expired()

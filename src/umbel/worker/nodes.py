@@ -79,7 +79,7 @@ class NodeDirectory:
     def enter(self, owner: str) -> None:
         """Make the directory and take the lock. `owner` is the supervisor's owner of leases.
 
-        Entering again only changes the owner.
+        It is empty as long as there is none; entering again changes it.
         """
         if self._lock is not None:
             self._write(self._lock, owner)

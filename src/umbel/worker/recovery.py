@@ -30,19 +30,31 @@ class Recovery:
         self._app = app
         self._broker = broker
         self._attach = attach
-        self._settler = attach()
+        self._attached: Settler | None = None
+
+    @property
+    def _settler(self) -> Settler:
+        """What settles for the supervisor; attached when first needed, since from then on leases run."""
+        if self._attached is None:
+            self._attached = self._attach()
+        return self._attached
 
     @property
     def consumer(self) -> Consumer:
         """The supervisor's own hold on what it takes over."""
         return self._settler.consumer
 
-    def attach_again(self) -> None:
+    def start_over(self) -> None:
         """Begin anew after the supervisor itself was taken for dead; what it held is gone."""
         logger.error(
             "The supervisor was taken for dead (frozen for longer than worker_lease_ttl?); it goes on."
         )
-        self._settler = self._attach()
+        self._attached = None
+
+    def close(self) -> None:
+        """Give up the supervisor's own hold."""
+        if self._attached is not None:
+            self._attached.consumer.close()
 
     def child_died(self, owner: str, page: Snapshot | None, how: str) -> int:
         """Reclaim what a dead child held; return how many deliveries were taken up."""

@@ -15,15 +15,16 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 
 from umbel import signals
 from umbel.app import Umbel
-from umbel.clock import unique_id
+from umbel.clock import SYSTEM, unique_id
 from umbel.exceptions import ImproperlyConfigured
 from umbel.ports import Owner
 from umbel.worker.banner import banner
-from umbel.worker.bootstrap import Orders, load_app, set_up_logging
+from umbel.worker.bootstrap import Orders, Source, set_up_logging
 from umbel.worker.children import Nursery, StartFailed
 from umbel.worker.forkserver import make_child
 from umbel.worker.helper import Helper
@@ -43,7 +44,7 @@ class Node:
     A place on its host, leases of its own, and a keeper.
     """
 
-    def __init__(self, app: Umbel, orders: Orders, has_children: bool) -> None:
+    def __init__(self, app: Umbel, orders: Orders, nursery: Nursery | None) -> None:
         self.app = app
         self.orders = orders
         # Connections of the keeper's own: it must never wait for one that user code is using.
@@ -55,6 +56,7 @@ class Node:
             raise ImproperlyConfigured(f"broker_url names no broker: {app.broker_url}")
         results = self._engines[app.result_url].results if app.result_url else None
         self.directory = NodeDirectory(runtime_directory(app.broker_url), orders.node)
+        self.directory.enter("")
 
         def attach() -> Settler:
             owner = Owner(unique_id(), orders.node, platform.node(), os.getpid())
@@ -64,15 +66,15 @@ class Node:
             return Settler(broker, consumer, results)
 
         self._recovery = recovery = Recovery(app, broker, attach)
-        self.nursery = Nursery(orders, self.directory, app.clock) if has_children else None
+        self.nursery = nursery
         self.keeper = Keeper(
             app,
-            orders.node,
+            orders,
             broker,
             results,
             recovery,
             self.directory,
-            self.nursery,
+            nursery,
         )
         self.keeper.on_ready = self.say_ready
 
@@ -85,49 +87,86 @@ class Node:
         """Give up the node's place; nothing of it is left behind."""
         if self.nursery is not None:
             self.nursery.close()
-        self._recovery.consumer.close()
+        self._recovery.close()
         self.directory.leave()
         for engine in self._engines.values():
             engine.close()
         signals.worker_shutdown.send(self)
 
 
-def run_worker(orders: Orders, executor: str) -> int:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line says of a node; what it leaves out is None, and the settings' to say."""
+
+    hostname: str
+    loglevel: str
+    queues: tuple[str, ...] = ()
+    concurrency: int | None = None
+    executor: str | None = None
+
+
+def run_worker(source: Source, wanted: Wanted) -> int:
     """Run a node until it is stopped; return the exit code of the process."""
+    nursery = None
+    if wanted.executor != "solo":
+        # It imports the app while this process does: with two processors that takes half the time.
+        nursery = Nursery(source, SYSTEM)
+        nursery.launch()
     try:
-        app = load_app(orders)
+        app = source.load()
+        executor = _executor(app, wanted)
+        orders = _orders(app, source, wanted)
+        set_up_logging(app, orders.loglevel, "MainProcess")
+        signals.worker_init.send(None)
+        print(banner(app, orders, executor), file=sys.stdout, flush=True)
+        if nursery is None or executor == "solo":
+            return _run_solo(app, orders)
+        return _run_prefork(app, orders, nursery)
     except ImproperlyConfigured as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    except StartFailed as failure:
+        print(f"{failure}\nError: importing the app {source.app} failed.", file=sys.stderr)
+        return 1
     except Exception:  # noqa: BLE001 - importing runs code of users; its traceback is the answer
         traceback.print_exc()
-        print(f"Error: importing the app {orders.app} failed.", file=sys.stderr)
+        print(f"Error: the worker of {source.app} could not start.", file=sys.stderr)
         return 1
-    executor = executor or app.conf.snapshot.worker_pool
+    finally:
+        if nursery is not None:
+            nursery.close()
+
+
+def _executor(app: Umbel, wanted: Wanted) -> str:
+    """Return what is to run the tasks. Raises ImproperlyConfigured when the broker forbids it."""
+    executor = wanted.executor or app.conf.snapshot.worker_pool
     if executor == "prefork" and not app.engine(app.broker_url).features.shared:
-        print(
-            "Error: memory:// lives in one process, which child processes cannot reach. Use -P solo, or"
-            " another broker_url.",
-            file=sys.stderr,
+        raise ImproperlyConfigured(
+            f"{app.broker_url} lives in one process, which child processes cannot reach. Use -P solo, or"
+            " another broker_url."
         )
-        return 2
-    set_up_logging(app, orders.loglevel, "MainProcess")
-    signals.worker_init.send(None)
-    print(banner(app, orders, executor), file=sys.stdout, flush=True)
-    return _run_solo(app, orders) if executor == "solo" else _run_prefork(app, orders)
+    return executor
 
 
-def _run_prefork(app: Umbel, orders: Orders) -> int:
-    node = Node(app, orders, has_children=True)
-    assert node.nursery is not None  # noqa: S101 - it has children
+def _orders(app: Umbel, source: Source, wanted: Wanted) -> Orders:
+    settings = app.conf.snapshot
+    return Orders(
+        source=source,
+        queues=wanted.queues or (settings.task_default_queue,),
+        hostname=wanted.hostname,
+        node=unique_id(),
+        concurrency=wanted.concurrency or settings.worker_concurrency or os.cpu_count() or 1,
+        loglevel=wanted.loglevel,
+    )
+
+
+def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery) -> int:
+    node = Node(app, orders, nursery)
     try:
-        node.nursery.launch()
-        node.nursery.wait_until_ready()
-    except StartFailed as failure:
-        print(failure, file=sys.stderr)
-        print(f"Error: importing the app {orders.app} failed.", file=sys.stderr)
+        nursery.wait_until_ready()
+    except StartFailed:
         node.leave()
-        return 1
+        raise
     stops = _Stops(node.keeper.stop)
     stops.listen()
     node.keeper.start()
@@ -139,7 +178,7 @@ def _run_prefork(app: Umbel, orders: Orders) -> int:
 
 def _run_solo(app: Umbel, orders: Orders) -> int:
     """Run tasks in this very process: for debugging, and for systems without fork."""
-    node = Node(app, orders, has_children=False)
+    node = Node(app, orders, nursery=None)
     page = node.directory.new_page(unique_id())
     child = make_child(app, orders, page, os.getpid())
     ours, theirs = socket.socketpair()

@@ -118,17 +118,26 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         files.prepare(self.path)
         self._synchronous = ""
-        try:
-            connection = sqlite3.connect(
-                self.path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
-            )
+        deadline = self.clock.monotonic() + LOCK_TIMEOUT
+        while True:
             try:
-                self._set_up(connection)
-            except BaseException:
-                connection.close()
-                raise
-        except sqlite3.Error as error:
-            raise self._translated(error) from error
+                return self._open_once()
+            except sqlite3.Error as error:
+                # Of processes that make a file at the same moment, SQLite tells some at once that it
+                # is locked, without waiting.
+                if not _is_busy(error) or self.clock.monotonic() >= deadline:
+                    raise self._translated(error) from error
+            self.clock.sleep(0.005 * (0.5 + random()))
+
+    def _open_once(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
@@ -236,8 +245,11 @@ def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
     return row
 
 
-def _is_busy(error: sqlite3.OperationalError) -> bool:
-    return (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+def _is_busy(error: sqlite3.Error) -> bool:
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    )
 
 
 def _before_fork() -> None:

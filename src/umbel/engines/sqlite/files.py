@@ -19,22 +19,6 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _WRITE_LOCK_BYTE = 120
 
 
-def default_directory(beside: Path | None, configured: str | None) -> Path:
-    """Return the directory of the default file, the same for clients and workers of a project.
-
-    UMBEL_DATA_DIR, then `configured`, then ``.umbel`` beside the nearest pyproject.toml or
-    manage.py at or above `beside` (the app's module), then ``.umbel`` in the working directory.
-    """
-    named = os.environ.get("UMBEL_DATA_DIR") or configured
-    if named:
-        return Path(named).expanduser().absolute()
-    if beside is not None:
-        for directory in beside.absolute().parents:
-            if (directory / "pyproject.toml").exists() or (directory / "manage.py").exists():
-                return directory / ".umbel"
-    return Path.cwd() / ".umbel"
-
-
 def prepare(path: Path) -> None:
     """Make the file's directory, private to its owner, and refuse places where SQLite is not safe."""
     directory = path.parent

@@ -1,6 +1,5 @@
 """The contract of broadcasts."""
 
-# ruff: noqa: S101, D102 - tests assert, and their names say what they are about
 from __future__ import annotations
 
 from itertools import islice

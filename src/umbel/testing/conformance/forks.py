@@ -1,6 +1,5 @@
 """The contract of forking: a child uses the same objects, and the parent goes on."""
 
-# ruff: noqa: S101, D102 - tests assert, and their names say what they are about
 from __future__ import annotations
 
 import os

@@ -1,6 +1,5 @@
 """The contract of leases: who holds what, for how long, and who takes it over."""
 
-# ruff: noqa: S101, D102 - tests assert, and their names say what they are about
 from __future__ import annotations
 
 from collections.abc import Callable

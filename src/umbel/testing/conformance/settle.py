@@ -1,6 +1,5 @@
 """The contract of settling: what becomes of a delivery, and of all that is said in the same step."""
 
-# ruff: noqa: S101, D102 - tests assert, and their names say what they are about
 from __future__ import annotations
 
 from dataclasses import replace

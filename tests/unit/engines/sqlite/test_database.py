@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,20 @@ def test_many_processes_open_a_new_file_at_the_same_time(path: Path) -> None:
     engine = SqliteEngine(f"sqlite:///{path}", {})
     assert set(engine.state.items("k")) == set("012345")
     engine.close()
+
+
+def test_many_threads_open_a_new_file_at_the_same_time(tmp_path: Path) -> None:
+    def put(number: int) -> None:
+        engine = SqliteEngine(f"sqlite:///{tmp_path}/{number // 4}.db", {})
+        start.wait(30)
+        engine.state.put("kind", str(number), "")
+        engine.close()
+
+    for _ in range(5):
+        start = threading.Barrier(4)
+        with ThreadPoolExecutor(4) as executor:
+            list(executor.map(put, range(4)))
+        (tmp_path / "0.db").unlink()
 
 
 # Locks

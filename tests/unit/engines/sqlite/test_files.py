@@ -84,35 +84,3 @@ def test_a_file_that_may_not_be_written_is_named_with_its_owner(
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(ImproperlyConfigured, match=r"umbel\.db belongs to .* may not write to it"):
         files.prepare(path)
-
-
-class TestDefaultDirectory:
-    @pytest.fixture(autouse=True)
-    def _elsewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("UMBEL_DATA_DIR", raising=False)
-        (tmp_path / "cwd").mkdir()
-        monkeypatch.chdir(tmp_path / "cwd")
-
-    @pytest.mark.parametrize("mark", ["pyproject.toml", "manage.py"])
-    def test_it_is_beside_the_projects_mark(self, tmp_path: Path, mark: str) -> None:
-        module = tmp_path / "project" / "src" / "shop" / "tasks.py"
-        module.parent.mkdir(parents=True)
-        (tmp_path / "project" / mark).write_text("")
-        assert files.default_directory(module, None) == tmp_path / "project" / ".umbel"
-
-    def test_the_nearest_mark_counts(self, tmp_path: Path) -> None:
-        inner = tmp_path / "outer" / "inner"
-        inner.mkdir(parents=True)
-        (inner / "manage.py").write_text("")
-        (tmp_path / "outer" / "pyproject.toml").write_text("")
-        assert files.default_directory(inner / "tasks.py", None) == inner / ".umbel"
-
-    def test_the_environment_comes_first_then_the_setting(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        assert files.default_directory(None, "set") == tmp_path / "cwd" / "set"
-        monkeypatch.setenv("UMBEL_DATA_DIR", str(tmp_path / "named"))
-        assert files.default_directory(None, "set") == tmp_path / "named"
-
-    def test_without_a_module_it_is_in_the_working_directory(self, tmp_path: Path) -> None:
-        assert files.default_directory(None, None) == tmp_path / "cwd" / ".umbel"
