@@ -26,7 +26,9 @@ def checker(function: Callable[..., Any], skip_first: bool) -> Callable[..., Non
             for parameter in parameters
         ]
     )
-    name = function.__name__ if function.__name__.isidentifier() else "task"
+    name = getattr(function, "__name__", type(function).__name__)
+    if not name.isidentifier():
+        name = "task"
     namespace: dict[str, Any] = {}
     # The text holds only the names and kinds of parameters of a function that is already running
     # code here.

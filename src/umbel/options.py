@@ -163,12 +163,13 @@ class RetryPolicy:
         """Return the seconds to wait after `retries` earlier tries, None for the task's default."""
         if not self.backoff:
             return None
-        factor = int(max(1.0, self.backoff))
+        # Celery takes whole seconds and no less than one; a fraction is taken as it is here.
+        factor = self.backoff if self.backoff < 1.0 else int(self.backoff)
         # Beyond 2**62 the cap applies anyway; the bound keeps the power small.
         seconds = min(self.backoff_max, factor * 2 ** min(retries, 62))
-        if self.jitter:
-            return float(rng.randrange(int(seconds) + 1))
-        return float(max(0, seconds))
+        if not self.jitter:
+            return float(seconds)
+        return rng.uniform(0, seconds) if seconds < 1 else float(rng.randrange(int(seconds) + 1))
 
 
 class TaskKeywords(TypedDict, total=False):

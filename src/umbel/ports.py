@@ -110,6 +110,11 @@ class Settlement:
     expires: float | None = None
     crashed: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse to park for ever."""
+        if self.action is Action.PARK and self.due is None:
+            raise ValueError("A delivery is parked until a time: give `due`.")
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:

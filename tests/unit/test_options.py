@@ -130,8 +130,9 @@ class TestRetryPolicy:
             (True, [1, 2, 4, 8, 16, 32, 64, 100, 100]),
             (1, [1, 2, 4, 8, 16, 32, 64, 100, 100]),
             (5, [5, 10, 20, 40, 80, 100, 100]),
-            # As in Celery: whole seconds, and never less than one.
-            (0.5, [1, 2, 4, 8]),
+            # Celery would take 1; a fraction is meant as it is written.
+            (0.5, [0.5, 1, 2, 4]),
+            # As in Celery: whole seconds.
             (2.9, [2, 4, 8, 16]),
             (200, [100, 100]),
         ],

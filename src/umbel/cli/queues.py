@@ -15,7 +15,7 @@ from umbel.cli.tables import show_table
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def command(given: Global, as_json: bool) -> None:
-    """Show how many messages of each queue are ready, scheduled, being run, and dead."""
+    """Show how many messages of each queue are ready, scheduled, leased (held by workers), and dead."""
     app = given.load()
     depths = app.queues.depths()
     if as_json:
@@ -23,7 +23,7 @@ def command(given: Global, as_json: bool) -> None:
         return
     now = app.clock.time()
     show_table(
-        ("queue", "ready", "oldest", "scheduled", "running", "dead"),
+        ("queue", "ready", "oldest", "scheduled", "leased", "dead"),
         [
             (
                 name,

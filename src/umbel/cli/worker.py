@@ -35,6 +35,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
     show_default=True,
     help="What to log.",
 )
+@click.option("-I", "--include", help="More modules to import, separated by commas.")
 @click.option(
     "--prefetch-multiplier",
     type=click.IntRange(min=0),
@@ -48,6 +49,7 @@ def command(
     concurrency: int | None,
     pool: str | None,
     loglevel: str,
+    include: str | None,
     prefetch_multiplier: int | None,
 ) -> None:
     """Start a worker: it takes messages from queues and runs their tasks.
@@ -59,6 +61,8 @@ def command(
     settings = given.settings()
     if concurrency is not None:
         settings["worker_concurrency"] = concurrency
+    if include is not None:
+        settings["include"] = [name.strip() for name in include.split(",") if name.strip()]
     if prefetch_multiplier is not None:
         settings["worker_prefetch_multiplier"] = prefetch_multiplier
     wanted = Wanted(

@@ -33,7 +33,9 @@ class Source:
     def load(self) -> Umbel:
         """Import the app and the modules it names, and apply the command line's settings."""
         app = find_app(self.app, self.workdir)
-        app.conf.update(self.settings)
+        given = dict(self.settings)
+        given["include"] = (*app.conf.snapshot.include, *given.get("include", ()))
+        app.conf.update(given)
         app.import_modules()
         return app
 

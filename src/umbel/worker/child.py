@@ -32,6 +32,8 @@ logger = logging.getLogger("umbel.worker")
 
 #: Seconds of one wait for messages; a longer one would save nothing.
 IDLE_WAIT = 60.0
+#: Seconds that an outcome waits for others to be settled with.
+SETTLE_WITHIN = 0.01
 #: Longest pause, in seconds, between two tries to reach a broker that does not answer.
 MOST_PATIENCE = 2.0
 
@@ -68,7 +70,8 @@ class Child:
         self._make_settler = make_settler
         self._settler = make_settler()
         self._runner = Runner(app, hostname)
-        self._prefetch = Prefetch(app.conf.snapshot.worker_prefetch_multiplier)
+        bound = app.conf.snapshot.worker_prefetch_multiplier or app.broker.features.batch
+        self._prefetch = Prefetch(min(bound, app.broker.features.batch))
         self._unreachable_since: float | None = None
         # Shared with the helper: under `lock` whoever talks to the broker; the deques by atomic
         # steps.
@@ -78,6 +81,7 @@ class Child:
         self.finished: deque[Verdict] = deque()
         self.current: Waiting | None = None
         self.started_at = 0.0
+        self._settled_at = 0.0
         self.on_batch: Callable[[], None] = lambda: None
 
     @property
@@ -126,6 +130,8 @@ class Child:
         except (OperationalError, LeaseLost):
             self.finished.extendleft(reversed(verdicts))
             raise
+        finally:
+            self._settled_at = self._clock.monotonic()
 
     def _persist(self, act: Callable[[], Sequence[Delivery]]) -> Sequence[Delivery]:
         """Talk to the broker until it answers.
@@ -187,6 +193,7 @@ class Child:
                 break
             self._run(item)
             count += 1
+            self._settle_in_time()
         self.current = None
         self._page.clear()
         if count:
@@ -229,6 +236,11 @@ class Child:
         self._page.finish(item.index)
         self.current = None
         report.finished(verdict.run)
+
+    def _settle_in_time(self) -> None:
+        """Settle within a batch what must not wait longer: less runs again if the process dies."""
+        if self._clock.monotonic() - self._settled_at > SETTLE_WITHIN and self.finished:
+            self._persist(lambda: self._settle(None))
 
     def hand_back(self) -> Sequence[Delivery]:
         """Give back what has not started, as if it had never been fetched."""

@@ -159,7 +159,7 @@ class _Decision:
         when its processes died.
         """
         delivery, policy = self.delivery, self.policy
-        error = WorkerLostError(reason)
+        error = WorkerLostError(f"Worker lost: {reason}")
         if delivery.early or not policy.reject_on_worker_lost:
             record = self.record(states.FAILURE, error) if self.wants_result(error=True) else None
             return Verdict(self.run, Settlement(delivery, result=record))
@@ -167,7 +167,7 @@ class _Decision:
         if crashes < self.settings.worker_max_deliveries:
             return Verdict(self.run, Settlement(delivery, Action.REQUEUE, crashed=running))
         text = f"{crashes} processes died running it. The last time: {reason}"
-        record = self.record(states.FAILURE, WorkerLostError(text))
+        record = self.record(states.FAILURE, WorkerLostError(f"Worker lost: {text}"))
         return Verdict(self.run, self.dead(text, result=record, crashed=running))
 
     def not_run(self, outcome: Outcome) -> Settlement:

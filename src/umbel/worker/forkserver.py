@@ -209,7 +209,8 @@ def main(arguments: list[str]) -> int:
     try:
         app = Source(**messages[0]).load()
     except BaseException:  # noqa: BLE001 - whatever the app's import raises is the supervisor's to show
-        channel.send({"failed": traceback.format_exc()})
+        with contextlib.suppress(OSError):  # the supervisor met the same and is gone
+            channel.send({"failed": traceback.format_exc()})
         return 1
     unsafe = threads_and_connections(connection.fileno())
     channel.send({"ready": True, "unsafe": unsafe})

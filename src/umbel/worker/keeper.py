@@ -160,6 +160,12 @@ class Keeper:
             word = b""
         if word:
             child.ready = True
+            level, text = (
+                (logging.WARNING, "Child %d: pid %d takes its place.")
+                if self._ready_said
+                else (logging.INFO, "Child %d: pid %d.")
+            )
+            logger.log(level, text, child.number, child.pid)
         else:
             child.hung_up = True
 

@@ -7,6 +7,7 @@ node's children. The kernel frees the lock when the process dies, however it die
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from umbel.exceptions import ImproperlyConfigured
 from umbel.worker.page import Page, Snapshot
 from umbel.worker.processes import is_alive
 
@@ -33,9 +35,11 @@ def runtime_directory(broker_url: str) -> Path:
     candidates = [os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", tempfile.gettempdir()]  # noqa: S108
     base = next(Path(path) for path in candidates if path and os.access(path, os.W_OK))
     digest = hashlib.sha256(broker_url.encode()).hexdigest()[:16]
-    directory = base / f"umbel-{user}" / digest
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return directory
+    private = base / f"umbel-{user}"
+    private.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and private.stat().st_uid != os.getuid():
+        raise ImproperlyConfigured(f"{private} belongs to somebody else; nothing is put there.")
+    return private / digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class NodeDirectory:
             return
         # Made under another name first: nobody may find the directory without its lock being held.
         hidden = self._base / f".{self.path.name}"
+        self._base.mkdir(mode=0o700, exist_ok=True)
         hidden.mkdir(mode=0o700)
         self._lock = _locked(hidden / "lock", "w")
         assert self._lock is not None  # noqa: S101 - the file is new
@@ -119,6 +124,8 @@ class NodeDirectory:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+        with contextlib.suppress(OSError):  # other nodes are still there
+            self._base.rmdir()
 
 
 def _locked(path: Path, mode: str) -> IO[str] | None:

@@ -87,11 +87,11 @@ class Recovery:
         if verdicts:
             self._settler.settle(verdicts)
         for verdict in verdicts:
-            report.finished(verdict.run)
+            report.lost(verdict)
 
     def _verdict(self, delivery: Delivery, page: Snapshot | None, how: str) -> Verdict:
         state = Held.GONE if page is None else page.held.get(delivery.key, Held.GONE)
-        lost = Lost(f"Worker lost: {how}", running=state is Held.RUNNING)
+        lost = Lost(how, running=state is Held.RUNNING)
         settings = self._app.conf.snapshot
         return decide(Run(self._prepared(delivery, lost), lost), settings, self._app.clock)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from umbel.ports import Action
 from umbel.representation import representation
+from umbel.worker.decide import Verdict
 from umbel.worker.outcome import (
     Expired,
     Failure,
@@ -36,6 +38,21 @@ def finished(run: Run) -> None:
         logger.log(level, text, _named(run.prepared), *values)
 
 
+def lost(verdict: Verdict) -> None:
+    """Log what becomes of a message whose process died."""
+    settlement, reason = verdict.settlement, verdict.run.outcome
+    why = reason.reason if isinstance(reason, Lost) else ""
+    match settlement.action:
+        case Action.REQUEUE:
+            level, text = logging.WARNING, "Task %s runs again: %s"
+        case Action.DEAD_LETTER:
+            level, text = logging.ERROR, "Task %s is now a dead letter (umbel dead list): %s"
+            why = settlement.reason or why
+        case _:
+            level, text = logging.ERROR, "Task %s failed, and may run only once: %s"
+    logger.log(level, text, _named(verdict.run.prepared), why)
+
+
 def _line(run: Run) -> tuple[Any, ...]:
     """Return level, text and values of a log line; the name of the task is put first."""
     match run.outcome:
@@ -52,8 +69,6 @@ def _line(run: Run) -> tuple[Any, ...]:
             return logging.WARNING, "Task %s reject requeue=%s: %s", requeue, reason
         case Unprocessable(_, reason):
             return logging.ERROR, "Message %s is now a dead letter (umbel dead list). %s", reason
-        case Lost(reason):
-            return logging.ERROR, "Task %s: %s", reason
         case outcome:
             return logging.INFO, _PLAIN_LINES[type(outcome)]
 
@@ -62,6 +77,7 @@ _PLAIN_LINES = {
     Ignored: "Task %s ignored",
     Expired: "Discarding revoked task: %s (expired)",
     NotDue: "Task %s is not due yet",
+    Lost: "Task %s was given up",
 }
 
 

@@ -49,16 +49,22 @@ class Settler:
         return settled.fetched
 
     def _in_safe_order(self, settlements: Sequence[Settlement]) -> list[Settlement]:
-        """Publish what follows, then store the results; what is left is the acknowledgement."""
+        """Make true what cannot be so together with the acknowledgement; return what is left.
+
+        What follows is published first, unless the broker does that in the same step as it
+        acknowledges. Then the results are stored.
+        """
+        left = [replace(item, result=None) for item in settlements]
         follow_ups = [one for item in settlements for one in item.publish]
-        if follow_ups:
+        if follow_ups and not self._broker.features.atomic_settle:
             self._broker.publish(follow_ups, PUBLISH_TIMEOUT)
             fail_point("settler.after_publish")
+            left = [replace(item, publish=()) for item in left]
         records = [item.result for item in settlements if item.result is not None]
         if records and self._results is not None:
             self._results.put(records)
             fail_point("settler.after_results")
-        return [replace(item, result=None, publish=()) for item in settlements]
+        return left
 
     def store(self, records: Sequence[ResultRecord]) -> None:
         """Store states that settle nothing, such as STARTED."""

@@ -35,6 +35,8 @@ from umbel.worker.settler import Settler
 
 logger = logging.getLogger("umbel.worker")
 
+CAN_FORK = hasattr(os, "fork")
+
 Stop = Callable[[bool], None]
 
 
@@ -108,7 +110,7 @@ class Wanted:
 def run_worker(source: Source, wanted: Wanted) -> int:
     """Run a node until it is stopped; return the exit code of the process."""
     nursery = None
-    if wanted.executor != "solo":
+    if wanted.executor != "solo" and CAN_FORK:
         # It imports the app while this process does: with two processors that takes half the time.
         nursery = Nursery(source, SYSTEM)
         nursery.launch()
@@ -138,8 +140,12 @@ def run_worker(source: Source, wanted: Wanted) -> int:
 
 
 def _executor(app: Umbel, wanted: Wanted) -> str:
-    """Return what is to run the tasks. Raises ImproperlyConfigured when the broker forbids it."""
+    """Return what is to run the tasks. Raises ImproperlyConfigured where it cannot run here."""
     executor = wanted.executor or app.conf.snapshot.worker_pool
+    if executor == "prefork" and not CAN_FORK:
+        if wanted.executor is not None:
+            raise ImproperlyConfigured("This system cannot fork processes. Use -P solo.")
+        executor = "solo"
     if executor == "prefork" and not app.engine(app.broker_url).features.shared:
         raise ImproperlyConfigured(
             f"{app.broker_url} lives in one process, which child processes cannot reach. Use -P solo, or"

@@ -1,0 +1,1 @@
+"""A book store that charges its readers in the background. Start with tasks.py, or `make demo`."""

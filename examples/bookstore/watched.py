@@ -1,0 +1,53 @@
+"""The shop's app as the demo's worker runs it: the same, and its signals keep a diary.
+
+Each line is one thing that happened in one of the worker's processes: what, the process, when, more.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+from examples.bookstore import tasks
+from umbel import Retry
+from umbel.signals import task_failure, task_retry, worker_process_init, worker_ready
+
+app = tasks.app
+
+DIARY = os.environ["BOOKSTORE_DIARY"]
+
+
+def _note(what: str, more: str = "") -> None:
+    """Add a line. Many processes append to the file; one short write is never mixed with another."""
+    first_line = more.partition("\n")[0]
+    with open(DIARY, "a", encoding="utf-8") as diary:
+        diary.write(f"{what}\t{os.getpid()}\t{time.monotonic()}\t{first_line}\n")
+
+
+@worker_process_init.connect
+def _child_started(**_: object) -> None:
+    _note("started")
+
+
+@worker_ready.connect
+def _worker_ready(**_: object) -> None:
+    _note("ready")
+    threading.Thread(target=_end_with_the_demo, daemon=True).start()
+
+
+@task_retry.connect
+def _task_retried(reason: Retry, **_: object) -> None:
+    _note("retried", str(reason.exc))
+
+
+@task_failure.connect
+def _task_failed(exception: BaseException, **_: object) -> None:
+    _note("failed", repr(exception))
+
+
+def _end_with_the_demo() -> None:
+    """Stop the worker when its standard input ends: the demo is gone, however it went."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
