@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 
 class CallKeywords(TypedDict, total=False):
-    """The keyword arguments of `apply_async`, for type checkers."""
+    """The keyword arguments of `apply_async`, for type checkers: the fields of `CallOptions`."""
 
     task_id: str | None
     countdown: float | None

@@ -139,10 +139,11 @@ def send(broker: Broker, publications: Sequence[Publication], settings: Settings
     A broker that cannot be reached is tried again until ``broker_publish_timeout`` has passed in
     total; then OperationalError is raised.
     """
-    if signals.before_task_publish.has_listeners():
+    # Any receiver counts, also one that listens to a single task: the batch may be of many.
+    if signals.before_task_publish.receivers:
         _announce(signals.before_task_publish, publications)
     broker.publish(publications, settings.broker_publish_timeout)
-    if signals.after_task_publish.has_listeners():
+    if signals.after_task_publish.receivers:
         _announce(signals.after_task_publish, publications)
 
 

@@ -8,13 +8,13 @@ import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar, Unpack, cast
 
 from umbel import current
 from umbel.arguments import checker
 from umbel.exceptions import MaxRetriesExceededError, Retry
 from umbel.message import Publication
-from umbel.options import CallOptions, RetryPolicy, call_options
+from umbel.options import CallKeywords, CallOptions, RetryPolicy, call_options
 from umbel.publish import Context, Template, build
 from umbel.request import Request
 from umbel.result import AsyncResult
@@ -154,7 +154,7 @@ class Task(Generic[P, R]):
         self,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[CallKeywords],
     ) -> AsyncResult[R]:
         """Send a call to a worker, with options; see `umbel.options.CallOptions`.
 
@@ -168,7 +168,9 @@ class Task(Generic[P, R]):
         app.publish([publication])
         return AsyncResult(publication.message.headers["id"], app)
 
-    def delay_many(self, calls: Iterable[Sequence[Any]], **options: Any) -> list[AsyncResult[R]]:
+    def delay_many(
+        self, calls: Iterable[Sequence[Any]], **options: Unpack[CallKeywords]
+    ) -> list[AsyncResult[R]]:
         """Send many calls, each given by its positional arguments; return their results to be.
 
         ``add.delay_many([(1, 2), (3, 4)])`` is many times as fast as calling `delay` for each.
@@ -201,7 +203,7 @@ class Task(Generic[P, R]):
         self,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[CallKeywords],
     ) -> AsyncResult[R]:
         """Send like `apply_async`, without blocking the event loop."""
         return await asyncio.to_thread(self.apply_async, args, kwargs, **options)

@@ -71,5 +71,10 @@ crawl_bound.delay(5)  # wrong
 double.delay("2")  # wrong
 
 
+add.apply_async((1, 2), countdwn=3)  # wrong
+add.apply_async((1, 2), priority="high")  # wrong
+add.delay_many([(1, 2)], eta=5)  # wrong
+
+
 @app.task(qeue="mails")  # wrong
 def misspelt() -> None: ...
