@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from umbel.exceptions import ImproperlyConfigured
@@ -44,6 +43,8 @@ def open_engine(url: str, options: EngineOptions | None = None) -> Engine:
 def _factory(scheme: str) -> Any:
     if scheme in _BUILT_IN:
         return import_module(_BUILT_IN[scheme]).ENGINE
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, and rarely needed
+
     for entry in entry_points(group="umbel.engines", name=scheme):
         return entry.load()
     return None

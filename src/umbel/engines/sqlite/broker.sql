@@ -7,12 +7,15 @@ INSERT OR IGNORE INTO queue (name) VALUES (?);
 SELECT name, id FROM queue;
 
 -- name: publish
--- A tag that is still here is the same publish again.
+-- An identity that is still here is the same publish again.
 INSERT INTO message
-    (queue, urgency, state, due, published, tag, task_id, headers, properties, content_type,
+    (seq, queue, urgency, state, due, identity, headers, properties, content_type,
      content_encoding, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (tag) DO NOTHING;
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (identity) DO NOTHING;
+
+-- name: last_seq
+SELECT coalesce(max(seq), 0) FROM message;
 
 -- name: attach
 INSERT INTO owner (name, node, host, pid, expires) VALUES (?, ?, ?, ?, ?)
@@ -36,7 +39,7 @@ UPDATE message SET state = 2, owner = ?, count = count + 1
 WHERE seq IN (
     SELECT seq FROM message WHERE queue = ? AND state = 0 ORDER BY urgency, seq LIMIT ?
 )
-RETURNING seq, urgency, count, crashes, tag, headers, properties, content_type, content_encoding, body;
+RETURNING seq, urgency, count, crashes, identity, headers, properties, content_type, content_encoding, body;
 
 -- name: any_ready
 SELECT 1 FROM message WHERE queue = ? AND state = 0 LIMIT 1;
@@ -55,9 +58,9 @@ UPDATE message SET state = 1, owner = NULL, due = ? WHERE seq = ? AND owner = ?;
 
 -- name: bury
 INSERT INTO dead_letter
-    (queue, urgency, crashes, reason, died, expires, published, tag, task_id, headers, properties,
+    (queue, urgency, crashes, reason, died, expires, identity, headers, properties,
      content_type, content_encoding, body)
-SELECT queue, urgency, crashes + ?, ?, ?, ?, published, tag, task_id, headers, properties,
+SELECT queue, urgency, crashes + ?, ?, ?, ?, identity, headers, properties,
      content_type, content_encoding, body
 FROM message WHERE seq = ? AND owner = ?;
 
@@ -82,7 +85,7 @@ RETURNING queue;
 
 -- name: hand_over
 UPDATE message SET owner = ? WHERE owner = ? AND state >= 2
-RETURNING seq, urgency, count, crashes, tag, headers, properties, content_type, content_encoding, body,
+RETURNING seq, urgency, count, crashes, identity, headers, properties, content_type, content_encoding, body,
     queue, state;
 
 -- name: renew

@@ -43,9 +43,11 @@ class Messages:
         """Insert rows of numbered queues; return the ports of the waiters to wake."""
         numbered = []
         ready: dict[int, int] = {}
-        for name, row in values:
+        (last,) = connection.execute(SQL["last_seq"]).fetchone()
+        first = max(self.database.now * 1000, last + 1)
+        for seq, (name, row) in enumerate(values, first):
             queue = self.queues[name]
-            numbered.append((queue, *row))
+            numbered.append((seq, queue, *row))
             ready[queue] = ready.get(queue, 0) + 1
         connection.executemany(SQL["publish"], numbered)
         return self.waiters(connection, ready)

@@ -25,7 +25,9 @@ class SqliteQueues(QueueAdmin):
         """Count by queue."""
         with self._database.read() as connection:
             return {
-                name: QueueDepth(ready, scheduled, leased, dead, rows.seconds(oldest))
+                name: QueueDepth(
+                    ready, scheduled, leased, dead, None if oldest is None else oldest / 1e6
+                )
                 for name, ready, scheduled, leased, dead, oldest in connection.execute(
                     _SQL["depths"]
                 )
@@ -43,8 +45,8 @@ class SqliteQueues(QueueAdmin):
     def find(self, task_id: str) -> list[StoredMessage]:
         """Look in messages and dead letters."""
         with self._database.read() as connection:
-            found = connection.execute(_SQL["find"], (task_id,)).fetchall()
-            found += connection.execute(_SQL["find_dead"], (task_id,)).fetchall()
+            found = connection.execute(_SQL["find"], (task_id, task_id)).fetchall()
+            found += connection.execute(_SQL["find_dead"], (task_id, task_id)).fetchall()
         return [
             StoredMessage(
                 str(row[0]),
@@ -55,6 +57,7 @@ class SqliteQueues(QueueAdmin):
                 row[9],
             )
             for row in found
+            if rows.message(row[3:8]).task_id == task_id  # ids may contain spaces
         ]
 
     def purge(self, queue: str) -> int:
@@ -75,7 +78,9 @@ class SqliteQueues(QueueAdmin):
         """Move them back."""
         wanted = rows.numbers(keys)
         with self._database.write() as connection:
-            found = connection.execute(_SQL["revive"], (wanted,)).fetchall()
+            found = connection.execute(
+                _SQL["revive"], (self._database.now * 1000, wanted)
+            ).fetchall()
             connection.execute(_SQL["drop_dead"], (wanted,))
             ports = [
                 port

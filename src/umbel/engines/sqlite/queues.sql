@@ -6,7 +6,7 @@ SELECT queue.name,
     (SELECT count(*) FROM message WHERE state = 1 AND message.queue = queue.id),
     (SELECT count(*) FROM message WHERE state >= 2 AND message.queue = queue.id),
     (SELECT count(*) FROM dead_letter WHERE dead_letter.queue = queue.id),
-    (SELECT min(published) FROM message WHERE message.queue = queue.id AND state = 0)
+    (SELECT min(seq) FROM message WHERE message.queue = queue.id AND state = 0)
 FROM queue ORDER BY queue.name;
 
 -- name: peek
@@ -19,12 +19,12 @@ ORDER BY urgency, seq LIMIT ? OFFSET ?;
 SELECT seq, state, due, headers, properties, content_type, content_encoding, body, queue.name, owner.name
 FROM message JOIN queue ON queue.id = message.queue
 LEFT JOIN owner ON owner.id = message.owner
-WHERE task_id = ?;
+WHERE identity > ? || ' ' AND identity < ? || '!';
 
 -- name: find_dead
 SELECT dead_letter.id, 4, NULL, headers, properties, content_type, content_encoding, body, queue.name, NULL
 FROM dead_letter JOIN queue ON queue.id = dead_letter.queue
-WHERE task_id = ?;
+WHERE identity > ? || ' ' AND identity < ? || '!';
 
 -- name: purge
 DELETE FROM message WHERE queue = (SELECT id FROM queue WHERE name = ?) AND state < 2;
@@ -36,10 +36,12 @@ FROM dead_letter JOIN queue ON queue.id = dead_letter.queue
 ORDER BY dead_letter.id DESC LIMIT ? OFFSET ?;
 
 -- name: revive
-INSERT OR IGNORE INTO message
-    (queue, urgency, state, published, tag, task_id, headers, properties, content_type, content_encoding, body)
-SELECT queue, urgency, 0, published, tag, task_id, headers, properties, content_type, content_encoding, body
+INSERT INTO message
+    (seq, queue, urgency, state, identity, headers, properties, content_type, content_encoding, body)
+SELECT max(?, (SELECT coalesce(max(seq), 0) FROM message)) + row_number() OVER (ORDER BY id),
+    queue, urgency, 0, identity, headers, properties, content_type, content_encoding, body
 FROM dead_letter WHERE id IN (SELECT value FROM json_each(?))
+ON CONFLICT (identity) DO NOTHING
 RETURNING queue;
 
 -- name: drop_dead

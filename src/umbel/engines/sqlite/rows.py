@@ -26,7 +26,7 @@ def numbers(keys: Iterable[str]) -> str:
 
 
 def publication_row(publication: Publication, now: int) -> tuple[Any, ...]:
-    """Return the values of the statement ``publish`` behind the queue's number."""
+    """Return the values of the statement ``publish`` behind its place and the queue's number."""
     message = publication.message
     due = milliseconds(publication.due)
     scheduled = due is not None and due > now
@@ -34,9 +34,7 @@ def publication_row(publication: Publication, now: int) -> tuple[Any, ...]:
         -publication.priority,
         1 if scheduled else 0,
         due if scheduled else None,
-        now,
-        publication.tag,
-        message.task_id,
+        f"{message.task_id or ''} {publication.tag}",
         serialization.dumps(message.headers),
         serialization.dumps(message.properties),
         message.content_type,
@@ -58,13 +56,14 @@ def message(row: tuple[Any, ...]) -> Message:
 
 
 def delivery(row: tuple[Any, ...], queue: str, early: bool = False) -> Delivery:
-    """Return the delivery of (seq, urgency, count, crashes, tag, then the message)."""
-    seq, urgency, count, crashes, tag = row[:5]
+    """Return the delivery of (seq, urgency, count, crashes, identity, then the message)."""
+    seq, urgency, count, crashes, identity = row[:5]
+    found = message(row[5:10])
     return Delivery(
         key=str(seq),
         queue=queue,
-        message=message(row[5:10]),
-        tag=tag,
+        message=found,
+        tag=identity[len(found.task_id or "") + 1 :],
         priority=-urgency,
         count=count,
         crashes=crashes,

@@ -20,8 +20,11 @@ CREATE INDEX owner_node ON owner (node);
 
 -- state: 0 ready, 1 scheduled (until due), 2 leased, 3 leased and not to be delivered again.
 -- urgency is the negated priority, so that ascending order is the order of delivery.
+-- seq is the time of arrival in microseconds, or one more than the last: it orders messages and is never
+-- used twice. identity is the task id, a space and the tag of the publish; one index on it tells repeated
+-- publishes and finds a task's messages. Ids and tags made by umbel begin with the time, so it grows at one end.
 CREATE TABLE message (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq INTEGER PRIMARY KEY,
     queue INTEGER NOT NULL,
     urgency INTEGER NOT NULL,
     state INTEGER NOT NULL,
@@ -29,9 +32,7 @@ CREATE TABLE message (
     owner INTEGER,
     count INTEGER NOT NULL DEFAULT 0,
     crashes INTEGER NOT NULL DEFAULT 0,
-    published INTEGER NOT NULL,
-    tag TEXT NOT NULL,
-    task_id TEXT,
+    identity TEXT NOT NULL,
     headers TEXT NOT NULL,
     properties TEXT NOT NULL,
     content_type TEXT NOT NULL,
@@ -41,9 +42,7 @@ CREATE TABLE message (
 CREATE INDEX message_ready ON message (queue, urgency, seq) WHERE state = 0;
 CREATE INDEX message_due ON message (due) WHERE state = 1;
 CREATE INDEX message_leased ON message (owner) WHERE state >= 2;
--- Tags and ids made by umbel begin with the time, so both indexes grow at one end.
-CREATE UNIQUE INDEX message_tag ON message (tag);
-CREATE INDEX message_task ON message (task_id);
+CREATE UNIQUE INDEX message_identity ON message (identity);
 
 CREATE TABLE dead_letter (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -53,16 +52,14 @@ CREATE TABLE dead_letter (
     reason TEXT NOT NULL,
     died INTEGER NOT NULL,
     expires INTEGER,
-    published INTEGER NOT NULL,
-    tag TEXT NOT NULL,
-    task_id TEXT,
+    identity TEXT NOT NULL,
     headers TEXT NOT NULL,
     properties TEXT NOT NULL,
     content_type TEXT NOT NULL,
     content_encoding TEXT NOT NULL,
     body BLOB NOT NULL
 );
-CREATE INDEX dead_letter_task ON dead_letter (task_id);
+CREATE INDEX dead_letter_identity ON dead_letter (identity);
 CREATE INDEX dead_letter_expires ON dead_letter (expires) WHERE expires IS NOT NULL;
 
 -- document is Celery's result document.

@@ -29,7 +29,7 @@ def test_only_what_is_due_later_is_scheduled(due: float | None, state: int) -> N
 def test_a_row_becomes_the_delivery_it_was() -> None:
     message = Message({"id": "1", "x": [None, 1.5]}, {"p": "ü"}, b"\x00", "a/b", "binary")
     row = rows.publication_row(Publication("q", message, "tag", 7), 0)
-    found = rows.delivery((5, -7, 2, 1, "tag", *row[6:11]), "q", early=True)
+    found = rows.delivery((5, -7, 2, 1, *row[3:9]), "q", early=True)
     assert found.message == message
     assert (found.key, found.handle, found.tag, found.queue) == ("5", 5, "tag", "q")
     assert (found.priority, found.count, found.crashes, found.early) == (7, 2, 1, True)
