@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -40,8 +41,10 @@ class Tasks(Mapping[str, Task[Any, Any]]):
     def __getitem__(self, name: str) -> Task[Any, Any]:
         found = self._own.get(name) or _shared.get(name)
         if found is None:
+            near = difflib.get_close_matches(name, list(self), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise NotRegistered(
-                f"There is no task {name!r} in this app. Is the module that defines it imported, for"
+                f"There is no task {name!r} in this app.{hint} Is the module that defines it imported, for"
                 " example through the setting `include`?"
             )
         return found

@@ -13,6 +13,7 @@ import click
 
 from umbel._version import __version__
 from umbel.app import Umbel
+from umbel.current import set_default_app
 from umbel.exceptions import UmbelError
 from umbel.worker.bootstrap import find_app
 
@@ -38,6 +39,7 @@ class Global:
         """Return the app, with the command line's settings and all its modules imported."""
         app = find_app(self.app, self.workdir)
         app.conf.update(self.settings())
+        set_default_app(app)
         app.import_modules()
         return app
 

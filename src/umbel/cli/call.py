@@ -52,7 +52,10 @@ def command(
             options["expires"] = expires
     chosen = {name: value for name, value in options.items() if value is not None}
     args, kwargs = _json(args_text, list, "--args"), _json(kwargs_text, dict, "--kwargs")
-    result = app.tasks[task].apply_async(args, kwargs, **chosen)
+    try:
+        result = app.tasks[task].apply_async(args, kwargs, **chosen)
+    except (TypeError, ValueError) as error:  # what does not fit the task, or is no such time
+        raise click.ClickException(f"{task}: {error}") from error
     click.echo(result.id)
     if wait is not None:
         click.echo(repr(result.get(timeout=wait)))

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from umbel import signals
+from umbel import current, signals
 from umbel.app import Umbel
 from umbel.exceptions import ImproperlyConfigured
 
@@ -36,6 +36,8 @@ class Source:
         given = dict(self.settings)
         given["include"] = (*app.conf.snapshot.include, *given.get("include", ()))
         app.conf.update(given)
+        # The module may make several; shared tasks belong to the one that was named.
+        current.set_default_app(app)
         app.import_modules()
         return app
 
@@ -65,8 +67,7 @@ def find_app(name: str, workdir: str | None = None) -> Umbel:
     """Return the app that ``-A`` names: ``module``, ``module:attribute`` or ``package.module.attribute``.
 
     In a module the attributes ``app`` and ``celery`` are tried, then any app there is, then the
-    module's submodules ``celery`` and ``umbel_app``. Raises ImproperlyConfigured with what was
-    tried.
+    module's submodule ``celery``. Raises ImproperlyConfigured with what was tried.
     """
     directory = workdir or os.getcwd()
     if directory not in sys.path:

@@ -14,11 +14,12 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from umbel.clock import Clock
 from umbel.worker.bootstrap import Orders, Source
 from umbel.worker.forkserver import Channel
-from umbel.worker.page import Page
+from umbel.worker.page import Held, Page
 from umbel.worker.processes import is_alive, start_time
 
 logger = logging.getLogger("umbel.worker")
@@ -26,6 +27,8 @@ logger = logging.getLogger("umbel.worker")
 
 #: Seconds after a child's end within which the fork server, if it lives, has told its exit status.
 STATUS_WAIT = 0.5
+#: Seconds before the app is imported again after that failed.
+PAUSE = 5.0
 
 
 class StartFailed(Exception):
@@ -68,6 +71,11 @@ class ChildProcess:
             self.gone_since = now
         return now - self.gone_since > STATUS_WAIT
 
+    def died_of_a_task(self) -> bool:
+        """Tell whether a task was running in it to the last."""
+        snapshot = self.page.read()
+        return snapshot is not None and bool(snapshot.keys(Held.RUNNING))
+
     def how_it_died(self) -> str:
         """Return a phrase for logs: ``pid 4711 ended with signal 9 (SIGKILL)``."""
         if self.status is None:
@@ -99,6 +107,8 @@ class Nursery:
         self._server: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._spawning = False
+        self._importing = False
+        self._not_before = 0.0
         self._waiting_for_pid: list[ChildProcess] = []
         self._by_pid: dict[int, ChildProcess] = {}
 
@@ -114,6 +124,7 @@ class Nursery:
         theirs.close()
         self._channel = Channel(ours)
         self._channel.send(dataclasses.asdict(self._source))
+        self._importing = True
 
     def wait_until_ready(self) -> None:
         """Wait for the app's import in the fork server. Raises StartFailed with its traceback."""
@@ -123,9 +134,24 @@ class Nursery:
             messages = self._channel.receive()
         if messages is None:
             raise StartFailed("The fork server ended while it imported the app.")
-        answer = messages[0]
-        if "failed" in answer:
-            raise StartFailed(str(answer["failed"]))
+        if "failed" in messages[0]:
+            raise StartFailed(str(messages[0]["failed"]))
+        self._imported(messages[0])
+
+    def is_ready(self) -> bool:
+        """Tell whether a child can be started now; if not, see to it that one can be soon.
+
+        Unlike `wait_until_ready` this does not wait: leases must be renewed while an app that takes
+        long to import is imported again.
+        """
+        if self._channel is None and not self._spawning:
+            if self._clock.monotonic() < self._not_before:
+                return False
+            self.launch()
+        return not self._importing
+
+    def _imported(self, answer: dict[str, Any]) -> None:
+        self._importing = False
         unsafe = answer.get("unsafe")
         if isinstance(unsafe, list) and unsafe and not self._spawning:
             logger.warning(
@@ -137,10 +163,7 @@ class Nursery:
             self._dismiss()
 
     def start(self, number: int, page: Page, orders: Orders) -> ChildProcess:
-        """Start a child; its pid is known a moment later."""
-        if self._channel is None and not self._spawning:
-            self.launch()
-            self.wait_until_ready()
+        """Start a child, when `is_ready`; its pid is known a moment later."""
         ours, theirs = socket.socketpair()
         child = ChildProcess(number, page, ours, self._clock.monotonic())
         name = f"ForkPoolWorker-{number}"
@@ -168,12 +191,18 @@ class Nursery:
                 "The fork server died; starting another. Running children are not affected."
             )
             self._dismiss()
+            self._not_before = self._clock.monotonic() + (PAUSE if self._importing else 0.0)
+            self._importing = False
             for child in self._waiting_for_pid:
                 child.status = 1
             self._waiting_for_pid.clear()
             return
         for message in messages:
-            if "forked" in message:
+            if "ready" in message:
+                self._imported(message)
+            elif "failed" in message:
+                logger.error("Importing the app failed; trying again.\n%s", message["failed"])
+            elif "forked" in message:
                 child = self._waiting_for_pid.pop(0)
                 child.pid = message["pid"]
                 child.start_time = start_time(child.pid)

@@ -11,8 +11,14 @@ from typing import Any
 
 from umbel import records, states
 from umbel.clock import Clock, utc
-from umbel.exceptions import EncodeError, Retry, TaskRevokedError, WorkerLostError
-from umbel.message import Delivery
+from umbel.exceptions import (
+    EncodeError,
+    ImproperlyConfigured,
+    Retry,
+    TaskRevokedError,
+    WorkerLostError,
+)
+from umbel.message import Delivery, Publication
 from umbel.ports import Action, Settlement
 from umbel.publish import Context, build, derived_tag
 from umbel.records import ResultRecord, TaskResult
@@ -78,7 +84,7 @@ def started(prepared: Prepared, hostname: str, pid: int) -> ResultRecord | None:
     call, policy = prepared.call, prepared.policy
     if not isinstance(prepared.work, Job) or call is None or policy is None:
         return None
-    if not policy.track_started or policy.ignore_result:
+    if not policy.track_started or policy.ignore_result or call.ignore_result:
         return None
     value = {"pid": pid, "hostname": hostname}
     return records.encode(TaskResult(call.id, states.STARTED, value))
@@ -138,19 +144,24 @@ class _Decision:
         record = None
         if self.wants_result():
             record = self.record(states.RETRY, retry.exc, traceback)
-        publication = build(
+        try:
+            publication = self.again(task, again)
+        except (EncodeError, ImproperlyConfigured, OverflowError) as error:
+            # New arguments that cannot be sent, no such serializer, a time that does not exist.
+            return self.failure(error, traceback)
+        return Verdict(self.run, Settlement(self.delivery, result=record, publish=(publication,)))
+
+    def again(self, task: Task[Any, Any], again: Again) -> Publication:
+        """Return the message of the next try; the same message whenever it is decided on."""
+        tag = derived_tag(self.delivery.tag, f"retry {again.options.retries}")
+        return build(
             task.template(self.settings),
             again.args,
             again.kwargs,
             again.options,
             Route(again.options.queue or self.delivery.queue, again.options.priority),
-            Context(
-                self.settings,
-                self.clock,
-                tag=derived_tag(self.delivery.tag, f"retry {again.options.retries}"),
-            ),
+            Context(self.settings, self.clock, tag=tag),
         )
-        return Verdict(self.run, Settlement(self.delivery, result=record, publish=(publication,)))
 
     def lost(self, reason: str, running: bool) -> Verdict:
         """Decide on a delivery whose process died.
@@ -167,7 +178,9 @@ class _Decision:
         if crashes < self.settings.worker_max_deliveries:
             return Verdict(self.run, Settlement(delivery, Action.REQUEUE, crashed=running))
         text = f"{crashes} processes died running it. The last time: {reason}"
-        record = self.record(states.FAILURE, WorkerLostError(f"Worker lost: {text}"))
+        record = None
+        if self.wants_result(error=True):
+            record = self.record(states.FAILURE, WorkerLostError(f"Worker lost: {text}"))
         return Verdict(self.run, self.dead(text, result=record, crashed=running))
 
     def not_run(self, outcome: Outcome) -> Settlement:
@@ -176,7 +189,9 @@ class _Decision:
             case NotDue(due):
                 return Settlement(self.delivery, Action.PARK, due=due)
             case Expired():
-                result = self.record(states.REVOKED, TaskRevokedError("expired"))
+                result = None
+                if self.wants_result(error=True):
+                    result = self.record(states.REVOKED, TaskRevokedError("expired"))
                 return Settlement(self.delivery, result=result)
             case Rejected(_, True):
                 return Settlement(self.delivery, Action.REQUEUE)

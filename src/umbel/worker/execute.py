@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import traceback
 from collections.abc import Coroutine
-from types import TracebackType
 from typing import Any
 
 from umbel import current, signals, states
@@ -32,9 +30,7 @@ from umbel.worker.outcome import (
     Success,
     Unprocessable,
 )
-
-#: Most characters of a traceback that are kept.
-TRACEBACK_LIMIT = 65536
+from umbel.worker.tracebacks import traceback_text
 
 
 class Runner:
@@ -109,12 +105,12 @@ class Runner:
                 value = self._await(value)
             return Success(value)
         except Retry as retry:
-            return Retried(job.task, retry, _text(retry))
+            return Retried(job.task, retry, traceback_text(retry))
         except Ignore:
             return Ignored()
         except Reject as reject:
             return Rejected(str(reject.reason), bool(reject.requeue))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - tasks may raise anything
+        except BaseException as error:  # noqa: BLE001 - tasks may raise anything, exits and cancellations too
             return _failed(job, error)
 
     def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -133,20 +129,11 @@ def _failed(job: Job, error: BaseException) -> Outcome:
     """Return the retry that the task asks for by itself, or the failure."""
     try:
         retry = job.task.autoretry(error)
-    except Exception as final:  # noqa: BLE001 - the error itself, or MaxRetriesExceededError
+    except BaseException as final:  # noqa: BLE001 - the error itself, or MaxRetriesExceededError
         error, retry = final, None
     if retry is not None:
-        return Retried(job.task, retry, _text(error))
-    return Failure(error, _text(error), isinstance(error, job.task.throws))
-
-
-def _text(error: BaseException) -> str:
-    """Return the traceback as text, without the frames of the worker itself."""
-    frames: TracebackType | None = error.__traceback__
-    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("umbel."):
-        frames = frames.tb_next
-    lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
-    return "".join(lines)[-TRACEBACK_LIMIT:]
+        return Retried(job.task, retry, traceback_text(error))
+    return Failure(error, traceback_text(error), isinstance(error, job.task.throws))
 
 
 def _announce(job: Job, outcome: Outcome) -> None:

@@ -40,6 +40,7 @@ from umbel.worker.helper import Helper
 from umbel.worker.page import Page
 from umbel.worker.processes import my_start_time
 from umbel.worker.settler import Settler
+from umbel.worker.tracebacks import traceback_text
 
 #: Seconds that children are given to hand back when the supervisor died.
 GRACE = 3.0
@@ -208,9 +209,9 @@ def main(arguments: list[str]) -> int:
         return 0
     try:
         app = Source(**messages[0]).load()
-    except BaseException:  # noqa: BLE001 - whatever the app's import raises is the supervisor's to show
+    except BaseException as error:  # noqa: BLE001 - whatever it raises is the supervisor's to show
         with contextlib.suppress(OSError):  # the supervisor met the same and is gone
-            channel.send({"failed": traceback.format_exc()})
+            channel.send({"failed": traceback_text(error)})
         return 1
     unsafe = threads_and_connections(connection.fileno())
     channel.send({"ready": True, "unsafe": unsafe})

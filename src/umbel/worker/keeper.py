@@ -37,7 +37,8 @@ CLEAN_UP = 60.0
 STUCK = 0.25
 #: Seconds between setting a fence and reading the page: time for a write to become visible.
 FENCE_SETTLES = 0.005
-#: A child that lived shorter than this is started again after a growing pause.
+#: A child that lived shorter than this is started again after a growing pause, unless a task was
+#: what it died of: tasks are counted, and those that go on killing are put away.
 SHORT_LIFE = 1.0
 LONGEST_PAUSE = 5.0
 
@@ -217,7 +218,7 @@ class Keeper:
             if child.told_to_stop and child.status == 0:
                 continue
             logger.error("Child %d: %s.", child.number, child.how_it_died())
-            if now - child.begun < SHORT_LIFE:
+            if now - child.begun < SHORT_LIFE and not child.died_of_a_task():
                 slot.short_lives += 1
                 slot.not_before = now + min(0.1 * 2**slot.short_lives, LONGEST_PAUSE)
             else:
@@ -258,7 +259,7 @@ class Keeper:
         if self._nursery is None:
             return
         for slot in self._slots:
-            if slot.child is None and now >= slot.not_before:
+            if slot.child is None and now >= slot.not_before and self._nursery.is_ready():
                 page = self._directory.new_page(unique_id())
                 slot.child = self._nursery.start(slot.number, page, self._orders)
 

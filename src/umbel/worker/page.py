@@ -159,9 +159,7 @@ class Page:
         form, pid, started, owner = _IDENTITY.unpack_from(self._memory, 0)
         if form.rstrip(b"\0") != _FORMAT:
             return None
-        batch, count = _BATCH.unpack_from(self._memory, _BATCH_AT)
-        states = self._memory[_STATES_AT : _STATES_AT + count]
-        keys = self._memory[_KEYS_AT : _KEYS_AT + count * KEY_SIZE]
+        batch, count, states, keys = self._read_batch()
         held = {
             keys[i * KEY_SIZE : (i + 1) * KEY_SIZE].rstrip(b"\0").decode(): Held(states[i])
             for i in range(count)
@@ -172,6 +170,15 @@ class Page:
         return Snapshot(
             pid, started, owner.rstrip(b"\0").decode(), batch, held, since, soft, hard, beat
         )
+
+    def _read_batch(self) -> tuple[int, int, bytes, bytes]:
+        """Return number, size, states and keys of one batch, and never of two that follow each other."""
+        while True:
+            batch, count = _BATCH.unpack_from(self._memory, _BATCH_AT)
+            states = self._memory[_STATES_AT : _STATES_AT + count]
+            keys = self._memory[_KEYS_AT : _KEYS_AT + count * KEY_SIZE]
+            if _BATCH.unpack_from(self._memory, _BATCH_AT) == (batch, count):
+                return batch, count, states, keys
 
     def close(self) -> None:
         """Unmap the page; the file stays."""

@@ -32,6 +32,7 @@ from umbel.worker.keeper import Keeper
 from umbel.worker.nodes import NodeDirectory, runtime_directory
 from umbel.worker.recovery import Recovery
 from umbel.worker.settler import Settler
+from umbel.worker.tracebacks import traceback_text
 
 logger = logging.getLogger("umbel.worker")
 
@@ -130,9 +131,9 @@ def run_worker(source: Source, wanted: Wanted) -> int:
     except StartFailed as failure:
         print(f"{failure}\nError: importing the app {source.app} failed.", file=sys.stderr)
         return 1
-    except Exception:  # noqa: BLE001 - importing runs code of users; its traceback is the answer
-        traceback.print_exc()
-        print(f"Error: the worker of {source.app} could not start.", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 - importing runs code of users, and may raise anything
+        text = traceback_text(error)
+        print(f"{text}Error: the worker of {source.app} could not start.", file=sys.stderr)
         return 1
     finally:
         if nursery is not None:
