@@ -6,7 +6,6 @@ import argparse
 import platform
 import sqlite3
 import statistics
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -138,4 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,7 +1,8 @@
 """Bare loops on SQLite: what the file itself can do, without a task queue.
 
-The same messages, the same tables and the same durability as umbel's; claim 64 rows, decode, call a function,
-delete them with the next claim. No leases that could be reclaimed, no outcome, no retries, no helper: an upper bound.
+The same messages, the same tables and the same durability as umbel's; claim 64 rows, decode, call a
+function, delete them with the next claim. No leases that could be reclaimed, no outcome, no
+retries, no helper: an upper bound.
 """
 
 from __future__ import annotations

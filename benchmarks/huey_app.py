@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from huey import SqliteHuey
+from huey import SqliteHuey  # type: ignore[import-untyped]  # it ships no types
 
 from benchmarks.work import ran
 
@@ -17,7 +17,7 @@ huey = SqliteHuey(
 )
 
 
-@huey.task()
+@huey.task()  # type: ignore[untyped-decorator]
 def noop(x: int, y: int) -> int:
     """Do nothing."""
     ran()

@@ -1,4 +1,7 @@
-"""What is measured of umbel alone, or beside a bare loop in one process: enqueueing, latency, idling, start."""
+"""What is measured of umbel alone, or beside a bare loop in one process.
+
+Enqueueing, latency, idling, start.
+"""
 
 from __future__ import annotations
 

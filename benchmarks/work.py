@@ -1,6 +1,7 @@
 """The work that is measured: a task that does next to nothing, and proof that it ran.
 
-Every task appends one byte to a file in memory; its size is the number of tasks that ran. The bare loops do the same.
+Every task appends one byte to a file in memory; its size is the number of tasks that ran. The bare
+loops do the same.
 """
 
 from __future__ import annotations

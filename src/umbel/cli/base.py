@@ -26,7 +26,6 @@ class Global:
     """The options that stand before the command."""
 
     app: str
-    workdir: str | None
     broker: str | None
     result_backend: str | None
 
@@ -35,9 +34,17 @@ class Global:
         given = {"broker_url": self.broker, "result_backend": self.result_backend}
         return {name: value for name, value in given.items() if value is not None}
 
+    def named_app(self) -> str:
+        """Return what -A says. Raises UsageError when it says nothing."""
+        if not self.app:
+            raise click.UsageError(
+                "Which app? Name its module with -A, for example: umbel -A tasks worker"
+            )
+        return self.app
+
     def load(self) -> Umbel:
         """Return the app, with the command line's settings and all its modules imported."""
-        app = find_app(self.app, self.workdir)
+        app = find_app(self.named_app())
         app.conf.update(self.settings())
         set_default_app(app)
         app.import_modules()
@@ -79,11 +86,7 @@ def group(
     """Run tasks in the background: workers, queues and results of an umbel app."""
     if workdir:
         os.chdir(workdir)
-    if not app and context.invoked_subcommand:
-        raise click.UsageError(
-            "Which app? Name its module with -A, for example: umbel -A tasks worker"
-        )
-    context.obj = Global(app, workdir, broker, result_backend)
+    context.obj = Global(app, broker, result_backend)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -32,9 +32,9 @@ def _json(text: str, kind: type, option: str) -> Any:
 @click.option("--queue", help="Queue to put it on.")
 @click.option("--priority", type=click.IntRange(0, 255), help="0 to 255; higher is more urgent.")
 @click.option("--wait", type=float, help="Wait so many seconds for the result and print it.")
-@click.pass_obj
+@click.pass_context
 def command(
-    given: Global,
+    context: click.Context,
     /,
     task: str,
     args_text: str,
@@ -44,6 +44,7 @@ def command(
     **options: Any,
 ) -> None:
     """Send a call of TASK and print its id."""
+    given: Global = context.obj
     app = given.load()
     if expires is not None:
         try:
@@ -58,4 +59,6 @@ def command(
         raise click.ClickException(f"{task}: {error}") from error
     click.echo(result.id)
     if wait is not None:
-        click.echo(repr(result.get(timeout=wait)))
+        value = result.get(timeout=wait, propagate=False)
+        click.echo(repr(value), err=not result.successful())
+        context.exit(0 if result.successful() else 1)

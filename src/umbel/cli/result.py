@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from umbel import states
@@ -21,7 +23,8 @@ def command(context: click.Context, task_id: str, traceback: bool, wait: float |
     app = context.find_object(Global).load()  # type: ignore[union-attr]  # set by the group
     result = app.AsyncResult(task_id)
     if wait is not None:
-        result.get(timeout=wait, propagate=False)
+        with contextlib.suppress(TimeoutError):  # the state says so, and so does the exit code
+            result.get(timeout=wait, propagate=False)
     click.echo(f"{result.state}: {result.result!r}")
     if traceback and result.traceback:
         click.echo(result.traceback)

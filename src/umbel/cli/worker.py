@@ -72,7 +72,7 @@ def command(
         concurrency=concurrency,
         executor=pool,
     )
-    context.exit(run_worker(Source(given.app, os.getcwd(), settings), wanted))
+    context.exit(run_worker(Source(given.named_app(), os.getcwd(), settings), wanted))
 
 
 def _node_name(given: str | None) -> str:

@@ -20,8 +20,9 @@ from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
 from umbel.ports import Consumer, FetchRequest
+from umbel.records import ResultRecord
 from umbel.worker import report
-from umbel.worker.decide import Verdict, decide, started
+from umbel.worker.decide import Verdict, decide, started, unsettleable
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import Job, Lost, Prepared, Run
 from umbel.worker.page import Page
@@ -92,15 +93,19 @@ class Child:
     # The loop
 
     def run(self) -> None:
-        """Fetch, run and settle until stopped; then hand back what has not started and leave."""
-        try:
-            while not self.stopping.is_set():
-                self.step()
-        finally:
-            self._leave()
+        """Fetch, run and settle until stopped; then hand back what has not started and leave.
+
+        What raises from here is a bug, of ours or of a receiver. The leases are then left for the
+        supervisor to take over, which counts the crash, so that it cannot go on for ever.
+        """
+        while not self.stopping.is_set():
+            self.step()
+        self._leave()
 
     def step(self) -> None:
         """Settle the last batch, fetch the next and run it."""
+        if self.waiting:  # left over when the broker did not answer
+            self._persist(self.hand_back)
         request = self._request()
         deliveries = self._persist(lambda: self._settle(request))
         if not deliveries and not self.stopping.is_set():
@@ -125,13 +130,32 @@ class Child:
             verdicts.append(self.finished.popleft())
         if not verdicts and request is None:
             return ()
+        self._settled_at = self._clock.monotonic()
         try:
             return self._settler.settle(verdicts, request)
         except (OperationalError, LeaseLost):
             self.finished.extendleft(reversed(verdicts))
             raise
+        except Exception:
+            logger.exception("An outcome cannot be settled; settling one by one.")
+            self._settle_one_by_one(verdicts)
+            return ()
+
+    def _settle_one_by_one(self, verdicts: Sequence[Verdict]) -> None:
+        """Settle each outcome for itself; one that cannot be becomes a dead letter with the reason."""
+        left = deque(verdicts)
+        try:
+            while left:
+                try:
+                    self._settler.settle([left[0]])
+                except (OperationalError, LeaseLost):
+                    raise
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is this outcome's fault
+                    settings = self._app.conf.snapshot
+                    self._settler.settle([unsettleable(left[0].run, error, settings, self._clock)])
+                left.popleft()
         finally:
-            self._settled_at = self._clock.monotonic()
+            self.finished.extendleft(reversed(left))
 
     def _persist(self, act: Callable[[], Sequence[Delivery]]) -> Sequence[Delivery]:
         """Talk to the broker until it answers.
@@ -143,8 +167,8 @@ class Child:
             try:
                 answer = act()
             except LeaseLost as lost:
-                self._attach_again(lost)
-                return ()
+                self._drop_all(lost)
+                return self._persist(self._attach)
             except OperationalError as error:
                 if self._unreachable_since is None:
                     self._unreachable_since = self._clock.monotonic()
@@ -160,14 +184,17 @@ class Child:
                     self._unreachable_since = None
                 return answer
 
-    def _attach_again(self, lost: LeaseLost) -> None:
+    def _attach(self) -> Sequence[Delivery]:
+        self._settler = self._make_settler()
+        return ()
+
+    def _drop_all(self, lost: LeaseLost) -> None:
         """Start over with nothing: all that was held is somebody else's now."""
         dropped = len(self.finished) + len(self.waiting)
         self.finished.clear()
         self.waiting.clear()
         self._page.clear()
         logger.error("%s %d tasks held here will run elsewhere.", lost, dropped)
-        self._settler = self._make_settler()
 
     # A batch
 
@@ -182,11 +209,7 @@ class Child:
         self.on_batch()
         begun = self._clock.monotonic()
         count = 0
-        while self.waiting:
-            try:
-                item = self.waiting.popleft()
-            except IndexError:  # the helper was faster
-                break
+        while (item := self._next()) is not None:
             if self.stopping.is_set() or not self._start(item):
                 self.waiting.appendleft(item)
                 self._persist(self.hand_back)
@@ -198,6 +221,15 @@ class Child:
         self._page.clear()
         if count:
             self._prefetch.observe(count, self._clock.monotonic() - begun)
+
+    def _next(self) -> Waiting | None:
+        """Return the next to run; None when the helper does not hold any either."""
+        try:
+            return self.waiting.popleft()
+        except IndexError:
+            pass
+        with self.lock:  # the helper may be giving some back, and fail
+            return self.waiting.popleft() if self.waiting else None
 
     def _mark_early(self, prepared: Sequence[Prepared]) -> bool:
         """Mark what may be delivered only once before any of it starts.
@@ -228,7 +260,7 @@ class Child:
     def _run(self, item: Waiting) -> None:
         record = started(item.prepared, self._hostname, self._pid)
         if record is not None:
-            self._settler.store([record])
+            self._tell_started(record)
         run = self._runner.run(item.prepared)
         fail_point("child.after_run")
         verdict = decide(run, self._app.conf.snapshot, self._clock)
@@ -236,6 +268,13 @@ class Child:
         self._page.finish(item.index)
         self.current = None
         report.finished(verdict.run)
+
+    def _tell_started(self, record: ResultRecord) -> None:
+        """Store STARTED, if that works: the task does not depend on it."""
+        try:
+            self._settler.store([record])
+        except OperationalError as error:
+            logger.warning("The state STARTED of %s was not stored. %s", record.task_id, error)
 
     def _settle_in_time(self) -> None:
         """Settle within a batch what must not wait longer: less runs again if the process dies."""

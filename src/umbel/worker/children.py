@@ -57,19 +57,26 @@ class ChildProcess:
     process: subprocess.Popen[bytes] | None = None
 
     def is_dead(self, now: float) -> bool:
-        """Tell whether the process has certainly ended.
-
-        Waits a moment for the fork server to say how.
-        """
+        """Tell whether the process has certainly ended; waits a moment to be told how."""
         if self.process is not None and self.process.poll() is not None:
             self.status = self.process.returncode
         if self.status is not None:
             return True
-        if not self.hung_up or self.pid == 0 or is_alive(self.pid, self.start_time):
+        if not self.hung_up:
+            return False
+        if self.pid == 0:
+            self._learn_pid()
+        if self.pid != 0 and is_alive(self.pid, self.start_time):
             return False
         if self.gone_since is None:
             self.gone_since = now
         return now - self.gone_since > STATUS_WAIT
+
+    def _learn_pid(self) -> None:
+        """Read from its page who it is, if the fork server died before it told."""
+        snapshot = self.page.read()
+        if snapshot is not None:
+            self.pid, self.start_time = snapshot.pid, snapshot.started
 
     def died_of_a_task(self) -> bool:
         """Tell whether a task was running in it to the last."""
@@ -193,9 +200,7 @@ class Nursery:
             self._dismiss()
             self._not_before = self._clock.monotonic() + (PAUSE if self._importing else 0.0)
             self._importing = False
-            for child in self._waiting_for_pid:
-                child.status = 1
-            self._waiting_for_pid.clear()
+            self._waiting_for_pid.clear()  # those that live tell their pid in their page
             return
         for message in messages:
             if "ready" in message:

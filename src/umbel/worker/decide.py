@@ -14,6 +14,7 @@ from umbel.clock import Clock, utc
 from umbel.exceptions import (
     EncodeError,
     ImproperlyConfigured,
+    Reject,
     Retry,
     TaskRevokedError,
     WorkerLostError,
@@ -66,6 +67,13 @@ def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
             return decision.lost(reason, running)
         case outcome:
             return Verdict(run, decision.not_run(outcome))
+
+
+def unsettleable(run: Run, error: Exception, settings: Settings, clock: Clock) -> Verdict:
+    """Return what becomes of a run whose outcome no store can take: a dead letter, and no result."""
+    reason = f"Its outcome cannot be stored: {type(error).__name__}: {error}"
+    safe = reason.encode("utf-8", "backslashreplace").decode("utf-8")
+    return Verdict(run, _Decision(run, settings, clock).dead(safe))
 
 
 def default_policy(settings: Settings) -> Policy:
@@ -196,7 +204,9 @@ class _Decision:
             case Rejected(_, True):
                 return Settlement(self.delivery, Action.REQUEUE)
             case Rejected(reason, False):
-                return self.dead(f"Rejected by the task: {reason}")
+                wanted = self.wants_result(error=True)
+                result = self.record(states.FAILURE, Reject(reason)) if wanted else None
+                return self.dead(f"Rejected by the task: {reason}", result=result)
             case Unprocessable(error, reason):
                 return self.dead(reason, result=self.record(states.FAILURE, error))
             case _:  # Ignored

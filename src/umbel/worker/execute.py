@@ -57,8 +57,8 @@ class Runner:
         policy = self._policies.get(call.task)
         if policy is None:
             policy = self._policies[call.task] = task.policy(self._settings)
-        untimely = self._untimely(call)
-        work = untimely or Job(task, call, request_of(call, delivery, self._hostname))
+        refused = _refused(call) or self._untimely(call)
+        work = refused or Job(task, call, request_of(call, delivery, self._hostname))
         return Prepared(delivery, work, call, policy)
 
     def _follow_settings(self) -> None:
@@ -83,9 +83,11 @@ class Runner:
         """Run a prepared delivery to its outcome. Nothing that the task does raises from here."""
         job = prepared.work
         if not isinstance(job, Job):
+            self._announce_refusal(prepared, job)
             return Run(prepared, job)
         task, call = job.task, job.call
         clock = self._app.clock
+        signals.task_received.send(task, request=job.request)
         token = current.running.set(job.request)
         signals.task_prerun.send(
             task, task_id=call.id, task=task, args=call.args, kwargs=call.kwargs
@@ -96,6 +98,22 @@ class Runner:
         _announce(job, outcome)
         current.running.reset(token)
         return Run(prepared, outcome, seconds)
+
+    def _announce_refusal(self, prepared: Prepared, outcome: Outcome) -> None:
+        """Send the signals of a message that is not run."""
+        delivery, call = prepared.delivery, prepared.call
+        match outcome:
+            case Expired() if call is not None:
+                request = request_of(call, delivery, self._hostname)
+                signals.task_revoked.send(
+                    call.task, request=request, terminated=False, signum=None, expired=True
+                )
+            case Unprocessable(NotRegistered() as error, _) if call is not None:
+                signals.task_unknown.send(
+                    None, message=delivery.message, exc=error, name=call.task, id=call.id
+                )
+            case Unprocessable(error, _):
+                signals.task_rejected.send(None, message=delivery.message, exc=error)
 
     def _call(self, job: Job) -> Outcome:
         """Call the task's function and turn whatever it does into an outcome."""
@@ -123,6 +141,14 @@ class Runner:
         """End the event loop."""
         if self._async is not None:
             self._async.close()
+
+
+def _refused(call: Call) -> Outcome | None:
+    """Return an outcome for a call that asks for more than this version does."""
+    if not (call.callbacks or call.errbacks or call.chain or call.chord):
+        return None
+    error = DecodeError("The call is part of a workflow (callbacks, chain or chord).")
+    return Unprocessable(error, f"{error} Workflows are not run yet; run it by a Celery worker.")
 
 
 def _failed(job: Job, error: BaseException) -> Outcome:

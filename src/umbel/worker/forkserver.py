@@ -194,30 +194,51 @@ def _run_and_exit(app: Umbel, message: dict[str, Any], control: socket.socket) -
         os._exit(status)
 
 
+def _first_line(connection: socket.socket) -> Any:
+    """Read one message and nothing behind it; None at the end of the pipe."""
+    line = b""
+    while not line.endswith(b"\n"):
+        ahead = connection.recv(65536, socket.MSG_PEEK)
+        if not ahead:
+            return None
+        line += connection.recv(ahead.find(b"\n") + 1 or len(ahead))
+    return json.loads(line)
+
+
 def main(arguments: list[str]) -> int:
     """Serve on the socket whose number is given or, with ``--child``, be a single child of it."""
     connection = socket.socket(fileno=int(arguments[0]))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _nothing)
-    channel = Channel(connection)
-    messages = channel.receive()
-    if not messages:
+    first = _first_line(connection)
+    if first is None:
         return 1
     if "--child" in arguments:
-        source = Orders.from_data(messages[0]["orders"]).source
-        run_child(source.load(), messages[0], connection)
+        run_child(Orders.from_data(first["orders"]).source.load(), first, connection)
         return 0
+    channel = Channel(connection)
     try:
-        app = Source(**messages[0]).load()
+        app = Source(**first).load()
     except BaseException as error:  # noqa: BLE001 - whatever it raises is the supervisor's to show
         with contextlib.suppress(OSError):  # the supervisor met the same and is gone
             channel.send({"failed": traceback_text(error)})
         return 1
     unsafe = threads_and_connections(connection.fileno())
-    channel.send({"ready": True, "unsafe": unsafe})
+    try:
+        channel.send({"ready": True, "unsafe": unsafe})
+    except OSError:  # the supervisor found out that it cannot run this app, and is gone
+        return 1
     ForkServer(channel).serve(app)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = 1
+    try:
+        code = main(sys.argv[1:])
+    except BaseException:  # noqa: BLE001 - the last frame of a process: everything is shown
+        traceback.print_exc()
+    # The interpreter would wait for threads that the app started when it was imported.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

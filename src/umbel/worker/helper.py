@@ -64,6 +64,14 @@ class Helper:
 
     def run(self) -> None:
         """Look, until the supervisor is gone or the process ends."""
+        try:
+            self._look_after()
+        except BaseException:
+            # Without its helper a child would hear neither its supervisor nor its end.
+            logger.critical("The helper of a child failed; the child ends.", exc_info=True)
+            self._leave(1)
+
+    def _look_after(self) -> None:
         quiet = 0
         while True:
             if self._child.waiting or self._child.current is not None:

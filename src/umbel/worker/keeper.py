@@ -32,6 +32,8 @@ TICK = 0.25
 LOOK_AROUND = 1.0
 #: Seconds between two clean-ups of expired results and dead letters.
 CLEAN_UP = 60.0
+#: A clean-up that deletes as much as this probably left some.
+MUCH = 1000
 #: Seconds after which deliveries that wait behind a running task are taken from a child that does
 #: not do so itself.
 STUCK = 0.25
@@ -41,6 +43,8 @@ FENCE_SETTLES = 0.005
 #: what it died of: tasks are counted, and those that go on killing are put away.
 SHORT_LIFE = 1.0
 LONGEST_PAUSE = 5.0
+#: Seconds by which the wall clock may move against the monotonic one between two steps.
+JUMP = 2.0
 
 
 @dataclass(slots=True)
@@ -90,13 +94,17 @@ class Keeper:
         self._nursery = nursery
         slots = orders.concurrency if nursery is not None else 0
         self._slots = [Slot(number) for number in range(1, slots + 1)]
-        self.on_ready: Callable[[], None] = lambda: None
-        self._ready_said = False
+        #: Set when all children are ready, and at the end; `is_ready` tells which.
+        self.ready = threading.Event()
+        self.is_ready = False
+        #: Called by the thread when it ends, for whatever reason.
+        self.on_end: Callable[[], None] = lambda: None
         self._ttl = app.conf.snapshot.worker_lease_ttl
         self._renewal = Timer(self._ttl / 3)
         self._expiry = Timer(min(self._ttl / 3, 1.0))
         self._look_around = Timer(LOOK_AROUND)
         self._clean_up = Timer(CLEAN_UP, self._clock.monotonic() + CLEAN_UP)
+        self._drift = self._clock.time() - self._clock.monotonic()
         self._dead: list[ChildProcess] = []
         self._stopping = False
         self._cold = False
@@ -131,6 +139,9 @@ class Keeper:
                 self.step(self._clock.monotonic())
         except BaseException as error:  # noqa: BLE001 - the thread's last frame: the main thread shows it
             self.error = error
+        finally:
+            self.ready.set()
+            self.on_end()
 
     def _is_empty(self) -> bool:
         return not self._dead and all(slot.child is None for slot in self._slots)
@@ -163,7 +174,7 @@ class Keeper:
             child.ready = True
             level, text = (
                 (logging.WARNING, "Child %d: pid %d takes its place.")
-                if self._ready_said
+                if self.is_ready
                 else (logging.INFO, "Child %d: pid %d.")
             )
             logger.log(level, text, child.number, child.pid)
@@ -174,6 +185,8 @@ class Keeper:
 
     def step(self, now: float) -> None:
         """Do everything that is due."""
+        self._notice_jumps(now)
+        self._try(self._recovery.settle_undecided)
         self._mourn(now)
         self._tend(now)
         if self._stopping:
@@ -202,6 +215,12 @@ class Keeper:
                 logger.warning(
                     "The broker does not answer the supervisor; it keeps trying. %s", error
                 )
+            self._complained = True
+            return False
+        except Exception:
+            # Whatever it is, the node's leases depend on this thread: it must go on.
+            if not self._complained:
+                logger.exception("The supervisor failed at %r; it keeps trying.", duty)
             self._complained = True
             return False
         self._complained = False
@@ -274,11 +293,10 @@ class Keeper:
                 child.tell_to_stop()
 
     def _say_ready(self) -> None:
-        if self._ready_said or not self._slots:
-            return
-        if all(slot.child is not None and slot.child.ready for slot in self._slots):
-            self._ready_said = True
-            self.on_ready()
+        """Let the main thread say it: its receivers of signals must not hold this thread up."""
+        if not self.is_ready and all(slot.child and slot.child.ready for slot in self._slots):
+            self.is_ready = True
+            self.ready.set()
 
     # Duties
 
@@ -289,7 +307,20 @@ class Keeper:
             self._recovery.start_over()
 
     def _reclaim_expired(self) -> None:
-        self._recovery.expired()
+        self._recovery.expired(self._orders.node)
+
+    def _notice_jumps(self, now: float) -> None:
+        """After a sleep of the machine, or a new wall clock, give all nodes time to renew their leases.
+
+        Leases end by the wall clock, which goes on while the machine sleeps; the monotonic clock of
+        our timers stands still.
+        """
+        drift = self._clock.time() - now
+        if abs(drift - self._drift) > JUMP:
+            logger.warning("The clock jumped by %.0f s: leases are renewed.", drift - self._drift)
+            self._renewal.due = now
+            self._expiry.due = now + self._ttl
+        self._drift = drift
 
     def _reclaim_nodes(self) -> None:
         """Take over what dead nodes of this host left behind, once their children are gone too."""
@@ -302,5 +333,5 @@ class Keeper:
             node.forget()
 
     def _tidy(self) -> None:
-        if self._results is not None:
-            self._results.cleanup()
+        if self._results is not None and self._results.cleanup() >= MUCH:
+            self._clean_up.due = 0.0  # there is more: go on with the next step

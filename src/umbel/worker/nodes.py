@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import platform
 import shutil
@@ -27,6 +28,8 @@ try:
     import fcntl
 except ImportError:  # Windows has no flock; there, leases end by themselves
     fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger("umbel.worker")
 
 
 def runtime_directory(broker_url: str) -> Path:
@@ -79,23 +82,35 @@ class NodeDirectory:
         self._base = base
         self.path = base / node
         self._lock: IO[str] | None = None
+        self._owner = ""
 
     def enter(self, owner: str) -> None:
         """Make the directory and take the lock. `owner` is the supervisor's owner of leases.
 
         It is empty as long as there is none; entering again changes it.
         """
+        self._owner = owner
         if self._lock is not None:
             self._write(self._lock, owner)
             return
         # Made under another name first: nobody may find the directory without its lock being held.
         hidden = self._base / f".{self.path.name}"
-        self._base.mkdir(mode=0o700, exist_ok=True)
-        hidden.mkdir(mode=0o700)
+        self._base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        hidden.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _locked(hidden / "lock", "w")
         assert self._lock is not None  # noqa: S101 - the file is new
         self._write(self._lock, owner)
+        if fcntl is None:  # Windows renames no directory with an open file in it
+            self._lock.close()
         hidden.rename(self.path)
+
+    def _enter_again(self) -> None:
+        """Make the place anew when somebody deleted it, as systems do when a user logs out."""
+        logger.warning("The directory %s was deleted; making it again.", self.path)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        self.enter(self._owner)
 
     def _write(self, lock: IO[str], owner: str) -> None:
         lock.seek(0)
@@ -111,6 +126,8 @@ class NodeDirectory:
         """Give every node of this host whose lock is free; the caller holds the lock then."""
         if fcntl is None:
             return
+        if self._lock is not None and not self.path.exists():
+            self._enter_again()
         for directory in sorted(self._base.iterdir()):
             if directory == self.path or directory.name.startswith("."):
                 continue

@@ -92,7 +92,12 @@ class Page:
         """Make the file, readable only by its owner."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            os.ftruncate(descriptor, SIZE)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(
+                    descriptor, 0, SIZE
+                )  # a full disk shows here, not as SIGBUS later
+            else:
+                os.ftruncate(descriptor, SIZE)
             return cls(path, mmap.mmap(descriptor, SIZE))
         finally:
             os.close(descriptor)

@@ -6,7 +6,7 @@ Their unstarted deliveries go back, the fate of the others is decided.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from umbel.app import Umbel
 from umbel.exceptions import DecodeError, NotRegistered
@@ -31,6 +31,7 @@ class Recovery:
         self._broker = broker
         self._attach = attach
         self._attached: Settler | None = None
+        self._undecided: list[tuple[Delivery, Snapshot | None, str]] = []
 
     @property
     def _settler(self) -> Settler:
@@ -50,20 +51,17 @@ class Recovery:
             "The supervisor was taken for dead (frozen for longer than worker_lease_ttl?); it goes on."
         )
         self._attached = None
+        self._undecided.clear()
 
     def close(self) -> None:
         """Give up the supervisor's own hold."""
         if self._attached is not None:
             self._attached.consumer.close()
 
-    def child_died(self, owner: str, page: Snapshot | None, how: str) -> int:
-        """Reclaim what a dead child held; return how many deliveries were taken up."""
-        fail_point("supervisor.before_reclaim")
+    def child_died(self, owner: str, page: Snapshot | None, how: str) -> None:
+        """Reclaim what a dead child held."""
         waiting = None if page is None else page.keys(Held.WAITING)
-        deliveries = self._settler.consumer.reclaim(owner, waiting)
-        fail_point("supervisor.after_reclaim")
-        self._settle(deliveries, page, how)
-        return len(deliveries) + len(waiting or ())
+        self._take_over(owner, waiting, page, how)
 
     def node_died(self, node: DeadNode) -> None:
         """Reclaim what a dead node of this host held."""
@@ -73,19 +71,38 @@ class Recovery:
         if node.owner:
             self.child_died(node.owner, None, "its node died")
 
-    def expired(self) -> int:
-        """Reclaim what silent nodes of other hosts held; return how many owners that were."""
-        owners = self._broker.expired()
-        for owner in owners:
-            deliveries = self._settler.consumer.reclaim(owner.id, None, only_expired=True)
-            self._settle(deliveries, None, f"the node {owner.node} on {owner.host} fell silent")
-        return len(owners)
+    def expired(self, node: str) -> None:
+        """Reclaim what silent nodes held, but for the own `node`, which is not silent."""
+        for owner in self._broker.expired():
+            if owner.node != node:
+                how = f"the node {owner.node} on {owner.host} fell silent"
+                self._take_over(owner.id, None, None, how, only_expired=True)
 
-    def _settle(self, deliveries: list[Delivery], page: Snapshot | None, how: str) -> None:
-        """Decide and settle the fate of what may have started."""
-        verdicts = [self._verdict(delivery, page, how) for delivery in deliveries]
-        if verdicts:
-            self._settler.settle(verdicts)
+    def _take_over(
+        self,
+        owner: str,
+        waiting: Collection[str] | None,
+        page: Snapshot | None,
+        how: str,
+        only_expired: bool = False,
+    ) -> None:
+        fail_point("supervisor.before_reclaim")
+        deliveries = self._settler.consumer.reclaim(owner, waiting, only_expired)
+        self._undecided += [(delivery, page, how) for delivery in deliveries]
+        fail_point("supervisor.after_reclaim")
+        self.settle_undecided()
+
+    def settle_undecided(self) -> None:
+        """Decide and settle the fate of what may have started.
+
+        What was taken over is held by this supervisor from then on, and nobody else will ask for it:
+        it is kept here until it is settled.
+        """
+        if not self._undecided:
+            return
+        verdicts = [self._verdict(*undecided) for undecided in self._undecided]
+        self._settler.settle(verdicts)
+        self._undecided.clear()
         for verdict in verdicts:
             report.lost(verdict)
 

@@ -7,6 +7,7 @@ no code of users.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -21,7 +22,7 @@ from types import FrameType
 from umbel import signals
 from umbel.app import Umbel
 from umbel.clock import SYSTEM, unique_id
-from umbel.exceptions import ImproperlyConfigured
+from umbel.exceptions import ImproperlyConfigured, UmbelError
 from umbel.ports import Owner
 from umbel.worker.banner import banner
 from umbel.worker.bootstrap import Orders, Source, set_up_logging
@@ -58,7 +59,7 @@ class Node:
         if broker is None:
             raise ImproperlyConfigured(f"broker_url names no broker: {app.broker_url}")
         results = self._engines[app.result_url].results if app.result_url else None
-        self.directory = NodeDirectory(runtime_directory(app.broker_url), orders.node)
+        self.directory = NodeDirectory(runtime_directory(app.show_url(app.broker_url)), orders.node)
         self.directory.enter("")
 
         def attach() -> Settler:
@@ -79,7 +80,6 @@ class Node:
             self.directory,
             nursery,
         )
-        self.keeper.on_ready = self.say_ready
 
     def say_ready(self) -> None:
         """Say that the node takes messages."""
@@ -90,7 +90,10 @@ class Node:
         """Give up the node's place; nothing of it is left behind."""
         if self.nursery is not None:
             self.nursery.close()
-        self._recovery.close()
+        try:
+            self._recovery.close()
+        except UmbelError as error:
+            logger.warning("Leaving without the broker's answer. %s", error)
         self.directory.leave()
         for engine in self._engines.values():
             engine.close()
@@ -177,8 +180,10 @@ def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery) -> int:
     stops = _Stops(node.keeper.stop)
     stops.listen()
     node.keeper.start()
-    while not node.keeper.join(3600.0):
-        pass
+    node.keeper.ready.wait()
+    if node.keeper.is_ready:
+        node.say_ready()
+    node.keeper.join()
     node.leave()
     return _ended(node, stops)
 
@@ -192,6 +197,7 @@ def _run_solo(app: Umbel, orders: Orders) -> int:
     helper = Helper(child, page, theirs, app.clock)
     stops = _Stops(lambda cold: _stop_solo(ours, cold))
     stops.listen()
+    node.keeper.on_end = lambda: _stop_solo(ours, cold=False)
     node.keeper.start()
     helper.start()
     signals.worker_process_init.send(None)
@@ -207,7 +213,8 @@ def _stop_solo(control: socket.socket, cold: bool) -> None:
     if cold:
         # The page tells whoever takes over what was running; nothing is lost.
         os._exit(1)
-    control.send(b"stop")
+    with contextlib.suppress(OSError):
+        control.send(b"stop")
 
 
 def _ended(node: Node, stops: _Stops) -> int:

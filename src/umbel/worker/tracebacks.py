@@ -7,7 +7,7 @@ from types import FrameType, TracebackType
 
 #: Most characters of a traceback that are kept.
 LIMIT = 65536
-_OURS = ("umbel.", "importlib")
+_OURS = ("umbel.", "importlib", "asyncio.")
 
 
 def traceback_text(error: BaseException) -> str:

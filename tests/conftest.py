@@ -1,0 +1,73 @@
+"""What tests of all kinds share: an app in memory, a clock that a test moves, and what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from umbel import Umbel, current
+from umbel.clock import unique_id
+from umbel.engines.memory.space import forget_space
+from umbel.message import Call, Message, decode
+
+
+class ManualClock:
+    """A clock that a test moves. Its past is long over for the engines, which ask the system."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(autouse=True)
+def _no_current_app() -> Iterator[None]:
+    """Let no test see the app that another one made current."""
+    before = current._default_app[:]
+    current._default_app.clear()
+    yield
+    current._default_app[:] = before
+    current.set_current_app(None)
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """The URL of a memory engine with nothing in it."""
+    name = unique_id()
+    yield f"memory://{name}"
+    forget_space(name)
+
+
+@pytest.fixture
+def app(memory: str) -> Umbel:
+    """An app whose messages and results are in memory."""
+    return Umbel("proj", broker=memory, backend=memory)
+
+
+def messages(app: Umbel, queue: str = "celery") -> list[Message]:
+    """Return what waits in a queue, in the order in which it will be delivered."""
+    return [found.message for found in app.queues.peek(queue, 1000)]
+
+
+def calls(app: Umbel, queue: str = "celery") -> list[Call]:
+    """Return what waits in a queue as calls."""
+    return [decode(message, ("json",)) for message in messages(app, queue)]
+
+
+def only_call(app: Umbel, queue: str = "celery") -> Call:
+    """Return the one call that waits in a queue."""
+    (found,) = calls(app, queue)
+    return found

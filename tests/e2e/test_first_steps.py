@@ -1,0 +1,103 @@
+"""The first three minutes of the README, as it tells them: its own code, in a project of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from umbel import Umbel
+
+README = Path(__file__).parents[2] / "README.md"
+DEADLINE = 20
+
+
+def section() -> str:
+    """Return the text under "Start in three minutes"."""
+    return README.read_text().split("## Start in three minutes")[1].split("\n## ")[0]
+
+
+def code_after(words: str) -> str:
+    """Return the first block of Python after some words."""
+    found = re.search(r"```python\n(.*?)```", section().split(words, 1)[1], re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def command() -> list[str]:
+    """Return the arguments of the command that starts the worker."""
+    found = re.search(r"^    umbel (.* worker .*)$", section(), re.MULTILINE)
+    assert found is not None
+    return found[1].split()
+
+
+@contextmanager
+def worker(words: list[str], directory: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the installed command until the block ends."""
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("umbel"), *words],
+            cwd=directory,
+            env=environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(DEADLINE) == 0
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return an environment in which nothing of this test run is found by chance."""
+    left_out = ("PYTHONPATH", "UMBEL_DATA_DIR", "UMBEL_APP")
+    return {name: value for name, value in os.environ.items() if name not in left_out} | more
+
+
+@pytest.mark.parametrize("mark", [None, "pyproject.toml"])
+def test_the_worker_runs_what_the_client_sends_wherever_they_are_started(
+    tmp_path: Path, mark: str | None
+) -> None:
+    project = tmp_path / "project" / "src" if mark else tmp_path / "project"
+    elsewhere = tmp_path / "elsewhere"
+    project.mkdir(parents=True)
+    elsewhere.mkdir()
+    if mark:
+        (tmp_path / "project" / mark).touch()
+    (project / "tasks.py").write_text(code_after("Put tasks into a file, `tasks.py`"))
+    (project / "client.py").write_text(code_after("for example `client.py`"))
+    log = tmp_path / "log"
+
+    # Without a mark all in one directory, with one each somewhere else.
+    words = ["--workdir", str(project), *command()] if mark else command()
+    with worker(words, elsewhere if mark else project, log):
+        client = subprocess.run(
+            [sys.executable, str(project / "client.py")],
+            cwd=elsewhere,
+            env=environment(PYTHONPATH=str(project)),
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+
+    assert client.stdout == "5\n", client.stderr + log.read_text()
+    assert client.returncode == 0
+    assert re.search(r"Task tasks\.add\[[-0-9a-f]+\] succeeded in [.0-9e-]+s: 5", log.read_text())
+    data = tmp_path / "project" / ".umbel" / "umbel.db"
+    assert list(tmp_path.rglob("umbel.db")) == [data]
+    with Umbel(broker=f"sqlite:///{data}", set_as_current=False) as app:
+        depth = app.queues.depths()["celery"]
+    assert (depth.ready, depth.scheduled, depth.leased) == (0, 1, 0)  # the charge of a minute later

@@ -1,0 +1,132 @@
+"""Fault tests: real processes are killed, stopped and cut off, and a ledger tells what ran.
+
+``--faults=quick`` (the default) runs the short form of each experiment once, ``short`` repeats it
+50 times, ``full`` runs the long form once. ``--faults-repeats`` overrides the number.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import pytest
+
+from tests.faults.fleet import Fleet, Told, wait_until
+from tests.faults.oracles import Figures, judge, percentile
+
+T = TypeVar("T")
+MEMORY = Path("/dev/shm")  # noqa: S108 - directories in it are made by tempfile
+REPEATS = {"quick": 1, "short": 50, "full": 1}
+measured: dict[str, Figures] = defaultdict(Figures)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an experiment is run this time."""
+
+    name: str
+    repeat: int
+
+    @property
+    def dice(self) -> random.Random:
+        """Chance that is another one in each repeat, and the same when a repeat is repeated."""
+        return random.Random(self.repeat)
+
+    def pick(self, short: T, full: T) -> T:
+        """Return one of two values, as the form is."""
+        return full if self.name == "full" else short
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults")
+    group.addoption("--faults", choices=sorted(REPEATS), default="quick", help="Which form to run.")
+    group.addoption("--faults-repeats", type=int, help="How often to run each experiment.")
+    group.addoption("--faults-figures", type=Path, help="A file to which figures are appended.")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "form" in metafunc.fixturenames:
+        # With a default each, because these options are unknown when the whole suite is run.
+        name = metafunc.config.getoption("--faults", "quick")
+        repeats = metafunc.config.getoption("--faults-repeats", None) or REPEATS[name]
+        forms = [Form(name, repeat) for repeat in range(1, repeats + 1)]
+        metafunc.parametrize("form", forms, ids=lambda form: f"{form.name}{form.repeat}")
+
+
+@pytest.fixture
+def place(tmp_path: Path, form: Form) -> Iterator[Path]:
+    """A directory for an experiment.
+
+    In memory, unless in the full form: what is tested is the death of processes, and a disk that is
+    busy with other things for a second would look like a slow recovery.
+    """
+    if form.name == "full" or not MEMORY.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="umbel-faults-", dir=MEMORY) as name:
+        yield Path(name)
+        if (Path(name) / "failed").exists():
+            shutil.copytree(name, tmp_path, dirs_exist_ok=True)
+
+
+class Settle(Protocol):
+    """See the fixture `settle`."""
+
+    def __call__(self, fleet: Fleet, *delays: float) -> Figures: ...
+
+
+@pytest.fixture
+def settle(request: pytest.FixtureRequest) -> Settle:
+    """Bring an experiment to its end: wait, stop all nodes, ask all oracles, keep the figures.
+
+    `delays` are recoveries that the experiment measured itself.
+    """
+
+    def settle(fleet: Fleet, *delays: float) -> Figures:
+        fleet.wait_until_quiet()
+        wait_until(lambda: not fleet.residue(), 5.0, Told("nothing to be left behind (O6)", fleet))
+        fleet.stop()
+        figures = judge(fleet.evidence())
+        figures.recoveries += delays
+        residue = fleet.residue()
+        assert not residue, "O6: left behind: " + "; ".join(residue)
+        name = request.node.originalname.removeprefix("test_")
+        measured[name].add(figures)
+        return figures
+
+    return settle
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if not measured:
+        return
+    head = f"{'trials':>6} {'tasks':>7} {'faults':>6} {'dead':>5} {'extra':>5}   recovery: median p99 max"
+    terminalreporter.write_sep("-", "what the fault tests measured")
+    terminalreporter.write_line(f"{'':44} {head}")
+    for name, one in measured.items():
+        times = " ".join(
+            f"{value:7.3f}"
+            for value in (
+                percentile(one.recoveries, 0.5),
+                percentile(one.recoveries, 0.99),
+                max(one.recoveries, default=0.0),
+            )
+        )
+        terminalreporter.write_line(
+            f"{name:44} {one.trials:6} {one.tasks:7} {one.faults:6} {one.dead:5}"
+            f" {one.duplicates:5}   {times}"
+        )
+    path = config.getoption("--faults-figures", None)
+    if path is not None:
+        with path.open("a") as file:
+            for name, one in measured.items():
+                file.write(json.dumps({"name": name, **asdict(one)}) + "\n")

@@ -1,0 +1,92 @@
+"""Children that die: killed from outside, by their own task, or stuck."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Form, Settle
+from tests.faults.fleet import Fleet, lasts, wait_until
+from tests.faults.oracles import percentile
+from umbel.clock import SYSTEM
+
+pytestmark = pytest.mark.faults
+
+
+def test_children_killed_under_load(place: Path, form: Form, settle: Settle) -> None:
+    """P1: a random child is killed every 500 ms."""
+    seconds, dice = form.pick(2.5, 60.0), form.dice
+    with Fleet(place) as fleet:
+        nodes = fleet.start("one", "two")
+        fleet.send_load(int(seconds * 100), dice)
+        kills = 0
+        for _ in lasts(seconds):
+            children = [(node, pid) for node in nodes for pid in node.children()]
+            if children:
+                node, pid = dice.choice(children)
+                node.kill_child(pid)
+                kills += 1
+            SYSTEM.sleep(0.5)
+        figures = settle(fleet)
+        assert figures.duplicates <= kills
+        assert percentile(figures.recoveries, 0.99) <= 1.0
+
+
+def test_task_that_kills_its_process(place: Path, form: Form, settle: Settle) -> None:
+    """P5: 1 % of the tasks kill their process; each is a dead letter after three deliveries."""
+    with Fleet(place) as fleet:
+        fleet.start("one", "two")
+        poisoned = _send_mix(fleet, 200, form.dice)
+        figures = settle(fleet)
+        evidence = fleet.evidence()
+        assert figures.dead == len(poisoned)
+        for id in poisoned:
+            crashes = [start.crashes for start in evidence.starts(id)]
+            assert crashes == [0, 1, 2], evidence.story(id)
+            assert "SIGKILL" in evidence.dead[id]
+
+
+def test_neighbours_of_tasks_that_kill(place: Path, form: Form, settle: Settle) -> None:
+    """P5: they keep 80 % of the pace that they have without such tasks."""
+    if form.name != "full":
+        pytest.skip("takes many tasks, so in the full form only")
+    with Fleet(place) as fleet:
+        fleet.start("one", "two")
+        paces = []
+        for poison in (False, True):
+            begun = SYSTEM.monotonic()
+            if poison:
+                _send_mix(fleet, 2000, form.dice)
+            else:
+                fleet.send_load(1980, form.dice)
+            fleet.wait_until_quiet(180.0)
+            paces.append(1980 / (SYSTEM.monotonic() - begun))
+        settle(fleet)
+        assert paces[1] >= 0.8 * paces[0], paces
+
+
+def _send_mix(fleet: Fleet, tasks: int, dice: random.Random) -> set[str]:
+    poisoned: set[str] = set()
+    for _ in range(tasks // 100):
+        fleet.send_load(50, dice)
+        poisoned.update(fleet.send("poison", [()]))
+        fleet.send_load(49, dice)
+    return poisoned
+
+
+def test_child_stuck_in_c_code(place: Path, form: Form, settle: Settle) -> None:
+    """What waits behind a task that holds the interpreter's lock runs elsewhere within a second."""
+    with Fleet(place) as fleet:
+        fleet.start("one")
+        fleet.send("work", [(0.0,)] * 300)  # so short that each child will take many at a time
+        fleet.wait_until_quiet()
+        # In one transaction, so that one child takes them all.
+        stuck, *behind = fleet.send("stuck", [(form.pick(2.0, 30.0),)] + [(0.0,)] * 20)
+        wait_until(lambda: set(behind) <= fleet.started(), 3.0, "the others to run elsewhere")
+        first = {start.id: start for start in reversed(fleet.history().starts)}
+        delay = max(first[id].t for id in behind) - first[stuck].t
+        assert first[stuck].pid not in {first[id].pid for id in behind}
+        assert delay <= 1.0
+        settle(fleet, delay)

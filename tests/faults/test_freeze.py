@@ -1,0 +1,63 @@
+"""P8: a node is stopped for longer than its lease, and then goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Form, Settle
+from tests.faults.fleet import Fleet, wait_until
+from umbel.clock import SYSTEM
+
+pytestmark = pytest.mark.faults
+
+
+def test_node_frozen_beyond_its_lease(place: Path, form: Form, settle: Settle) -> None:
+    """Others take over; the node that wakes up changes nothing, says so, and works again."""
+    lease = form.pick(1.0, 15.0)
+    with Fleet(place, worker_lease_ttl=lease) as fleet:
+        one, two = fleet.start("one", "two")
+        long = fleet.send("work", [(lease / 2,)] * 4)
+        wait_until(lambda: set(long) <= fleet.started(), 5.0, "all children to be busy")
+        frozen = one.freeze()
+        fleet.send_load(20, form.dice)
+        SYSTEM.sleep(3 * lease)
+        assert fleet.is_quiet(), "the other node has not taken over"
+        values = {id: fleet.app.AsyncResult(id).get(timeout=1.0) for id in long}
+        assert set(values.values()) <= set(two.children())
+        one.thaw()
+        wait_until(lambda: _words(one.text()) == 3, 5.0, "each of its processes to say so")
+        assert {id: fleet.app.AsyncResult(id).get(timeout=1.0) for id in long} == values
+        two.stop()
+        two.wait()
+        fleet.send_load(20, form.dice)  # only the node that was frozen is left
+        figures = settle(fleet)
+        assert figures.duplicates == 2
+        assert max(figures.recoveries) <= lease + 5.0
+        assert frozen
+        assert _words(one.text()) == 3, one.text()
+
+
+def test_supervisor_frozen_beyond_its_lease(place: Path, form: Form, settle: Settle) -> None:
+    """Its children work on under leases that nobody renews: they are refused, and attach again."""
+    if form.name == "quick":
+        pytest.skip("in the short and the full form only")
+    lease = form.pick(1.0, 15.0)
+    with Fleet(place, worker_lease_ttl=lease) as fleet:
+        one, _ = fleet.start("one", "two")
+        long = fleet.send("work", [(lease * 2,)] * 4)
+        wait_until(lambda: set(long) <= fleet.started(), 5.0, "all children to be busy")
+        one.freeze_supervisor()
+        fleet.send_load(50, form.dice)
+        SYSTEM.sleep(3 * lease)
+        one.thaw()
+        fleet.send_load(50, form.dice)
+        fleet.wait_until_quiet(6 * lease + 10)
+        figures = settle(fleet)
+        assert figures.duplicates >= 2
+
+
+def _words(log: str) -> int:
+    """Count how often the node said that its leases were taken over."""
+    return log.count("was taken for dead")

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from umbel import Umbel, current_app, signals
+from umbel.exceptions import ImproperlyConfigured
+from umbel.worker.bootstrap import (
+    Orders,
+    Source,
+    find_app,
+    set_up_logging,
+    threads_and_connections,
+)
+
+Project = Callable[[Mapping[str, str]], Path]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """Write files of a project; what is imported from them is forgotten after the test."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    before = set(sys.modules)
+
+    def write(files: Mapping[str, str]) -> Path:
+        for name, text in files.items():
+            path = tmp_path / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return tmp_path
+
+    yield write
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) is None or str(tmp_path) in str(
+            sys.modules[name].__file__
+        ):
+            del sys.modules[name]
+
+
+def app_text(name: str, main: str = "found") -> str:
+    return f"from umbel import Umbel\n{name} = Umbel({main!r})\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("tasks_a", {"tasks_a": app_text("app")}),
+        ("tasks_b", {"tasks_b": app_text("celery")}),
+        ("tasks_c", {"tasks_c": app_text("queue")}),
+        ("tasks_d", {"tasks_d": app_text("other", "no") + app_text("app")}),
+        ("tasks_e:two", {"tasks_e": app_text("app", "no") + app_text("two")}),
+        ("tasks_f.two", {"tasks_f": app_text("app", "no") + app_text("two")}),
+        ("pack_a", {"pack_a/__init__": app_text("app")}),
+        ("pack_b.tasks", {"pack_b/__init__": "", "pack_b/tasks": app_text("app")}),
+        ("pack_c", {"pack_c/__init__": "", "pack_c/celery": app_text("app")}),
+        ("pack_d.tasks:mine", {"pack_d/__init__": "", "pack_d/tasks": app_text("mine")}),
+        ("pack_e.tasks.mine", {"pack_e/__init__": "", "pack_e/tasks": app_text("mine")}),
+        ("spaces_a", {"spaces_a/celery": app_text("app")}),
+    ],
+)
+def test_what_can_be_named(project: Project, name: str, files: dict[str, str]) -> None:
+    assert find_app(name, str(project(files))).main == "found"
+
+
+def test_without_a_directory_the_working_one_is_looked_in(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project({"tasks_cwd": app_text("app")}))
+    assert find_app("tasks_cwd").main == "found"
+
+
+@pytest.mark.parametrize(
+    ("name", "tried"),
+    [
+        ("nowhere", ["module nowhere"]),
+        ("nowhere.at.all", ["module nowhere.at.all", "module nowhere.at"]),
+        ("nowhere:app", ["module nowhere"]),
+        (
+            "empty_a",
+            ["module empty_a", "empty_a.app", "empty_a.celery", "module empty_a.celery"],
+        ),
+        ("empty_a:x", ["module empty_a", "empty_a.x"]),
+        ("empty_a.x", ["module empty_a.x", "module empty_a", "empty_a.x"]),
+        ("empty_a:number", ["empty_a.number"]),
+    ],
+)
+def test_the_error_says_what_was_tried_and_where(
+    project: Project, name: str, tried: list[str]
+) -> None:
+    directory = project({"empty_a": "number = 5\n"})
+    with pytest.raises(ImproperlyConfigured) as caught:
+        find_app(name, str(directory))
+    text = str(caught.value)
+    assert text.startswith(f"No app was found for -A {name}. Tried: ")
+    for one in tried:
+        assert one in text
+    assert text.endswith(f"Directory: {directory}.")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("raise RuntimeError('mine')", RuntimeError),
+        ("import nobody_has_this", ModuleNotFoundError),
+        ("from umbel import nothing_of_this_name", ImportError),
+        ("def broken(:", SyntaxError),
+        ("raise SystemExit(3)", SystemExit),
+    ],
+)
+def test_errors_of_the_module_itself_are_raised_as_they_are(
+    project: Project, text: str, error: type[BaseException]
+) -> None:
+    with pytest.raises(error):
+        find_app("broken_a", str(project({"broken_a": text})))
+
+
+def test_an_error_of_a_package_is_not_taken_for_a_missing_module(project: Project) -> None:
+    directory = project(
+        {"pack_x/__init__": "import nobody_has_this", "pack_x/tasks": app_text("app")}
+    )
+    with pytest.raises(ModuleNotFoundError, match="nobody_has_this"):
+        find_app("pack_x.tasks", str(directory))
+
+
+# Loading
+
+
+def test_loading_applies_the_command_lines_settings_and_imports_all_modules(
+    project: Project,
+) -> None:
+    directory = project(
+        {
+            "tasks_l": "from umbel import Umbel\napp = Umbel(include=['tasks_m'])\n",
+            "tasks_m": "from tasks_l import app\n@app.task(name='m')\ndef m(): ...\n",
+            "tasks_n": "from tasks_l import app\n@app.task(name='n')\ndef n(): ...\n",
+        }
+    )
+    source = Source("tasks_l", str(directory), {"worker_concurrency": 3, "include": ["tasks_n"]})
+    app = source.load()
+    assert app.conf.worker_concurrency == 3
+    assert {"m", "n"} <= set(app.tasks)
+
+
+def test_the_loaded_app_is_the_current_one(project: Project) -> None:
+    directory = project({"two_apps": app_text("app", "mine") + app_text("other", "theirs")})
+    app = Source("two_apps", str(directory), {}).load()
+    assert app.main == "mine"
+    assert current_app.main == "mine"
+
+
+def test_orders_travel_as_json() -> None:
+    orders = Orders(Source("tasks", "/srv", {"a": 1}), ("a", "b"), "celery@host", "n", 2, "INFO")
+    arrived = Orders.from_data(json.loads(json.dumps(orders.to_data())))
+    assert arrived.source == orders.source
+    assert list(arrived.queues) == ["a", "b"]
+    assert (arrived.hostname, arrived.node, arrived.concurrency, arrived.loglevel) == (
+        "celery@host",
+        "n",
+        2,
+        "INFO",
+    )
+
+
+# Logging
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, which is put back as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def test_log_lines_are_celerys(app: Umbel, root: logging.Logger) -> None:
+    set_up_logging(app, "info", "ForkPoolWorker-1")
+    (handler,) = root.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    assert handler.stream is sys.__stderr__
+    assert root.level == logging.INFO
+    record = logging.LogRecord("x", logging.INFO, "f", 1, "hello %s", ("you",), None)
+    assert handler.filter(record)
+    line = handler.format(record)
+    assert line.endswith(": INFO/ForkPoolWorker-1] hello you")
+    assert line.startswith("[20")
+
+
+def test_who_wants_other_logging_gets_it(app: Umbel, root: logging.Logger) -> None:
+    heard: list[Any] = []
+
+    def mine(**given: Any) -> None:
+        heard.append(given["loglevel"])
+
+    before = root.handlers[:]
+    signals.setup_logging.connect(mine)
+    try:
+        set_up_logging(app, "DEBUG", "MainProcess")
+    finally:
+        signals.setup_logging.disconnect(mine)
+    assert heard == [logging.DEBUG]
+    assert root.handlers == before
+
+
+def test_the_root_logger_may_be_left_alone(app: Umbel, root: logging.Logger) -> None:
+    heard: list[Any] = []
+
+    def after(logger: logging.Logger, **_: Any) -> None:
+        heard.append(logger)
+
+    before = root.handlers[:]
+    app.conf.worker_hijack_root_logger = False
+    signals.after_setup_logger.connect(after)
+    try:
+        set_up_logging(app, "INFO", "MainProcess")
+    finally:
+        signals.after_setup_logger.disconnect(after)
+    assert root.handlers == before
+    assert heard == [root]
+
+
+# What cannot be forked
+
+
+def test_threads_and_sockets_are_named() -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait, name="mine")
+    one, other = socket.socketpair()
+    thread.start()
+    try:
+        found = threads_and_connections(one.fileno())
+        assert "the thread 'mine'" in found
+        assert f"the socket {other.fileno()}" in found
+        assert f"the socket {one.fileno()}" not in found
+    finally:
+        stop.set()
+        thread.join()
+        one.close()
+        other.close()

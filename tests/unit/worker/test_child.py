@@ -1,0 +1,718 @@
+"""A whole child, in a thread of this process, on the memory engine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.worker.support import UNKNOWN, UNREADABLE, Made, consumer_of, foreign
+from umbel import AsyncResult, Ignore, Reject, Umbel, signals, states
+from umbel.clock import SYSTEM, utc
+from umbel.exceptions import OperationalError, TaskRevokedError, WorkerLostError
+from umbel.message import Delivery, Publication
+from umbel.ports import FetchRequest
+from umbel.records import ResultRecord
+from umbel.testing.conformance.support import PATIENCE, until
+from umbel.worker.bootstrap import Orders, Source
+from umbel.worker.child import Child
+from umbel.worker.decide import Verdict
+from umbel.worker.forkserver import make_child
+from umbel.worker.helper import Helper
+from umbel.worker.page import Held, Page
+from umbel.worker.settler import Settler
+
+
+class Hasty:
+    """The system's clock, but nobody sleeps long by it."""
+
+    time = staticmethod(SYSTEM.time)
+    monotonic = staticmethod(SYSTEM.monotonic)
+
+    def sleep(self, seconds: float) -> None:
+        SYSTEM.sleep(min(seconds, 0.001))
+
+
+class Worker:
+    """A child with its helper, as a supervisor would have it."""
+
+    def __init__(self, app: Umbel, path: Path, queues: Sequence[str]) -> None:
+        self.page = Page.create(path)
+        orders = Orders(Source("app", "/", {}), queues, "celery@host", "node", 1, "INFO")
+        self.child = make_child(app, orders, self.page, os.getpid())
+        self.control, self._theirs = socket.socketpair()
+        self.left: list[int] = []
+        self.helper = Helper(self.child, self.page, self._theirs, Hasty(), self._leave)
+        self.thread = threading.Thread(target=self.child.run, name="test-child")
+
+    def _leave(self, code: int) -> None:
+        """Note what would end the process, which holds the lock until then."""
+        self.left.append(code)
+        self.child.lock.release()
+
+    @property
+    def owner(self) -> str:
+        return self.child.consumer.owner.id
+
+    def start(self) -> None:
+        self.helper.start()
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Tell it to stop as a supervisor does."""
+        self.control.send(b"stop")
+
+    def join(self) -> None:
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.stop()
+        self.join()
+        self.control.close()
+        self.helper._thread.join(PATIENCE)
+        for end in (self._theirs, self.helper._wake_in, self.helper._wake_out):
+            end.close()
+        self.page.close()
+
+
+Make = Callable[..., Worker]
+
+
+@pytest.fixture(autouse=True)
+def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umbel.worker.helper.GRACE", 0.05)
+    monkeypatch.setattr("umbel.worker.helper.QUIET_LOOKS", 5)
+
+
+@pytest.fixture
+def make(app: Umbel, tmp_path: Path) -> Iterator[Make]:
+    """Make a worker that is not started yet; with `prefetch` it takes that many from the first."""
+    made: list[Worker] = []
+
+    def one(prefetch: int = 1, queues: Sequence[str] = ("celery",), start: bool = True) -> Worker:
+        worker = Worker(app, tmp_path / f"{len(made)}.page", queues)
+        made.append(worker)
+        worker.child._prefetch.limit = prefetch
+        if start:
+            worker.start()
+        return worker
+
+    yield one
+    for worker in made:
+        if worker.thread.ident is None:
+            worker.start()
+        worker.close()
+
+
+class Gate:
+    """Holds a task until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self._open = threading.Event()
+
+    def hold(self) -> None:
+        """Wait in the task."""
+        self.entered.set()
+        assert self._open.wait(PATIENCE)
+
+    def wait(self) -> None:
+        """Wait in the test for the task."""
+        assert self.entered.wait(PATIENCE)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.open()
+
+
+@pytest.fixture
+def ran() -> list[Any]:
+    """What tasks wrote down, in order."""
+    return []
+
+
+@pytest.fixture
+def note(app: Umbel, ran: list[Any]) -> Made:
+    """A task that only writes down its argument."""
+
+    def work(x: Any) -> Any:
+        ran.append(x)
+        return x
+
+    task: Made = app.task(name="note")(work)
+    return task
+
+
+@pytest.fixture
+def held(app: Umbel, gate: Gate, ran: list[Any]) -> Made:
+    """A task that waits at the gate."""
+
+    def work() -> str:
+        ran.append("held")
+        gate.hold()
+        return "done"
+
+    task: Made = app.task(name="held")(work)
+    return task
+
+
+def got(result: AsyncResult[Any], **options: Any) -> Any:
+    return result.get(timeout=PATIENCE, **options)
+
+
+def nothing_left(app: Umbel) -> bool:
+    return all(
+        depth.ready == depth.scheduled == depth.leased == 0
+        for depth in app.queues.depths().values()
+    )
+
+
+# Running
+
+
+def test_tasks_run_in_order_and_results_are_stored(
+    app: Umbel, make: Make, note: Made, ran: list[Any]
+) -> None:
+    results = note.delay_many([(n,) for n in range(300)])
+    make()
+    assert [got(result) for result in results] == list(range(300))
+    assert ran == list(range(300))
+    until(lambda: nothing_left(app))
+
+
+def test_a_worker_that_waits_runs_what_comes(make: Make, note: Made) -> None:
+    make()
+    for n in range(5):
+        assert got(note.delay(n)) == n
+
+
+def test_failures_are_stored_with_their_traceback(app: Umbel, make: Make, note: Made) -> None:
+    @app.task
+    def fails() -> None:
+        raise ValueError("boom")
+
+    make()
+    failed = fails.delay()
+    with pytest.raises(ValueError, match="boom"):
+        got(failed)
+    assert "in fails" in str(failed.traceback)
+    assert got(note.delay(1)) == 1
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt("k")])
+def test_a_task_that_exits_does_not_take_the_worker_with_it(
+    app: Umbel, make: Make, note: Made, error: BaseException
+) -> None:
+    @app.task
+    def leaves() -> None:
+        raise error
+
+    make()
+    failed = leaves.delay()
+    assert got(failed, propagate=False).args == error.args
+    assert failed.state == states.FAILURE
+    assert got(note.delay(1)) == 1
+
+
+def test_coroutines(app: Umbel, make: Make) -> None:
+    @app.task
+    async def double(x: int) -> int:
+        return 2 * x
+
+    make()
+    assert [got(result) for result in double.delay_many([(1,), (2,)])] == [2, 4]
+
+
+def test_all_queues_are_served(make: Make, note: Made) -> None:
+    make(queues=("a", "b"))
+    results = [note.apply_async((n,), queue=queue) for n in range(20) for queue in ("a", "b")]
+    assert len([got(result) for result in results]) == 40
+
+
+def test_no_queue_starves_another(app: Umbel, make: Make, note: Made, ran: list[Any]) -> None:
+    note.delay_many([("a",)] * 50, queue="a")
+    note.delay_many([("b",)] * 50, queue="b")
+    app.conf.worker_prefetch_multiplier = 1
+    make(queues=("a", "b"))
+    until(lambda: len(ran) == 100)
+    assert {"a", "b"} == set(ran[:2])
+    assert abs(ran[:50].count("a") - 25) <= 1
+
+
+def test_the_most_urgent_run_first(make: Make, note: Made, ran: list[Any]) -> None:
+    for priority in (0, 5, 200, 5, 255):
+        note.apply_async((priority,), priority=priority)
+    make()
+    until(lambda: len(ran) == 5)
+    assert ran == [255, 200, 5, 5, 0]
+
+
+def test_started_is_seen_while_a_task_runs(app: Umbel, make: Make, gate: Gate) -> None:
+    @app.task(track_started=True)
+    def work() -> None:
+        gate.hold()
+
+    make()
+    result = work.delay()
+    gate.wait()
+    assert (result.state, result.result) == (
+        states.STARTED,
+        {"pid": os.getpid(), "hostname": "celery@host"},
+    )
+    gate.open()
+    assert got(result) is None
+
+
+def test_signals_of_the_process(make: Make) -> None:
+    heard: list[Any] = []
+
+    def hear(pid: int, exitcode: int, **_: Any) -> None:
+        heard.append((pid, exitcode))
+
+    signals.worker_process_shutdown.connect(hear)
+    try:
+        worker = make()
+        worker.stop()
+        worker.join()
+    finally:
+        signals.worker_process_shutdown.disconnect(hear)
+    assert heard == [(os.getpid(), 0)]
+
+
+# Retries, times
+
+
+def test_retries_run_until_the_task_ends_well(app: Umbel, make: Make, ran: list[Any]) -> None:
+    @app.task(bind=True)
+    def work(self: Made, x: int) -> tuple[int, int]:
+        ran.append((self.request.id, self.request.retries))
+        if self.request.retries < 3:
+            raise self.retry(countdown=0.002 * self.request.retries, exc=ValueError("boom"))
+        return x, self.request.retries
+
+    make()
+    result = work.delay(7)
+    assert got(result) == [7, 3]
+    assert ran == [(result.id, n) for n in range(4)]
+    until(lambda: nothing_left(app))
+
+
+def test_retries_come_to_an_end(app: Umbel, make: Make, ran: list[Any]) -> None:
+    @app.task(autoretry_for=(ValueError,), retry_kwargs={"countdown": 0}, max_retries=2)
+    def work() -> None:
+        ran.append(1)
+        raise ValueError("boom")
+
+    make()
+    with pytest.raises(ValueError, match="boom"):
+        got(work.delay())
+    assert len(ran) == 3
+
+
+def test_a_retry_that_cannot_be_sent_fails_and_the_worker_goes_on(
+    app: Umbel, make: Make, note: Made
+) -> None:
+    @app.task(bind=True, typing=False)
+    def work(self: Made) -> None:
+        raise self.retry(args=(object(),))
+
+    make()
+    error = got(work.delay(), propagate=False)
+    assert type(error).__name__ == "EncodeError"
+    assert got(note.delay(1)) == 1
+
+
+def test_what_expired_is_revoked_and_not_run(make: Make, note: Made, ran: list[Any]) -> None:
+    result = note.apply_async(("late",), expires=-1)
+    make()
+    with pytest.raises(TaskRevokedError, match="expired"):
+        got(result)
+    assert got(note.delay("in time")) == "in time"
+    assert ran == ["in time"]
+
+
+def test_what_is_due_later_runs_later(make: Make, note: Made, ran: list[Any]) -> None:
+    later = note.apply_async(("later",), countdown=0.05)
+    make()
+    assert got(note.delay("now")) == "now"
+    assert got(later) == "later"
+    assert ran == ["now", "later"]
+
+
+def test_what_an_engine_delivers_early_is_parked(
+    app: Umbel, make: Make, note: Made, ran: list[Any]
+) -> None:
+    published: list[Publication] = []
+    app.publish = published.extend  # type: ignore[method-assign, assignment]
+    result = note.apply_async(("early",), eta=utc(SYSTEM.time() + 3600))
+    app.broker.publish([replace(published[0], due=None)], 1.0)
+    make()
+    until(lambda: [found.where for found in app.queues.find(result.id)] == ["scheduled"])
+    (found,) = app.queues.find(result.id)
+    assert found.due == published[0].due
+    assert ran == []
+
+
+# What is not a plain success
+
+
+def test_what_cannot_be_processed_is_put_away_and_the_rest_runs(
+    app: Umbel, make: Make, note: Made
+) -> None:
+    foreign(app, UNREADABLE)
+    foreign(app, UNKNOWN)
+    make(prefetch=10)
+    assert got(note.delay(1)) == 1
+    letters = app.queues.dead_letters(10)
+    assert [letter.reason.partition(":")[0] for letter in letters] == [
+        "NotRegistered",
+        "DecodeError",
+    ]
+    assert app.AsyncResult("i").state == states.FAILURE
+
+
+def test_ignore_and_reject(app: Umbel, make: Make, note: Made, ran: list[Any]) -> None:
+    @app.task
+    def ignored() -> None:
+        raise Ignore
+
+    @app.task
+    def rejected() -> None:
+        raise Reject("bad")
+
+    @app.task(bind=True)
+    def requeued(self: Made) -> int:
+        ran.append(self.request.delivery_info["redelivered"])  # type: ignore[index]
+        if len(ran) < 3:
+            raise Reject("later", requeue=True)
+        return 5
+
+    make()
+    quiet = ignored.delay()
+    rejected.delay()
+    assert got(requeued.delay()) == 5
+    assert ran == [False, True, True]
+    assert quiet.state == states.PENDING
+    assert [letter.reason for letter in app.queues.dead_letters(10)] == [
+        "Rejected by the task: bad"
+    ]
+    until(lambda: nothing_left(app))
+
+
+# At most once
+
+
+def test_at_most_once_is_marked_before_it_runs(
+    app: Umbel, make: Make, gate: Gate, note: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task(acks_late=False)
+    def once() -> int:
+        gate.hold()
+        return 5
+
+    worker = make()
+    result = once.delay()
+    gate.wait()
+    rescuer = consumer_of(app)
+    (delivery,) = rescuer.reclaim(worker.owner, None)  # what a supervisor does with the dead
+    assert delivery.early
+    gate.open()
+    # The child was taken for dead: its outcome does not count, and it begins anew.
+    assert got(note.delay(1)) == 1
+    assert result.state == states.PENDING
+    assert any("was taken for dead" in text for text in caplog.messages)
+
+
+def test_at_least_once_is_not_marked(app: Umbel, make: Make, held: Made, gate: Gate) -> None:
+    worker = make()
+    result = held.delay()
+    gate.wait()
+    assert consumer_of(app).reclaim(worker.owner, None) == []
+    gate.open()
+    assert got(result) == "done"  # by the second run, which the open gate lets pass
+
+
+# Long tasks
+
+
+def taken_by_another(app: Umbel, count: int) -> list[Delivery]:
+    """Fetch what a child gives back, within the time that a person would not notice."""
+    other = consumer_of(app)
+    found: list[Delivery] = []
+    deadline = SYSTEM.monotonic() + 2.0
+    while len(found) < count and SYSTEM.monotonic() < deadline:
+        found += other.fetch(FetchRequest(("celery",), count), 0.05)
+    return found
+
+
+def test_what_waits_behind_a_long_task_goes_back(
+    app: Umbel, make: Make, note: Made, held: Made, gate: Gate, ran: list[Any]
+) -> None:
+    first = note.delay("first")
+    long = held.delay()
+    waiting = note.delay_many([(n,) for n in range(5)])
+    worker = make(prefetch=7)
+    gate.wait()
+    found = taken_by_another(app, 5)
+    assert [delivery.message.task_id for delivery in found] == [result.id for result in waiting]
+    assert [delivery.count for delivery in found] == [1] * 5  # it was no delivery
+    assert got(first) == "first"  # what was finished is settled meanwhile
+    assert long.state == states.PENDING
+    page = worker.page.read()
+    assert page is not None
+    assert sorted(page.held.values()) == [Held.RUNNING, Held.FINISHED]
+    gate.open()
+    assert got(long) == "done"
+    assert ran == ["first", "held"]
+
+
+def test_a_long_task_does_not_stop_the_next_batch(
+    app: Umbel, make: Make, note: Made, held: Made, gate: Gate
+) -> None:
+    long = held.delay()
+    waiting = note.delay_many([(n,) for n in range(5)])
+    make(prefetch=6)
+    gate.wait()
+    until(lambda: app.queues.depths()["celery"].ready == 5)
+    gate.open()
+    assert [got(result) for result in waiting] == list(range(5))
+    assert got(long) == "done"
+
+
+def test_a_helper_that_fell_asleep_is_woken_by_a_batch(
+    app: Umbel, make: Make, note: Made, held: Made, gate: Gate
+) -> None:
+    worker = make()
+    until(lambda: worker.helper._asleep)
+    held.delay()
+    gate.wait()
+    worker.child._prefetch.limit = 1
+    result = note.delay(1)
+    assert taken_by_another(app, 1)[0].message.task_id == result.id
+
+
+def test_nothing_of_a_fenced_batch_starts(
+    app: Umbel, make: Make, note: Made, held: Made, gate: Gate, ran: list[Any]
+) -> None:
+    """What a supervisor does with a child that is stuck in C code: its helper cannot run either."""
+    worker = make(prefetch=4, start=False)
+    held.delay()
+    waiting = note.delay_many([(n,) for n in range(3)])
+    worker.thread.start()
+    gate.wait()
+    page = worker.page.read()
+    assert page is not None
+    worker.page.fence(page.batch)
+    assert app.broker.take_back(page.owner, page.keys(Held.WAITING)) == 3
+    found = taken_by_another(app, 3)
+    assert [delivery.message.task_id for delivery in found] == [result.id for result in waiting]
+    gate.open()
+    until(lambda: worker.child.current is None)
+    worker.child.stopping.set()
+    worker.child.consumer.interrupt()
+    worker.join()
+    assert ran == ["held"]
+    worker.helper.start()
+
+
+# Stopping
+
+
+def test_a_stop_lets_the_task_end_and_hands_back_the_rest(
+    app: Umbel, make: Make, note: Made, held: Made, gate: Gate, ran: list[Any]
+) -> None:
+    long = held.delay()
+    note.delay_many([(n,) for n in range(5)])
+    worker = make(prefetch=6)
+    gate.wait()
+    worker.stop()
+    until(worker.child.stopping.is_set)
+    until(lambda: app.queues.depths()["celery"].ready == 5)
+    assert worker.thread.is_alive()
+    gate.open()
+    worker.join()
+    assert got(long) == "done"
+    assert ran == ["held"]
+    depth = app.queues.depths()["celery"]
+    assert (depth.ready, depth.leased) == (5, 0)
+
+
+def test_an_idle_worker_stops_at_once(app: Umbel, make: Make) -> None:
+    worker = make()
+    until(app.broker.ever_consumed)
+    started = SYSTEM.monotonic()
+    worker.stop()
+    worker.join()
+    assert SYSTEM.monotonic() - started < 5.0
+    assert app.broker.renew("node", 60.0) == frozenset()
+
+
+def test_without_a_supervisor_it_hands_back_and_leaves(
+    app: Umbel,
+    make: Make,
+    note: Made,
+    held: Made,
+    gate: Gate,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    note.delay("first")
+    long = held.delay()
+    note.delay_many([(n,) for n in range(3)])
+    worker = make(prefetch=5)
+    gate.wait()
+    worker.control.close()
+    until(lambda: worker.left)
+    assert worker.left == [1]
+    depth = app.queues.depths()["celery"]
+    assert (depth.ready, depth.leased, depth.dead) == (4, 0, 0)
+    (again,) = [found for found in taken_by_another(app, 4) if found.message.task_id == long.id]
+    assert (again.crashes, again.count) == (0, 2)
+    assert "The supervisor is gone: handing back and leaving." in caplog.messages
+    gate.open()
+    worker.join()
+    assert long.state == states.PENDING  # the late outcome does not count
+
+
+def test_without_a_supervisor_what_runs_at_most_once_fails(
+    app: Umbel, make: Make, gate: Gate
+) -> None:
+    @app.task(acks_late=False)
+    def once() -> None:
+        gate.hold()
+
+    worker = make()
+    result = once.delay()
+    gate.wait()
+    worker.control.close()
+    until(lambda: worker.left)
+    assert isinstance(got(result, propagate=False), WorkerLostError)
+    assert nothing_left(app)
+
+
+# A broker that does not answer
+
+
+class Flaky(Settler):
+    """A settler whose server is away for a while."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.refusals = 0
+
+    def settle(
+        self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
+    ) -> Sequence[Delivery]:
+        if self.refusals:
+            self.refusals -= 1
+            raise OperationalError("No answer.")
+        return super().settle(verdicts, fetch)
+
+
+def test_an_absent_broker_is_said_once_and_nothing_is_lost(
+    app: Umbel, make: Make, note: Made, ran: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = make(start=False)
+    flaky = Flaky(app.broker, worker.child.consumer, app.results)
+    worker.child._settler = flaky
+    flaky.refusals = 3
+    results = note.delay_many([(n,) for n in range(3)])
+    worker.start()
+    assert [got(result) for result in results] == [0, 1, 2]
+    flaky.refusals = 2
+    assert got(note.delay(3)) == 3
+    assert ran == [0, 1, 2, 3]
+    away = "The broker does not answer; trying until it does. No answer."
+    until(lambda: flaky.refusals == 0)
+    said = [text for text in caplog.messages if "The broker" in text]
+    assert said[0] == away
+    assert said[1].startswith("The broker answers again, after ")
+    assert said.count(away) <= 2
+
+
+def test_a_worker_without_a_broker_can_be_stopped(
+    app: Umbel, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = make(start=False)
+    flaky = Flaky(app.broker, worker.child.consumer, app.results)
+    worker.child._settler = flaky
+    flaky.refusals = 1_000_000
+    worker.start()
+    until(lambda: "The broker does not answer" in caplog.text)
+    worker.stop()
+    worker.join()
+
+
+def test_a_child_is_attached_before_it_runs(app: Umbel, tmp_path: Path) -> None:
+    """Whoever finds the page of a dead process finds all that it may hold."""
+    page = Page.create(tmp_path / "child.page")
+    orders = Orders(Source("app", "/", {}), ("celery",), "celery@host", "node", 1, "INFO")
+    child: Child = make_child(app, orders, page, os.getpid())
+    found = page.read()
+    assert found is not None
+    assert found.owner == child.consumer.owner.id
+    assert app.broker.renew("node", 60.0) == {found.owner}
+    child.consumer.close()
+    page.close()
+
+
+class Picky(Settler):
+    """A settler whose store cannot take certain outcomes, or no state of a task that runs."""
+
+    def settle(
+        self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
+    ) -> Sequence[Delivery]:
+        for verdict in verdicts:
+            if (
+                verdict.settlement.result is not None
+                and '"bad"' in verdict.settlement.result.document
+            ):
+                raise ValueError("no such text")
+        return super().settle(verdicts, fetch)
+
+    def store(self, records: Sequence[ResultRecord]) -> None:
+        raise OperationalError("No answer.")
+
+
+def test_an_outcome_that_no_store_can_take_is_put_away_alone(
+    app: Umbel, make: Make, note: Made, ran: list[Any]
+) -> None:
+    worker = make(prefetch=3, start=False)
+    worker.child._settler = Picky(app.broker, worker.child.consumer, app.results)
+    first, bad, last = note.delay_many([("first",), ("bad",), ("last",)])
+    worker.start()
+    assert (got(first), got(last)) == ("first", "last")
+    until(lambda: nothing_left(app))
+    assert ran == ["first", "bad", "last"]
+    (letter,) = app.queues.dead_letters(10)
+    assert (letter.message.task_id, "no such text" in letter.reason) == (bad.id, True)
+    assert got(note.delay("next")) == "next"
+
+
+def test_a_task_runs_though_its_start_cannot_be_told(
+    app: Umbel, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task(track_started=True)
+    def work() -> int:
+        return 5
+
+    worker = make(start=False)
+    worker.child._settler = Picky(app.broker, worker.child.consumer, app.results)
+    worker.start()
+    result = work.delay()
+    assert got(result) == 5
+    assert f"The state STARTED of {result.id} was not stored. No answer." in caplog.messages

@@ -1,0 +1,420 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.conftest import ManualClock
+from tests.unit.worker.support import NAMELESS, Made, delivery_of, foreign, take
+from umbel import Retry, Umbel, states
+from umbel.exceptions import NotRegistered
+from umbel.message import Delivery, decode
+from umbel.options import CallOptions
+from umbel.ports import Action
+from umbel.publish import derived_tag
+from umbel.records import TaskResult
+from umbel.records import decode as read
+from umbel.task import Again
+from umbel.worker.decide import Verdict, decide, started
+from umbel.worker.execute import Runner
+from umbel.worker.outcome import (
+    Expired,
+    Failure,
+    Ignored,
+    Lost,
+    NotDue,
+    Outcome,
+    Prepared,
+    Rejected,
+    Retried,
+    Run,
+    Success,
+    Unprocessable,
+)
+
+
+def verdict_on(
+    app: Umbel,
+    delivery: Delivery,
+    outcome: Outcome,
+    clock: ManualClock | None = None,
+) -> Verdict:
+    prepared = Runner(app, "celery@host").prepare(delivery)
+    return decide(Run(prepared, outcome, 0.5), app.conf.snapshot, clock or ManualClock())
+
+
+def make(app: Umbel, **options: Any) -> Made:
+    def work(*args: Any) -> None: ...
+
+    task: Made = app.task(name="t", **options)(work)
+    return task
+
+
+def retried(task: Made, delivery: Delivery, *args: Any, **options: Any) -> Retried:
+    """Return the outcome of a task that asked for another try."""
+    call = decode(delivery.message, ("json",))
+    chosen: dict[str, Any] = {"task_id": call.id, "retries": 1, "queue": delivery.queue, **options}
+    sig = Again(args or call.args, {}, CallOptions(**chosen))
+    return Retried(task, Retry(exc=ValueError("boom"), when=10, sig=sig), "the traceback")
+
+
+def stored(verdict: Verdict) -> TaskResult | None:
+    result = verdict.settlement.result
+    return None if result is None else read(result)
+
+
+# Outcomes and policies
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "ignores": {"ignore_result": True},
+    "ignores but errors": {"ignore_result": True, "store_errors_even_if_ignored": True},
+    "once": {"acks_late": False},
+    "not again": {"reject_on_worker_lost": False},
+}
+OUTCOMES: dict[str, Outcome] = {
+    "success": Success(5),
+    "failure": Failure(ValueError("boom"), "the traceback"),
+    "ignored": Ignored(),
+    "rejected": Rejected("bad", False),
+    "requeued": Rejected("later", True),
+    "expired": Expired(),
+    "not due": NotDue(99.0),
+    "unprocessable": Unprocessable(NotRegistered("none"), "NotRegistered: none"),
+    "lost waiting": Lost("pid 1 vanished", running=False),
+    "lost running": Lost("pid 1 vanished", running=True),
+}
+ACK, REQUEUE, PARK, DEAD = Action.ACK, Action.REQUEUE, Action.PARK, Action.DEAD_LETTER
+
+#: What becomes of the delivery, and the state that is stored, for each policy in its order above.
+TABLE: dict[str, tuple[Action, tuple[str | None, ...]]] = {
+    "success": (ACK, ("SUCCESS", None, None, "SUCCESS", "SUCCESS")),
+    "failure": (ACK, ("FAILURE", None, "FAILURE", "FAILURE", "FAILURE")),
+    "retried": (ACK, ("RETRY", None, None, "RETRY", "RETRY")),
+    "ignored": (ACK, (None, None, None, None, None)),
+    "rejected": (DEAD, ("FAILURE", None, "FAILURE", "FAILURE", "FAILURE")),
+    "requeued": (REQUEUE, (None, None, None, None, None)),
+    "expired": (ACK, ("REVOKED", None, "REVOKED", "REVOKED", "REVOKED")),
+    "not due": (PARK, (None, None, None, None, None)),
+    "unprocessable": (DEAD, ("FAILURE",) * 5),
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("kind", TABLE)
+def test_outcomes_and_policies(app: Umbel, kind: str, policy: str) -> None:
+    task = make(app, **POLICIES[policy])
+    delivery = delivery_of(task, 1)
+    outcome = retried(task, delivery) if kind == "retried" else OUTCOMES[kind]
+    verdict = verdict_on(app, delivery, outcome)
+    action, by_policy = TABLE[kind]
+    result = verdict.settlement.result
+    expected = by_policy[list(POLICIES).index(policy)]
+    assert (verdict.settlement.action, result and result.state) == (action, expected)
+    assert verdict.settlement.delivery is delivery
+    assert bool(verdict.settlement.publish) is (kind == "retried")
+    assert verdict.settlement.crashed is False
+    assert verdict.run.outcome is outcome
+
+
+#: The same for deliveries whose process died, which may have been marked early (at most once).
+LOST: list[tuple[str, str, bool, Action, str | None, bool]] = [
+    ("lost waiting", "plain", False, REQUEUE, None, False),
+    ("lost running", "plain", False, REQUEUE, None, True),
+    ("lost waiting", "ignores", False, REQUEUE, None, False),
+    ("lost running", "ignores", False, REQUEUE, None, True),
+    ("lost running", "once", True, ACK, "FAILURE", False),
+    ("lost waiting", "once", True, ACK, "FAILURE", False),
+    ("lost waiting", "once", False, REQUEUE, None, False),
+    ("lost running", "not again", False, ACK, "FAILURE", False),
+    ("lost waiting", "not again", False, ACK, "FAILURE", False),
+]
+
+
+@pytest.mark.parametrize(("kind", "policy", "early", "action", "state", "crashed"), LOST)
+def test_what_a_dead_process_held(
+    app: Umbel,
+    kind: str,
+    policy: str,
+    early: bool,
+    action: Action,
+    state: str | None,
+    crashed: bool,
+) -> None:
+    delivery = replace(delivery_of(make(app, **POLICIES[policy])), early=early)
+    verdict = verdict_on(app, delivery, OUTCOMES[kind])
+    result = verdict.settlement.result
+    assert (verdict.settlement.action, result and result.state) == (action, state)
+    assert verdict.settlement.crashed is crashed
+
+
+def test_who_runs_at_most_once_and_ignores_results_just_goes(app: Umbel) -> None:
+    delivery = replace(delivery_of(make(app, acks_late=False, ignore_result=True)), early=True)
+    verdict = verdict_on(app, delivery, OUTCOMES["lost running"])
+    assert (verdict.settlement.action, verdict.settlement.result) == (ACK, None)
+
+
+def test_a_message_may_ignore_its_result_too(app: Umbel) -> None:
+    delivery = delivery_of(make(app), ignore_result=True)
+    for kind in ("success", "failure", "expired"):
+        assert verdict_on(app, delivery, OUTCOMES[kind]).settlement.result is None
+
+
+def test_what_the_task_leaves_open_the_settings_say(app: Umbel) -> None:
+    delivery = delivery_of(make(app))
+    app.conf.task_ignore_result = True
+    assert verdict_on(app, delivery, OUTCOMES["failure"]).settlement.result is None
+    app.conf.task_store_errors_even_if_ignored = True
+    assert verdict_on(app, delivery, OUTCOMES["failure"]).settlement.result is not None
+    app.conf.task_reject_on_worker_lost = False
+    assert verdict_on(app, delivery, OUTCOMES["lost running"]).settlement.action is ACK
+
+
+# Crashes
+
+
+@pytest.mark.parametrize(
+    ("crashes", "running", "most", "dead"),
+    [
+        (0, True, 3, False),
+        (1, True, 3, False),
+        (2, True, 3, True),
+        (2, False, 3, False),
+        (3, False, 3, True),
+        (0, True, 1, True),
+        (0, False, 1, False),
+    ],
+)
+def test_a_message_that_kills_its_process_is_put_away(
+    app: Umbel, crashes: int, running: bool, most: int, dead: bool
+) -> None:
+    app.conf.worker_max_deliveries = most
+    delivery = replace(delivery_of(make(app)), crashes=crashes)
+    verdict = verdict_on(app, delivery, Lost("pid 7 ended with signal 9 (SIGKILL)", running))
+    assert verdict.settlement.action is (DEAD if dead else REQUEUE)
+    assert verdict.settlement.crashed is running
+    if dead:
+        found = stored(verdict)
+        count = crashes + running
+        assert verdict.settlement.reason == (
+            f"{count} processes died running it. The last time: pid 7 ended with signal 9 (SIGKILL)"
+        )
+        assert found is not None
+        assert found.state == states.FAILURE
+        assert type(found.result).__name__ == "WorkerLostError"
+        assert str(verdict.settlement.reason) in str(found.result)
+
+
+def test_a_condemned_task_that_ignores_results_has_none(app: Umbel) -> None:
+    delivery = replace(delivery_of(make(app, ignore_result=True)), crashes=2)
+    verdict = verdict_on(app, delivery, OUTCOMES["lost running"])
+    assert (verdict.settlement.action, verdict.settlement.result) == (DEAD, None)
+
+
+def test_what_cannot_be_read_has_the_settings_policy_when_its_process_dies(app: Umbel) -> None:
+    foreign(app, NAMELESS)
+    (delivery,) = take(app)
+    lost = Lost("pid 1 vanished", running=True)
+    verdict = decide(Run(Prepared(delivery, lost), lost), app.conf.snapshot, ManualClock())
+    assert verdict.settlement.action is REQUEUE
+    condemned = replace(delivery, crashes=2)
+    verdict = decide(Run(Prepared(condemned, lost), lost), app.conf.snapshot, ManualClock())
+    assert (verdict.settlement.action, verdict.settlement.result) == (DEAD, None)
+
+
+# What is stored
+
+
+def test_a_success(app: Umbel, clock: ManualClock) -> None:
+    delivery = delivery_of(make(app), parent_id="p", group_id="g")
+    verdict = verdict_on(app, delivery, Success([1, {"a": 2}]), clock)
+    found = stored(verdict)
+    assert found is not None
+    assert found.task_id == delivery.message.task_id
+    assert (found.state, found.result, found.traceback) == (states.SUCCESS, [1, {"a": 2}], None)
+    assert (found.parent_id, found.group_id) == ("p", "g")
+    assert found.date_done is not None
+    assert found.date_done.timestamp() == clock.time()
+
+
+def test_a_failure(app: Umbel) -> None:
+    found = stored(verdict_on(app, delivery_of(make(app)), OUTCOMES["failure"]))
+    assert found is not None
+    assert (found.state, repr(found.result)) == (states.FAILURE, "ValueError('boom')")
+    assert found.traceback == "the traceback"
+
+
+def test_an_expiry(app: Umbel) -> None:
+    found = stored(verdict_on(app, delivery_of(make(app)), Expired()))
+    assert found is not None
+    assert (type(found.result).__name__, str(found.result)) == ("TaskRevokedError", "expired")
+
+
+@pytest.mark.parametrize("kept", [60.0, None])
+def test_results_and_dead_letters_expire_as_the_settings_say(
+    app: Umbel, clock: ManualClock, kept: float | None
+) -> None:
+    app.conf.update(result_expires=kept, worker_dead_letter_expires=kept)
+    expected = None if kept is None else clock.time() + kept
+    delivery = delivery_of(make(app))
+    result = verdict_on(app, delivery, Success(1), clock).settlement.result
+    assert result is not None
+    assert result.expires == expected
+    assert verdict_on(app, delivery, OUTCOMES["rejected"], clock).settlement.expires == expected
+
+
+class Strange:
+    """A value that no serializer takes."""
+
+
+def test_a_result_that_cannot_be_stored_is_a_failure(app: Umbel) -> None:
+    verdict = verdict_on(app, delivery_of(make(app)), Success({"a": Strange()}))
+    found = stored(verdict)
+    assert found is not None
+    assert isinstance(verdict.run.outcome, Failure)
+    assert (verdict.settlement.action, found.state) == (ACK, states.FAILURE)
+    assert type(found.result).__name__ == "EncodeError"
+    assert str(found.result).startswith("t returned dict, which cannot be stored: ")
+    assert str(found.result).endswith("Return plain data, or set ignore_result.")
+
+
+def test_a_result_that_nobody_wants_need_not_be_storable(app: Umbel) -> None:
+    verdict = verdict_on(app, delivery_of(make(app, ignore_result=True)), Success(Strange()))
+    assert isinstance(verdict.run.outcome, Success)
+    assert verdict.settlement.result is None
+
+
+def test_a_message_without_an_id_is_put_away_without_a_result(app: Umbel) -> None:
+    foreign(app, NAMELESS)
+    (delivery,) = take(app)
+    prepared = Runner(app, "celery@host").prepare(delivery)
+    assert isinstance(prepared.work, Unprocessable)
+    verdict = decide(Run(prepared, prepared.work), app.conf.snapshot, ManualClock())
+    assert (verdict.settlement.action, verdict.settlement.result) == (DEAD, None)
+    assert verdict.settlement.reason == "DecodeError: The message's id is None, not a text."
+
+
+def test_parking_keeps_the_time(app: Umbel) -> None:
+    assert verdict_on(app, delivery_of(make(app)), NotDue(99.0)).settlement.due == 99.0
+
+
+def test_a_rejection_says_why(app: Umbel) -> None:
+    verdict = verdict_on(app, delivery_of(make(app)), Rejected("bad", False))
+    assert verdict.settlement.reason == "Rejected by the task: bad"
+
+
+# Retries
+
+
+def test_a_retry_is_sent_with_the_acknowledgement(app: Umbel, clock: ManualClock) -> None:
+    task = make(app, time_limit=20)
+    delivery = delivery_of(task, 1, queue="video")
+    outcome = retried(task, delivery, 7, countdown=10, priority=3, headers={"a": 1})
+    verdict = verdict_on(app, delivery, outcome, clock)
+    (publication,) = verdict.settlement.publish
+    call = decode(publication.message, ("json",))
+    assert (publication.queue, publication.priority, publication.due) == (
+        "video",
+        3,
+        clock.time() + 10,
+    )
+    assert (call.id, call.task, call.args, call.retries) == (delivery.message.task_id, "t", [7], 1)
+    assert (call.time_limit, call.headers) == (20, {"a": 1})
+    found = stored(verdict)
+    assert found is not None
+    assert (found.state, repr(found.result)) == (states.RETRY, "ValueError('boom')")
+    assert (found.traceback, found.date_done) == ("the traceback", None)
+
+
+def test_a_retry_may_go_elsewhere(app: Umbel) -> None:
+    task = make(app)
+    delivery = delivery_of(task)
+    verdict = verdict_on(app, delivery, retried(task, delivery, queue="audio"))
+    assert [one.queue for one in verdict.settlement.publish] == ["audio"]
+
+
+def test_what_is_decided_twice_is_the_same(app: Umbel) -> None:
+    task = make(app)
+    delivery = delivery_of(task, 1)
+    outcome = retried(task, delivery)
+    one, other = (verdict_on(app, delivery, outcome, ManualClock()) for _ in range(2))
+    assert one.settlement == other.settlement
+    later = ManualClock()
+    later.now += 3600
+    (first,), (again,) = (
+        one.settlement.publish,
+        verdict_on(app, delivery, outcome, later).settlement.publish,
+    )
+    assert first.tag == again.tag == derived_tag(delivery.tag, "retry 1")
+    assert first.message.task_id == again.message.task_id
+    assert first.tag != delivery.tag
+
+
+def test_each_retry_has_a_tag_of_its_own(app: Umbel) -> None:
+    task = make(app)
+    delivery = delivery_of(task)
+    tags = {
+        verdict_on(app, delivery, retried(task, delivery, retries=n)).settlement.publish[0].tag
+        for n in range(1, 5)
+    }
+    assert len(tags) == 4
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "error"),
+    [
+        ((Strange(),), {}, "EncodeError"),
+        ((1,), {"serializer": "nope"}, "ImproperlyConfigured"),
+        ((1,), {"countdown": 1e15}, "OverflowError"),
+    ],
+)
+def test_a_retry_that_cannot_be_sent_is_a_failure(
+    app: Umbel, args: Any, options: dict[str, Any], error: str
+) -> None:
+    task = make(app)
+    delivery = delivery_of(task)
+    verdict = verdict_on(app, delivery, retried(task, delivery, *args, **options))
+    found = stored(verdict)
+    assert found is not None
+    assert (verdict.settlement.action, verdict.settlement.publish) == (ACK, ())
+    assert (found.state, type(found.result).__name__) == (states.FAILURE, error)
+    assert isinstance(verdict.run.outcome, Failure)
+
+
+def test_a_retry_that_did_not_come_from_retry_is_a_failure(app: Umbel) -> None:
+    task = make(app)
+    verdict = verdict_on(app, delivery_of(task), Retried(task, Retry("mine"), "the traceback"))
+    found = stored(verdict)
+    assert found is not None
+    assert str(found.result) == "t raised a Retry of its own; use `raise self.retry(...)`."
+
+
+# STARTED
+
+
+@pytest.mark.parametrize(
+    ("options", "call", "wanted"),
+    [
+        ({}, {}, False),
+        ({"track_started": True}, {}, True),
+        ({"track_started": True, "ignore_result": True}, {}, False),
+        ({"track_started": True}, {"ignore_result": True}, False),
+    ],
+)
+def test_started_is_stored_only_where_it_is_wanted(
+    app: Umbel, options: dict[str, Any], call: dict[str, Any], wanted: bool
+) -> None:
+    prepared = Runner(app, "celery@host").prepare(delivery_of(make(app, **options), **call))
+    record = started(prepared, "celery@host", 4711)
+    if not wanted:
+        assert record is None
+        return
+    assert record is not None
+    found = read(record)
+    assert (found.state, found.result) == (states.STARTED, {"pid": 4711, "hostname": "celery@host"})
+
+
+def test_what_does_not_run_does_not_start(app: Umbel) -> None:
+    delivery = delivery_of(make(app, track_started=True), expires="2000-01-01T00:00:00+00:00")
+    assert started(Runner(app, "celery@host").prepare(delivery), "h", 1) is None

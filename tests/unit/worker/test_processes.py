@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from umbel.worker.processes import is_alive, my_start_time, start_time
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that lives until its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+    )
+    yield process
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait()
+
+
+def test_this_process_lives() -> None:
+    assert is_alive(os.getpid(), my_start_time())
+    assert my_start_time() == start_time(os.getpid()) > 0
+
+
+def test_another_start_time_is_another_process() -> None:
+    assert not is_alive(os.getpid(), my_start_time() + 1)
+
+
+def test_an_unknown_start_time_goes_by_the_pid_alone() -> None:
+    assert is_alive(os.getpid(), 0.0)
+
+
+def test_a_process_that_ended_is_dead_before_anyone_asked_for_its_exit_code(
+    process: subprocess.Popen[bytes],
+) -> None:
+    started = start_time(process.pid)
+    assert started > my_start_time() - 1
+    assert is_alive(process.pid, started)
+    process.kill()
+    # Waits for the end, and leaves the zombie where it is.
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert start_time(process.pid) == 0.0
+    assert not is_alive(process.pid, started)
+    assert not is_alive(process.pid, 0.0)
+    process.wait()
+    assert not is_alive(process.pid, started)

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.conftest import ManualClock
+from tests.unit.worker.support import NAMELESS, UNKNOWN, Made, delivery_of, foreign, take
+from umbel import Retry, Umbel
+from umbel.worker import report
+from umbel.worker.banner import banner
+from umbel.worker.bootstrap import Orders, Source
+from umbel.worker.decide import decide
+from umbel.worker.execute import Runner
+from umbel.worker.outcome import (
+    Expired,
+    Failure,
+    Ignored,
+    Lost,
+    NotDue,
+    Outcome,
+    Prepared,
+    Rejected,
+    Retried,
+    Run,
+    Success,
+)
+
+
+@pytest.fixture
+def task(app: Umbel) -> Made:
+    def work() -> None: ...
+
+    made: Made = app.task(name="proj.add")(work)
+    return made
+
+
+def prepared_of(task: Made, **options: Any) -> Prepared:
+    return Runner(task.app, "h").prepare(delivery_of(task, task_id="i", **options))
+
+
+ERROR = ValueError("boom")
+RETRY = Retry(exc=ERROR, when=3)
+
+#: What Celery 5 logs (celery/app/trace.py and celery/worker), and where it says less, what we add.
+LINES: list[tuple[Outcome, int, str]] = [
+    (Success(5), logging.INFO, "Task proj.add[i] succeeded in 0.25s: 5"),
+    (Success("x"), logging.INFO, "Task proj.add[i] succeeded in 0.25s: 'x'"),
+    (
+        Failure(ERROR, "the traceback"),
+        logging.ERROR,
+        "Task proj.add[i] raised unexpected: ValueError('boom')\nthe traceback",
+    ),
+    (
+        Failure(ERROR, "the traceback", expected=True),
+        logging.INFO,
+        "Task proj.add[i] raised expected: ValueError('boom')",
+    ),
+    (Ignored(), logging.INFO, "Task proj.add[i] ignored"),
+    (
+        Rejected("bad", False),
+        logging.WARNING,
+        "Task proj.add[i] reject requeue=False: bad",
+    ),
+    (
+        Rejected("later", True),
+        logging.WARNING,
+        "Task proj.add[i] reject requeue=True: later",
+    ),
+    (Expired(), logging.INFO, "Discarding revoked task: proj.add[i] (expired)"),
+    (NotDue(1.0), logging.INFO, "Task proj.add[i] is not due yet"),
+]
+
+
+@pytest.mark.parametrize(("outcome", "level", "line"), LINES)
+def test_lines(
+    task: Made, caplog: pytest.LogCaptureFixture, outcome: Outcome, level: int, line: str
+) -> None:
+    with caplog.at_level(logging.INFO, "umbel.task"):
+        report.finished(Run(prepared_of(task), outcome, 0.25))
+    (record,) = (record for record in caplog.records if record.name == "umbel.task")
+    assert (record.levelno, record.getMessage()) == (level, line)
+
+
+def test_a_retry(task: Made, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "umbel.task"):
+        report.finished(Run(prepared_of(task), Retried(task, RETRY, "the traceback"), 0.25))
+    assert caplog.messages[-1] == "Task proj.add[i] retry: Retry in 3s: ValueError('boom')"
+
+
+def test_received(task: Made, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "umbel.task"):
+        report.received(prepared_of(task))
+        report.received(prepared_of(task, shadow="other"))
+    assert caplog.messages[-2:] == ["Task proj.add[i] received", "Task other[i] received"]
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (
+            UNKNOWN,
+            "Message nobody.knows[i] is now a dead letter (umbel dead list). NotRegistered: There",
+        ),
+        (NAMELESS, "Message t[None] is now a dead letter (umbel dead list). DecodeError: The"),
+        (
+            replace(NAMELESS, headers={}),
+            "Message of unknown task[None] is now a dead letter (umbel dead list). DecodeError",
+        ),
+    ],
+)
+def test_what_cannot_be_processed(
+    app: Umbel, caplog: pytest.LogCaptureFixture, message: Any, line: str
+) -> None:
+    foreign(app, message)
+    (delivery,) = take(app)
+    runner = Runner(app, "h")
+    run = runner.run(runner.prepare(delivery))
+    with caplog.at_level(logging.INFO, "umbel.task"):
+        report.received(run.prepared)
+        report.finished(run)
+    assert caplog.records[-1].levelno == logging.ERROR
+    assert caplog.messages[-1].startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("crashes", "early", "level", "line"),
+    [
+        (0, False, logging.WARNING, "Task proj.add[i] runs again: pid 7 vanished"),
+        (0, True, logging.ERROR, "Task proj.add[i] failed, and may run only once: pid 7 vanished"),
+        (
+            2,
+            False,
+            logging.ERROR,
+            "Task proj.add[i] is now a dead letter (umbel dead list): 3 processes died running it. The"
+            " last time: pid 7 vanished",
+        ),
+    ],
+)
+def test_what_a_dead_process_held(
+    task: Made,
+    caplog: pytest.LogCaptureFixture,
+    crashes: int,
+    early: bool,
+    level: int,
+    line: str,
+) -> None:
+    prepared = prepared_of(task)
+    delivery = replace(prepared.delivery, crashes=crashes, early=early)
+    run = Run(replace(prepared, delivery=delivery), Lost("pid 7 vanished", running=True))
+    with caplog.at_level(logging.INFO, "umbel.task"):
+        report.lost(decide(run, task.app.conf.snapshot, ManualClock()))
+    assert (caplog.records[-1].levelno, caplog.messages[-1]) == (level, line)
+
+
+class Shown:
+    """A value that notes whether it was asked for its text."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __repr__(self) -> str:
+        self.asked += 1
+        return "shown"
+
+
+def test_what_is_not_logged_is_not_made_into_text(
+    task: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    value, run = Shown(), prepared_of(task)
+    with caplog.at_level(logging.WARNING, "umbel.task"):
+        report.finished(Run(run, Success(value)))
+    assert value.asked == 0
+    with caplog.at_level(logging.INFO, "umbel.task"):
+        report.finished(Run(run, Success(value)))
+    assert value.asked > 0
+    assert caplog.messages[-1].endswith(": shown")
+
+
+# The banner
+
+
+def orders(loglevel: str = "WARNING") -> Orders:
+    source = Source("proj", "/srv", {})
+    return Orders(source, ("celery", "video"), "celery@host", "node", 4, loglevel)
+
+
+def test_the_banner_says_what_runs_where(task: Made) -> None:
+    text = banner(task.app, orders(), "prefork")
+    assert text.startswith("celery@host umbel v")
+    for line in (
+        "  app:         proj\n",
+        f"  broker:      {task.app.broker_url}\n",
+        f"  results:     {task.app.result_url}\n",
+        "  concurrency: 4 (prefork)\n",
+        "  queues:      celery, video\n",
+    ):
+        assert line in text
+    assert "[tasks]" not in text
+
+
+def test_the_banner_lists_tasks_where_one_looks_closely(task: Made) -> None:
+    assert "[tasks]\n" in banner(task.app, orders("INFO"), "prefork")
+    assert "  . proj.add\n" in banner(task.app, orders("DEBUG"), "prefork")
+
+
+def test_a_worker_that_is_one_process_says_so(task: Made) -> None:
+    assert "  concurrency: 1 (solo)\n" in banner(task.app, orders(), "solo")
+
+
+def test_the_banner_shows_no_password_and_no_results_where_there_are_none() -> None:
+    app = Umbel(broker="redis://user:secret@host/0", set_as_current=False)
+    text = banner(app, orders(), "prefork")
+    assert "secret" not in text
+    assert "redis://user:**@host/0" in text
+    assert "  results:     not kept\n" in text
