@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, Concatenate, Literal, TypeVar, Unpack, overload
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from umbel import current, publish
 from umbel.clock import SYSTEM, Clock
@@ -18,11 +19,11 @@ from umbel.engines import open_engine
 from umbel.exceptions import ImproperlyConfigured, NotRegistered
 from umbel.location import default_directory
 from umbel.message import Publication
-from umbel.options import TaskKeywords, check_task_keywords
+from umbel.options import CallOptions, TaskKeywords, check_task_keywords
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.result import AsyncResult
-from umbel.settings import Config
-from umbel.task import AsyncTask, P, R, Task
+from umbel.settings import Config, spelling
+from umbel.task import AsyncTask, P, R, Task, is_async_function, without_partials
 
 _T = TypeVar("_T")
 _shared: dict[str, Task[Any, Any]] = {}
@@ -85,6 +86,7 @@ class Umbel:
         ):
             if value is not None:
                 self.conf[name] = value
+        self._given = frozenset(self.conf.changed())
         self.tasks = Tasks()
         self._module, self._module_file = _calling_module()
         self._engines: dict[str, Engine] = {}
@@ -135,10 +137,15 @@ class Umbel:
 
         return make(*functions) if functions else make
 
-    def publish(self, publications: Sequence[Publication]) -> None:
-        """Send publications to the broker; what `delay` and its kin do last."""
+    def publish(
+        self, publications: Sequence[Publication], options: CallOptions | None = None
+    ) -> None:
+        """Send publications to the broker; what `delay` and its kin do last.
+
+        Of the options only those count that say how a publish is tried again.
+        """
         broker = self.broker
-        publish.send(broker, publications, self.conf.snapshot)
+        publish.send(broker, publications, self.conf.snapshot, self.clock, options)
         if not self._checked_consumers:
             self._checked_consumers = True
             publish.warn_if_never_consumed(broker, self._how_to_consume)
@@ -162,7 +169,7 @@ class Umbel:
         """The URL of the project's own SQLite file."""
         configured = self.conf.snapshot.data_dir
         directory = default_directory(self._module, self._module_file, configured)
-        return f"sqlite:///{directory / 'umbel.db'}"
+        return f"sqlite:///{quote((directory / 'umbel.db').as_posix(), safe='/:')}"
 
     @property
     def result_url(self) -> str | None:
@@ -185,7 +192,11 @@ class Umbel:
     def new_engine(self, url: str) -> Engine:
         """Return an engine with connections of its own, for whoever must not wait for the others."""
         settings = self.conf.snapshot
-        options = {"durability": settings.sqlite_durability, **settings.broker_transport_options}
+        options: dict[str, Any] = {"durability": settings.sqlite_durability}
+        if url == self.result_url:
+            options |= settings.result_backend_transport_options
+        if url == self.broker_url:
+            options |= settings.broker_transport_options
         return open_engine(url, options)
 
     @property
@@ -225,11 +236,28 @@ class Umbel:
     def show_url(self, url: str) -> str:
         """Return a URL for people to read: a file's path, or the URL without its password."""
         if url.startswith("sqlite:///"):
-            return str(Path(url.removeprefix("sqlite:///")))
+            return str(Path(unquote(urlsplit(url).path[1:])))
         parts = urlsplit(url)
         return url.replace(f":{parts.password}@", ":**@") if parts.password else url
 
-    # Results and modules
+    # Settings, results and modules
+
+    def config_from_object(self, source: object, *, namespace: str | None = None) -> None:
+        """Take settings from a module, by its name or itself, or from another object or a mapping.
+
+        ``"settings"`` names a module and ``"proj:attribute"`` something in one. With a `namespace` only names
+        that begin with it count: ``CELERY_TASK_ACKS_LATE`` for ``CELERY``. What was given to the app where
+        it was made stays.
+        """
+        if isinstance(source, str):
+            module, _, attribute = source.partition(":")
+            source = import_module(module)
+            for part in attribute.split(".") if attribute else ():
+                source = getattr(source, part)
+        found = _settings_of(source, f"{namespace.rstrip('_')}_" if namespace else "")
+        self.conf.update(
+            {name: value for name, value in found.items() if spelling(name) not in self._given}
+        )
 
     def AsyncResult(self, id: str) -> AsyncResult[Any]:
         """Return the result of a call by its id."""
@@ -260,6 +288,25 @@ class Umbel:
 
     def __repr__(self) -> str:
         return f"<Umbel {self.main or '__main__'} at {id(self):#x}>"
+
+
+def _settings_of(source: Any, prefix: str) -> dict[str, Any]:
+    """Return the settings that an object or a mapping holds, without the prefix of their names.
+
+    Names with a leading underscore are none, nor are an object's modules, classes and functions
+    under names that no setting has: those were imported, or serve to compute the settings.
+    """
+    mapping = isinstance(source, Mapping)
+    found = {}
+    for written in source if mapping else dir(source):
+        if written.startswith("_") or not written.startswith(prefix):
+            continue
+        name = written.removeprefix(prefix).lower() if prefix else written
+        value = source[written] if mapping else getattr(source, written)
+        helper = inspect.ismodule(value) or inspect.isclass(value) or inspect.isroutine(value)
+        if mapping or not helper or spelling(name):
+            found[name] = value
+    return found
 
 
 class _Maker:
@@ -297,7 +344,7 @@ def make_task(
     """Return a task for a function. Raises TypeError for something else and for unknown options."""
     if not callable(function):
         raise TypeError(f"A task is made from a function, not from {function!r}.")
-    kind = base or (AsyncTask if _is_coroutine_function(function) else Task)
+    kind = base or (AsyncTask if is_async_function(function) else Task)
     check_task_keywords(options, kind)
     given = dict(options)
     given.pop("shared", None)
@@ -311,6 +358,7 @@ def task_name(function: Callable[..., Any], main: str | None) -> str:
     A function of a script, whose module is ``__main__`` there, is named as a worker that imports
     the script names it, unless the app was given a name.
     """
+    function = without_partials(function)
     module = function.__module__
     if module == "__main__":
         module = main or _script_name()
@@ -324,10 +372,6 @@ def _script_name() -> str:
         return str(spec.name).removesuffix(".__main__")
     file = getattr(script, "__file__", None)
     return Path(file).stem if file else "__main__"
-
-
-def _is_coroutine_function(function: Callable[..., Any]) -> bool:
-    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & 0x80)
 
 
 def _calling_module() -> tuple[str, str | None]:

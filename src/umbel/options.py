@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import cache
 from typing import Any, TypedDict
+
+from umbel.exceptions import BrokerFull, OperationalError
+
+logger = logging.getLogger("umbel.options")
+
+
+@cache
+def warn_once(text: str) -> None:
+    """Log a warning, the same one once per process: for what is accepted and not heeded."""
+    logger.warning("%s", text)
+
+
+#: Options of tasks and calls that travel, or are kept, without effect, and what that means.
+_NOT_ENFORCED = {
+    "time_limit": "tasks run as long as they like",
+    "soft_time_limit": "tasks run as long as they like",
+    "rate_limit": "tasks start as fast as they can",
+}
+
+
+def warn_of_limits(options: object) -> None:
+    """Say of the limits that a call or a task asks for that they do not limit."""
+    for name, meaning in _NOT_ENFORCED.items():
+        if getattr(options, name, None) is not None:
+            warn_once(f"The option {name} is not enforced yet: {meaning}.")
 
 
 class CallKeywords(TypedDict, total=False):
@@ -87,8 +114,91 @@ class CallOptions:
             type(self.priority) is not int or not 0 <= self.priority <= 255
         ):
             raise ValueError(f"priority is {self.priority!r}, but must be a number from 0 to 255.")
-        if self.task_id is not None:
-            _text("task_id", self.task_id)
+        for name in ("task_id", "queue", "routing_key"):
+            if getattr(self, name) is not None:
+                _text(name, getattr(self, name))
+        if self.retry not in (None, True, False):
+            raise TypeError(f"retry is {self.retry!r}, but must be True or False.")
+        if self.retry_policy is not None:
+            publish_policy(self.retry_policy)
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatOptions(CallOptions):
+    """The options of a retry, with what else its message carries on: none of it is the caller's to write."""
+
+    callbacks: Any = None
+    errbacks: Any = None
+    chain: Any = None
+    chord: Any = None
+    origin: str | None = None
+    replaced_task_nesting: int = 0
+    stamped_headers: Any = None
+    stamps: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishPolicy:
+    """When a publish that failed is tried again, and after how long.
+
+    The pauses begin with `interval_start` seconds and grow by `interval_step`, by at most `interval_max`. A
+    broker that is full is no reason to try again, unless `retry_errors` name it.
+    """
+
+    max_retries: int | None = None
+    interval_start: float = 0.0
+    interval_step: float = 0.2
+    interval_max: float = 1.0
+    retry_errors: tuple[type[BaseException], ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        most = self.max_retries
+        if most is not None and (type(most) is not int or most < 0):
+            raise ValueError(f"max_retries is {most!r}, but must be a number of tries, or None.")
+        for name in ("interval_start", "interval_step", "interval_max"):
+            if getattr(self, name) is None:
+                raise TypeError(f"{name} is None, but must be a number of seconds.")
+            _number(name, getattr(self, name), low=0.0)
+        errors: tuple[Any, ...] = self.retry_errors or ()
+        for kind in errors:
+            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                raise TypeError(f"retry_errors has {kind!r}, which is no class of exceptions.")
+
+    def pause(self, retries: int, error: BaseException) -> float | None:
+        """Return the seconds to wait after an error and `retries` earlier tries; None to give up."""
+        if self.max_retries is not None and retries >= self.max_retries:
+            return None
+        if self.retry_errors is not None:
+            wanted = isinstance(error, self.retry_errors)
+        else:
+            wanted = isinstance(error, OperationalError) and not isinstance(error, BrokerFull)
+        if not wanted:
+            return None
+        return self.interval_start + min(retries * self.interval_step, self.interval_max)
+
+
+_POLICY_NAMES = tuple(entry.name for entry in fields(PublishPolicy))
+
+
+def publish_policy(*keywords: Mapping[str, Any]) -> PublishPolicy:
+    """Return a policy from mappings, of which later ones count more. Raises TypeError for unknown names."""
+    merged: dict[str, Any] = {}
+    for mapping in keywords:
+        if not isinstance(mapping, Mapping):
+            raise TypeError(f"retry_policy is {mapping!r}, but must be a mapping.")
+        _refuse_unknown(mapping, _POLICY_NAMES, "retry_policy")
+        merged.update(mapping)
+    errors = merged.get("retry_errors")
+    if errors is not None:
+        merged["retry_errors"] = (errors,) if isinstance(errors, type) else tuple(errors)
+    return PublishPolicy(**merged)
+
+
+def checked_policy(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of what a policy can be made of. Raises TypeError or ValueError otherwise."""
+    publish_policy(keywords)
+    return dict(keywords)
 
 
 _CALL_NAMES = tuple(entry.name for entry in fields(CallOptions))
@@ -97,10 +207,12 @@ _CALL_NAMES = tuple(entry.name for entry in fields(CallOptions))
 def call_options(keywords: Mapping[str, Any]) -> CallOptions:
     """Return the options of a call. Raises TypeError, with the nearest name, for an unknown one."""
     try:
-        return CallOptions(**keywords)
+        options = CallOptions(**keywords)
     except TypeError:
         _refuse_unknown(keywords, _CALL_NAMES, "apply_async")
         raise
+    warn_of_limits(options)
+    return options
 
 
 def _refuse_unknown(keywords: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -189,6 +301,7 @@ class TaskKeywords(TypedDict, total=False):
     retry_jitter: bool
     time_limit: float | None
     soft_time_limit: float | None
+    rate_limit: str | float | None
     expires: float | datetime | None
     serializer: str | None
     ignore_result: bool | None

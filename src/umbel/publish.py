@@ -10,7 +10,7 @@ import logging
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
@@ -19,13 +19,17 @@ from umbel import serialization, signals
 from umbel.clock import Clock, unique_id, utc
 from umbel.exceptions import EncodeError, OperationalError
 from umbel.message import Call, Publication, encode, timestamp
-from umbel.options import CallOptions
+from umbel.options import CallOptions, PublishPolicy, RepeatOptions, publish_policy
 from umbel.ports import Broker
 from umbel.request import Request
 from umbel.routing import Route
 from umbel.settings import Settings, zone
 
 logger = logging.getLogger("umbel.publish")
+
+#: Seconds that the one try of ``retry=False`` waits for a broker that is busy with others' writes.
+ONE_TRY = 1.0
+_NO_OPTIONS = CallOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def build(
         tag=context.tag or unique_id(),
         priority=route.priority or 0,
         due=due,
-        routing_key=route.queue,
+        routing_key=route.routing_key or route.queue,
     )
 
 
@@ -121,7 +125,22 @@ def _call(
         sent_at=round(now, 6),
         headers=options.headers or {},
     )
-    return call, due
+    return (_carrying(call, options) if isinstance(options, RepeatOptions) else call), due
+
+
+def _carrying(call: Call, options: RepeatOptions) -> Call:
+    """Return the call of a retry with all that its first message carried beside the task's own."""
+    return replace(
+        call,
+        callbacks=options.callbacks,
+        errbacks=options.errbacks,
+        chain=options.chain,
+        chord=options.chord,
+        origin=options.origin or call.origin,
+        replaced_task_nesting=options.replaced_task_nesting,
+        stamped_headers=options.stamped_headers,
+        stamps=options.stamps,
+    )
 
 
 def derived_tag(tag: str, purpose: str) -> str:
@@ -133,21 +152,63 @@ def derived_tag(tag: str, purpose: str) -> str:
     return f"{tag[:14]}{digest[:4]}-{digest[4:8]}-{digest[8:20]}"
 
 
-def send(broker: Broker, publications: Sequence[Publication], settings: Settings) -> None:
+def send(
+    broker: Broker,
+    publications: Sequence[Publication],
+    settings: Settings,
+    clock: Clock,
+    options: CallOptions | None = None,
+) -> None:
     """Publish, with the signals around it.
 
-    A broker that cannot be reached is tried again until ``broker_publish_timeout`` has passed in
-    total; then OperationalError is raised.
+    A broker that cannot be reached is tried again, as the policy of the call or of the settings
+    says, until ``broker_publish_timeout`` has passed in total; then its error is raised. All tries
+    have the same tags: an engine that dedupes keeps one, whichever of them arrived.
     """
+    options = options or _NO_OPTIONS
     # Any receiver counts, also one that listens to a single task: the batch may be of many.
     if signals.before_task_publish.receivers:
-        _announce(signals.before_task_publish, publications)
-    broker.publish(publications, settings.broker_publish_timeout)
+        _announce(signals.before_task_publish, publications, options)
+    _publish(broker, publications, settings, clock, options)
     if signals.after_task_publish.receivers:
-        _announce(signals.after_task_publish, publications)
+        _announce(signals.after_task_publish, publications, options)
 
 
-def _announce(signal: signals.Signal, publications: Sequence[Publication]) -> None:
+def _publish(
+    broker: Broker,
+    publications: Sequence[Publication],
+    settings: Settings,
+    clock: Clock,
+    options: CallOptions,
+) -> None:
+    timeout = settings.broker_publish_timeout
+    retry = settings.task_publish_retry if options.retry is None else options.retry
+    if not retry:
+        broker.publish(publications, min(timeout, ONE_TRY))
+        return
+    deadline = clock.monotonic() + timeout
+    retries = 0
+    left = timeout
+    while True:
+        try:
+            broker.publish(publications, left)
+            return
+        except Exception as error:
+            pause = _policy(settings, options).pause(retries, error)
+            if pause is None or clock.monotonic() + pause >= deadline:
+                raise
+        clock.sleep(pause)
+        left = deadline - clock.monotonic()
+        retries += 1
+
+
+def _policy(settings: Settings, options: CallOptions) -> PublishPolicy:
+    return publish_policy(settings.task_publish_retry_policy, options.retry_policy or {})
+
+
+def _announce(
+    signal: signals.Signal, publications: Sequence[Publication], options: CallOptions
+) -> None:
     for publication in publications:
         message = publication.message
         signal.send(
@@ -158,7 +219,7 @@ def _announce(signal: signals.Signal, publications: Sequence[Publication]) -> No
             headers=message.headers,
             properties=message.properties,
             declare=[],
-            retry_policy=None,
+            retry_policy=options.retry_policy,
         )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -120,17 +123,12 @@ class AsyncResult(Generic[R]):
         task this raises RuntimeError, since the workers might all wait for each other, unless
         `disable_sync_subtasks` is False.
         """
-        if disable_sync_subtasks and running.get() is not None:
-            raise RuntimeError(
-                "Never call result.get() within a task: when all workers wait, none is left to work. Use a"
-                " callback, or get(disable_sync_subtasks=False) if you are sure."
-            )
+        if disable_sync_subtasks:
+            _refuse_within_a_task()
         found = self._wait(timeout, interval, on_interval)
         if callback is not None:
             callback(self.id, found.result)
-        if propagate and found.state in states.PROPAGATE_STATES:
-            raise _exception(found)
-        return cast(R, found.result)
+        return cast(R, _value(found, propagate))
 
     wait = get
 
@@ -155,10 +153,35 @@ class AsyncResult(Generic[R]):
         return self._done
 
     async def aget(self, timeout: float | None = None, propagate: bool = True) -> R:
-        """Wait for the result like `get`, without blocking the event loop."""
-        return await asyncio.to_thread(
-            self.get, timeout, propagate, disable_sync_subtasks=running.get() is not None
-        )
+        """Wait for the result like `get`, without blocking the event loop.
+
+        Each wait is a thread of its own and not one of the loop's few, so that however many wait,
+        there is one left for everything else. Within `WAIT` seconds of a cancellation it ends.
+        """
+        _refuse_within_a_task()
+        outcome: Future[TaskResult] = Future()
+
+        def give_up_if_cancelled() -> None:
+            if outcome.cancelled():
+                raise _Abandoned
+
+        def wait() -> None:
+            try:
+                found = self._wait(timeout, WAIT, give_up_if_cancelled)
+            except _Abandoned:
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is for who waits
+                if outcome.set_running_or_notify_cancel():
+                    outcome.set_exception(error)
+            else:
+                if outcome.set_running_or_notify_cancel():
+                    outcome.set_result(found)
+
+        context = contextvars.copy_context()
+        threading.Thread(
+            target=context.run, args=(wait,), name=f"umbel-result-{self.id}", daemon=True
+        ).start()
+        return cast(R, _value(await asyncio.wrap_future(outcome), propagate))
 
     def __await__(self) -> Generator[Any, None, R]:
         return self.aget().__await__()
@@ -181,6 +204,25 @@ class AsyncResult(Generic[R]):
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+
+class _Abandoned(Exception):
+    """Nobody waits any more."""
+
+
+def _refuse_within_a_task() -> None:
+    if running.get() is not None:
+        raise RuntimeError(
+            "Never call result.get() within a task: when all workers wait, none is left to work. Use a"
+            " callback, or get(disable_sync_subtasks=False) if you are sure."
+        )
+
+
+def _value(found: TaskResult, propagate: bool) -> Any:
+    """Return what the task returned, or raise its exception."""
+    if propagate and found.state in states.PROPAGATE_STATES:
+        raise _exception(found)
+    return found.result
 
 
 def _exception(found: TaskResult) -> BaseException:

@@ -15,20 +15,32 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta, tzinfo
-from typing import Any, Literal
+from typing import Any, Literal, NewType
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from umbel.exceptions import ImproperlyConfigured
+from umbel.options import checked_policy, warn_once
 
 _SAME = object()
+#: Seconds that a setting may be at most, some 300 years: sums of times must stay times.
+_MOST_SECONDS = 1e10
 
 
 def setting(
-    default: Any, doc: str, *, old: tuple[str, ...] = (), celery: Any = _SAME, why: str = ""
+    default: Any,
+    doc: str,
+    *,
+    old: tuple[str, ...] = (),
+    celery: Any = _SAME,
+    why: str = "",
+    yet: str = "",
 ) -> Any:
-    """Declare a setting. `celery` is Celery's default where it differs, `why` the reason."""
-    same = celery is _SAME
-    metadata = {"doc": doc, "old": old, "celery": default if same else celery, "why": why}
+    """Declare a setting. `celery` is Celery's default where it differs, `why` the reason.
+
+    `yet` says what is missing where a setting is accepted and not heeded yet.
+    """
+    celery = default if celery is _SAME else celery
+    metadata = {"doc": doc, "old": old, "celery": celery, "why": why, "yet": yet}
     if isinstance(default, dict | list):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -36,6 +48,7 @@ def setting(
 
 Executor = Literal["prefork", "solo"]
 Durability = Literal["full", "normal"]
+PublishRetries = NewType("PublishRetries", dict[str, Any])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +101,17 @@ class Settings:
         "json", "How arguments are written.", old=("CELERY_TASK_SERIALIZER",)
     )
     result_serializer: str = setting(
-        "json", "How results are written.", old=("CELERY_RESULT_SERIALIZER",)
+        "json",
+        "How results are written.",
+        old=("CELERY_RESULT_SERIALIZER",),
+        yet="has no effect yet: results are written as JSON",
     )
-    enable_utc: bool = setting(True, "Times in messages are in UTC.", old=("CELERY_ENABLE_UTC",))
+    enable_utc: bool = setting(
+        True,
+        "Times in messages are in UTC.",
+        old=("CELERY_ENABLE_UTC",),
+        yet="has no effect yet: every time in a message says its offset",
+    )
     timezone: str | None = setting(
         None, "The app's time zone by its IANA name. None: UTC.", old=("CELERY_TIMEZONE",)
     )
@@ -146,6 +167,38 @@ class Settings:
         "Try again when the broker cannot be reached, up to broker_publish_timeout.",
         old=("CELERY_TASK_PUBLISH_RETRY",),
     )
+    task_publish_retry_policy: PublishRetries = setting(
+        {"max_retries": None, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
+        "How often, and after how many seconds, a publish is tried again; max_retries None: as often"
+        " as broker_publish_timeout allows.",
+        old=("CELERY_TASK_PUBLISH_RETRY_POLICY",),
+        celery={"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
+        why="A broker that restarts refuses four tries within a second.",
+    )
+    task_time_limit: float | None = setting(
+        None,
+        "Seconds after which a task is killed.",
+        old=("CELERYD_TASK_TIME_LIMIT",),
+        yet="is not enforced yet: tasks run as long as they like",
+    )
+    task_soft_time_limit: float | None = setting(
+        None,
+        "Seconds after which SoftTimeLimitExceeded is raised in a task.",
+        old=("CELERYD_TASK_SOFT_TIME_LIMIT",),
+        yet="is not enforced yet: tasks run as long as they like",
+    )
+    task_default_rate_limit: Any = setting(
+        None,
+        "How many tasks of a kind may start in a time, such as 10/m.",
+        old=("CELERY_DEFAULT_RATE_LIMIT",),
+        yet="is not enforced yet: tasks start as fast as they can",
+    )
+    task_always_eager: bool = setting(
+        False,
+        "Run tasks where they are called instead of sending them.",
+        old=("CELERY_ALWAYS_EAGER",),
+        yet="has no effect yet: calls are sent to the broker",
+    )
 
     # Results
     result_expires: float | None = setting(
@@ -169,6 +222,18 @@ class Settings:
         old=("CELERYD_PREFETCH_MULTIPLIER",),
         celery=4,
         why="The worker holds what it can run in a few tens of milliseconds, no more.",
+    )
+    worker_max_tasks_per_child: int | None = setting(
+        None,
+        "How many tasks a child process runs before a new one takes its place.",
+        old=("CELERYD_MAX_TASKS_PER_CHILD",),
+        yet="is not enforced yet: children live as long as the worker",
+    )
+    worker_max_memory_per_child: int | None = setting(
+        None,
+        "Kilobytes of memory at which a new child process takes the place of one.",
+        old=("CELERYD_MAX_MEMORY_PER_CHILD",),
+        yet="is not enforced yet: children live as long as the worker",
     )
     worker_lease_ttl: float = setting(
         15.0,
@@ -208,6 +273,7 @@ class Declared:
     doc: str
     why: str
     old_names: tuple[str, ...]
+    yet: str
 
 
 def _declared() -> dict[str, Declared]:
@@ -218,10 +284,7 @@ def _declared() -> dict[str, Declared]:
             entry.name,
             hints[entry.name],
             getattr(defaults, entry.name),
-            entry.metadata["celery"],
-            entry.metadata["doc"],
-            entry.metadata["why"],
-            entry.metadata["old"],
+            *(entry.metadata[key] for key in ("celery", "doc", "why", "old", "yet")),
         )
         for entry in fields(Settings)
     }
@@ -231,7 +294,7 @@ TABLE: Mapping[str, Declared] = types.MappingProxyType(_declared())
 _OLD_NAMES = {old: row.name for row in TABLE.values() for old in row.old_names}
 
 
-def _spelling(name: str) -> str | None:
+def spelling(name: str) -> str | None:
     """Return the declared name meant by `name` in any of its spellings, or None."""
     if name in TABLE:
         return name
@@ -240,8 +303,11 @@ def _spelling(name: str) -> str | None:
     )
 
 
-def _coerce(name: str, kind: Any, value: Any) -> Any:
-    """Return `value` as the setting's type, or raise ImproperlyConfigured."""
+def _coerce(name: str, kind: Any, value: Any, instead: str = "") -> Any:
+    """Return `value` as the setting's type, or raise ImproperlyConfigured.
+
+    `instead` tells what the setting takes beside that type.
+    """
     if kind is Any:
         return value
     origin, options = typing.get_origin(kind), typing.get_args(kind)
@@ -249,7 +315,7 @@ def _coerce(name: str, kind: Any, value: Any) -> Any:
         if value is None and type(None) in options:
             return None
         kind = next(option for option in options if option is not type(None))
-        return _coerce(name, kind, value)
+        return _coerce(name, kind, value, ", or None" if type(None) in options else "")
     if origin is Literal:
         if value in options:
             return value
@@ -258,7 +324,7 @@ def _coerce(name: str, kind: Any, value: Any) -> Any:
     try:
         return convert(value)
     except (TypeError, ValueError):
-        raise _wrong(name, value, description) from None
+        raise _wrong(name, value, description + instead) from None
 
 
 def _wrong(name: str, value: Any, description: str) -> ImproperlyConfigured:
@@ -295,7 +361,7 @@ def _to_seconds(value: Any) -> float:
     if isinstance(value, bool):
         raise ValueError
     seconds = float(value)
-    if not seconds >= 0:  # NaN is refused too
+    if not 0 <= seconds <= _MOST_SECONDS:  # NaN is refused too
         raise ValueError
     return seconds
 
@@ -315,10 +381,11 @@ def _to_texts(value: Any) -> tuple[str, ...]:
 _CONVERSIONS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     bool: (_to_bool, "True or False"),
     int: (_to_int, "a whole number"),
-    float: (_to_seconds, "a number of seconds or a timedelta"),
+    float: (_to_seconds, "a number of seconds or a timedelta, of 300 years at most"),
     str: (_to_text, "a text"),
     tuple: (_to_texts, "a list of texts"),
     dict: (dict, "a mapping"),
+    PublishRetries: (checked_policy, "a mapping with max_retries, interval_start and so on"),
 }
 
 
@@ -344,7 +411,7 @@ class Config(MutableMapping[str, Any]):
         return self._snapshot
 
     def __setitem__(self, name: str, value: Any) -> None:
-        known = _spelling(name)
+        known = spelling(name)
         if known is None:
             self._keep_unknown(name, value)
             return
@@ -356,6 +423,8 @@ class Config(MutableMapping[str, Any]):
             raise _unknown(next(iter(self._other)))
         self.__dict__["_snapshot"] = changed
         self._changed.add(known)
+        if row.yet and getattr(changed, known) != row.default:
+            warn_once(f"The setting {known} {row.yet}.")
 
     def _keep_unknown(self, name: str, value: Any) -> None:
         near = difflib.get_close_matches(name.lower(), TABLE, n=1, cutoff=0.6)
@@ -366,13 +435,13 @@ class Config(MutableMapping[str, Any]):
         self._other[name] = value
 
     def __getitem__(self, name: str) -> Any:
-        known = _spelling(name)
+        known = spelling(name)
         if known is not None:
             return getattr(self._snapshot, known)
         return self._other[name]
 
     def __delitem__(self, name: str) -> None:
-        known = _spelling(name)
+        known = spelling(name)
         if known is None:
             del self._other[name]
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -14,11 +15,18 @@ from umbel import current
 from umbel.arguments import checker
 from umbel.exceptions import MaxRetriesExceededError, Retry
 from umbel.message import Publication
-from umbel.options import CallKeywords, CallOptions, RetryPolicy, call_options
+from umbel.options import (
+    CallKeywords,
+    CallOptions,
+    RepeatOptions,
+    RetryPolicy,
+    call_options,
+    warn_of_limits,
+)
 from umbel.publish import Context, Template, build
 from umbel.request import Request
 from umbel.result import AsyncResult
-from umbel.routing import route
+from umbel.routing import Wish, route
 from umbel.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,6 +86,7 @@ class Task(Generic[P, R]):
     retry_jitter: bool = True
     time_limit: float | None = None
     soft_time_limit: float | None = None
+    rate_limit: str | float | None = None
     ignore_result: bool | None = None
     store_errors_even_if_ignored: bool | None = None
     acks_late: bool | None = None
@@ -103,10 +112,11 @@ class Task(Generic[P, R]):
         self._app = app
         self._bind = bind
         self.function = function
-        self.is_async = inspect.iscoroutinefunction(function)
-        self.__name__ = getattr(function, "__name__", name)
-        self.__doc__ = function.__doc__
-        self.__module__ = function.__module__
+        self.is_async = is_async_function(function)
+        written = without_partials(function)
+        self.__name__ = getattr(written, "__name__", name)
+        self.__doc__ = written.__doc__
+        self.__module__ = written.__module__
         self.__wrapped__ = function
         self._check = checker(function, skip_first=bind)
         self._retry_policy = RetryPolicy(
@@ -119,6 +129,7 @@ class Task(Generic[P, R]):
         )
         if self.time_limit and self.soft_time_limit and self.soft_time_limit > self.time_limit:
             raise ValueError("soft_time_limit must be less than or equal to time_limit")
+        warn_of_limits(self)
 
     @property
     def app(self) -> Umbel:
@@ -165,7 +176,7 @@ class Task(Generic[P, R]):
         checked = call_options(options)
         app = self.app
         publication = self._publisher(app, checked)(args or (), kwargs or {})
-        app.publish([publication])
+        _publish(app, [publication], checked)
         return AsyncResult(publication.message.headers["id"], app)
 
     def delay_many(
@@ -180,19 +191,22 @@ class Task(Generic[P, R]):
         if options.get("task_id") is not None:
             raise TypeError("delay_many cannot give many calls one task_id.")
         app = self.app
-        publication = self._publisher(app, call_options(options))
+        checked = call_options(options)
+        publication = self._publisher(app, checked)
         results: list[AsyncResult[R]] = []
         batch: list[Publication] = []
         for args in calls:
             batch.append(publication(args, {}))
             if len(batch) == BULK:
-                results += self._send_batch(app, batch)
+                results += self._send_batch(app, batch, checked)
                 batch = []
-        return results + self._send_batch(app, batch)
+        return results + self._send_batch(app, batch, checked)
 
-    def _send_batch(self, app: Umbel, batch: list[Publication]) -> list[AsyncResult[R]]:
+    def _send_batch(
+        self, app: Umbel, batch: list[Publication], options: CallOptions
+    ) -> list[AsyncResult[R]]:
         if batch:
-            app.publish(batch)
+            _publish(app, batch, options)
         return [AsyncResult(publication.message.headers["id"], app) for publication in batch]
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
@@ -214,7 +228,8 @@ class Task(Generic[P, R]):
         """Return what makes a publication of arguments; what all calls share is settled here."""
         settings = app.conf.snapshot
         template = self.template(settings)
-        where = route(self.name, options, self.queue, self.priority, settings)
+        own = Wish(self.queue, self.priority, self.routing_key)
+        where = route(self.name, options, own, settings)
         context = Context(settings, app.clock, parent=current.running.get())
 
         def publication(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Publication:
@@ -342,15 +357,42 @@ class AsyncTask(Task[P, R]):
             ...
 
 
+def without_partials(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that a partial calls in the end; any other as it is."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def is_async_function(function: Callable[..., Any]) -> bool:
+    """Tell whether calling a task's function gives a coroutine.
+
+    A partial is what it calls, an object what its ``__call__`` is. A plain function around an async one, as
+    decorators make, is plain: some run the coroutine themselves.
+    """
+    function = without_partials(function)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - not whether it can be called
+    )
+
+
+def _publish(app: Umbel, publications: list[Publication], options: CallOptions) -> None:
+    if options.retry is None and options.retry_policy is None:
+        app.publish(publications)
+    else:
+        app.publish(publications, options)
+
+
 def _same_call(
     request: Request,
     retries: int,
     countdown: float | None,
     eta: datetime | None,
     options: Mapping[str, Any],
-) -> CallOptions:
-    """Return the options that make a retry the same call: its ids, limits and headers."""
+) -> RepeatOptions:
+    """Return the options that make a retry the same call: its ids, limits, headers, what follows it."""
     info = request.delivery_info or {}
+    call_options(options)  # refuses what is not the caller's to write
     kept: dict[str, Any] = {
         "task_id": request.id,
         "root_id": request.root_id,
@@ -365,13 +407,21 @@ def _same_call(
         "headers": request.headers,
         "reply_to": request.reply_to,
         "ignore_result": request.ignore_result,
-        "queue": info.get("routing_key"),
+        "queue": options.get("routing_key") or info.get("routing_key"),
         "priority": info.get("priority") or None,
         "retries": retries,
         "countdown": None if eta is not None else countdown,
         "eta": eta,
+        "callbacks": request.callbacks,
+        "errbacks": request.errbacks,
+        "chain": request.chain,
+        "chord": request.chord,
+        "origin": request.origin,
+        "replaced_task_nesting": request.replaced_task_nesting,
+        "stamped_headers": request.stamped_headers,
+        "stamps": request.stamps or {},
     }
-    return call_options({**kept, **options})
+    return RepeatOptions(**{**kept, **options})
 
 
 def _raise(error: BaseException) -> NoReturn:

@@ -179,5 +179,6 @@ def test_keys_that_are_none_do_nothing(umbel: Command, project: Umbel, verb: str
     bury(project, "a")
     ended = umbel("dead", verb, "nope", "99999")
     assert "0 messages" in ended.out
-    assert "Traceback" not in ended.err
+    assert "2 of the keys name no dead letter" in ended.err
+    assert ended.code == 1
     assert len(keys(project)) == 1

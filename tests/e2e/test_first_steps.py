@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,13 +71,15 @@ def environment(**more: str) -> dict[str, str]:
 def test_the_worker_runs_what_the_client_sends_wherever_they_are_started(
     tmp_path: Path, mark: str | None
 ) -> None:
-    project = tmp_path / "project" / "src" if mark else tmp_path / "project"
+    top = tmp_path / "project #1, 100%?"
+    project = top / "src" if mark else top
     elsewhere = tmp_path / "elsewhere"
     project.mkdir(parents=True)
     elsewhere.mkdir()
     if mark:
-        (tmp_path / "project" / mark).touch()
+        (top / mark).touch()
     (project / "tasks.py").write_text(code_after("Put tasks into a file, `tasks.py`"))
+    (project / "settings.py").write_text(code_after("into `settings.py`"))
     (project / "client.py").write_text(code_after("for example `client.py`"))
     log = tmp_path / "log"
 
@@ -86,7 +89,7 @@ def test_the_worker_runs_what_the_client_sends_wherever_they_are_started(
         client = subprocess.run(
             [sys.executable, str(project / "client.py")],
             cwd=elsewhere,
-            env=environment(PYTHONPATH=str(project)),
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=DEADLINE,
@@ -96,8 +99,24 @@ def test_the_worker_runs_what_the_client_sends_wherever_they_are_started(
     assert client.stdout == "5\n", client.stderr + log.read_text()
     assert client.returncode == 0
     assert re.search(r"Task tasks\.add\[[-0-9a-f]+\] succeeded in [.0-9e-]+s: 5", log.read_text())
-    data = tmp_path / "project" / ".umbel" / "umbel.db"
-    assert list(tmp_path.rglob("umbel.db")) == [data]
-    with Umbel(broker=f"sqlite:///{data}", set_as_current=False) as app:
-        depth = app.queues.depths()["celery"]
+    data = top / ".umbel"
+    assert list(tmp_path.rglob("umbel.db")) == [data / "umbel.db"]
+    with Umbel(data_dir=str(data), set_as_current=False) as app:
+        depth = app.queues.depths()["shop"]  # of the settings
     assert (depth.ready, depth.scheduled, depth.leased) == (0, 1, 0)  # the charge of a minute later
+
+
+def test_every_way_to_write_settings_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "proj").mkdir()
+    (tmp_path / "proj" / "settings.py").write_text("SHOP_RESULT_EXPIRES = 30\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    names: dict[str, Any] = {"Umbel": Umbel}
+    exec(code_after("Settings can be written in other ways too"), names)  # noqa: S102
+    assert names["app"].conf.changed() == {
+        "timezone": "UTC",
+        "task_track_started": True,
+        "result_expires": 30.0,
+        "task_acks_late": True,
+    }
+    for name in ("proj", "proj.settings"):
+        del sys.modules[name]

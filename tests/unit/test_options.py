@@ -8,15 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from umbel.exceptions import ImproperlyConfigured, OperationalError
 from umbel.options import (
     TASK_NAMES,
     CallKeywords,
     CallOptions,
+    PublishPolicy,
     RetryPolicy,
     TaskKeywords,
     call_options,
     check_task_keywords,
+    publish_policy,
 )
+from umbel.settings import Config
 
 
 def test_an_option_is_declared_alike_for_people_and_for_type_checkers() -> None:
@@ -195,3 +199,53 @@ class TestTaskKeywords:
 def test_a_countdown_may_be_in_the_past_and_counts_more_than_an_eta() -> None:
     options = call_options({"countdown": -1.5, "eta": "2050-01-01T00:00:00"})
     assert options.countdown == -1.5
+
+
+class TestPublishPolicy:
+    def test_pauses_grow_up_to_the_most(self) -> None:
+        policy = publish_policy({"interval_start": 1, "interval_step": 2, "interval_max": 5})
+        away = OperationalError()
+        assert [policy.pause(n, away) for n in range(5)] == [1, 3, 5, 6, 6]
+
+    def test_errors_may_be_one_class_or_several(self) -> None:
+        for written in (OSError, [OSError], (OSError,)):
+            assert publish_policy({"retry_errors": written}).retry_errors == (OSError,)
+
+    def test_later_mappings_count_more(self) -> None:
+        found = publish_policy({"max_retries": 3, "interval_step": 1}, {"max_retries": None})
+        assert found == PublishPolicy(max_retries=None, interval_step=1)
+
+    @pytest.mark.parametrize("most", [0, 1, 5])
+    def test_after_the_last_retry_it_is_over(self, most: int) -> None:
+        pauses = [PublishPolicy(max_retries=most).pause(n, OperationalError()) for n in range(9)]
+        assert [pause is not None for pause in pauses] == [n < most for n in range(9)]
+
+    @pytest.mark.parametrize(
+        ("policy", "error", "told"),
+        [
+            ({"max_retry": 3}, TypeError, "retry_policy has no option 'max_retry'.*'max_retries'"),
+            ({"max_retries": -1}, ValueError, "max_retries"),
+            ({"max_retries": 1.5}, ValueError, "max_retries"),
+            ({"interval_step": "soon"}, TypeError, "interval_step"),
+            ({"interval_max": None}, TypeError, "interval_max"),
+            ({"interval_start": -1}, ValueError, "interval_start"),
+            (3, TypeError, "retry_policy is 3"),
+            ({"retry_errors": ["OSError"]}, TypeError, "retry_errors has 'OSError'"),
+            ({"retry_errors": 5}, TypeError, "not iterable"),
+        ],
+    )
+    def test_wrong_ones_are_refused_at_the_call(
+        self, policy: Any, error: type[Exception], told: str
+    ) -> None:
+        with pytest.raises(error, match=told):
+            call_options({"retry_policy": policy})
+        with pytest.raises(ImproperlyConfigured, match=r"task_publish_retry_policy is .*a mapping"):
+            Config({"task_publish_retry_policy": policy})
+
+
+@pytest.mark.parametrize(
+    ("keywords", "told"), [({"retry": "no"}, "retry is 'no'"), ({"routing_key": 5}, "routing_key")]
+)
+def test_how_and_where_are_checked_too(keywords: dict[str, Any], told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        call_options(keywords)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umbel.exceptions import ImproperlyConfigured
+from umbel.options import warn_once
 from umbel.settings import TABLE, Config, Declared, Settings, zone
 
 
@@ -86,6 +87,10 @@ class TestTypes:
             ("worker_lease_ttl", timedelta(seconds=-1), "a number of seconds"),
             ("worker_lease_ttl", float("nan"), "a number of seconds"),
             ("worker_lease_ttl", True, "a number of seconds"),
+            ("worker_lease_ttl", float("inf"), "a number of seconds"),
+            ("result_expires", float("inf"), "of 300 years at most, or None.*keeps them for ever"),
+            ("result_expires", 1e300, "of 300 years at most, or None.*keeps them for ever"),
+            ("result_expires", timedelta.max, "of 300 years at most"),
             ("worker_lease_ttl", "soon", "a number of seconds"),
             ("task_default_queue", 5, "a text"),
             ("task_default_queue", None, "a text"),
@@ -231,6 +236,28 @@ class TestConfig:
         conf = Config({"broker_transport_options": options})
         options["b"] = 2
         assert conf.broker_transport_options == {"a": 1}
+
+
+class TestNotYet:
+    """Settings that are accepted and not heeded yet."""
+
+    def test_whoever_sets_one_is_told_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        warn_once.cache_clear()
+        for _ in range(2):
+            Config({"CELERYD_TASK_TIME_LIMIT": 30, "result_serializer": "pickle"})
+        assert caplog.messages == [
+            "The setting task_time_limit is not enforced yet: tasks run as long as they like.",
+            "The setting result_serializer has no effect yet: results are written as JSON.",
+        ]
+
+    @pytest.mark.parametrize("name", [row.name for row in TABLE.values() if row.yet])
+    def test_setting_the_default_is_no_news(
+        self, name: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        warn_once.cache_clear()
+        Config({name: TABLE[name].default})
+        assert caplog.messages == []
+        assert TABLE[name].default == TABLE[name].celery_default
 
 
 class TestSnapshot:

@@ -97,7 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:
+        click.echo("Nothing was done.", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
         sys.exit(130)
     except UmbelError as error:
         click.echo(f"Error: {error}", err=True)

@@ -69,8 +69,10 @@ def show(given: Global, key: str) -> None:
 def retry(given: Global, keys: tuple[str, ...], everything: bool) -> None:
     """Put dead letters back on their queues."""
     queues = given.load().queues
-    count = queues.retry_dead(_wanted(queues, keys, everything))
+    wanted = _wanted(queues, keys, everything)
+    count = queues.retry_dead(wanted)
     click.echo(f"Put {count} messages back on their queues.")
+    _check_all(count, wanted)
 
 
 @command.command("drop")
@@ -80,14 +82,21 @@ def retry(given: Global, keys: tuple[str, ...], everything: bool) -> None:
 def drop(given: Global, keys: tuple[str, ...], everything: bool) -> None:
     """Delete dead letters for good."""
     queues = given.load().queues
-    count = queues.drop_dead(_wanted(queues, keys, everything))
+    wanted = _wanted(queues, keys, everything)
+    count = queues.drop_dead(wanted)
     click.echo(f"Dropped {count} messages.")
+    _check_all(count, wanted)
 
 
 def _wanted(queues: QueueAdmin, keys: Collection[str], everything: bool) -> Collection[str]:
     if everything == bool(keys):
         raise click.UsageError("Name the keys of dead letters (umbel dead list), or give --all.")
     return [letter.key for letter in _all(queues)] if everything else keys
+
+
+def _check_all(count: int, wanted: Collection[str]) -> None:
+    if count < len(wanted):
+        raise click.ClickException(f"{len(wanted) - count} of the keys name no dead letter.")
 
 
 def _all(queues: QueueAdmin) -> list[DeadLetter]:

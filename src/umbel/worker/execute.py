@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 from collections.abc import Coroutine
 from typing import Any
 
@@ -119,7 +120,7 @@ class Runner:
         """Call the task's function and turn whatever it does into an outcome."""
         try:
             value = job.task.run(*job.call.args, **job.call.kwargs)
-            if job.task.is_async:
+            if inspect.iscoroutine(value):
                 value = self._await(value)
             return Success(value)
         except Retry as retry:

@@ -14,12 +14,14 @@ import logging
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from umbel.clock import SYSTEM
 from umbel.exceptions import ImproperlyConfigured
 from umbel.worker.page import Page, Snapshot
 from umbel.worker.processes import is_alive
@@ -30,6 +32,9 @@ except ImportError:  # Windows has no flock; there, leases end by themselves
     fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger("umbel.worker")
+
+#: Seconds after which a node that is still starting is dead.
+STARTING = 60.0
 
 
 def runtime_directory(broker_url: str) -> Path:
@@ -94,15 +99,14 @@ class NodeDirectory:
             self._write(self._lock, owner)
             return
         # Made under another name first: nobody may find the directory without its lock being held.
-        hidden = self._base / f".{self.path.name}"
-        self._base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        hidden.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = _locked(hidden / "lock", "w")
+        # Without locks there is nothing to find, and Windows renames no directory in use.
+        place = self._base / f".{self.path.name}" if sys.platform != "win32" else self.path
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = _locked(place / "lock", "w")
         assert self._lock is not None  # noqa: S101 - the file is new
         self._write(self._lock, owner)
-        if fcntl is None:  # Windows renames no directory with an open file in it
-            self._lock.close()
-        hidden.rename(self.path)
+        if place != self.path:
+            place.rename(self.path)
 
     def _enter_again(self) -> None:
         """Make the place anew when somebody deleted it, as systems do when a user logs out."""
@@ -129,10 +133,15 @@ class NodeDirectory:
         if self._lock is not None and not self.path.exists():
             self._enter_again()
         for directory in sorted(self._base.iterdir()):
-            if directory == self.path or directory.name.startswith("."):
+            if directory == self.path or _is_starting(directory):
                 continue
             lock = _locked(directory / "lock", "r+")
-            if lock is not None:
+            if lock is None:
+                continue
+            if directory.name.startswith("."):  # it died while it started, and held nothing yet
+                shutil.rmtree(directory, ignore_errors=True)
+                lock.close()
+            else:
                 yield _read_dead_node(directory, lock)
 
     def leave(self) -> None:
@@ -143,6 +152,16 @@ class NodeDirectory:
             self._lock = None
         with contextlib.suppress(OSError):  # other nodes are still there
             self._base.rmdir()
+
+
+def _is_starting(directory: Path) -> bool:
+    """Tell whether a node may be making this directory right now; its lock must not be touched then."""
+    try:
+        return (
+            directory.name.startswith(".") and SYSTEM.time() - directory.stat().st_mtime < STARTING
+        )
+    except FileNotFoundError:  # it got its name just now
+        return True
 
 
 def _locked(path: Path, mode: str) -> IO[str] | None:

@@ -1,0 +1,409 @@
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import calls, messages
+from umbel import Celery, NotRegistered, Umbel, shared_task
+from umbel.exceptions import ImproperlyConfigured
+from umbel.ports import Engine, EngineOptions
+
+
+def plain(x: int = 0) -> int:
+    return x
+
+
+def in_module(name: str, function_name: str = "work") -> Any:
+    """Return a function as if it were defined in a module."""
+
+    def work() -> None: ...
+
+    work.__module__, work.__name__ = name, function_name
+    return work
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module that stands for the script that was started."""
+    module = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _no_data_dir(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UMBEL_DATA_DIR", raising=False)
+
+
+# Names
+
+
+def test_a_task_is_named_by_its_module_and_function(app: Umbel) -> None:
+    assert app.task(plain).name == f"{__name__}.plain"
+    assert app.task(in_module("shop.mails", "send")).name == "shop.mails.send"
+
+
+def test_a_given_name_is_the_name(app: Umbel) -> None:
+    assert app.task(name="mine")(plain).name == "mine"
+    assert app.tasks["mine"].function is plain
+
+
+def test_main_names_the_tasks_of_a_script_and_no_others() -> None:
+    app = Umbel("proj", set_as_current=False)
+    assert app.task(in_module("__main__")).name == "proj.work"
+    assert app.task(in_module("other")).name == "other.work"
+
+
+def test_without_main_a_script_is_named_as_a_worker_imports_it(script: types.ModuleType) -> None:
+    script.__file__ = "/srv/shop/tasks.py"
+    app = Umbel(set_as_current=False)
+    assert app.task(in_module("__main__")).name == "tasks.work"
+
+
+def test_without_main_a_module_that_is_run_has_its_full_name(script: types.ModuleType) -> None:
+    script.__file__ = "/srv/shop/tasks.py"
+    script.__spec__ = types.SimpleNamespace(name="shop.tasks")  # type: ignore[assignment]
+    assert Umbel(set_as_current=False).task(in_module("__main__")).name == "shop.tasks.work"
+    script.__spec__ = types.SimpleNamespace(name="shop.__main__")  # type: ignore[assignment]
+    assert Umbel(set_as_current=False).task(in_module("__main__")).name == "shop.work"
+
+
+@pytest.mark.usefixtures("script")
+def test_without_a_file_the_script_has_no_other_name() -> None:
+    assert Umbel(set_as_current=False).task(in_module("__main__")).name == "__main__.work"
+
+
+# The registry
+
+
+def test_an_unknown_task_says_what_to_do(app: Umbel) -> None:
+    with pytest.raises(NotRegistered) as caught:
+        app.tasks["nobody.knows"]
+    assert str(caught.value) == (
+        "There is no task 'nobody.knows' in this app. Is the module that defines it imported, for"
+        " example through the setting `include`?"
+    )
+    with pytest.raises(KeyError):
+        app.tasks["nobody.knows"]
+
+
+def test_tasks_are_listed_by_name(app: Umbel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umbel.app._shared", {})
+    app.task(name="b")(plain)
+    app.task(name="a")(plain)
+    shared_task(name="c")(plain)
+    shared_task(name="a")(plain)
+    assert list(app.tasks) == ["a", "b", "c"]
+    assert len(app.tasks) == 3
+    assert "b" in app.tasks
+    assert app.tasks["a"].app is app  # the app's own goes before the shared one
+
+
+def test_celery_is_the_same_class() -> None:
+    assert Celery is Umbel
+
+
+def test_repr() -> None:
+    assert repr(Umbel("proj", set_as_current=False)).startswith("<Umbel proj at 0x")
+    assert repr(Umbel(set_as_current=False)).startswith("<Umbel __main__ at 0x")
+
+
+# Where messages and results are
+
+
+def urls(app: Umbel) -> tuple[str, str | None]:
+    return app.broker_url, app.result_url
+
+
+def test_nothing_set_means_the_file_of_the_project() -> None:
+    app = Umbel(set_as_current=False)
+    project = Path(__file__).parents[2]
+    assert (project / "pyproject.toml").exists()
+    assert urls(app) == (f"sqlite:///{project}/.umbel/umbel.db",) * 2
+
+
+def test_an_app_of_a_module_elsewhere_has_its_file_there(tmp_path: Path) -> None:
+    module: dict[str, Any] = {"__name__": "shop.app", "__file__": str(tmp_path / "shop" / "app.py")}
+    exec("from umbel import Umbel\napp = Umbel(set_as_current=False)", module)  # noqa: S102
+    assert module["app"].broker_url == f"sqlite:///{tmp_path}/.umbel/umbel.db"
+
+
+def test_a_broker_alone_means_no_results(memory: str) -> None:
+    app = Umbel(broker=memory)
+    result = app.task(plain).delay()
+    assert urls(app) == (memory, None)
+    assert app.results is None
+    with pytest.raises(ImproperlyConfigured) as caught:
+        result.get(timeout=1)
+    assert str(caught.value) == (
+        "Results are not kept: broker_url is set and result_backend is not. Set result_backend, for"
+        " example to the same URL as broker_url."
+    )
+
+
+def test_a_result_backend_alone_leaves_the_broker_the_file(memory: str) -> None:
+    app = Umbel(backend=memory, set_as_current=False)
+    assert urls(app) == (app.default_url, memory)
+
+
+@pytest.mark.parametrize("value", ["disabled://", "disabled"])
+def test_results_can_be_turned_off(memory: str, value: str) -> None:
+    app = Umbel(broker=memory, backend=value)
+    assert urls(app) == (memory, None)
+    app.task(plain).delay()
+    assert len(messages(app)) == 1
+    with pytest.raises(ImproperlyConfigured, match="Results are not kept"):
+        app.result_store()
+
+
+def test_results_of_the_default_file_can_be_turned_off() -> None:
+    app = Umbel(backend="disabled://", set_as_current=False)
+    assert urls(app) == (app.default_url, None)
+
+
+def test_data_dir_and_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Umbel(data_dir=str(tmp_path / "data"), set_as_current=False)
+    assert urls(app) == (f"sqlite:///{tmp_path}/data/umbel.db",) * 2
+    monkeypatch.setenv("UMBEL_DATA_DIR", str(tmp_path / "other"))
+    assert urls(app) == (f"sqlite:///{tmp_path}/other/umbel.db",) * 2
+    app.conf.broker_url = "memory://"
+    assert urls(app) == ("memory://", None)
+
+
+def test_the_default_file_works(tmp_path: Path) -> None:
+    with Umbel(data_dir=str(tmp_path / "data")) as app:
+        result = app.task(plain).delay(1)
+        assert result.state == "PENDING"
+        assert [call.args for call in calls(app)] == [[1]]
+    assert (tmp_path / "data" / "umbel.db").exists()
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b=c", "a%20b", "a b", "a%b", "añb", "a&b;c"])
+def test_a_directory_may_have_any_name(tmp_path: Path, name: str) -> None:
+    with Umbel(data_dir=str(tmp_path / name)) as app:
+        app.task(plain).delay(1)
+        assert app.show_url(app.broker_url) == str(tmp_path / name / "umbel.db")
+    assert list(tmp_path.rglob("umbel.db")) == [tmp_path / name / "umbel.db"]
+
+
+def test_settings_may_be_given_by_keyword_and_written_later(memory: str) -> None:
+    app = Umbel(broker_url=memory, task_default_queue="main", set_as_current=False)
+    assert (app.broker_url, app.conf.task_default_queue) == (memory, "main")
+    app.conf.result_backend = memory
+    assert app.results is not None
+
+
+def test_wrong_settings_are_refused_where_they_are_written() -> None:
+    with pytest.raises(ImproperlyConfigured, match="Did you mean 'task_acks_late'"):
+        Umbel(task_ack_late=True, set_as_current=False)
+
+
+def test_a_scheme_that_nobody_serves() -> None:
+    app = Umbel(broker="redish://host", set_as_current=False)
+    with pytest.raises(
+        ImproperlyConfigured, match="No engine serves URLs that begin with 'redish'"
+    ):
+        app.task(plain).delay()
+
+
+# What is shown of URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:////var/lib/shop/umbel.db", "/var/lib/shop/umbel.db"),
+        ("sqlite:////var/my%20shop/umbel.db?durability=normal", "/var/my shop/umbel.db"),
+        ("sqlite:///shop.db", "shop.db"),
+        ("redis://user:secret@host:6379/0", "redis://user:**@host:6379/0"),
+        ("redis://:secret@host", "redis://:**@host"),
+        ("redis://host", "redis://host"),
+        ("memory://name", "memory://name"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert Umbel(set_as_current=False).show_url(url) == shown
+
+
+# Engines
+
+
+class Counting(Engine):
+    """An engine without ports that counts how often it was closed."""
+
+    def __init__(self, url: str, options: EngineOptions) -> None:
+        self.url = url
+        self.options = options
+        self.closed = 0
+
+    @property
+    def broker(self) -> None:
+        return None
+
+    queues = results = state = broadcast = broker
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[Counting]:
+    made: list[Counting] = []
+
+    def open_one(url: str, options: Mapping[str, Any]) -> Counting:
+        made.append(Counting(url, options))
+        return made[-1]
+
+    monkeypatch.setattr("umbel.app.open_engine", open_one)
+    return made
+
+
+def test_an_engine_is_opened_once_and_closed_with_the_app(counting: list[Counting]) -> None:
+    with Umbel(broker="x://", broker_transport_options={"a": 1}, set_as_current=False) as app:
+        assert app.engine("x://") is app.engine("x://")
+        own = app.new_engine("x://")
+        assert own is not app.engine("x://")
+    assert [engine.closed for engine in counting] == [1, 0]
+    assert counting[0].options == {"durability": "full", "a": 1}
+    app.engine("x://")
+    assert len(counting) == 3
+
+
+def test_each_engine_has_its_own_options(counting: list[Counting]) -> None:
+    app = Umbel(
+        broker="x://",
+        backend="y://",
+        broker_transport_options={"a": 1},
+        result_backend_transport_options={"b": 2},
+        set_as_current=False,
+    )
+    for url in ("x://", "y://", "z://"):
+        app.new_engine(url)
+    app.conf.result_backend = "x://"
+    app.new_engine("x://")
+    own = [{**engine.options} for engine in counting]
+    assert [options.pop("durability") for options in own] == ["full"] * 4
+    assert own == [{"a": 1}, {"b": 2}, {}, {"a": 1, "b": 2}]
+
+
+@pytest.mark.usefixtures("counting")
+def test_an_engine_that_is_no_broker_is_refused_by_name() -> None:
+    app = Umbel(broker="x://host", backend="x://host", set_as_current=False)
+    with pytest.raises(ImproperlyConfigured, match="names an engine that is no broker: x://host"):
+        _ = app.broker
+    with pytest.raises(ImproperlyConfigured, match="does not let anyone look into its queues"):
+        _ = app.queues
+    with pytest.raises(ImproperlyConfigured):
+        app.result_store()
+
+
+def test_an_app_can_be_used_again_after_it_was_closed(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'umbel.db'}"
+    app = Umbel(broker=url, backend=url)
+    task = app.task(plain)
+    for n in range(3):
+        task.delay(n)
+        app.close()
+        app.close()
+    assert [call.args for call in calls(app)] == [[0], [1], [2]]
+    app.close()
+
+
+# Modules
+
+
+def test_the_modules_of_the_settings_are_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"umbel_test_{name}.py").write_text(
+            f"from umbel import shared_task\n@shared_task(name='{name}')\ndef work(): ...\n"
+        )
+    monkeypatch.setattr("umbel.app._shared", {})
+    monkeypatch.syspath_prepend(tmp_path)
+    app = Umbel(include=["umbel_test_two"], imports="umbel_test_one", set_as_current=False)
+    assert list(app.tasks) == []
+    app.import_modules()
+    assert list(app.tasks) == ["one", "two"]
+    for name in ("one", "two"):
+        del sys.modules[f"umbel_test_{name}"]
+
+
+# Settings from elsewhere
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module with settings, and what they need."""
+    (tmp_path / "umbel_test_settings.py").write_text(
+        "import os\nfrom datetime import timedelta\n"
+        "def helper(): ...\n_private = 1\n"
+        "task_default_queue = 'main'\nresult_expires = timedelta(hours=1)\nmy_plugin_colour = 'red'\n"
+        "SHOP_TASK_DEFAULT_QUEUE = 'shop'\n"
+        "class Local:\n    task_default_queue = 'local'\n    inner = {'task_default_queue': 'inner'}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "umbel_test_settings"
+    sys.modules.pop("umbel_test_settings", None)
+
+
+def test_settings_may_be_a_module(module: str) -> None:
+    app = Umbel(set_as_current=False)
+    app.config_from_object(module)
+    assert app.conf.changed() == {
+        "task_default_queue": "main",
+        "result_expires": 3600.0,
+        "my_plugin_colour": "red",
+        "SHOP_TASK_DEFAULT_QUEUE": "shop",
+    }
+    other = Umbel(set_as_current=False)
+    other.config_from_object(sys.modules[module])
+    assert other.conf.changed() == app.conf.changed()
+
+
+@pytest.mark.parametrize(("attribute", "queue"), [("Local", "local"), ("Local.inner", "inner")])
+def test_settings_may_be_something_in_a_module(module: str, attribute: str, queue: str) -> None:
+    app = Umbel(set_as_current=False)
+    app.config_from_object(f"{module}:{attribute}")
+    assert app.conf.task_default_queue == queue
+
+
+@pytest.mark.parametrize("namespace", ["SHOP", "SHOP_"])
+def test_with_a_namespace_only_its_names_count(module: str, namespace: str) -> None:
+    app = Umbel(set_as_current=False)
+    app.config_from_object(module, namespace=namespace)
+    assert app.conf.changed() == {"task_default_queue": "shop"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"CELERY_BROKER_URL": "memory://", "CELERY_TASK_ACKS_LATE": False, "DEBUG": True},
+        types.SimpleNamespace(
+            CELERY_BROKER_URL="memory://", CELERY_TASK_ACKS_LATE=False, DEBUG=True
+        ),
+    ],
+)
+def test_settings_may_be_an_object_or_a_mapping(source: object) -> None:
+    app = Umbel(set_as_current=False)
+    app.config_from_object(source, namespace="CELERY")
+    assert app.conf.changed() == {"broker_url": "memory://", "task_acks_late": False}
+
+
+def test_what_was_given_to_the_app_itself_stays() -> None:
+    app = Umbel(broker="memory://own", task_default_queue="own", set_as_current=False)
+    app.config_from_object({"BROKER_URL": "memory://other", "task_default_priority": 3})
+    assert (app.broker_url, app.conf.task_default_priority) == ("memory://own", 3)
+
+
+def test_wrong_settings_of_a_module_are_refused() -> None:
+    app = Umbel(set_as_current=False)
+    with pytest.raises(ImproperlyConfigured, match="Did you mean 'task_acks_late'"):
+        app.config_from_object({"task_ack_late": True})
+    with pytest.raises(ModuleNotFoundError, match="umbel_test_nowhere"):
+        app.config_from_object("umbel_test_nowhere")

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from umbel.message import Call, Delivery, Message
+from umbel.request import Request, request_of
+
+DELIVERY = Delivery(
+    key="1",
+    queue="video",
+    message=Message({"id": "i"}, {"correlation_id": "i", "priority": 7}, b""),
+    priority=7,
+    count=2,
+    crashes=1,
+)
+
+
+def test_an_empty_request_is_celerys_empty_context() -> None:
+    empty = Request()
+    assert empty.called_directly is True
+    assert (empty.retries, empty.is_eager, empty.children) == (0, False, [])
+    assert empty.replaced_task_nesting == 0
+    rest = {
+        field.name: getattr(empty, field.name)
+        for field in fields(empty)
+        if field.name
+        not in {
+            "called_directly",
+            "retries",
+            "is_eager",
+            "children",
+            "replaced_task_nesting",
+            "crashes",
+        }
+    }
+    assert set(rest.values()) == {None}
+
+
+def test_children_are_not_shared() -> None:
+    one, other = Request(), Request()
+    one.children.append("child")
+    assert other.children == []
+
+
+#: Every field of a call that a task sees, with a value that is nothing's default.
+SEEN = {
+    "id": "i",
+    "task": "t",
+    "args": (1, 2),
+    "kwargs": {"a": 1},
+    "retries": 4,
+    "eta": "2026-01-01T00:00:00+00:00",
+    "expires": "2026-01-02T00:00:00+00:00",
+    "root_id": "root",
+    "parent_id": "parent",
+    "group_index": 3,
+    "chain": [{"task": "next"}],
+    "chord": {"task": "body"},
+    "callbacks": [{"task": "link"}],
+    "errbacks": [{"task": "link_error"}],
+    "correlation_id": "c",
+    "reply_to": "r",
+    "origin": "gen1@host",
+    "shadow": "s",
+    "ignore_result": True,
+    "time_limit": 20.0,
+    "soft_time_limit": 10.0,
+    "replaced_task_nesting": 1,
+    "stamped_headers": ["tenant"],
+    "stamps": {"tenant": ["a"]},
+    "headers": {"tenant": "a"},
+    "sent_at": 12.5,
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_a_task_sees_its_call(name: str) -> None:
+    request = request_of(Call(**SEEN), DELIVERY, "celery@host")  # type: ignore[arg-type]
+    assert getattr(request, name) == SEEN[name]
+
+
+def test_a_task_sees_its_delivery() -> None:
+    request = request_of(Call(**SEEN, group_id="g"), DELIVERY, "celery@host")  # type: ignore[arg-type]
+    assert request.group == "g"
+    assert request.hostname == "celery@host"
+    assert request.called_directly is False
+    assert request.timelimit == (20.0, 10.0)
+    assert request.properties == {"correlation_id": "i", "priority": 7}
+    assert request.delivery_info == {
+        "exchange": "",
+        "routing_key": "video",
+        "priority": 7,
+        "redelivered": True,
+    }
+    assert request.crashes == 1
+
+
+def test_no_field_of_a_call_is_forgotten() -> None:
+    unseen = {"group_id", "argsrepr", "kwargsrepr"}
+    assert {field.name for field in fields(Call)} == SEEN.keys() | unseen

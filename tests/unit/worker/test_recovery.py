@@ -1,0 +1,92 @@
+"""Taking over what the dead held, when the broker does not answer in the middle of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.unit.worker.support import consumer_of
+from umbel import Umbel
+from umbel.exceptions import OperationalError
+from umbel.message import Delivery
+from umbel.ports import FetchRequest, Owner
+from umbel.worker.decide import Verdict
+from umbel.worker.page import Held, Snapshot
+from umbel.worker.recovery import Recovery
+from umbel.worker.settler import Settler
+
+
+class Unreliable(Settler):
+    """A settler whose server does not answer for a while."""
+
+    answers = True
+
+    def settle(
+        self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
+    ) -> Sequence[Delivery]:
+        if not self.answers:
+            raise OperationalError("no answer")
+        return super().settle(verdicts, fetch)
+
+
+class Node:
+    """A supervisor's recovery, and a child that died while it ran the first of its deliveries."""
+
+    def __init__(self, app: Umbel) -> None:
+        task = app.task(name="proj.add")(lambda x, y: x + y)
+        for number in range(3):
+            task.delay(number, number)
+        self.app = app
+        self.supervisor = consumer_of(app)
+        self.settler = Unreliable(app.broker, self.supervisor, app.results)
+        self.recovery = Recovery(app, app.broker, lambda: self.settler)
+        dead = consumer_of(app)
+        held = dead.fetch(FetchRequest(["celery"], 3), 0)
+        states = (Held.RUNNING, Held.FINISHED, Held.WAITING)
+        self.page = Snapshot(
+            pid=1,
+            started=1.0,
+            owner=dead.owner.id,
+            batch=1,
+            held=dict(zip((delivery.key for delivery in held), states, strict=True)),
+            running_since=0.0,
+            soft_deadline=0.0,
+            hard_deadline=0.0,
+            heartbeat=0.0,
+        )
+
+    def ready(self) -> int:
+        return self.app.queues.depths()["celery"].ready
+
+
+def test_everything_a_dead_child_held_waits_again(app: Umbel) -> None:
+    node = Node(app)
+    node.recovery.child_died(node.page.owner, node.page, "pid 1 vanished")
+    assert node.ready() == 3
+    again = consumer_of(app).fetch(FetchRequest(["celery"], 3), 0)
+    assert sorted(delivery.crashes for delivery in again) == [0, 0, 1]
+
+
+def test_what_was_taken_over_is_kept_until_it_is_settled(app: Umbel) -> None:
+    node = Node(app)
+    node.settler.answers = False
+    with pytest.raises(OperationalError):
+        node.recovery.child_died(node.page.owner, node.page, "pid 1 vanished")
+    assert node.ready() == 1  # what never started went back in the first step
+    with pytest.raises(OperationalError):
+        node.recovery.settle_undecided()
+
+    # The supervisor asks again for the dead child, of which nobody has anything left.
+    node.settler.answers = True
+    node.recovery.child_died(node.page.owner, node.page, "pid 1 vanished")
+    assert node.ready() == 3
+    node.recovery.settle_undecided()
+    assert node.ready() == 3
+
+
+def test_a_node_does_not_take_over_its_own_children(app: Umbel) -> None:
+    node = Node(app)
+    living = app.broker.consumer(Owner("child", "mine", "host", 1), 0.0)
+    node.recovery.expired("mine")
+    assert living.fetch(FetchRequest(["celery"], 1), 0) == []  # it is still attached
