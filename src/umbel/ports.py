@@ -135,8 +135,9 @@ class Broker(ABC):
 
         All or none with ``features.atomic_settle``. A queue exists from its first use. With
         ``features.dedupes`` a publication whose tag the broker still holds is taken as a repetition
-        and changes nothing. Raises OperationalError after `timeout` seconds in total; the outcome
-        is then unknown, and the caller may repeat with the same tags.
+        and changes nothing. Raises OperationalError after `timeout` seconds in total, with an unknown
+        outcome: the caller may repeat with the same tags; EncodeError, before anything is sent, for
+        headers that are not JSON and names that are not UTF-8.
         """
 
     @abstractmethod
@@ -163,7 +164,7 @@ class Broker(ABC):
         """Return deliveries of another owner that have not started, as `Consumer.release` does; how many.
 
         For a supervisor whose child is stuck; the caller makes sure that the child will not start
-        them. Without ``features.leases`` this is impossible and returns 0.
+        them. What was marked early stays. Without ``features.leases`` it is impossible: 0.
         """
 
     @abstractmethod
@@ -177,6 +178,10 @@ class Broker(ABC):
 
 class Consumer(ABC):
     """One owner's hold on messages: the hot path.
+
+    A key names one handing-over; an older key of the same message does nothing. So what was released
+    and is fetched again has another key, and what comes late meets only what it meant. `reclaim`
+    hands deliveries over with the keys they have.
 
     One thread at a time fetches; any thread may settle and release meanwhile. Every call but
     `interrupt` and `close` raises LeaseLost when the owner was taken for dead: all it held is then
@@ -236,7 +241,11 @@ class Consumer(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Forget the owner, who is leaving; what it still holds goes back to the queues."""
+        """End the owner's leases, who is leaving; what it still holds goes back to the queues.
+
+        But for what was marked early: that may not be delivered again, and stays until the owner is
+        reclaimed. The owner counts as expired from then on, and is not renewed any more.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.arrivals = itertools.count()
         self.consumers: dict[int, tuple[int, Consumer]] = {}
         self.deliveries: dict[tuple[int, str], Delivery] = {}
+        self.past: list[tuple[int, Delivery]] = []
         self.fenced: list[Consumer] = []
         self.numbers = itertools.count()
         for slot in range(3):
@@ -82,6 +83,8 @@ class BrokerMachine(RuleBasedStateMachine):
             assert (delivery.queue, delivery.priority) == (item.queue, item.priority)
             changed = replace(item, place="leased", owner=owner, count=item.count + 1)
             self.model[item.name] = changed
+            if (owner, item.name) in self.deliveries:
+                self.past.append((owner, self.deliveries[owner, item.name]))
             self.deliveries[owner, item.name] = delivery
 
     # What happens
@@ -155,13 +158,17 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(slot=NAMES, data=st.data())
     def settle_what_is_not_held(self, slot: int, data: st.DataObject) -> None:
-        """Late settlements, and those of others, are refused and change nothing."""
+        """Late settlements, and those of others, are refused and change nothing.
+
+        So are those of an earlier handing-over of what is held anew.
+        """
         owner, consumer = self.consumers[slot]
         lost = [
             delivery
             for (taker, name), delivery in self.deliveries.items()
             if name not in self.model or self.model[name].owner != owner
         ]
+        lost += [delivery for taker, delivery in self.past if taker == owner]
         if lost:
             delivery = data.draw(st.sampled_from(lost))
             action = data.draw(st.sampled_from(list(Action)))
@@ -180,6 +187,7 @@ class BrokerMachine(RuleBasedStateMachine):
         owner, consumer = self.consumers[slot]
         chosen = [item for item in self.held(owner) if data.draw(st.booleans(), label=item.name)]
         keys = [self.deliveries[owner, item.name].key for item in chosen]
+        keys += [delivery.key for taker, delivery in self.past if taker == owner]
         if by_supervisor:
             count = self.sides[0].broker.take_back(consumer.owner.id, keys)
         else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from umbel.clock import Clock
-from umbel.engines.memory.consumer import BATCH, MemoryConsumer, numbers
-from umbel.engines.memory.messages import Holder, stored
+from umbel.engines.memory.consumer import BATCH, MemoryConsumer, handles
+from umbel.engines.memory.messages import LEFT, Holder, stored
 from umbel.engines.memory.results import MemoryResults
 from umbel.engines.memory.space import Space
 from umbel.message import Publication
@@ -63,7 +63,7 @@ class MemoryBroker(Broker):
             found = [
                 holder
                 for holder in self._space.messages.holders.values()
-                if holder.owner.node == node
+                if holder.owner.node == node and holder.expires != LEFT
             ]
             expires = self._clock.time() + ttl
             for holder in found:
@@ -83,8 +83,9 @@ class MemoryBroker(Broker):
     def take_back(self, owner: str, keys: Collection[str]) -> int:
         """Make the messages ready again."""
         with self._space.lock:
-            holder = self._space.messages.holders.get(owner)
-            return self._space.messages.release(holder, numbers(keys)) if holder else 0
+            messages = self._space.messages
+            holder = messages.holders.get(owner)
+            return messages.release_unmarked(holder, handles(keys)) if holder else 0
 
     def ever_consumed(self) -> bool:
         """Look at the note that the first consumer made."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from umbel.clock import Clock
-from umbel.engines.memory.messages import Dead, Holder, Stored, stored
+from umbel.engines.memory.messages import LEFT, Dead, Handle, Holder, Stored, escaped, stored
 from umbel.engines.memory.results import store_results
 from umbel.engines.memory.space import Space
 from umbel.engines.memory.waiting import Waiter
@@ -50,7 +50,8 @@ class MemoryConsumer(Consumer):
         return fetched
 
     def _check_attached(self) -> None:
-        if self._messages.holders.get(self.owner.id) is not self._holder:
+        listed = self._messages.holders.get(self.owner.id)
+        if listed is not self._holder or listed.expires == LEFT:
             raise LeaseLost(
                 f"The consumer {self.owner.id} was taken for dead and its leases were taken over."
             )
@@ -114,7 +115,8 @@ class MemoryConsumer(Consumer):
             case Action.DEAD_LETTER:
                 self._messages.remove(found)
                 number = self._messages.next_number()
-                self._messages.dead[number] = Dead(found, item.reason or "", now, item.expires)
+                reason = escaped(item.reason or "")
+                self._messages.dead[number] = Dead(found, reason, now, item.expires)
 
     def mark_early(self, deliveries: Sequence[Delivery]) -> None:
         """Mark the messages."""
@@ -131,7 +133,7 @@ class MemoryConsumer(Consumer):
         """Make the messages ready again."""
         with self._space.lock:
             self._check_attached()
-            return self._messages.release(self._holder, numbers(keys))
+            return self._messages.release(self._holder, handles(keys))
 
     def reclaim(
         self, owner: str, unstarted: Collection[str] | None, only_expired: bool = False
@@ -146,27 +148,39 @@ class MemoryConsumer(Consumer):
             if unstarted is None:
                 self._give_back_unmarked(other)
             else:
-                self._messages.release(other, numbers(unstarted))
+                self._messages.release(other, handles(unstarted))
             rest = sorted(other.held.values(), key=lambda item: (-item.priority, item.number))
             for item in rest:
-                item.owner = self.owner.id
-                self._holder.held[item.number] = item
+                self._holder.take(item)
             return [item.delivery() for item in rest]
 
     def _give_back_unmarked(self, other: Holder) -> None:
         """Make ready what was not marked early. It may have started, so it counts as delivered."""
-        for item in [item for item in other.held.values() if not item.early]:
-            del other.held[item.number]
-            self._messages.make_ready(item)
+        for handle, item in list(other.held.items()):
+            if not item.early:
+                del other.held[handle]
+                self._messages.make_ready(item)
 
     def close(self) -> None:
-        """Give back what is held and leave the list."""
+        """Give back what is held, and leave the list unless something may not be given back."""
         with self._space.lock:
             if self._messages.holders.get(self.owner.id) is self._holder:
-                del self._messages.holders[self.owner.id]
-                self._messages.release(self._holder, list(self._holder.held))
+                self._messages.release_unmarked(self._holder, list(self._holder.held))
+                self._holder.expires = LEFT
+                if not self._holder.held:
+                    del self._messages.holders[self.owner.id]
+
+
+def handles(keys: Iterable[str]) -> list[Handle]:
+    """Return what keys of deliveries name; what is no key of this engine is passed over."""
+    found = []
+    for one in keys:
+        number, _, lease = one.partition(".")
+        if one.isascii() and number.isdigit() and lease.isdigit():
+            found.append((int(number), int(lease)))
+    return found
 
 
 def numbers(keys: Iterable[str]) -> list[int]:
-    """Return the numbers that keys stand for; what is no key of this engine is passed over."""
+    """Return the numbers of dead letters that keys stand for; what is no key is passed over."""
     return [int(key) for key in keys if key.isascii() and key.isdigit()]

@@ -13,8 +13,15 @@ from enum import Enum
 
 from umbel import serialization
 from umbel.engines.memory.waiting import Waiters
+from umbel.exceptions import EncodeError
 from umbel.message import Delivery, Message, Publication
 from umbel.ports import Owner
+
+#: A message's number and the number of its handing-over.
+Handle = tuple[int, int]
+
+#: When the leases of an owner end that has left and still holds what may not be delivered again.
+LEFT = float("-inf")
 
 
 class Where(Enum):
@@ -43,6 +50,7 @@ class Stored:
     where: Where = Where.READY
     due: float | None = None
     owner: str | None = None
+    lease: int = 0
     early: bool = False
     count: int = 0
     crashes: int = 0
@@ -60,7 +68,7 @@ class Stored:
     def delivery(self) -> Delivery:
         """Return the handing-over of this message to its present owner."""
         return Delivery(
-            key=str(self.number),
+            key=f"{self.number}.{self.lease}",
             queue=self.queue,
             message=self.message(),
             tag=self.tag,
@@ -68,7 +76,7 @@ class Stored:
             count=self.count,
             crashes=self.crashes,
             early=self.early,
-            handle=self.number,
+            handle=(self.number, self.lease),
         )
 
 
@@ -84,15 +92,39 @@ class Dead:
 
 @dataclass(slots=True, eq=False)
 class Holder:
-    """An owner and what it holds, by number. Who is not listed any more is fenced off."""
+    """An owner and what it holds, by handing-over. Who is not listed any more is fenced off."""
 
     owner: Owner
     expires: float
-    held: dict[int, Stored] = field(default_factory=dict)
+    held: dict[Handle, Stored] = field(default_factory=dict)
+
+    def take(self, item: Stored) -> None:
+        """Hold a message; its lease says by which handing-over."""
+        item.owner = self.owner.id
+        self.held[item.number, item.lease] = item
+
+
+def check_text(*texts: str) -> None:
+    """Raise EncodeError for a text that is not UTF-8: half a surrogate pair, as from ``os.fsdecode``."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise EncodeError(f"{text!a} cannot be written as UTF-8: {error.reason}.") from error
+
+
+def escaped(text: str) -> str:
+    """Return a text with escapes for what is not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def stored(publications: Iterable[Publication], now: float) -> list[Stored]:
-    """Return publications as they are kept. Raises EncodeError for headers that are not JSON."""
+    """Return publications as they are kept. Raises EncodeError for what cannot be written."""
+    publications = list(publications)
+    for item in publications:
+        message = item.message
+        check_text(item.queue, message.task_id or "", item.tag)
+        check_text(message.content_type, message.content_encoding)
     return [
         Stored(
             queue=item.queue,
@@ -189,9 +221,9 @@ class Messages:
         claimed: list[Delivery] = []
         while ready and len(claimed) < limit:
             item = self.by_number[heapq.heappop(ready)[1]]
-            item.where, item.owner = Where.LEASED, holder.owner.id
+            item.where, item.lease = Where.LEASED, self.next_number()
             item.count += 1
-            holder.held[item.number] = item
+            holder.take(item)
             claimed.append(item.delivery())
         return claimed
 
@@ -217,10 +249,15 @@ class Messages:
         del self.by_number[item.number]
         self._tags.discard(item.tag)
 
-    def release(self, holder: Holder, numbers: Iterable[int]) -> int:
+    def release(self, holder: Holder, handles: Iterable[Handle]) -> int:
         """Take messages from their holder as if they had never been fetched; return how many."""
-        found = [holder.held.pop(number) for number in numbers if number in holder.held]
+        found = [holder.held.pop(handle) for handle in handles if handle in holder.held]
         for item in found:
             item.count -= 1
             self.make_ready(item)
         return len(found)
+
+    def release_unmarked(self, holder: Holder, handles: Iterable[Handle]) -> int:
+        """Do the same, but leave what was marked early."""
+        held = holder.held
+        return self.release(holder, [one for one in handles if one in held and not held[one].early])

@@ -4,7 +4,8 @@ Whoever waits binds a datagram socket on the loopback interface and writes its p
 in the same transaction in which it found nothing to do. Whoever makes something to do reads the
 ports in its own transaction and, after the commit, sends one byte to each. Transactions are one
 after the other, so either the waiter sees the news or the other side sees the waiter. A lost
-datagram costs a second: waiters look by themselves then.
+datagram costs a second: waiters look by themselves then. Rows are renewed by whoever waits long, and
+those of the dead are taken out.
 
 Topics: ``queue:<number>``, of whose waiters as many are woken as there are messages; ``result:<task
 id>`` and ``broadcast``, whose waiters are all woken.
@@ -19,11 +20,25 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from umbel.engines.sql import statements
+from umbel.engines.sqlite.rows import escaped
 
 _SQL = statements(__package__, "bell.sql")
 
 #: Seconds between two looks of a waiter whom nobody wakes.
 SLOW_CHECK = 1.0
+#: Seconds after which a waiter lists itself again, and milliseconds after which a row that nobody
+#: renewed is swept away: its process died, or could not take it out.
+RENEWAL, STALE = 60.0, 300_000
+
+
+def forget_listeners(connection: sqlite3.Connection, owner: int) -> None:
+    """Take the rows of an owner who is gone out of the file: each would swallow a message's bell."""
+    connection.execute(_SQL["forget_listeners"], (owner,))
+
+
+def sweep_listeners(connection: sqlite3.Connection, now: int) -> None:
+    """Take rows that nobody renews out of the file."""
+    connection.execute(_SQL["sweep_listeners"], (now - STALE, now + STALE))
 
 
 class Bell:
@@ -34,9 +49,19 @@ class Bell:
         self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
 
-    def listen(self, connection: sqlite3.Connection, topics: Iterable[str]) -> None:
-        """Be woken for topics; part of the transaction that found nothing."""
-        connection.executemany(_SQL["listen"], [(topic, self.port) for topic in topics])
+    def listen(
+        self,
+        connection: sqlite3.Connection,
+        topics: Iterable[str],
+        now: int,
+        owner: int | None = None,
+    ) -> None:
+        """Be woken for topics; part of the transaction that found nothing.
+
+        Whoever still waits after `RENEWAL` seconds says so again.
+        """
+        values = [(escaped(topic), self.port, owner, now) for topic in topics]
+        connection.executemany(_SQL["listen"], values)
 
     def is_listening(self, connection: sqlite3.Connection) -> bool:
         """Tell whether the file still lists this port."""
@@ -61,7 +86,7 @@ class Bell:
         return True
 
     def close(self) -> None:
-        """Close the port; a row left in the file only costs whoever rings it a lost datagram."""
+        """Close the port. A row left in the file swallows bells until its owner goes or it is swept."""
         self._socket.close()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 from umbel.engines.sql import statements
-from umbel.engines.sqlite.bell import SLOW_CHECK, Bell, Ringer
+from umbel.engines.sqlite.bell import RENEWAL, SLOW_CHECK, Bell, Ringer
 from umbel.engines.sqlite.database import Database
+from umbel.exceptions import OperationalError
 from umbel.ports import Broadcast, Subscription
 
 _SQL = statements(__package__, "state.sql")
@@ -48,9 +50,14 @@ class SqliteSubscription(Subscription):
         self._names = frozenset(topic for topic in topics if not topic.endswith("*"))
         self._prefixes = tuple(topic[:-1] for topic in topics if topic.endswith("*"))
         self._bell = Bell()
-        with database.write(durable=False) as connection:
-            self._bell.listen(connection, ["broadcast"])
-            (self._last,) = connection.execute(_SQL["last_sent"]).fetchone()
+        try:
+            with database.write(durable=False) as connection:
+                self._bell.listen(connection, ["broadcast"], database.now)
+                (self._last,) = connection.execute(_SQL["last_sent"]).fetchone()
+        except BaseException:
+            self._bell.close()
+            raise
+        self._renewal = database.clock.monotonic() + RENEWAL
 
     def receive(self, wait: float) -> list[tuple[str, bytes]]:
         """Read what came; else wait for the bell."""
@@ -66,13 +73,27 @@ class SqliteSubscription(Subscription):
             if wanted or (left <= 0 and not found):
                 return wanted
             if not found:
+                self._renew()
                 self._bell.wait(min(left, SLOW_CHECK))
+
+    def _renew(self) -> None:
+        """Say from time to time that somebody listens here, if that works: else it looks by itself."""
+        now = self._database.clock.monotonic()
+        if now >= self._renewal:
+            self._renewal = now + RENEWAL
+            with (
+                suppress(OperationalError),
+                self._database.write(durable=False, timeout=SLOW_CHECK) as connection,
+            ):
+                self._bell.listen(connection, ["broadcast"], self._database.now)
 
     def _wants(self, topic: str) -> bool:
         return topic in self._names or topic.startswith(self._prefixes)
 
     def close(self) -> None:
         """Stop listening."""
-        with self._database.write(durable=False) as connection:
-            self._bell.stop_listening(connection)
-        self._bell.close()
+        try:
+            with self._database.write(durable=False) as connection:
+                self._bell.stop_listening(connection)
+        finally:
+            self._bell.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from umbel.engines.sqlite import rows
 from umbel.engines.sqlite.consumer import BATCH, SqliteConsumer
 from umbel.engines.sqlite.database import Database
-from umbel.engines.sqlite.messages import SQL, Messages, Row, counted
+from umbel.engines.sqlite.messages import LEASED, SQL, Messages, Row
 from umbel.engines.sqlite.results import SqliteResults
 from umbel.exceptions import OperationalError
 from umbel.failpoints import fail_point
@@ -120,13 +121,13 @@ class SqliteBroker(Broker):
 
     def take_back(self, owner: str, keys: Collection[str]) -> int:
         """Make rows ready again."""
-        wanted = rows.numbers(keys)
         with self._database.write(durable=False) as connection:
             row = connection.execute(SQL["owner_number"], (owner,)).fetchone()
             if row is None:
                 return 0
-            found = connection.execute(SQL["release"], (wanted, row[0])).fetchall()
-            ports = self._messages.waiters(connection, counted(found))
+            held = self._messages.held(connection, row[0], rows.handles(keys), LEASED)
+            found = self._messages.release(connection, row[0], held)
+            ports = self._messages.waiters(connection, Counter(found))
         self._messages.ringer.ring(ports)
         return len(found)
 

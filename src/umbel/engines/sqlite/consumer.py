@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 
 from umbel.engines.sqlite import rows
-from umbel.engines.sqlite.bell import SLOW_CHECK, Bell
-from umbel.engines.sqlite.messages import SQL, Messages, counted
+from umbel.engines.sqlite.bell import RENEWAL, SLOW_CHECK, Bell, forget_listeners
+from umbel.engines.sqlite.messages import MARKED, SQL, Messages, Row, counted
 from umbel.engines.sqlite.results import store_results
-from umbel.exceptions import LeaseLost
+from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
 from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settlement
@@ -47,7 +49,12 @@ class SqliteConsumer(Consumer):
             self._messages.ringer.ring(ports)
             if fetched or wait <= 0:
                 return fetched
-            if not self._listen(request, deadline, next_due):
+            try:
+                again = self._listen(request, deadline, next_due)
+            except BaseException:
+                self._stop_listening()
+                raise
+            if not again:
                 return self._give_up(request)
 
     def _claim(
@@ -62,11 +69,12 @@ class SqliteConsumer(Consumer):
             returned = connection.execute(SQL["return_due"], (now,)).fetchall()
             ports = self._messages.waiters(connection, counted(returned))
         fetched: list[Delivery] = []
+        lease = self._messages.next_lease()
         for name in request.queues:
             left = min(request.limit, BATCH) - len(fetched)
             if left <= 0:
                 break
-            values = (self._number, self._messages.queues[name], left)
+            values = (self._number, lease, self._messages.queues[name], left)
             found = connection.execute(SQL["claim"], values).fetchall()
             found.sort(key=_order)
             fetched += [rows.delivery(row, name) for row in found]
@@ -88,6 +96,16 @@ class SqliteConsumer(Consumer):
         self._messages.ringer.ring(ports)
         return fetched
 
+    def _stop_listening(self) -> None:
+        """Leave the file after an error, if that works: nobody would come for the bell."""
+        bell = self._bell
+        if bell is not None:
+            with (
+                suppress(OperationalError),
+                self._database.write(durable=False, timeout=SLOW_CHECK) as connection,
+            ):
+                bell.stop_listening(connection)
+
     def _check_attached(self, connection: sqlite3.Connection) -> None:
         if connection.execute(SQL["is_attached"], (self._number,)).fetchone() is None:
             raise LeaseLost(
@@ -102,7 +120,7 @@ class SqliteConsumer(Consumer):
         if self._bell is None:
             self._bell = Bell()
         topics = [f"queue:{self._messages.queues[name]}" for name in request.queues]
-        self._bell.listen(connection, topics)
+        self._bell.listen(connection, topics, self._database.now, self._number)
         (due,) = connection.execute(SQL["first_due"]).fetchone()
         return rows.seconds(due)
 
@@ -110,6 +128,7 @@ class SqliteConsumer(Consumer):
         """Wait until there may be something to claim (True), or it is time to give up (False)."""
         assert self._bell is not None  # noqa: S101 - made by _start_listening; for type checkers
         clock = self._database.clock
+        renewal = clock.monotonic() + RENEWAL
         while not self._interrupted.is_set():
             left = deadline - clock.monotonic()
             if next_due is not None:
@@ -121,7 +140,7 @@ class SqliteConsumer(Consumer):
                 return True
             if clock.monotonic() >= deadline:
                 return False
-            if self._slow_check(request):
+            if clock.monotonic() >= renewal or self._slow_check(request):
                 return True
         self._interrupted.clear()
         return False
@@ -152,6 +171,9 @@ class SqliteConsumer(Consumer):
         self, settlements: Sequence[Settlement], fetch: FetchRequest | None = None
     ) -> Settled:
         """Settle and claim in one transaction, which is on disk when this returns."""
+        follow_ups = {
+            id(item): self._messages.rows(item.publish) for item in settlements if item.publish
+        }
         self._messages.number_queues(item.delivery.queue for item in settlements)
         self._messages.number_queues(one.queue for item in settlements for one in item.publish)
         if fetch is not None:
@@ -162,7 +184,7 @@ class SqliteConsumer(Consumer):
         with self._database.write(durable=bool(settlements)) as connection:
             self._check_attached(connection)
             if settlements:
-                refused, ports = self._apply(connection, settlements)
+                refused, ports = self._apply(connection, settlements, follow_ups)
             if fetch is not None:
                 fetched, others = self._claim(connection, fetch)
                 ports += others
@@ -172,22 +194,24 @@ class SqliteConsumer(Consumer):
         return Settled(tuple(refused), tuple(fetched))
 
     def _apply(
-        self, connection: sqlite3.Connection, settlements: Sequence[Settlement]
+        self,
+        connection: sqlite3.Connection,
+        settlements: Sequence[Settlement],
+        follow_ups: Mapping[int, Sequence[Row]],
     ) -> tuple[list[Delivery], list[int]]:
         """Make settlements true; return what was refused and whom to wake."""
-        wanted = json.dumps([item.delivery.handle for item in settlements])
-        held = {seq for (seq,) in connection.execute(SQL["still_held"], (wanted, self._number))}
-        refused = []
+        wanted = [item.delivery.handle for item in settlements]
+        held = self._messages.held(connection, self._number, wanted)
+        refused: list[Delivery] = []
         if len(held) < len(settlements):
-            refused = [item.delivery for item in settlements if item.delivery.handle not in held]
-            settlements = [item for item in settlements if item.delivery.handle in held]
+            settlements, refused = _divided(settlements, held)
         ports: list[int] = []
         results = [item.result for item in settlements if item.result is not None]
         if results:
             ports += store_results(connection, self._messages.ringer, results, self._database.now)
-        publications = [one for item in settlements for one in item.publish]
-        if publications:
-            ports += self._messages.insert(connection, self._messages.rows(publications))
+        published = [row for item in settlements for row in follow_ups.get(id(item), ())]
+        if published:
+            ports += self._messages.insert(connection, published)
         requeued = [item for item in settlements if item.action is Action.REQUEUE]
         if requeued:
             ports += self._requeue(connection, requeued)
@@ -196,7 +220,7 @@ class SqliteConsumer(Consumer):
             ports += self._park(connection, parked)
         self._bury(connection, [item for item in settlements if item.action is Action.DEAD_LETTER])
         leaving = [
-            item.delivery.handle
+            item.delivery.handle[0]
             for item in settlements
             if item.action in (Action.ACK, Action.DEAD_LETTER)
         ]
@@ -207,7 +231,7 @@ class SqliteConsumer(Consumer):
     def _requeue(
         self, connection: sqlite3.Connection, settlements: Sequence[Settlement]
     ) -> list[int]:
-        values = [(int(item.crashed), item.delivery.handle, self._number) for item in settlements]
+        values = [(int(item.crashed), *item.delivery.handle, self._number) for item in settlements]
         connection.executemany(SQL["requeue"], values)
         return self._woken_for(connection, settlements)
 
@@ -221,7 +245,7 @@ class SqliteConsumer(Consumer):
 
     def _park(self, connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> list[int]:
         values = [
-            (rows.milliseconds(item.due), item.delivery.handle, self._number)
+            (rows.milliseconds(item.due), *item.delivery.handle, self._number)
             for item in settlements
         ]
         connection.executemany(SQL["park"], values)
@@ -234,10 +258,10 @@ class SqliteConsumer(Consumer):
         values = [
             (
                 int(item.crashed),
-                item.reason or "",
+                rows.escaped(item.reason or ""),
                 now,
                 rows.milliseconds(item.expires),
-                item.delivery.handle,
+                *item.delivery.handle,
                 self._number,
             )
             for item in settlements
@@ -246,20 +270,23 @@ class SqliteConsumer(Consumer):
 
     def mark_early(self, deliveries: Sequence[Delivery]) -> None:
         """Mark the rows."""
-        wanted = json.dumps([delivery.handle for delivery in deliveries])
+        wanted = [delivery.handle for delivery in deliveries]
         with self._database.write() as connection:
             self._check_attached(connection)
-            connection.execute(SQL["mark_early"], (wanted, self._number))
+            held = self._messages.held(connection, self._number, wanted)
+            numbers = json.dumps([seq for seq, _ in held])
+            connection.execute(SQL["mark_early"], (numbers, self._number))
 
     # Giving back and taking over
 
     def release(self, keys: Collection[str]) -> int:
         """Make rows ready again."""
-        wanted = rows.numbers(keys)
+        wanted = rows.handles(keys)
         with self._database.write(durable=False) as connection:
             self._check_attached(connection)
-            found = connection.execute(SQL["release"], (wanted, self._number)).fetchall()
-            ports = self._messages.waiters(connection, counted(found))
+            held = self._messages.held(connection, self._number, wanted)
+            found = self._messages.release(connection, self._number, held)
+            ports = self._messages.waiters(connection, Counter(found))
         self._messages.ringer.ring(ports)
         return len(found)
 
@@ -274,27 +301,29 @@ class SqliteConsumer(Consumer):
                 return []
             number = row[0]
             if unstarted is None:
-                returned = connection.execute(SQL["release_unmarked"], (number,)).fetchall()
+                found = connection.execute(SQL["release_unmarked"], (number,))
+                returned = [queue for (queue,) in found]
             else:
-                wanted = rows.numbers(unstarted)
-                returned = connection.execute(SQL["release"], (wanted, number)).fetchall()
+                held = self._messages.held(connection, number, rows.handles(unstarted))
+                returned = self._messages.release(connection, number, held)
             rest = connection.execute(SQL["hand_over"], (self._number, number)).fetchall()
             connection.execute(SQL["forget_owner"], (number,))
-            ports = self._messages.waiters(connection, counted(returned))
+            forget_listeners(connection, number)
+            ports = self._messages.waiters(connection, Counter(returned))
             numbers = dict(connection.execute(SQL["all_queues"]))
         self._messages.ringer.ring(ports)
         self._messages.queues.update(numbers)
         names = {number: name for name, number in numbers.items()}
         rest.sort(key=_order)
-        return [rows.delivery(row, names[row[10]], early=row[11] == 3) for row in rest]
+        return [rows.delivery(row, names[row[11]], early=row[12] == MARKED) for row in rest]
 
     def close(self) -> None:
-        """Give back what is held and delete the owner."""
+        """Give back what is held, and delete the owner unless it holds what it may not give back."""
         with self._database.write(durable=False) as connection:
             returned = connection.execute(SQL["release_all"], (self._number,)).fetchall()
-            connection.execute(SQL["forget_owner"], (self._number,))
-            if self._bell is not None:
-                self._bell.stop_listening(connection)
+            connection.execute(SQL["forget_empty_owner"], (self._number,))
+            connection.execute(SQL["leave"], (self._number,))
+            forget_listeners(connection, self._number)
             ports = self._messages.waiters(connection, counted(returned))
         self._messages.ringer.ring(ports)
         if self._bell is not None:
@@ -304,4 +333,18 @@ class SqliteConsumer(Consumer):
 
 def _order(row: tuple[int, ...]) -> tuple[int, int]:
     """Sort rows in the order of delivery, which RETURNING does not keep."""
-    return row[1], row[0]
+    return row[2], row[0]
+
+
+def _divided(
+    settlements: Sequence[Settlement], held: Collection[rows.Handle]
+) -> tuple[list[Settlement], list[Delivery]]:
+    """Part settlements of what is held, each once, from deliveries to refuse."""
+    left, kept, refused = set(held), [], []
+    for item in settlements:
+        if item.delivery.handle in left:
+            left.discard(item.delivery.handle)
+            kept.append(item)
+        else:
+            refused.append(item.delivery)
+    return kept, refused

@@ -19,16 +19,19 @@ from random import random
 from umbel.clock import SYSTEM, Clock
 from umbel.engines.sql import script
 from umbel.engines.sqlite import files
-from umbel.exceptions import BrokerFull, ImproperlyConfigured, OperationalError
+from umbel.exceptions import BrokerFull, EncodeError, ImproperlyConfigured, OperationalError
 
 APPLICATION_ID = 0x756D626C  # "umbl"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LOCK_TIMEOUT = 5.0
 #: Pages of 4 kB after which a commit moves the log into the file: rare enough to cost little per
 #: task.
 CHECKPOINT_PAGES = 4000
 
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+#: Held across a fork: of threads that fork at the same time, one after the other closes its files.
+_fork_lock = threading.RLock()
+#: Whose locks the fork that is under way holds.
 _forking: list[Database] = []
 
 
@@ -47,7 +50,8 @@ class Database:
         self._synchronous = ""
         #: Called in the child after a fork, for what else threads of the parent may have held.
         self.after_fork: list[Callable[[], None]] = []
-        _open_databases.add(self)
+        with _fork_lock:
+            _open_databases.add(self)
 
     @property
     def now(self) -> int:
@@ -61,7 +65,8 @@ class Database:
         """Run a transaction that writes; with `durable` its data is on disk when this returns.
 
         Raises OperationalError when the lock cannot be had within `timeout` seconds or the file
-        fails, and BrokerFull when the disk is full; nothing has changed then.
+        fails, BrokerFull when the disk is full, and EncodeError for a text that is not UTF-8; nothing
+        has changed then.
         """
         deadline = self.clock.monotonic() + timeout
         if not self._lock.acquire(timeout=max(timeout, 0.001)):
@@ -77,6 +82,8 @@ class Database:
                     connection.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
                     raise self._translated(error) from error
+                if isinstance(error, UnicodeEncodeError):
+                    raise EncodeError(f"A text cannot be written as UTF-8: {error}.") from error
                 raise
         finally:
             self._lock.release()
@@ -167,6 +174,12 @@ class Database:
                 f"{self.path} was written by a newer umbel (layout {version}, this one knows"
                 f" {SCHEMA_VERSION}). Upgrade umbel here, or use another file."
             )
+        if application == APPLICATION_ID and version < SCHEMA_VERSION:
+            raise ImproperlyConfigured(
+                f"{self.path} has the layout {version} of an umbel before its first release, and this one"
+                f" needs {SCHEMA_VERSION}. Finish its tasks with that umbel and delete it, or use"
+                " another file."
+            )
         if application not in (0, APPLICATION_ID) or (application == 0 and has_tables):
             raise ImproperlyConfigured(
                 f"{self.path} is a database of another program. Choose another file in broker_url."
@@ -254,18 +267,22 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 
 def _before_fork() -> None:
-    _forking[:] = list(_open_databases)
-    for database in _forking:
+    _fork_lock.acquire()
+    for database in list(_open_databases):
         database._before_fork()
+        _forking.append(database)
 
 
 def _after_fork_in_parent() -> None:
     for database in _forking:
         database._after_fork_in_parent()
     _forking.clear()
+    _fork_lock.release()
 
 
 def _after_fork_in_child() -> None:
+    global _fork_lock  # noqa: PLW0603 - other threads of the parent may have been waiting for it
+    _fork_lock = threading.RLock()
     for database in _forking:
         database._after_fork_in_child()
     _forking.clear()

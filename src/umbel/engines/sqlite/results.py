@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from umbel.engines.sql import statements
 from umbel.engines.sqlite import rows
-from umbel.engines.sqlite.bell import SLOW_CHECK, Bell, Ringer
+from umbel.engines.sqlite.bell import RENEWAL, SLOW_CHECK, Bell, Ringer, sweep_listeners
 from umbel.engines.sqlite.database import Database
+from umbel.exceptions import OperationalError
 from umbel.ports import ResultStore
 from umbel.records import ResultRecord
 
 _SQL = statements(__package__, "results.sql")
+
+#: Seconds that asking to be woken may take: who waits can do without.
+REGISTERING = 0.5
 
 
 def store_results(
@@ -73,25 +78,49 @@ class SqliteResults(ResultStore):
         }
 
     def wait(self, task_ids: Collection[str], timeout: float) -> dict[str, ResultRecord]:
-        """Look; then listen, look again in the same transaction, and wait for the bell."""
+        """Look; then listen, look again, and wait for the bell.
+
+        A file that cannot be written to costs no more than the bell: this looks every second then.
+        """
         found = _ready(self.get(task_ids).values())
         if found or timeout <= 0:
             return found
         clock = self._database.clock
         deadline = clock.monotonic() + timeout
         bell = Bell()
+        renewal = clock.monotonic()
         try:
-            with self._database.write(durable=False) as connection:
-                bell.listen(connection, [f"result:{task_id}" for task_id in task_ids])
-                found = _ready(self._get(connection, task_ids).values())
             while not found and (left := deadline - clock.monotonic()) > 0:
-                bell.wait(min(left, SLOW_CHECK))
-                found = _ready(self.get(task_ids).values())
-            with self._database.write(durable=False) as connection:
+                if clock.monotonic() >= renewal and self._listen(bell, task_ids, left):
+                    renewal = clock.monotonic() + RENEWAL
+                    found = _ready(self.get(task_ids).values())
+                if not found:
+                    bell.wait(min(left, SLOW_CHECK))
+                    found = _ready(self.get(task_ids).values())
+        finally:
+            self._stop_listening(bell)
+        return found
+
+    def _listen(self, bell: Bell, task_ids: Collection[str], left: float) -> bool:
+        """Ask to be woken; False when the file cannot be written to."""
+        try:
+            with self._database.write(durable=False, timeout=min(left, REGISTERING)) as connection:
+                topics = [f"result:{task_id}" for task_id in task_ids]
+                bell.listen(connection, topics, self._database.now)
+        except OperationalError:
+            return False
+        return True
+
+    def _stop_listening(self, bell: Bell) -> None:
+        """Leave the file, if that works; else the row is swept away in time."""
+        try:
+            with (
+                suppress(OperationalError),
+                self._database.write(durable=False, timeout=REGISTERING) as connection,
+            ):
                 bell.stop_listening(connection)
         finally:
             bell.close()
-        return found
 
     def forget(self, task_ids: Collection[str]) -> None:
         """Delete the rows."""
@@ -125,11 +154,12 @@ class SqliteResults(ResultStore):
         return True
 
     def cleanup(self) -> int:
-        """Delete up to some thousand rows that expired."""
+        """Delete up to some thousand rows that expired, and waiters that are gone."""
         now = self._database.now
         with self._database.write(durable=False) as connection:
             results = connection.execute(_SQL["cleanup_results"], (now,)).rowcount
             dead = connection.execute(_SQL["cleanup_dead"], (now,)).rowcount
+            sweep_listeners(connection, now)
         return results + dead
 
     def close(self) -> None:

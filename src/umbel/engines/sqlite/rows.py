@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from umbel import serialization
+from umbel.exceptions import EncodeError
 from umbel.message import Delivery, Message, Publication
 
 
@@ -20,21 +21,54 @@ def seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
+#: A message's number and the number of its handing-over.
+Handle = tuple[int, int]
+
+
+def handles(keys: Iterable[str]) -> list[Handle]:
+    """Return what keys of deliveries name; what is no key is passed over."""
+    found = []
+    for one in keys:
+        seq, _, lease = one.partition(".")
+        if one.isascii() and seq.isdigit() and lease.isdigit():
+            found.append((int(seq), int(lease)))
+    return found
+
+
 def numbers(keys: Iterable[str]) -> str:
-    """Return keys as a JSON list for ``json_each``; what is no key is passed over."""
+    """Return keys of dead letters as a JSON list for ``json_each``; what is no key is passed over."""
     return json.dumps([int(key) for key in keys if key.isascii() and key.isdigit()])
 
 
+def check_text(*texts: str) -> None:
+    """Raise EncodeError for a text that is not UTF-8: half a surrogate pair, as from ``os.fsdecode``."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise EncodeError(f"{text!a} cannot be written as UTF-8: {error.reason}.") from error
+
+
+def escaped(text: str) -> str:
+    """Return a text with escapes for what is not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def publication_row(publication: Publication, now: int) -> tuple[Any, ...]:
-    """Return the values of the statement ``publish`` behind its place and the queue's number."""
+    """Return the values of the statement ``publish`` behind its place and the queue's number.
+
+    Raises EncodeError for what cannot be written.
+    """
     message = publication.message
+    identity = f"{message.task_id or ''} {publication.tag}"
+    check_text(publication.queue, identity, message.content_type, message.content_encoding)
     due = milliseconds(publication.due)
     scheduled = due is not None and due > now
     return (
         -publication.priority,
         1 if scheduled else 0,
         due if scheduled else None,
-        f"{message.task_id or ''} {publication.tag}",
+        identity,
         serialization.dumps(message.headers),
         serialization.dumps(message.properties),
         message.content_type,
@@ -56,11 +90,11 @@ def message(row: tuple[Any, ...]) -> Message:
 
 
 def delivery(row: tuple[Any, ...], queue: str, early: bool = False) -> Delivery:
-    """Return the delivery of (seq, urgency, count, crashes, identity, then the message)."""
-    seq, urgency, count, crashes, identity = row[:5]
-    found = message(row[5:10])
+    """Return the delivery of (seq, lease, urgency, count, crashes, identity, then the message)."""
+    seq, lease, urgency, count, crashes, identity = row[:6]
+    found = message(row[6:11])
     return Delivery(
-        key=str(seq),
+        key=f"{seq}.{lease}",
         queue=queue,
         message=found,
         tag=identity[len(found.task_id or "") + 1 :],
@@ -68,5 +102,5 @@ def delivery(row: tuple[Any, ...], queue: str, early: bool = False) -> Delivery:
         count=count,
         crashes=crashes,
         early=early,
-        handle=seq,
+        handle=(seq, lease),
     )

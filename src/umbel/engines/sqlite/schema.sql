@@ -7,7 +7,8 @@ CREATE TABLE queue (
 );
 
 -- Who holds leases. Numbers are never used twice, so a number is also the fence: whoever was reclaimed finds
--- none of its rows any more.
+-- none of its rows any more. expires is 0 when the owner has left, and its row stays only for what it held that
+-- may not be delivered again.
 CREATE TABLE owner (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
@@ -20,8 +21,10 @@ CREATE INDEX owner_node ON owner (node);
 
 -- state: 0 ready, 1 scheduled (until due), 2 leased, 3 leased and not to be delivered again.
 -- urgency is the negated priority, so that ascending order is the order of delivery.
--- seq is the time of arrival in microseconds, or one more than the last: it orders messages and is never
--- used twice. identity is the task id, a space and the tag of the publish; one index on it tells repeated
+-- seq is the time of arrival in microseconds, or one more than the last: it orders the messages that are here.
+-- After many in one millisecond, or a clock that was set back, it may be one that a message had before which is
+-- gone. lease is a number for each handing-over: a key names both, so it never means another message, nor a later
+-- handing-over of the same. identity is the task id, a space and the tag of the publish; one index on it tells repeated
 -- publishes and finds a task's messages. Ids and tags made by umbel begin with the time, so it grows at one end.
 CREATE TABLE message (
     seq INTEGER PRIMARY KEY,
@@ -30,6 +33,7 @@ CREATE TABLE message (
     state INTEGER NOT NULL,
     due INTEGER,
     owner INTEGER,
+    lease INTEGER NOT NULL DEFAULT 0,
     count INTEGER NOT NULL DEFAULT 0,
     crashes INTEGER NOT NULL DEFAULT 0,
     identity TEXT NOT NULL,
@@ -83,10 +87,13 @@ CREATE TABLE part_claim (
     claimant TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- Who waits for what: a datagram to the port wakes it. The row of a queue's waiter goes when it is woken.
+-- Who waits for what: a datagram to the port wakes it. The row of a queue's waiter goes when it is woken, all rows
+-- of an owner go with the owner. since is when it last said that it waits; what is old is swept away.
 CREATE TABLE listener (
     topic TEXT NOT NULL,
     port INTEGER NOT NULL,
+    owner INTEGER,
+    since INTEGER NOT NULL,
     PRIMARY KEY (topic, port)
 ) WITHOUT ROWID;
 CREATE INDEX listener_port ON listener (port);

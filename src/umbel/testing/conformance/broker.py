@@ -82,6 +82,29 @@ class BrokerContract(Contract):
             here.broker.publish([publication("1"), bad, publication("3")], PATIENCE)
         assert fetch(here.consumer()) == []
 
+    @pytest.mark.parametrize("where", ["queue", "task id", "tag", "content type"])
+    def test_a_text_that_is_not_utf8_is_refused(self, here: Side, where: str) -> None:
+        bad, half = publication("bad"), "\ud800"
+        message = {
+            "task id": replace(bad.message, headers={"id": half}),
+            "content type": replace(bad.message, content_type=half),
+        }
+        bad = replace(
+            bad,
+            queue=half if where == "queue" else QUEUE,
+            message=message.get(where, bad.message),
+            tag=half if where == "tag" else bad.tag,
+        )
+        with pytest.raises(EncodeError):
+            here.broker.publish([publication("1"), bad], PATIENCE)
+        assert fetch(here.consumer()) == []
+
+    def test_a_header_may_hold_half_a_character(self, here: Side) -> None:
+        message = Message({"id": "1", "argsrepr": "\ud800"}, {}, b"")
+        here.broker.publish([Publication(QUEUE, message, "tag")], PATIENCE)
+        [delivery] = fetch(here.consumer())
+        assert delivery.message == message
+
     def test_a_repeated_publish_changes_nothing_while_the_message_waits(
         self, here: Side, there: Side
     ) -> None:

@@ -22,6 +22,7 @@ from umbel.testing.conformance.support import (
     ids,
     in_thread,
     needs,
+    now,
     publication,
     record,
     until,
@@ -73,6 +74,49 @@ class LeaseContract(Contract):
         assert ack(consumer, [delivery]).refused == (delivery,)
         assert ids(fetch(consumer)) == ["1"]
 
+    def test_a_key_names_one_handing_over(self, here: Side, there: Side) -> None:
+        here.publish("1")
+        consumer = here.consumer()
+        [old] = fetch(consumer)
+        consumer.release([old.key])
+        [new] = fetch(consumer)
+        assert new.key != old.key
+        assert max(len(old.key), len(new.key)) <= 40
+        assert there.broker.take_back(consumer.owner.id, [old.key]) == 0
+        assert consumer.release([old.key]) == 0
+        consumer.mark_early([old])
+        assert fetch(there.consumer()) == []
+        assert consumer.release([new.key]) == 1
+        [again] = fetch(there.consumer())
+        assert (again.count, again.early) == (1, False)
+
+    @pytest.mark.parametrize("action", list(Action))
+    def test_an_old_delivery_cannot_be_settled_when_its_owner_holds_it_anew(
+        self, here: Side, action: Action
+    ) -> None:
+        needs(here.features.fencing, "fencing")
+        here.publish("1", "2")
+        consumer = here.consumer()
+        old, other = fetch(consumer)
+        consumer.release([old.key])
+        [new] = fetch(consumer)
+        late = Settlement(
+            old, action, publish=(publication("3"),), due=now(), reason="late", crashed=True
+        )
+        assert consumer.settle([late]).refused == (old,)
+        assert consumer.settle([late, Settlement(other)]).refused == (old,)
+        assert fetch(consumer) == []
+        assert here.queues.dead_letters(10) == []
+        assert ack(consumer, [new]).refused == ()
+
+    def test_a_key_of_the_same_fetch_does_not_stand_for_another(self, here: Side) -> None:
+        here.publish("1", "2")
+        consumer = here.consumer()
+        old, other = fetch(consumer)
+        consumer.release([old.key, other.key])
+        new, _ = fetch(consumer)
+        assert consumer.release([old.key, other.key, new.key]) == 1
+
     def test_closing_gives_everything_back(self, here: Side, there: Side) -> None:
         here.publish("1", "2")
         consumer = here.consumer()
@@ -80,6 +124,26 @@ class LeaseContract(Contract):
         consumer.close()
         deliveries = fetch(there.consumer())
         assert ids(deliveries) == ["1", "2"]
+
+    def test_closing_does_not_give_back_what_was_marked_early(
+        self, here: Side, there: Side
+    ) -> None:
+        here.publish("1", "early", "3")
+        consumer = here.consumer(node="n")
+        consumer.mark_early([fetch(consumer)[1]])
+        consumer.close()
+        consumer.close()
+        with pytest.raises(LeaseLost):
+            fetch(consumer)
+        heir = there.consumer()
+        assert ids(fetch(heir)) == ["1", "3"]
+        assert there.broker.renew("n", LONG) == frozenset()
+        assert until(there.broker.expired) == [consumer.owner]
+        [handed] = heir.reclaim(consumer.owner.id, None, only_expired=True)
+        assert (handed.message.task_id, handed.early) == ("early", True)
+        assert ack(heir, [handed]).refused == ()
+        assert there.broker.expired() == []
+        assert here.queues.depths()[QUEUE].leased == 2
 
     def test_closing_forgets_the_owner(self, here: Side) -> None:
         consumer = here.consumer(node="n")
@@ -148,6 +212,27 @@ class LeaseContract(Contract):
         assert delivery.message.task_id == "2"
         assert not delivery.redelivered
         assert ack(child, [started, waiting]).refused == (waiting,)
+
+    def test_a_supervisor_does_not_take_back_what_was_marked_early(
+        self, here: Side, there: Side
+    ) -> None:
+        here.publish("early", "2")
+        child = here.consumer()
+        early, other = fetch(child)
+        child.mark_early([early])
+        assert there.broker.take_back(child.owner.id, [early.key, other.key]) == 1
+        assert ids(fetch(there.consumer())) == ["2"]
+        assert ack(child, [early]).refused == ()
+
+    def test_an_old_key_does_not_say_that_a_later_handing_over_never_started(
+        self, here: Side, there: Side
+    ) -> None:
+        here.publish("1")
+        dead, heir = here.consumer(), there.consumer()
+        [old] = fetch(dead)
+        dead.release([old.key])
+        fetch(dead)
+        assert ids(heir.reclaim(dead.owner.id, [old.key])) == ["1"]
 
     def test_taking_back_from_an_unknown_owner_takes_nothing(self, here: Side) -> None:
         assert here.broker.take_back("nobody", ["1"]) == 0

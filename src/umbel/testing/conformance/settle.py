@@ -140,6 +140,26 @@ class SettleContract(Contract):
         consumer.close()
         assert ids(fetch(here.consumer())) == ["1", "2"]
 
+    @pytest.mark.parametrize("where", ["queue", "task id"])
+    def test_a_follow_up_that_is_not_utf8_keeps_everything_back(
+        self, here: Side, where: str
+    ) -> None:
+        needs(here.features.atomic_settle, "atomic settling")
+        here.publish("1")
+        consumer = here.consumer()
+        [delivery] = fetch(consumer)
+        bad = publication("\ud800") if where == "task id" else publication("2", "\ud800")
+        with pytest.raises(EncodeError):
+            consumer.settle([Settlement(delivery, publish=(bad,))])
+        assert ack(consumer, [delivery]).refused == ()
+
+    def test_a_reason_that_is_not_utf8_is_escaped(self, here: Side) -> None:
+        here.publish("1")
+        consumer = here.consumer()
+        dead = [Settlement(item, Action.DEAD_LETTER, reason="ü\ud800") for item in fetch(consumer)]
+        assert consumer.settle(dead).refused == ()
+        assert [letter.reason for letter in here.queues.dead_letters(10)] == ["ü\\ud800"]
+
     def test_a_result_is_stored_with_the_acknowledgement(self, here: Side, there: Side) -> None:
         results = there.results
         needs(here.broker.shares(here.results), "results in the same step")
@@ -198,8 +218,10 @@ class SettleContract(Contract):
         here.publish("1")
         consumer = here.consumer()
         [delivery] = fetch(consumer)
-        assert ack(consumer, [delivery]).refused == ()
+        settled = consumer.settle([Settlement(delivery), Settlement(delivery, Action.REQUEUE)])
+        assert settled.refused == (delivery,)
         assert ack(consumer, [delivery]).refused == (delivery,)
+        assert fetch(consumer) == []
 
     def test_a_refused_settlement_changes_nothing_and_the_others_go_through(
         self, here: Side, there: Side

@@ -15,7 +15,7 @@ import pytest
 
 from umbel.engines.sqlite import SqliteEngine
 from umbel.engines.sqlite.database import APPLICATION_ID, Database
-from umbel.exceptions import BrokerFull, ImproperlyConfigured, OperationalError
+from umbel.exceptions import BrokerFull, EncodeError, ImproperlyConfigured, OperationalError
 from umbel.ports import Owner
 from umbel.testing.conformance.support import fetch, ids, publication, until
 
@@ -337,3 +337,58 @@ def test_a_fork_waits_for_the_transaction_of_another_thread(engine: SqliteEngine
     os.waitpid(pid, 0)
     thread.join()
     assert ids(engine.queues.peek("queue", 10)) == ["before", "child"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_threads_fork_at_the_same_time(tmp_path: Path) -> None:
+    engines = [SqliteEngine(f"sqlite:///{tmp_path}/{name}.db", {}) for name in "ab"]
+    publish_lock = threading.Lock()
+
+    def fork(number: int) -> int:
+        failed = 0
+        for turn in range(15):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(_publish_all(engines, f"{number}-{turn}"))
+            failed += os.waitpid(pid, 0)[1] != 0
+            with publish_lock:
+                failed += _publish_all(engines, f"parent-{number}-{turn}")
+        return failed
+
+    with ThreadPoolExecutor(4) as executor:
+        assert [future.result(60) for future in [executor.submit(fork, n) for n in range(4)]] == [
+            0
+        ] * 4
+    for engine in engines:
+        assert engine.queues.depths()["queue"].ready == 4 * 15 * 2
+        engine.close()
+
+
+def _publish_all(engines: list[SqliteEngine], name: str) -> int:
+    try:
+        for engine in engines:
+            engine.broker.publish([publication(name)], 30.0)
+    except BaseException:  # noqa: BLE001 - in a forked child, which must not go on as a test run
+        return 1
+    return 0
+
+
+def test_a_file_of_an_earlier_layout_is_refused_and_left_as_it_is(
+    path: Path, database: Database
+) -> None:
+    before = _make(
+        path,
+        f"PRAGMA application_id = {APPLICATION_ID}",
+        "PRAGMA user_version = 1",
+        "CREATE TABLE message (x)",
+    )
+    with pytest.raises(ImproperlyConfigured, match="layout 1 of an umbel before its first release"):
+        database.write().__enter__()
+    assert path.read_bytes() == before
+
+
+def test_a_text_that_is_not_utf8_is_refused_with_an_error_of_ours(engine: SqliteEngine) -> None:
+    with pytest.raises(EncodeError, match="written as UTF-8"):
+        engine.state.put("kind", "\ud800", "")
+    engine.state.put("kind", "key", "")
