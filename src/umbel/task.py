@@ -40,7 +40,7 @@ _UNSET: Any = object()
 _rng = random.Random()
 
 #: Publications that one call of `delay_many` sends in one batch.
-BULK = 1000
+BULK = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class Task(Generic[P, R]):
         """Send many calls, each given by its positional arguments; return their results to be.
 
         ``add.delay_many([(1, 2), (3, 4)])`` is many times as fast as calling `delay` for each.
-        They are sent in batches of a thousand. When one cannot be sent the error is raised, and
+        They are sent in batches of two thousand. When one cannot be sent the error is raised, and
         earlier batches stay sent.
         """
         if options.get("task_id") is not None:

@@ -26,7 +26,7 @@ SCHEMA_VERSION = 2
 LOCK_TIMEOUT = 5.0
 #: Pages of 4 kB after which a commit moves the log into the file: rare enough to cost little per
 #: task.
-CHECKPOINT_PAGES = 4000
+CHECKPOINT_PAGES = 8000
 
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 #: Held across a fork: of threads that fork at the same time, one after the other closes its files.
