@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from huey import SqliteHuey  # type: ignore[import-untyped]  # it ships no types
+from huey import SqliteHuey
 
 from benchmarks.work import ran
 
