@@ -100,7 +100,7 @@ def representation(value: object, limit: int = LIMIT, levels: int = LEVELS) -> s
 def _is_plain(value: object) -> bool:
     """Tell whether `repr` gives the same text: true of most arguments, and ten times as fast."""
     if type(value) is tuple:
-        return len(value) < 20 and all(type(item) in _PLAIN for item in value)
+        return len(value) < 20 and _PLAIN.issuperset(map(type, value))
     return type(value) is dict and not value
 
 

@@ -53,17 +53,14 @@ def test_node_killed_with_all_its_children(place: Path, form: Form, settle: Sett
     """A node that is started again takes up at once what it held, long before its leases end."""
     with Fleet(place) as fleet:
         (one,) = fleet.start("one")
-        longest = 0.0
         for _ in range(form.pick(1, 10)):
             fleet.send_load(form.pick(60, 100), form.dice)
             SYSTEM.sleep(form.dice.uniform(0.1, 0.4))
-            killed = one.kill_all()
+            one.kill_all()
             (one,) = fleet.start("one")
-            longest = max(longest, SYSTEM.monotonic() - killed)
         figures = settle(fleet)
         assert figures.duplicates
-        # Python's own start takes most of the time.
-        assert max(figures.recoveries) <= longest + 0.5
+        assert max(figures.recoveries) <= 2.0
 
 
 def test_fork_server_killed(place: Path, form: Form, settle: Settle) -> None:

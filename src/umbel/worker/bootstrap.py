@@ -146,10 +146,10 @@ def set_up_logging(app: Umbel, level: str, process_name: str) -> None:
     )
 
 
-def threads_and_connections(ours: int) -> list[str]:
+def threads_and_connections(ours: int = -1) -> list[str]:
     """Return by name what makes this process unfit to be forked.
 
-    Threads, and sockets other than `ours`.
+    Threads, and sockets other than the one whose number is `ours`.
     """
     found = [
         f"the thread {thread.name!r}"

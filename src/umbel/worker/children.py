@@ -13,12 +13,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from umbel.clock import Clock
-from umbel.worker.bootstrap import Orders, Source
-from umbel.worker.forkserver import Channel
+from umbel.worker.bootstrap import Orders, Source, threads_and_connections
+from umbel.worker.forkserver import Channel, serve
 from umbel.worker.page import Held, Page
 from umbel.worker.processes import is_alive, start_time
 
@@ -111,7 +112,7 @@ class Nursery:
     def __init__(self, source: Source, clock: Clock) -> None:
         self._source = source
         self._clock = clock
-        self._server: subprocess.Popen[bytes] | None = None
+        self._await_server: Callable[[], object] | None = None
         self._channel: Channel | None = None
         self._spawning = False
         self._importing = False
@@ -125,9 +126,14 @@ class Nursery:
         return self._channel.connection if self._channel else None
 
     def launch(self) -> None:
-        """Start the fork server; it imports the app while the caller goes on."""
+        """Start the fork server; it imports the app while the caller goes on.
+
+        The first one is forked from this process, which has then imported nothing but umbel: that
+        saves it from importing umbel again. Later ones start from scratch.
+        """
+        clean = not threads_and_connections()
         ours, theirs = socket.socketpair()
-        self._server = _spawn(theirs)
+        self._await_server = _fork_server(theirs, ours) if clean else _spawn(theirs).wait
         theirs.close()
         self._channel = Channel(ours)
         self._channel.send(dataclasses.asdict(self._source))
@@ -221,13 +227,24 @@ class Nursery:
         if self._channel is not None:
             self._channel.connection.close()
             self._channel = None
-        if self._server is not None:
-            self._server.wait()
-            self._server = None
+        if self._await_server is not None:
+            self._await_server()
+            self._await_server = None
 
     def close(self) -> None:
         """End the fork server."""
         self._dismiss()
+
+
+def _fork_server(connection: socket.socket, ours: socket.socket) -> Callable[[], object]:
+    """Fork the fork server; return what waits for its end."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # what is buffered would be written twice
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        serve(connection)
+    return lambda: os.waitpid(pid, 0)
 
 
 def _spawn(connection: socket.socket, *arguments: str) -> subprocess.Popen[bytes]:

@@ -205,15 +205,14 @@ def _first_line(connection: socket.socket) -> Any:
     return json.loads(line)
 
 
-def main(arguments: list[str]) -> int:
-    """Serve on the socket whose number is given or, with ``--child``, be a single child of it."""
-    connection = socket.socket(fileno=int(arguments[0]))
+def _serve(connection: socket.socket, *, alone: bool) -> int:
+    """Import the app and fork children of it or, when `alone`, be a single child of it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _nothing)
     first = _first_line(connection)
     if first is None:
         return 1
-    if "--child" in arguments:
+    if alone:
         run_child(Orders.from_data(first["orders"]).source.load(), first, connection)
         return 0
     channel = Channel(connection)
@@ -232,13 +231,18 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def serve(connection: socket.socket, *, alone: bool = False) -> NoReturn:
+    """Be the fork server on this socket or, when `alone`, a single child; end the process then."""
     code = 1
     try:
-        code = main(sys.argv[1:])
+        code = _serve(connection, alone=alone)
     except BaseException:  # noqa: BLE001 - the last frame of a process: everything is shown
         traceback.print_exc()
     # The interpreter would wait for threads that the app started when it was imported.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])), alone="--child" in sys.argv)
