@@ -28,17 +28,29 @@ VALUES = (
     "records",
     "settings",
     "options",
+    "tracebacks",
 )
 #: In this order: each may import those before it.
 CLIENT = (
     "location",
+    "functions",
+    "arguments",
     "request",
     "current",
     "routing",
     "publish",
     "result",
-    "arguments",
+    "calls",
+    "outcomes",
+    "trace",
+    "retrying",
+    "eager",
+    "annotations",
+    "models",
+    "definition",
     "task",
+    "registry",
+    "construction",
     "app",
 )
 EDGES = ("cli", "testing", "__main__")

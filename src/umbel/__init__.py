@@ -1,7 +1,7 @@
 """umbel: a distributed task queue with Celery's interface."""
 
 from umbel._version import __version__
-from umbel.app import Celery, Umbel, shared_task
+from umbel.app import Celery, Umbel
 from umbel.current import current_app, current_task
 from umbel.exceptions import (
     Ignore,
@@ -15,6 +15,7 @@ from umbel.exceptions import (
     UmbelError,
     WorkerLostError,
 )
+from umbel.registry import shared_task
 from umbel.result import AsyncResult
 from umbel.task import Task
 

@@ -2,79 +2,37 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-import sys
+import os
+import platform
 import threading
+import uuid
 import warnings
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
-from typing import Any, Concatenate, Literal, TypeVar, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 from urllib.parse import quote, unquote, urlsplit
 
-from umbel import current, publish
-from umbel.clock import SYSTEM, Clock
+from umbel import calls, current, publish, signals
+from umbel.annotations import named
+from umbel.clock import SYSTEM, Clock, utc
+from umbel.construction import taken_from
 from umbel.engines import open_engine
-from umbel.exceptions import DuplicateTaskNameWarning, ImproperlyConfigured, NotRegistered
-from umbel.location import default_directory
+from umbel.exceptions import AlwaysEagerIgnored, ImproperlyConfigured
+from umbel.location import calling_module, default_directory, script_name
 from umbel.message import Publication
-from umbel.options import CallOptions, TaskKeywords, check_task_keywords
+from umbel.options import CallKeywords, CallOptions, TaskKeywords, call_options
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
+from umbel.registry import BoundMaker, Maker, Tasks, automatic_name, recipe
 from umbel.result import AsyncResult
-from umbel.settings import Config, spelling
-from umbel.task import (
-    AsyncTask,
-    P,
-    R,
-    Task,
-    code_of,
-    described,
-    is_async_function,
-    is_loaded_again,
-    without_partials,
-)
+from umbel.settings import Config, spelling, zone
+from umbel.signals import Signal
+from umbel.task import AsyncTask, P, R
 
-_T = TypeVar("_T")
-_shared: dict[str, Task[Any, Any]] = {}
-
-
-class Tasks(Mapping[str, Task[Any, Any]]):
-    """An app's tasks by name, those made with ``@shared_task`` included."""
-
-    def __init__(self) -> None:
-        self._own: dict[str, Task[Any, Any]] = {}
-
-    def add(self, task: Task[Any, Any]) -> Task[Any, Any]:
-        """Register a task under its name, and return the task that has the name now.
-
-        That is the first one, as in Celery: another function of the same name is not registered,
-        with a DuplicateTaskNameWarning. A module that is loaded again replaces its tasks.
-        """
-        shared = _shared.get(task.name)
-        if task.name not in self._own and shared and _is_other(shared, task):
-            _warn_of_duplicate(shared, task)
-            # A copy, since calls of a shared task go through whichever app is current.
-            task = shared.of(task.app)
-        return _keep_first(self._own, task)
-
-    def __getitem__(self, name: str) -> Task[Any, Any]:
-        found = self._own.get(name) or _shared.get(name)
-        if found is None:
-            near = difflib.get_close_matches(name, list(self), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise NotRegistered(
-                f"There is no task {name!r} in this app.{hint} Is the module that defines it imported, for"
-                " example through the setting `include`?"
-            )
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        yield from sorted(self._own.keys() | _shared.keys())
-
-    def __len__(self) -> int:
-        return len(self._own.keys() | _shared.keys())
+# Under another name, since `Umbel.Task` is an app's own class.
+from umbel.task import Task as TaskOf
 
 
 class Umbel:
@@ -82,8 +40,12 @@ class Umbel:
 
     ``Umbel()`` works as it is: messages and results go to an SQLite file in the project's
     ``.umbel`` directory. `main` is the name given to tasks defined in a script; `broker` and
-    `backend` are URLs; `include` lists modules that a worker imports; other keywords are settings.
+    `backend` are URLs; `include` lists modules that a worker imports; `task_cls` is the class of all
+    tasks; other keywords are settings.
     """
+
+    #: The class of the app's tasks, or where to find it: ``"shop.tasks:LoggedTask"``.
+    task_cls: type[TaskOf[..., Any]] | str = TaskOf
 
     def __init__(
         self,
@@ -98,7 +60,8 @@ class Umbel:
     ) -> None:
         self.main = main
         self.clock = clock
-        self.conf = Config(settings)
+        how = taken_from(settings)
+        self.conf = Config({**how.changes, **settings})
         for name, value in (
             ("broker_url", broker),
             ("result_backend", backend),
@@ -107,41 +70,132 @@ class Umbel:
             if value is not None:
                 self.conf[name] = value
         self._given = frozenset(self.conf.changed())
-        self.tasks = Tasks()
-        self._module, self._module_file = _calling_module()
-        self._engines: dict[str, Engine] = {}
+        self.namespace = how.namespace
+        self.strict_typing = how.strict_typing
+        self.task_cls = how.task_cls or self.task_cls
+        self._task_class: type[TaskOf[..., Any]] | None = None
+        self.finalized = False
+        self.on_configure = Signal("app.on_configure")
+        self.on_after_configure = Signal("app.on_after_configure", ("source",))
+        self.on_after_finalize = Signal("app.on_after_finalize")
+        self.on_after_fork = Signal("app.on_after_fork")
         self._lock = threading.RLock()
+        self._tasks = Tasks(self, self._lock)
+        self._module, self._module_file = calling_module()
+        self._engines: dict[str, Engine] = {}
         self._checked_consumers = False
         if set_as_current:
             current.set_default_app(self)
+        if how.config_source is not None:
+            self._configure(how.config_source, how.config_source_silent)
+        for task in (how.tasks or {}).values():
+            self._tasks.register(task)
+        self.on_init()
+
+    def on_init(self) -> None:
+        """Be called when the app has been made; for subclasses."""
+
+    def _configure(self, source: object, silent: bool) -> None:
+        try:
+            self.config_from_object(source, namespace=self.namespace)
+        except ImportError:
+            if not silent:
+                raise
 
     # Tasks
+
+    @property
+    def tasks(self) -> Tasks:
+        """The app's tasks by name. Reading this finalizes the app."""
+        if not self.finalized:
+            self.finalize()
+        return self._tasks
+
+    def task_of(self, name: str) -> TaskOf[Any, Any]:
+        """Return a task by its name, also before the app is finalized."""
+        return self._tasks[name]
+
+    @property
+    def Task(self) -> type[TaskOf[..., Any]]:
+        """The class that this app's tasks are made with, unless they name a `base`.
+
+        It may be set: then the tasks that there are take the new class too.
+        """
+        if self._task_class is None:
+            kind: Any = named(self.task_cls) if isinstance(self.task_cls, str) else self.task_cls
+            attributes = {"_app": self, "__doc__": kind.__doc__, "__module__": kind.__module__}
+            self._task_class = type("Task", (kind,), attributes)
+        return self._task_class
+
+    @Task.setter
+    def Task(self, kind: type[TaskOf[..., Any]]) -> None:
+        self._task_class = kind
+        self.task_cls = kind
+        self._tasks.rebase()
+
+    @property
+    def has_own_task_class(self) -> bool:
+        """Tell whether tasks are to be made with another class than everyone's."""
+        return self.task_cls is not TaskOf
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """Return the name of a task that was given none, from its function's name and module."""
+        return automatic_name(self.main, name, module)
+
+    def register_task(
+        self, task: TaskOf[Any, Any] | type[TaskOf[Any, Any]], **options: Any
+    ) -> TaskOf[Any, Any]:
+        """Register a task of a class, by an instance or the class itself; return the task.
+
+        Options of ``autoretry_for`` and the like become attributes of the task.
+        """
+        found = task() if isinstance(task, type) else task
+        for name, value in options.items():
+            setattr(found, name, value)
+        return self._tasks.register(found)
+
+    def finalize(self, auto: bool = False) -> None:
+        """Send the signals of a complete app and set what ``task_annotations`` says, once.
+
+        Called by workers when they have imported all modules, and before the first call is sent.
+        """
+        if self.finalized:
+            return
+        with self._lock:
+            if self.finalized:
+                return
+            self.finalized = True
+            self.on_configure.send(self)
+            _ = self.conf.snapshot
+            self.on_after_configure.send(self, source=self.conf)
+            self._tasks.annotate()
+            self.on_after_finalize.send(self)
 
     @overload
     def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
     @overload
-    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    def task(self, function: Callable[P, R], /) -> TaskOf[P, R]: ...
     @overload
     def task(
         self,
         *,
         bind: Literal[True],
-        base: type[Task[..., Any]] | None = ...,
+        base: type[TaskOf[..., Any]] | None = ...,
         **options: Unpack[TaskKeywords],
-    ) -> _BoundMaker: ...
+    ) -> BoundMaker: ...
     @overload
     def task(
         self,
         *,
         bind: Literal[False] = ...,
-        base: type[Task[..., Any]] | None = ...,
+        base: type[TaskOf[..., Any]] | None = ...,
         **options: Unpack[TaskKeywords],
-    ) -> _Maker: ...
+    ) -> Maker: ...
     def task(
         self,
         *functions: Callable[..., Any],
         bind: bool = False,
-        base: type[Task[..., Any]] | None = None,
+        base: type[TaskOf[..., Any]] | None = None,
         **options: Any,
     ) -> Any:
         """Make a task of a function: ``@app.task`` or ``@app.task(bind=True, queue="mails")``.
@@ -150,10 +204,37 @@ class Umbel:
         options.
         """
 
-        def make(function: Callable[..., Any]) -> Task[Any, Any]:
-            return self.tasks.add(make_task(self, self.main, function, bind, base, options))
+        def make(function: Callable[..., Any]) -> TaskOf[Any, Any]:
+            made = self._tasks.add(recipe(self, function, bind, base, options))
+            keep: Callable[..., TaskOf[Any, Any]] | None = options.get("filter")
+            return keep(made) if keep else made
 
         return make(*functions) if functions else make
+
+    def send_task(
+        self,
+        name: str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[CallKeywords],
+    ) -> AsyncResult[Any]:
+        """Send a call of a task by its name, which need not be known here; its arguments are not checked.
+
+        Raises TypeError for unknown options, EncodeError for arguments that cannot be sent, and
+        OperationalError when the broker cannot be reached.
+        """
+        checked = call_options(options, "send_task")
+        self.finalize()
+        if self.conf.snapshot.task_always_eager:
+            text = "task_always_eager has no effect on send_task"
+            warnings.warn(text, AlwaysEagerIgnored, stacklevel=2)
+        task = self._tasks.get(name)
+        target = calls.Target(publish.Template(name, ignore_result=None))
+        if task is not None:
+            target = task.target(self, checked)._replace(check=None, shadow=None, prepare=None)
+        publication = calls.maker(self, target, checked)(args or (), kwargs or {})
+        calls.publish(self, [publication], checked)
+        return calls.result_of(self, publication, checked)
 
     def publish(
         self, publications: Sequence[Publication], options: CallOptions | None = None
@@ -169,7 +250,7 @@ class Umbel:
             publish.warn_if_never_consumed(broker, self._how_to_consume)
 
     def _how_to_consume(self) -> str:
-        module = _script_name() if self._module == "__main__" else self._module
+        module = script_name() if self._module == "__main__" else self._module
         return (
             f"No worker has ever consumed from {self.show_url(self.broker_url)}. Start one with:"
             f" umbel -A {module} worker"
@@ -267,6 +348,7 @@ class Umbel:
         that begin with it count: ``CELERY_TASK_ACKS_LATE`` for ``CELERY``. What was given to the app where
         it was made stays.
         """
+        namespace = namespace or self.namespace
         if isinstance(source, str):
             module, _, attribute = source.partition(":")
             source = import_module(module)
@@ -283,6 +365,9 @@ class Umbel:
 
     def import_modules(self) -> None:
         """Import the modules of the settings ``imports`` and ``include``."""
+        for _, answer in signals.import_modules.send(self):
+            if isinstance(answer, Exception):
+                raise answer
         settings = self.conf.snapshot
         for module in (*settings.imports, *settings.include):
             import_module(module)
@@ -290,6 +375,35 @@ class Umbel:
     def set_current(self) -> None:
         """Make this app current for this thread."""
         current.set_current_app(self)
+
+    def set_default(self) -> None:
+        """Make this app current for the whole process."""
+        current.set_default_app(self)
+
+    @property
+    def current_task(self) -> TaskOf[Any, Any] | None:
+        """The task that runs here, the innermost one."""
+        return current.running_task()
+
+    @property
+    def current_worker_task(self) -> TaskOf[Any, Any] | None:
+        """The task that a worker or `apply` runs here, not one that it called as a function."""
+        request = current.parent_call()
+        return None if request is None or request.task is None else self.tasks[request.task]
+
+    @property
+    def oid(self) -> str:
+        """An id of this app in this process."""
+        return str(uuid.uuid3(uuid.NAMESPACE_OID, f"{platform.node()}-{os.getpid()}-{id(self)}"))
+
+    @property
+    def thread_oid(self) -> str:
+        """An id of this app in this thread."""
+        return str(uuid.uuid3(uuid.NAMESPACE_OID, f"{self.oid}-{threading.get_ident()}"))
+
+    def now(self) -> datetime:
+        """Return the time, in the app's time zone."""
+        return utc(self.clock.time()).astimezone(zone(self.conf.snapshot))
 
     def close(self) -> None:
         """Close all connections; they are opened again when used."""
@@ -325,155 +439,6 @@ def _settings_of(source: Any, prefix: str) -> dict[str, Any]:
         if mapping or not helper or spelling(name):
             found[name] = value
     return found
-
-
-class _Maker:
-    """What ``@app.task(...)`` is, for type checkers: keeps the function's parameters and result."""
-
-    @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
-    def __call__(self, function: Any, /) -> Any:
-        """Return the task."""
-
-
-class _BoundMaker:
-    """What ``@app.task(bind=True)`` is, for type checkers: the first parameter is the task."""
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
-    def __call__(self, function: Any, /) -> Any:
-        """Return the task."""
-
-
-def make_task(
-    app: Umbel | None,
-    main: str | None,
-    function: Callable[..., Any],
-    bind: bool,
-    base: type[Task[..., Any]] | None,
-    options: Mapping[str, Any],
-) -> Task[Any, Any]:
-    """Return a task for a function. Raises TypeError for something else and for unknown options."""
-    if not callable(function):
-        raise TypeError(f"A task is made from a function, not from {function!r}.")
-    kind = base or (AsyncTask if is_async_function(function) else Task)
-    check_task_keywords(options, kind)
-    given = dict(options)
-    given.pop("shared", None)
-    name = given.pop("name", None) or task_name(function, main)
-    return kind(function, name=name, app=app, bind=bind, options=given)
-
-
-def task_name(function: Callable[..., Any], main: str | None) -> str:
-    """Return the name of a task: its module and function.
-
-    A function of a script, whose module is ``__main__`` there, is named as a worker that imports
-    the script names it, unless the app was given a name.
-    """
-    function = without_partials(function)
-    module = function.__module__
-    if module == "__main__":
-        module = main or _script_name()
-    return f"{module}.{getattr(function, '__name__', type(function).__name__)}"
-
-
-def _script_name() -> str:
-    script = sys.modules.get("__main__")
-    spec = getattr(script, "__spec__", None)
-    if spec is not None:
-        return str(spec.name).removesuffix(".__main__")
-    file = getattr(script, "__file__", None)
-    return Path(file).stem if file else "__main__"
-
-
-def _calling_module() -> tuple[str, str | None]:
-    """Return name and file of the module that makes an app."""
-    found = _calling_frame().f_globals
-    return found.get("__name__", "__main__"), found.get("__file__")
-
-
-def _calling_frame() -> FrameType:
-    """Return the frame of the code that called this package."""
-    frame = sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith("umbel."):
-        frame = frame.f_back
-    return frame
-
-
-def _keep_first(registry: dict[str, Task[Any, Any]], task: Task[Any, Any]) -> Task[Any, Any]:
-    """Register a task if its name is free, or held by an earlier load of it; return who holds it then."""
-    first = registry.setdefault(task.name, task)
-    if first.function is task.function:
-        return first
-    if _is_other(first, task):
-        _warn_of_duplicate(first, task)
-        return first
-    registry[task.name] = task
-    return task
-
-
-def _is_other(first: Task[Any, Any], second: Task[Any, Any]) -> bool:
-    """Tell whether the second of two tasks is another one, and not the first of a module loaded again."""
-    if is_loaded_again(first.function, second.function):
-        # One run of a module's body defines each function once, unless a name was used twice.
-        body = _calling_frame().f_code.co_consts
-        codes = (code_of(first.function), code_of(second.function))
-        return codes[0] is not codes[1] and all(any(it is code for it in body) for code in codes)
-    return first.function is not second.function
-
-
-def _warn_of_duplicate(first: Task[Any, Any], second: Task[Any, Any]) -> None:
-    text = (
-        f"Two functions are registered as the task {first.name!r}: first {described(first.function)}, then"
-        f" {described(second.function)}. Calls under this name run the first; the second was not registered."
-        " Rename one of them, or give it a name of its own: @app.task(name=...)."
-    )
-    frame = _calling_frame()  # how far away it is differs, so that there is no one `stacklevel`
-    warnings.warn_explicit(
-        text,
-        DuplicateTaskNameWarning,
-        frame.f_code.co_filename,
-        frame.f_lineno,
-        module=frame.f_globals.get("__name__"),
-        registry=frame.f_globals.setdefault("__warningregistry__", {}),
-    )
-
-
-@overload
-def shared_task(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
-@overload
-def shared_task(function: Callable[P, R], /) -> Task[P, R]: ...
-@overload
-def shared_task(
-    *, bind: Literal[True], base: type[Task[..., Any]] | None = ..., **options: Unpack[TaskKeywords]
-) -> _BoundMaker: ...
-@overload
-def shared_task(
-    *,
-    bind: Literal[False] = ...,
-    base: type[Task[..., Any]] | None = ...,
-    **options: Unpack[TaskKeywords],
-) -> _Maker: ...
-def shared_task(
-    function: Callable[..., Any] | None = None,
-    /,
-    *,
-    bind: bool = False,
-    base: type[Task[..., Any]] | None = None,
-    **options: Any,
-) -> Any:
-    """Make a task that belongs to every app; calls go through the app that is current then."""
-
-    def make(function: Callable[..., Any]) -> Task[Any, Any]:
-        return _keep_first(_shared, make_task(None, None, function, bind, base, options))
-
-    return make if function is None else make(function)
 
 
 Celery = Umbel

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from collections.abc import Iterator
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
 from umbel.request import Request
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
+    from umbel.task import Task
 
 _app: ContextVar[Umbel | None] = ContextVar("umbel.app", default=None)
 _default_app: list[Umbel] = []
 
 #: The call that runs now, in this thread or coroutine; None outside of tasks.
 running: ContextVar[Request | None] = ContextVar("umbel.request", default=None)
+#: Whether tasks are run in place of a worker here.
+joins_denied: ContextVar[bool] = ContextVar("umbel.joins_denied", default=False)
 
 
 def set_default_app(app: Umbel) -> None:
@@ -27,20 +31,78 @@ def set_current_app(app: Umbel | None) -> None:
     _app.set(app)
 
 
-def get_current_app() -> Umbel:
-    """Return the current app. Raises RuntimeError when no app was ever made."""
+def current_app_or_none() -> Umbel | None:
+    """Return the current app; None when no app was ever made."""
     app = _app.get()
     if app is not None:
         return app
-    if _default_app:
-        return _default_app[0]
+    return _default_app[0] if _default_app else None
+
+
+def get_current_app() -> Umbel:
+    """Return the current app. Raises RuntimeError when no app was ever made."""
+    app = current_app_or_none()
+    if app is not None:
+        return app
     raise RuntimeError(
         "There is no app yet. Make one first, for example: from umbel import Umbel; app = Umbel()"
     )
 
 
+def enter(request: Request) -> Token[Request | None]:
+    """Make a call the running one, within the one that runs; give what this returns to `leave`."""
+    outer = running.get()
+    if outer is not None:
+        request.__dict__["outer"] = outer
+    return running.set(request)
+
+
+def leave(token: Token[Request | None]) -> None:
+    """Let the call end that `enter` began."""
+    running.reset(token)
+
+
+def running_calls() -> Iterator[Request]:
+    """Return the calls that run within each other here, the innermost first."""
+    request = running.get()
+    while request is not None:
+        yield request
+        request = request.outer
+
+
+def parent_call() -> Request | None:
+    """Return the call that is the parent of calls made here: not one of a task that was called directly."""
+    request = running.get()
+    while request is not None and request.called_directly:
+        request = request.outer
+    return request
+
+
+def joins_are_denied() -> bool:
+    """Tell whether waiting for a result here may wait for ever: within a task that a worker runs.
+
+    Tasks that are run where they are called wait for nobody, unless ``task_always_eager`` stands
+    for a worker.
+    """
+    return joins_denied.get() or any(
+        not request.called_directly and not request.is_eager for request in running_calls()
+    )
+
+
+def running_task() -> Task[Any, Any] | None:
+    """Return the task that runs here, the innermost one; None outside of tasks."""
+    request = running.get()
+    if request is None or request.task is None:
+        return None
+    found: Task[Any, Any] = request.running_task or get_current_app().tasks[request.task]
+    return found
+
+
 class CurrentApp:
     """`current_app`: passes everything on to the app that is current at that moment."""
+
+    def _get_current_object(self) -> Umbel:
+        return get_current_app()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(get_current_app(), name)
@@ -52,17 +114,14 @@ class CurrentApp:
 class CurrentTask:
     """`current_task`: passes everything on to the task that runs now; false when none does."""
 
-    def _get(self) -> Any:
-        request = running.get()
-        if request is None or request.task is None:
-            return None
-        return get_current_app().tasks[request.task]
+    def _get_current_object(self) -> Any:
+        return running_task()
 
     def __bool__(self) -> bool:
-        return self._get() is not None
+        return running_task() is not None
 
     def __getattr__(self, name: str) -> Any:
-        task = self._get()
+        task = running_task()
         if task is None:
             raise AttributeError(f"No task runs here, so current_task has no {name!r}.")
         return getattr(task, name)

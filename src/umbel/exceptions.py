@@ -24,6 +24,7 @@
             └── Reject
     UserWarning
     └── UmbelWarning (CeleryWarning)
+        ├── AlwaysEagerIgnored           send_task sends, whatever task_always_eager says
         └── DuplicateTaskNameWarning     two functions are registered as one task
 
 Engines translate the errors of their client libraries into this tree at their border.
@@ -51,6 +52,10 @@ class UmbelWarning(UserWarning):
 
 
 CeleryWarning = UmbelWarning
+
+
+class AlwaysEagerIgnored(UmbelWarning):
+    """A call is sent though ``task_always_eager`` is set: a task that is not known cannot run here."""
 
 
 class DuplicateTaskNameWarning(UmbelWarning):
@@ -200,3 +205,6 @@ class Reject(TaskPredicate):
         super().__init__(reason, requeue)
         self.reason = reason
         self.requeue = requeue
+
+    def __repr__(self) -> str:
+        return f"reject requeue={self.requeue}: {self.reason}"

@@ -1,9 +1,14 @@
-"""Where an app keeps its data when nothing says where: the same place for all who import the app."""
+"""Which module makes an app, and where the app keeps its data when nothing says where.
+
+That is the same place for all who import the app.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from types import FrameType
 
 _PROJECT_MARKS = ("pyproject.toml", "manage.py")
 _INSTALLED = ("site-packages", "dist-packages")
@@ -27,3 +32,27 @@ def default_directory(module: str, file: str | None, configured: str | None) -> 
             return directory / ".umbel"
     depth = module.count(".") + (Path(file).name == "__init__.py")
     return parents[min(depth, len(parents) - 1)] / ".umbel"
+
+
+def script_name() -> str:
+    """Return the name under which a worker imports the script that runs; ``__main__`` when there is none."""
+    script = sys.modules.get("__main__")
+    spec = getattr(script, "__spec__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    file = getattr(script, "__file__", None)
+    return Path(file).stem if file else "__main__"
+
+
+def calling_module() -> tuple[str, str | None]:
+    """Return name and file of the module that makes an app."""
+    found = calling_frame().f_globals
+    return found.get("__name__", "__main__"), found.get("__file__")
+
+
+def calling_frame() -> FrameType:
+    """Return the frame of the code that called this package."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("umbel."):
+        frame = frame.f_back
+    return frame

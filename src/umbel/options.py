@@ -64,6 +64,17 @@ class CallKeywords(TypedDict, total=False):
     group_id: str | None
     group_index: int | None
     retries: int
+    add_to_parent: bool
+    link: Any
+    link_error: Any
+    chain: Any
+    chord: Any
+    producer: Any
+    publisher: Any
+    connection: Any
+    router: Any
+    mandatory: Any
+    immediate: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +108,7 @@ class CallOptions:
     group_id: str | None = None
     group_index: int | None = None
     retries: int = 0
+    add_to_parent: bool = True
 
     def __post_init__(self) -> None:
         """Check the values where they are written."""
@@ -201,18 +213,82 @@ def checked_policy(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return dict(keywords)
 
 
-_CALL_NAMES = tuple(entry.name for entry in fields(CallOptions))
+#: The options of a call.
+CALL_NAMES = tuple(entry.name for entry in fields(CallOptions))
+#: Options of Celery's that wait for workflows.
+_WORKFLOW_NAMES = ("link", "link_error", "chain", "chord")
+#: Options of Celery's about a library that is not used here.
+_NO_MEANING = ("producer", "publisher", "connection", "router", "mandatory", "immediate")
 
 
-def call_options(keywords: Mapping[str, Any]) -> CallOptions:
-    """Return the options of a call. Raises TypeError, with the nearest name, for an unknown one."""
+def call_options(keywords: Mapping[str, Any], where: str = "apply_async") -> CallOptions:
+    """Return the options of a call.
+
+    Raises TypeError, with the nearest name, for an unknown one, and NotImplementedError for what
+    needs workflows.
+    """
     try:
         options = CallOptions(**keywords)
     except TypeError:
-        _refuse_unknown(keywords, _CALL_NAMES, "apply_async")
-        raise
+        own = {name: value for name, value in keywords.items() if name in CALL_NAMES}
+        if len(own) == len(keywords):
+            raise
+        names = (*CALL_NAMES, *_WORKFLOW_NAMES, *_NO_MEANING)
+        _refuse_unknown(keywords, names, where)
+        refuse_workflows(keywords)
+        for name in _NO_MEANING:
+            if keywords.get(name) is not None:
+                warn_once(
+                    f"The option {name} has no meaning here: umbel has connections of its own."
+                )
+        options = CallOptions(**own)
     warn_of_limits(options)
     return options
+
+
+def refuse_workflows(keywords: Mapping[str, Any]) -> None:
+    """Raise NotImplementedError for options that say what runs after a task."""
+    for name in _WORKFLOW_NAMES:
+        if keywords.get(name):
+            raise NotImplementedError(
+                f"The option {name} is part of workflows (callbacks, chains and chords), which umbel"
+                " does not run yet. Send the next call from within the task."
+            )
+
+
+class EagerKeywords(CallKeywords, total=False):
+    """The keyword arguments of `apply`, for type checkers: those of `apply_async` and a few more."""
+
+    throw: bool | None
+    logfile: str | None
+    loglevel: int | None
+    exchange: Any
+
+
+@dataclass(frozen=True, slots=True)
+class EagerOptions:
+    """How a task is run where it is called. `throw` None: as ``task_eager_propagates`` says."""
+
+    task_id: str | None = None
+    retries: int | None = None
+    throw: bool | None = None
+    logfile: str | None = None
+    loglevel: int | None = None
+    headers: Mapping[str, Any] | None = None
+    ignore_result: bool | None = None
+    exchange: Any = None
+    routing_key: str | None = None
+    priority: int | None = None
+
+
+_EAGER_NAMES = tuple(entry.name for entry in fields(EagerOptions))
+
+
+def eager_options(keywords: Mapping[str, Any]) -> EagerOptions:
+    """Return the options of a call that runs here; those that say how it is sent have no effect."""
+    _refuse_unknown(keywords, (*_EAGER_NAMES, *CALL_NAMES, *_WORKFLOW_NAMES, *_NO_MEANING), "apply")
+    refuse_workflows(keywords)
+    return EagerOptions(**{name: keywords[name] for name in _EAGER_NAMES if name in keywords})
 
 
 def _refuse_unknown(keywords: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -284,6 +360,9 @@ class RetryPolicy:
         return rng.uniform(0, seconds) if seconds < 1 else float(rng.randrange(int(seconds) + 1))
 
 
+Handler = Callable[..., Any]
+
+
 class TaskKeywords(TypedDict, total=False):
     """The keyword arguments of ``@app.task`` beside `bind` and `base`, for type checkers."""
 
@@ -306,12 +385,36 @@ class TaskKeywords(TypedDict, total=False):
     serializer: str | None
     ignore_result: bool | None
     store_errors_even_if_ignored: bool | None
+    store_eager_result: bool | None
     acks_late: bool | None
+    acks_on_failure_or_timeout: bool | None
+    acks_on_failure: bool | None
+    acks_on_timeout: bool | None
     reject_on_worker_lost: bool | None
+    retry_on_worker_lost: bool | None
     track_started: bool | None
-    throws: tuple[type[BaseException], ...]
-    typing: bool
+    throws: tuple[type[BaseException], ...] | type[BaseException]
+    typing: bool | None
+    trail: bool
+    send_events: bool
+    resultrepr_maxsize: int
+    shadow_name: Handler
+    before_start: Handler
+    on_success: Handler
+    on_failure: Handler
+    on_retry: Handler
+    after_return: Handler
+    pydantic: bool
+    pydantic_strict: bool
+    pydantic_context: Mapping[str, Any] | None
+    pydantic_dump_kwargs: Mapping[str, Any] | None
     shared: bool
+    lazy: bool
+    filter: Handler | None
+    abstract: bool
+    backend: Any
+    Strategy: Any
+    Request: Any
 
 
 TASK_NAMES = tuple(TaskKeywords.__annotations__)

@@ -18,7 +18,7 @@ from typing import Any
 from umbel import serialization, signals
 from umbel.clock import Clock, unique_id, utc
 from umbel.exceptions import EncodeError, OperationalError
-from umbel.message import Call, Publication, encode, timestamp
+from umbel.message import Call, Publication, decode, encode, timestamp
 from umbel.options import CallOptions, PublishPolicy, RepeatOptions, publish_policy
 from umbel.ports import Broker
 from umbel.request import Request
@@ -172,6 +172,8 @@ def send(
     _publish(broker, publications, settings, clock, options)
     if signals.after_task_publish.receivers:
         _announce(signals.after_task_publish, publications, options)
+    if signals.task_sent.receivers:
+        _announce_sent(publications)
 
 
 def _publish(
@@ -220,6 +222,21 @@ def _announce(
             properties=message.properties,
             declare=[],
             retry_policy=options.retry_policy,
+        )
+
+
+def _announce_sent(publications: Sequence[Publication]) -> None:
+    """Send ``task_sent``, which Celery has for old receivers, with the arguments as they were written."""
+    for publication in publications:
+        call = decode(publication.message, {publication.message.content_type})
+        signals.task_sent.send(
+            call.task,
+            task_id=call.id,
+            task=call.task,
+            args=call.args,
+            kwargs=call.kwargs,
+            eta=call.eta,
+            taskset=call.group_id,
         )
 
 

@@ -42,7 +42,8 @@ class ResultRecord:
 class TaskResult:
     """A result document as a value.
 
-    `result` is what the task returned, or the exception it raised.
+    `result` is what the task returned, or the exception it raised; `children` are the ids of the
+    calls that it made.
     """
 
     task_id: str
@@ -52,6 +53,7 @@ class TaskResult:
     date_done: datetime | None = None
     parent_id: str | None = None
     group_id: str | None = None
+    children: tuple[str, ...] = ()
 
 
 def encode(result: TaskResult, expires: float | None = None) -> ResultRecord:
@@ -63,7 +65,7 @@ def encode(result: TaskResult, expires: float | None = None) -> ResultRecord:
         "status": result.state,
         "result": value,
         "traceback": result.traceback,
-        "children": [],
+        "children": [[[child, None], None] for child in result.children],
         "date_done": result.date_done.isoformat() if result.date_done else None,
     }
     if result.group_id:
@@ -91,7 +93,15 @@ def decode(record: ResultRecord) -> TaskResult:
         date_done=_moment(document.get("date_done")),
         parent_id=document.get("parent_id"),
         group_id=document.get("group_id"),
+        children=_children(document.get("children")),
     )
+
+
+def _children(value: Any) -> tuple[str, ...]:
+    """Read the ids of children, each written as ``[[id, parent], children of a group]``."""
+    found = (child[0] for child in value or () if isinstance(child, list) and child)
+    ids = (entry[0] if isinstance(entry, list) and entry else entry for entry in found)
+    return tuple(one for one in ids if isinstance(one, str))
 
 
 def _moment(value: Any) -> datetime | None:

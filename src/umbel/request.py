@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from umbel.message import Call, Delivery
 
+#: Headers that brokers add to dead letters, which a retry must not carry on.
+_DEAD_LETTER_HEADERS = frozenset(
+    {
+        "x-death",
+        *(
+            f"x-{which}-death-{what}"
+            for which in ("first", "last")
+            for what in ("exchange", "queue")
+        ),
+        *(f"x-{which}-death-reason" for which in ("first", "last")),
+    }
+)
 
-@dataclass(slots=True, kw_only=True, weakref_slot=True)
+
+@dataclass(kw_only=True)
 class Request:
-    """The fields of Celery's ``Context``. Times are ISO 8601 texts, limits are seconds."""
+    """The fields of Celery's ``Context``. Times are ISO 8601 texts, limits are seconds.
+
+    Headers that the caller added can be read like fields, and fields of one's own can be set.
+    """
 
     id: str | None = None
     task: str | None = None
@@ -36,7 +51,7 @@ class Request:
     ignore_result: bool | None = None
     time_limit: float | None = None
     soft_time_limit: float | None = None
-    timelimit: tuple[float | None, float | None] | None = None
+    timelimit: Sequence[float | None] | None = None
     replaced_task_nesting: int = 0
     stamped_headers: Any = None
     stamps: Mapping[str, Any] | None = None
@@ -52,6 +67,75 @@ class Request:
     children: list[Any] = field(default_factory=list)
     sent_at: float | None = None
     crashes: int = 0
+
+    #: The task whose call it is, once it runs; the call within which it runs; and whether
+    #: `Task.__call__` has met it already. Class attributes until they are set: no work per call.
+    running_task: ClassVar[Any] = None
+    outer: ClassVar[Request | None] = None
+    entered: ClassVar[bool] = False
+
+    @property
+    def taskset(self) -> str | None:
+        """The group, under its oldest name."""
+        return self.group
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a header that the caller added."""
+        headers = self.__dict__.get("headers")
+        if headers and name in headers:
+            return headers[name]
+        raise AttributeError(f"This call has no {name!r}, neither as a field nor as a header.")
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a field or a header by its name."""
+        return getattr(self, name, default)
+
+    def update(self, *values: Any, **fields: Any) -> None:
+        """Set fields, as `dict.update` does."""
+        given = dict(*values, **fields)
+        if "timelimit" in given:
+            limits = given["timelimit"]
+            pair = limits if isinstance(limits, list | tuple) and len(limits) >= 2 else (None, None)
+            given |= {"time_limit": pair[0], "soft_time_limit": pair[1]}
+        self.__dict__.update(given)
+
+    def clear(self) -> None:
+        """Set all fields to what they are of no call."""
+        self.__dict__.clear()
+        self.__dict__.update(Request().__dict__)
+
+    def as_execution_options(self) -> dict[str, Any]:
+        """Return the options of `apply_async` that make another call part of the same work."""
+        hard, soft = self.timelimit or (self.time_limit, self.soft_time_limit)
+        headers = {
+            name: value
+            for name, value in (self.headers or {}).items()
+            if name not in _DEAD_LETTER_HEADERS
+        }
+        options: dict[str, Any] = {
+            "task_id": self.id,
+            "root_id": self.root_id,
+            "parent_id": self.parent_id,
+            "group_id": self.group,
+            "group_index": self.group_index,
+            "shadow": self.shadow,
+            "chord": self.chord,
+            "chain": self.chain,
+            "link": self.callbacks,
+            "link_error": self.errbacks,
+            "expires": self.expires,
+            "soft_time_limit": soft,
+            "time_limit": hard,
+            "headers": headers,
+            "retries": self.retries,
+            "reply_to": self.reply_to,
+            "replaced_task_nesting": self.replaced_task_nesting,
+            "origin": self.origin,
+        }
+        if self.stamps is not None and self.stamped_headers is not None:
+            options["stamped_headers"] = self.stamped_headers
+            options |= {k: v for k, v in self.stamps.items() if k in self.stamped_headers}
+        return options
 
 
 def request_of(call: Call, delivery: Delivery, hostname: str) -> Request:
@@ -96,60 +180,3 @@ def request_of(call: Call, delivery: Delivery, hostname: str) -> Request:
         sent_at=call.sent_at,
         crashes=delivery.crashes,
     )
-
-
-Arguments = tuple[Sequence[Any], Mapping[str, Any]]
-"""Positional and keyword arguments."""
-
-
-def arguments_of_retry(
-    request: Request,
-    args: Sequence[Any] | None,
-    kwargs: Mapping[str, Any] | None,
-    signature: Callable[[], inspect.Signature],
-) -> Arguments:
-    """Return the arguments of the next try: the given ones, and of the call's own what agrees with them.
-
-    As in Celery's ``Task.retry``: new positional arguments drop the keywords of the parameters that
-    they fill, and a new keyword takes the place of a positional argument of that name.
-    """
-    own_args, own_kwargs = request.args or (), request.kwargs or {}
-    if args is not None and kwargs is None and own_kwargs:
-        return args, _without_filled(signature(), args, own_kwargs)
-    if kwargs is not None and args is None and own_args:
-        return _with_replaced(signature(), own_args, kwargs)
-    return own_args if args is None else args, own_kwargs if kwargs is None else kwargs
-
-
-def _without_filled(
-    signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    positional = [
-        parameter
-        for parameter in signature.parameters.values()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    # A positional-only parameter does not take the keyword of its name, which may be one of **kwargs.
-    filled = {
-        parameter.name
-        for parameter in positional[: len(args)]
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    }
-    return {name: value for name, value in kwargs.items() if name not in filled}
-
-
-def _with_replaced(
-    signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Arguments:
-    try:
-        bound = signature.bind_partial(*args)
-    except TypeError:
-        return args, kwargs  # more than the task takes, which the check of arguments says better
-    left = dict(kwargs)
-    for name in kwargs:
-        if (
-            name in bound.arguments
-            and signature.parameters[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-        ):
-            bound.arguments[name] = left.pop(name)
-    return bound.args, {**bound.kwargs, **left}

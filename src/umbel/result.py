@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from umbel import records, states
-from umbel.clock import Clock
-from umbel.current import get_current_app, running
-from umbel.exceptions import TimeoutError, UmbelError
+from umbel.clock import Clock, utc
+from umbel.current import get_current_app, joins_are_denied
+from umbel.exceptions import EncodeError, TaskRevokedError, TimeoutError, UmbelError
 from umbel.ports import ResultStore
-from umbel.records import TaskResult
+from umbel.records import ResultRecord, TaskResult
+from umbel.request import Request
 
 R = TypeVar("R")
 
@@ -89,6 +90,11 @@ class AsyncResult(Generic[R]):
     def traceback(self) -> str | None:
         """The traceback of the task that failed, as text."""
         return self._current().traceback
+
+    @property
+    def children(self) -> list[AsyncResult[Any]]:
+        """The results of the calls that the task made, once it has ended."""
+        return [AsyncResult(child, self._source) for child in self._current().children]
 
     @property
     def date_done(self) -> datetime | None:
@@ -206,12 +212,128 @@ class AsyncResult(Generic[R]):
         return hash(self.id)
 
 
+class EagerResult(AsyncResult[R]):
+    """The result of a task that was run where it was called: known from the start."""
+
+    __slots__ = ("name",)
+
+    def __init__(
+        self,
+        id: str,
+        ret_value: Any,
+        state: str,
+        traceback: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(id)
+        self.name = name
+        self._done = TaskResult(id, state, ret_value, traceback)
+
+    def ready(self) -> bool:
+        """Tell that the outcome is final, which it is even when the task raised Ignore."""
+        return True
+
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = WAIT,
+        callback: Callable[[str, Any], None] | None = None,
+        on_interval: Callable[[], None] | None = None,
+        disable_sync_subtasks: bool = True,
+    ) -> R:
+        """Return what the task returned, or raise its exception. None when it raised Ignore or Reject.
+
+        Within a task that a worker runs, or that ``task_always_eager`` runs in its place, this
+        raises RuntimeError like `AsyncResult.get`, so that tests show what would wait for ever.
+        """
+        if disable_sync_subtasks:
+            _refuse_within_a_task()
+        found = self._current()
+        if callback is not None:
+            callback(self.id, found.result)
+        if found.state == states.SUCCESS:
+            return cast(R, found.result)
+        if found.state not in states.PROPAGATE_STATES:
+            return cast(R, None)
+        if propagate and isinstance(found.result, BaseException):
+            raise found.result
+        return cast(R, found.result)
+
+    wait = get
+
+    async def aget(self, timeout: float | None = None, propagate: bool = True) -> R:
+        """Return what `get` returns; there is nothing to wait for."""
+        return self.get(propagate=propagate)
+
+    def forget(self) -> None:
+        """Do nothing: there is nothing stored to delete."""
+
+    def revoke(self, *args: Any, **options: Any) -> None:
+        """Make it the result of a revoked task, as Celery 5.7 does; the task has run all the same."""
+        self._done = TaskResult(self.id, states.REVOKED, TaskRevokedError("revoked"))
+
+    def __repr__(self) -> str:
+        return f"<EagerResult: {self.id}>"
+
+    def __reduce__(self) -> tuple[type[EagerResult[R]], tuple[Any, ...]]:
+        found = self._current()
+        return type(self), (self.id, found.result, found.state, found.traceback, self.name)
+
+
+def state_record(
+    task_id: str,
+    state: str,
+    value: Any,
+    now: float,
+    keep: float | None,
+    traceback: str | None = None,
+    request: Request | None = None,
+) -> ResultRecord:
+    """Return what is stored of a task in a state, kept for `keep` seconds from `now`; None: for ever.
+
+    Raises EncodeError when the value cannot be stored.
+    """
+    result = TaskResult(
+        task_id=task_id,
+        state=state,
+        result=value,
+        traceback=traceback or None,
+        date_done=utc(now) if state in states.READY_STATES else None,
+        parent_id=request.parent_id if request else None,
+        group_id=request.group if request else None,
+        children=ids_of(request.children) if request else (),
+    )
+    return records.encode(result, None if keep is None else now + keep)
+
+
+def ids_of(children: Iterable[Any]) -> tuple[str, ...]:
+    """Return the ids of results that were noted as children of a call."""
+    return tuple(child.id for child in children if isinstance(child, AsyncResult))
+
+
+def require_storable(task: str, value: Any) -> None:
+    """Raise EncodeError, naming the task, for a returned value that cannot be stored."""
+    try:
+        records.encode(TaskResult("", states.SUCCESS, value))
+    except EncodeError as error:
+        raise unstorable(task, value, error) from error
+
+
+def unstorable(task: str, value: Any, error: EncodeError) -> EncodeError:
+    """Return the error that says what to do about a value that cannot be stored."""
+    return EncodeError(
+        f"{task} returned {type(value).__name__}, which cannot be stored: {error}. Return plain data, or"
+        " set ignore_result."
+    )
+
+
 class _Abandoned(Exception):
     """Nobody waits any more."""
 
 
 def _refuse_within_a_task() -> None:
-    if running.get() is not None:
+    if joins_are_denied():
         raise RuntimeError(
             "Never call result.get() within a task: when all workers wait, none is left to work. Use a"
             " callback, or get(disable_sync_subtasks=False) if you are sure."

@@ -22,6 +22,7 @@ from umbel.exceptions import ImproperlyConfigured
 from umbel.options import checked_policy, warn_once
 
 _SAME = object()
+_NOT_KILLED = "is not enforced yet: tasks run as long as they like"
 #: Seconds that a setting may be at most, some 300 years: sums of times must stay times.
 _MOST_SECONDS = 1e10
 
@@ -107,10 +108,7 @@ class Settings:
         yet="has no effect yet: results are written as JSON",
     )
     enable_utc: bool = setting(
-        True,
-        "Times in messages are in UTC.",
-        old=("CELERY_ENABLE_UTC",),
-        yet="has no effect yet: every time in a message says its offset",
+        True, "Times are in UTC.", old=("CELERY_ENABLE_UTC",), yet="has no effect: times say it"
     )
     timezone: str | None = setting(
         None, "The app's time zone by its IANA name. None: UTC.", old=("CELERY_TIMEZONE",)
@@ -176,16 +174,10 @@ class Settings:
         why="A broker that restarts refuses four tries within a second.",
     )
     task_time_limit: float | None = setting(
-        None,
-        "Seconds after which a task is killed.",
-        old=("CELERYD_TASK_TIME_LIMIT",),
-        yet="is not enforced yet: tasks run as long as they like",
+        None, "Kills, after seconds.", old=("CELERYD_TASK_TIME_LIMIT",), yet=_NOT_KILLED
     )
     task_soft_time_limit: float | None = setting(
-        None,
-        "Seconds after which SoftTimeLimitExceeded is raised in a task.",
-        old=("CELERYD_TASK_SOFT_TIME_LIMIT",),
-        yet="is not enforced yet: tasks run as long as they like",
+        None, "Raises, after it.", old=("CELERYD_TASK_SOFT_TIME_LIMIT",), yet=_NOT_KILLED
     )
     task_default_rate_limit: Any = setting(
         None,
@@ -194,10 +186,26 @@ class Settings:
         yet="is not enforced yet: tasks start as fast as they can",
     )
     task_always_eager: bool = setting(
-        False,
-        "Run tasks where they are called instead of sending them.",
-        old=("CELERY_ALWAYS_EAGER",),
-        yet="has no effect yet: calls are sent to the broker",
+        False, "Run tasks where they are called instead.", old=("CELERY_ALWAYS_EAGER",)
+    )
+    task_eager_propagates: bool = setting(
+        False, "Such calls raise.", old=("CELERY_EAGER_PROPAGATES_EXCEPTIONS",)
+    )
+    task_store_eager_result: bool = setting(
+        False, "Store the results of such calls.", old=("CELERY_STORE_EAGER_RESULT",)
+    )
+    task_annotations: Any = setting(None, "Attributes of tasks.", old=("CELERY_ANNOTATIONS",))
+    task_inherit_parent_priority: bool = setting(
+        False, "Calls have their parent's priority.", old=("CELERY_INHERIT_PARENT_PRIORITY",)
+    )
+    task_acks_on_failure_or_timeout: bool = setting(
+        True, "Failed is done; else rejected.", old=("CELERY_ACKS_ON_FAILURE_OR_TIMEOUT",)
+    )
+    task_acks_on_failure: bool | None = setting(
+        None, "The same, for failures only.", old=("CELERY_ACKS_ON_FAILURE",)
+    )
+    task_acks_on_timeout: bool | None = setting(
+        None, "The same, for time limits only.", old=("CELERY_ACKS_ON_TIMEOUT",)
     )
 
     # Results
@@ -224,16 +232,10 @@ class Settings:
         why="The worker holds what it can run in a few tens of milliseconds, no more.",
     )
     worker_max_tasks_per_child: int | None = setting(
-        None,
-        "How many tasks a child process runs before a new one takes its place.",
-        old=("CELERYD_MAX_TASKS_PER_CHILD",),
-        yet="is not enforced yet: children live as long as the worker",
+        None, "Tasks per process.", old=("CELERYD_MAX_TASKS_PER_CHILD",), yet="is not enforced yet"
     )
     worker_max_memory_per_child: int | None = setting(
-        None,
-        "Kilobytes of memory at which a new child process takes the place of one.",
-        old=("CELERYD_MAX_MEMORY_PER_CHILD",),
-        yet="is not enforced yet: children live as long as the worker",
+        None, "kB per process.", old=("CELERYD_MAX_MEMORY_PER_CHILD",), yet="is not enforced yet"
     )
     worker_lease_ttl: float = setting(
         15.0,
@@ -247,13 +249,11 @@ class Settings:
     )
     worker_log_format: str = setting(
         "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s",
-        "Format of the worker's log lines.",
+        "Format of log lines.",
         old=("CELERYD_LOG_FORMAT",),
     )
     worker_hijack_root_logger: bool = setting(
-        True,
-        "Let the worker command set up the root logger.",
-        old=("CELERYD_HIJACK_ROOT_LOGGER",),
+        True, "Set up the root logger.", old=("CELERYD_HIJACK_ROOT_LOGGER",)
     )
 
     # How wrong settings are taken

@@ -5,16 +5,24 @@ A receiver that raises is logged and does not disturb the others, nor what sent 
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from umbel.clock import SYSTEM, Clock
+
 logger = logging.getLogger("umbel.signals")
 
 Receiver = Callable[..., Any]
 _R = TypeVar("_R", bound=Receiver)
+
+
+#: Seconds before a receiver that is to be persistent is tried again, and by which they grow.
+FIRST_PAUSE = 2.0
+MOST_PAUSE = 30.0
 
 
 class Signal:
@@ -25,32 +33,58 @@ class Signal:
     task's name.
     """
 
-    def __init__(self, name: str, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, name: str, arguments: tuple[str, ...] = (), clock: Clock = SYSTEM) -> None:
         self.name = name
         self.arguments = arguments
+        self.providing_args = set(arguments)
+        self._clock = clock
         self._lock = threading.Lock()
         self._receivers: tuple[tuple[object, object, Callable[[], Receiver | None]], ...] = ()
 
     def connect(
         self,
         receiver: Receiver | None = None,
-        *,
         sender: object = None,
         weak: bool = True,
         dispatch_uid: object = None,
+        retry: bool = False,
     ) -> Any:
-        """Connect a receiver; also a decorator, with or without arguments."""
+        """Connect a receiver; also a decorator, with or without arguments.
+
+        With `retry` a receiver that raises is called again until it does not, while the sender
+        waits: after 2 seconds, 4, and so on up to 30. It is held, whatever `weak` says. Raises
+        ValueError for a receiver that does not take keyword arguments, since more may come.
+        """
         if receiver is None:
             return lambda function: self.connect(
-                function, sender=sender, weak=weak, dispatch_uid=dispatch_uid
+                function, sender=sender, weak=weak, dispatch_uid=dispatch_uid, retry=retry
             )
+        if not _takes_keywords(receiver):
+            raise ValueError(f"The receiver {receiver!r} must accept keyword arguments: **kwargs.")
         key = dispatch_uid if dispatch_uid is not None else _identity(receiver)
+        held = self._persistent(receiver) if retry else receiver
         with self._lock:
             alive = tuple(entry for entry in self._receivers if entry[2]() is not None)
             known = any(entry[:2] == (key, _name_of(sender)) for entry in alive)
-            new = () if known else ((key, _name_of(sender), _reference(receiver, weak)),)
+            new = () if known else ((key, _name_of(sender), _reference(held, weak and not retry)),)
             self._receivers = (*alive, *new)
         return receiver
+
+    def _persistent(self, receiver: Receiver) -> Receiver:
+        """Return what calls a receiver until it does not raise."""
+
+        def call(**arguments: Any) -> Any:
+            pause = 0.0
+            while True:
+                try:
+                    return receiver(**arguments)
+                except Exception:
+                    pause = min(pause + FIRST_PAUSE, MOST_PAUSE)
+                    text = "Signal %s: the receiver %r raised; trying again in %g s."
+                    logger.exception(text, self.name, receiver, pause)
+                self._clock.sleep(pause)
+
+        return call
 
     def disconnect(
         self, receiver: Receiver | None = None, sender: object = None, dispatch_uid: object = None
@@ -67,6 +101,11 @@ class Signal:
     def receivers(self) -> list[Receiver]:
         """The receivers that are alive."""
         return [found for _, _, reference in self._receivers if (found := reference())]
+
+    @property
+    def is_heard(self) -> bool:
+        """False when there are no receivers at all; cheap enough for the hot path."""
+        return bool(self._receivers)
 
     def has_listeners(self, sender: object = None) -> bool:
         """Tell whether anyone would hear `sender`; cheap enough for the hot path."""
@@ -108,6 +147,14 @@ def _identity(receiver: Receiver | None) -> object:
     return id(getattr(receiver, "__self__", None)), id(function)
 
 
+def _takes_keywords(receiver: Receiver) -> bool:
+    try:
+        parameters = inspect.signature(receiver).parameters.values()
+    except (TypeError, ValueError):  # what is written in C does not say
+        return True
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
 def _name_of(sender: object) -> object:
     """Return a task by its name, so that receivers may name a task that does not exist yet."""
     if sender is None or isinstance(sender, str):
@@ -124,27 +171,60 @@ def _reference(receiver: Receiver, weak: bool) -> Callable[[], Receiver | None]:
     return weakref.ref(receiver)
 
 
+# Calls
 before_task_publish = Signal(
     "before_task_publish",
     ("body", "exchange", "routing_key", "headers", "properties", "declare", "retry_policy"),
 )
 after_task_publish = Signal("after_task_publish", ("body", "exchange", "routing_key", "headers"))
+task_sent = Signal("task_sent", ("task_id", "task", "args", "kwargs", "eta", "taskset"))
+
+# Tasks
 task_received = Signal("task_received", ("request",))
 task_prerun = Signal("task_prerun", ("task_id", "task", "args", "kwargs"))
 task_postrun = Signal("task_postrun", ("task_id", "task", "args", "kwargs", "retval", "state"))
-task_success = Signal("task_success", ("result",))
+task_success = Signal("task_success", ("result", "runtime"))
 task_retry = Signal("task_retry", ("request", "reason", "einfo"))
 task_failure = Signal(
     "task_failure", ("task_id", "exception", "args", "kwargs", "traceback", "einfo")
 )
+task_internal_error = Signal(
+    "task_internal_error",
+    ("task_id", "args", "kwargs", "request", "exception", "traceback", "einfo"),
+)
 task_revoked = Signal("task_revoked", ("request", "terminated", "signum", "expired"))
 task_rejected = Signal("task_rejected", ("message", "exc"))
 task_unknown = Signal("task_unknown", ("message", "exc", "name", "id"))
+
+# The worker
+celeryd_init = Signal("celeryd_init", ("instance", "conf", "options"))
+celeryd_after_setup = Signal("celeryd_after_setup", ("instance", "conf"))
+import_modules = Signal("import_modules")
 worker_init = Signal("worker_init")
-worker_ready = Signal("worker_ready")
+worker_before_create_process = Signal("worker_before_create_process")
 worker_process_init = Signal("worker_process_init")
 worker_process_shutdown = Signal("worker_process_shutdown", ("pid", "exitcode"))
+worker_ready = Signal("worker_ready")
 worker_shutting_down = Signal("worker_shutting_down", ("sig", "how", "exitcode"))
 worker_shutdown = Signal("worker_shutdown")
+heartbeat_sent = Signal("heartbeat_sent")
+
+# Logs
 setup_logging = Signal("setup_logging", ("loglevel", "logfile", "format", "colorize"))
-after_setup_logger = Signal("after_setup_logger", ("logger", "loglevel", "logfile", "format"))
+after_setup_logger = Signal(
+    "after_setup_logger", ("logger", "loglevel", "logfile", "format", "colorize")
+)
+after_setup_task_logger = Signal(
+    "after_setup_task_logger", ("logger", "loglevel", "logfile", "format", "colorize")
+)
+
+# Beat and the command line
+beat_init = Signal("beat_init")
+beat_embedded_init = Signal("beat_embedded_init")
+user_preload_options = Signal("user_preload_options", ("app", "options"))
+
+# Never sent here: there are no such pools. They exist so that code that connects to them loads.
+eventlet_pool_started = Signal("eventlet_pool_started")
+eventlet_pool_preshutdown = Signal("eventlet_pool_preshutdown")
+eventlet_pool_postshutdown = Signal("eventlet_pool_postshutdown")
+eventlet_pool_apply = Signal("eventlet_pool_apply", ("target", "args", "kwargs"))

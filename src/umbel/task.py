@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import functools
 import inspect
 import random
+import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
-from types import CodeType, MethodType
+from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar, Unpack, cast
 
 from umbel import current
+from umbel.annotations import annotate
 from umbel.arguments import checker
-from umbel.exceptions import MaxRetriesExceededError, Retry
+from umbel.calls import Target, maker, publish, require_arguments, result_of
+from umbel.definition import Definition
+from umbel.eager import apply, apply_instead
+from umbel.exceptions import (
+    ImproperlyConfigured,
+    MaxRetriesExceededError,
+    OperationalError,
+    Retry,
+)
 from umbel.message import Publication
 from umbel.options import (
+    CALL_NAMES,
     CallKeywords,
     CallOptions,
-    RepeatOptions,
-    RetryPolicy,
+    EagerKeywords,
     call_options,
-    warn_of_limits,
+    eager_options,
+    warn_once,
 )
-from umbel.publish import Context, Template, build
-from umbel.request import Request, arguments_of_retry
-from umbel.result import AsyncResult
-from umbel.routing import Wish, route
-from umbel.settings import Settings
+from umbel.publish import Context, build
+from umbel.request import Request
+from umbel.result import AsyncResult, EagerResult, state_record
+from umbel.retrying import Again, arguments_of_retry, same_call
+from umbel.routing import Route, Wish
+from umbel.trace import Hooks, find_hooks
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -38,126 +50,86 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_UNSET: Any = object()
 _rng = random.Random()
 
 #: Publications that one call of `delay_many` sends in one batch.
 BULK = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What becomes of a task's deliveries: its own options, filled up from the settings."""
-
-    acks_late: bool
-    reject_on_worker_lost: bool
-    ignore_result: bool
-    store_errors_even_if_ignored: bool
-    track_started: bool
-    throws: tuple[type[BaseException], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """What `Task.retry` asks for: the same call once more, with these arguments and options."""
-
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
-    options: CallOptions
-
-
-class Task(Generic[P, R]):
+class Task(Definition, Generic[P, R]):
     """A task of an app. Made by ``@app.task``; subclass it for tasks with behaviour of their own.
 
     Class attributes are defaults for all tasks of that class; the decorator's options replace them.
+    A subclass with a `run` of its own is a task by itself, once `Umbel.register_task` has it. It may
+    have an ``__init__`` without arguments, which need not call this class's: there is none.
     """
 
-    name: str = ""
-    queue: str | None = None
-    routing_key: str | None = None
-    priority: int | None = None
-    serializer: str | None = None
-    expires: float | datetime | None = None
-    max_retries: int | None = 3
-    default_retry_delay: float = 180
-    autoretry_for: tuple[type[BaseException], ...] = ()
-    dont_autoretry_for: tuple[type[BaseException], ...] = ()
-    retry_kwargs: ClassVar[Mapping[str, Any]] = {}
-    retry_backoff: float | bool = False
-    retry_backoff_max: float = 600
-    retry_jitter: bool = True
-    time_limit: float | None = None
-    soft_time_limit: float | None = None
-    rate_limit: str | float | None = None
-    ignore_result: bool | None = None
-    store_errors_even_if_ignored: bool | None = None
-    acks_late: bool | None = None
-    reject_on_worker_lost: bool | None = None
-    track_started: bool | None = None
-    throws: tuple[type[BaseException], ...] = ()
-    typing: bool = True
-
     MaxRetriesExceededError = MaxRetriesExceededError
+    OperationalError = OperationalError
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        *,
-        name: str,
-        app: Umbel | None,
-        bind: bool = False,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        for key, value in (options or {}).items():
-            setattr(self, key, value)
-        self.name = name
-        self._app = app
-        self._bind = bind
-        self.function = function
-        self.is_async = is_async_function(function)
-        written = without_partials(function)
-        self.__name__ = getattr(written, "__name__", name)
-        self.__doc__ = written.__doc__
-        self.__module__ = written.__module__
-        self.__wrapped__ = function
-        self._check = checker(function, skip_first=bind)
-        self._retry_policy = RetryPolicy(
-            errors=tuple(self.autoretry_for),
-            never=tuple(self.dont_autoretry_for),
-            backoff=float(self.retry_backoff),
-            backoff_max=float(self.retry_backoff_max),
-            jitter=self.retry_jitter,
-            keywords=dict(self.retry_kwargs),
-        )
-        if self.time_limit and self.soft_time_limit and self.soft_time_limit > self.time_limit:
-            raise ValueError("soft_time_limit must be less than or equal to time_limit")
-        warn_of_limits(self)
+    _app: Umbel | None = None
+    is_async: bool = False
+    #: What the task was made from; of a class, its `run`.
+    function: Callable[..., Any]
+    __name__: str
+    __wrapped__: Callable[..., Any]
 
     @property
     def app(self) -> Umbel:
-        """The app; of a shared task, the current one."""
+        """The app that the task was registered with; without one, the current app."""
         return self._app or current.get_current_app()
+
+    # What follows from the attributes
+
+    @cached_property
+    def hooks(self) -> Hooks:
+        """What running the task calls."""
+        return find_hooks(self, Task)
+
+    @cached_property
+    def _check(self) -> Callable[..., None] | None:
+        """Return what raises TypeError for wrong arguments; None where nobody knows what is right."""
+        if "function" not in vars(type(self)):
+            custom = type(self).__call__ is not Task.__call__
+            return None if custom else checker(self.run, skip_first=False)
+        return checker(
+            self.function, skip_first=not isinstance(vars(type(self))["run"], staticmethod)
+        )
+
+    @cached_property
+    def _own_shadow(self) -> bool:
+        return getattr(self.shadow_name, "__func__", None) is not Task.shadow_name
+
+    def annotate(self) -> None:
+        """Set the attributes that the setting ``task_annotations`` has for this task."""
+        annotate(self, self.app.conf.snapshot.task_annotations)
+        self.forget_derived()
 
     # Calling
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now, as any function."""
-        outer = current.running.get()
-        if outer is None:
+        """Run the task here and now, as any function."""
+        top = current.running.get()
+        if (
+            top is not None
+            and top.running_task is self
+            and not (top.called_directly or top.entered)
+            and type(self).__call__ is not Task.__call__
+        ):
+            # A worker runs it, through a `__call__` of its class that has called this one.
+            top.__dict__["entered"] = True
             return cast(R, self.run(*args, **kwargs))
-        token = current.running.set(
-            Request(id=outer.id, task=self.name, root_id=outer.root_id, args=args, kwargs=kwargs)
-        )
+        request = self._copied_request(args=args, kwargs=kwargs)
+        token = current.enter(request)
         try:
-            return cast(R, self.run(*args, **kwargs))
+            value = self.run(*args, **kwargs)
         finally:
-            current.running.reset(token)
+            current.leave(token)
+        return cast(R, _within(request, value) if inspect.iscoroutine(value) else value)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function, giving it the task where it was bound."""
-        if self._bind:
-            return self.function(self, *args, **kwargs)
-        return self.function(*args, **kwargs)
+        """Do what the task does. Raises NotImplementedError where a class does not say."""
+        raise NotImplementedError("Tasks must define the run method.")
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send a call with these arguments to a worker; return its result to be."""
@@ -177,9 +149,38 @@ class Task(Generic[P, R]):
         """
         checked = call_options(options)
         app = self.app
+        if not app.finalized:
+            app.finalize()
+        if app.conf.snapshot.task_always_eager:
+            return self._apply_instead(args or (), kwargs or {}, checked)
         publication = self._publisher(app, checked)(args or (), kwargs or {})
-        _publish(app, [publication], checked)
-        return AsyncResult(publication.message.headers["id"], app)
+        publish(app, [publication], checked)
+        return result_of(app, publication, checked)
+
+    def _apply_instead(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
+    ) -> AsyncResult[R]:
+        require_arguments(args, kwargs)
+        if self._checks(self.app) and self._check is not None:
+            self._check(*args, **kwargs)
+        args, kwargs = self._prepared(args, kwargs)
+        return apply_instead(self, args, kwargs, options)
+
+    def apply(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Unpack[EagerKeywords],
+    ) -> EagerResult[R]:
+        """Run the task here and now as a worker would, its retries included, and return its result.
+
+        With `throw`, or the setting ``task_eager_propagates``, its exception is raised here.
+        """
+        checked = eager_options(options)
+        self.app.finalize()
+        args, kwargs = args or (), kwargs or {}
+        require_arguments(args, kwargs)
+        return apply(self, args, kwargs, checked)
 
     def delay_many(
         self, calls: Iterable[Sequence[Any]], **options: Unpack[CallKeywords]
@@ -193,7 +194,10 @@ class Task(Generic[P, R]):
         if options.get("task_id") is not None:
             raise TypeError("delay_many cannot give many calls one task_id.")
         app = self.app
+        app.finalize()
         checked = call_options(options)
+        if app.conf.snapshot.task_always_eager:
+            return [self._apply_instead(args, {}, checked) for args in calls]
         publication = self._publisher(app, checked)
         results: list[AsyncResult[R]] = []
         batch: list[Publication] = []
@@ -208,8 +212,8 @@ class Task(Generic[P, R]):
         self, app: Umbel, batch: list[Publication], options: CallOptions
     ) -> list[AsyncResult[R]]:
         if batch:
-            _publish(app, batch, options)
-        return [AsyncResult(publication.message.headers["id"], app) for publication in batch]
+            publish(app, batch, options)
+        return [result_of(app, publication, options) for publication in batch]
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send like `delay`, without blocking the event loop."""
@@ -227,61 +231,121 @@ class Task(Generic[P, R]):
     def _publisher(
         self, app: Umbel, options: CallOptions
     ) -> Callable[[Sequence[Any], Mapping[str, Any]], Publication]:
-        """Return what makes a publication of arguments; what all calls share is settled here."""
-        settings = app.conf.snapshot
-        template = self.template(settings)
-        own = Wish(self.queue, self.priority, self.routing_key)
-        where = route(self.name, options, own, settings)
-        context = Context(settings, app.clock, parent=current.running.get())
+        """Return what makes a publication of arguments."""
+        return maker(app, self.target(app, options), options)
 
-        def publication(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Publication:
-            if not isinstance(args, list | tuple):
-                raise TypeError("task args must be a list or tuple")
-            if not isinstance(kwargs, Mapping):
-                raise TypeError("task keyword arguments must be a mapping")
-            if self.typing:
-                self._check(*args, **kwargs)
-            return build(template, args, kwargs, options, where, context)
-
-        return publication
-
-    def template(self, settings: Settings) -> Template:
-        """Return what all messages of this task share."""
-        return Template(
-            name=self.name,
-            serializer=self.serializer,
-            expires=self.expires,
-            time_limit=self.time_limit,
-            soft_time_limit=self.soft_time_limit,
-            ignore_result=bool(self.ignore_result),
+    def target(self, app: Umbel, options: CallOptions) -> Target:
+        """Return what the app's `send` needs to know of this task."""
+        if not self.name:
+            kind = type(self).__name__
+            raise ImproperlyConfigured(
+                f"The task {kind} has no name yet. Register it: app.register_task({kind}())"
+            )
+        return Target(
+            self.template(app.conf.snapshot),
+            Wish(self.queue, self.priority, self.routing_key),
+            self._check if self._checks(app) else None,
+            (lambda args, kwargs: self._shadow(args, kwargs, options))
+            if self._own_shadow
+            else None,
+            None if self.dump_arguments is None else self._prepared,
         )
+
+    def _checks(self, app: Umbel) -> bool:
+        return app.strict_typing if self.typing is None else self.typing
+
+    def shadow_name(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> str | None:
+        """Return a name for logs and monitors in place of the task's own; for subclasses to override."""
+        return None
+
+    def _shadow(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
+    ) -> str | None:
+        given = {
+            name: value for name in CALL_NAMES if (value := getattr(options, name)) is not None
+        }
+        return self.shadow_name(args, kwargs, given)
+
+    #: What turns models among the arguments into data, for a task made with ``pydantic=True``.
+    dump_arguments: ClassVar[Callable[..., Any] | None] = None
+
+    def _prepared(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        return (args, kwargs) if self.dump_arguments is None else self.dump_arguments(args, kwargs)
 
     # Within a worker
 
     @property
     def request(self) -> Request:
-        """The call that runs now; outside of a worker an empty one that says `called_directly`."""
+        """The call that runs now; outside of one an empty one that says `called_directly`."""
         found = current.running.get()
-        return found if found is not None and found.task == self.name else Request()
+        while found is not None and found.task != self.name:
+            found = found.outer
+        return self._no_request if found is None else found
 
-    def policy(self, settings: Settings) -> Policy:
-        """Return the task's options where it has them, else the settings'."""
+    @cached_property
+    def _no_request(self) -> Request:
+        return Request()
 
-        def chosen(own: bool | None, general: bool) -> bool:
-            return general if own is None else own
+    def push_request(self, *fields: Any, **more: Any) -> None:
+        """Make a call with these fields the running one, until `pop_request`; for tests."""
+        request = self._copied_request()
+        request.update(*fields, **more)
+        current.enter(request)
 
-        return Policy(
-            acks_late=chosen(self.acks_late, settings.task_acks_late),
-            reject_on_worker_lost=chosen(
-                self.reject_on_worker_lost, settings.task_reject_on_worker_lost
-            ),
-            ignore_result=chosen(self.ignore_result, settings.task_ignore_result),
-            store_errors_even_if_ignored=chosen(
-                self.store_errors_even_if_ignored, settings.task_store_errors_even_if_ignored
-            ),
-            track_started=chosen(self.track_started, settings.task_track_started),
-            throws=tuple(self.throws),
+    def pop_request(self) -> None:
+        """End the call that `push_request` began."""
+        top = current.running.get()
+        current.running.set(None if top is None else top.outer)
+
+    def _copied_request(self, **fields: Any) -> Request:
+        """Return a call within the one that runs, and with its fields if that is this task's too."""
+        request = copy.copy(self.request)
+        for name in ("outer", "entered"):
+            request.__dict__.pop(name, None)
+        request.__dict__.update(fields, task=self.name, running_task=self)
+        return request
+
+    def update_state(
+        self,
+        task_id: str | None = None,
+        state: str | None = None,
+        meta: Any = None,
+        traceback: str | None = None,
+    ) -> None:
+        """Store a state of the task's own, and anything to tell about it, at once.
+
+        Without a result store nothing happens. Raises ValueError outside of a task, EncodeError for
+        what cannot be stored, and OperationalError when the store cannot be reached.
+        """
+        request, app = self.request, self.app
+        if task_id is None:
+            task_id = request.id
+        store = app.results
+        if store is None:
+            return
+        if not task_id:
+            raise ValueError(f"task_id must not be empty. Got {task_id} instead.")
+        keep = app.conf.snapshot.result_expires
+        record = state_record(
+            task_id, state or "", meta, app.clock.time(), keep, traceback, request
         )
+        store.put([record])
+
+    def add_trail(self, result: T) -> T:
+        """Note a result as a child of the call that runs, if the task keeps a trail; return it."""
+        if self.trail:
+            self.request.children.append(result)
+        return result
+
+    def send_event(self, type_: str, **fields: Any) -> None:
+        """Do nothing yet but say so: events are not sent."""
+        warn_once("Task.send_event has no effect yet: events are not sent.")
+
+    def AsyncResult(self, task_id: str) -> AsyncResult[R]:
+        """Return the result of a call of this task by its id."""
+        return AsyncResult(task_id, self.app)
 
     def retry(
         self,
@@ -302,35 +366,53 @@ class Task(Generic[P, R]):
         `max_retries` retries already, raises `exc`, or MaxRetriesExceededError without one. Called
         outside of a worker it raises `exc` or Retry.
         """
+        made = self._retry(args, kwargs, exc, max_retries, (eta, countdown), options)
+        if throw:
+            raise made from exc
+        return made if made.is_eager else self._sent(made)
+
+    def _retry(
+        self,
+        args: Sequence[Any] | None,
+        kwargs: Mapping[str, Any] | None,
+        exc: BaseException | None,
+        max_retries: int | None,
+        when: tuple[datetime | None, float | None],
+        options: Mapping[str, Any],
+    ) -> Retry:
+        """Return the Retry, or raise what there is instead."""
         request = self.request
         if request.called_directly:
             _raise(exc or Retry("Task can be retried", None))
-        args, kwargs = arguments_of_retry(request, args, kwargs, self._signature)
+        args, kwargs = arguments_of_retry(
+            request, args, kwargs, lambda: inspect.signature(self.run)
+        )
         allowed = self.max_retries if max_retries is None else max_retries
         retries = request.retries + 1
         if allowed is not None and retries > allowed:
             if exc is not None:
                 _raise(exc)
-            raise MaxRetriesExceededError(
+            raise self.MaxRetriesExceededError(
                 f"Can't retry {self.name}[{request.id}] args:{args} kwargs:{kwargs}",
                 task_args=args,
                 task_kwargs=kwargs,
             )
+        eta, countdown = when
         if countdown is None and eta is None:
             countdown = self.default_retry_delay
-        again = Again(
-            args=args,
-            kwargs=kwargs,
-            options=_same_call(request, retries, countdown, eta, options),
-        )
-        retry = Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=again)
-        if throw:
-            raise retry from exc
-        return retry
+        again = Again(args, kwargs, same_call(request, retries, countdown, eta, options))
+        return Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=again)
 
-    def _signature(self) -> inspect.Signature:
-        """Return what a call of the task takes: without `self` where it is bound."""
-        return inspect.signature(MethodType(self.function, self) if self._bind else self.function)
+    def _sent(self, retry: Retry) -> Retry:
+        """Send a retry that is not raised, so that the task may go on."""
+        again: Again = retry.sig
+        settings, options = self.app.conf.snapshot, again.options
+        route = Route(options.queue or settings.task_default_queue, options.priority)
+        context = Context(settings, self.app.clock)
+        template = self.template(settings)
+        self.app.publish([build(template, again.args, again.kwargs, options, route, context)])
+        retry.sig = replace(again, sent=True)
+        return retry
 
     def autoretry(self, error: BaseException) -> Retry | None:
         """Return the retry that ``autoretry_for`` asks for after an error, or None.
@@ -344,13 +426,13 @@ class Task(Generic[P, R]):
         delay = policy.delay(self.request.retries, _rng)
         if delay is not None:
             keywords["countdown"] = delay
-        return self.retry(exc=error, throw=False, **keywords)
+        names = ("args", "kwargs", "max_retries", "eta", "countdown")
+        args, kwargs, most, *when = (keywords.pop(name, None) for name in names)
+        return self._retry(args, kwargs, error, most, (when[0], when[1]), keywords)
 
-    def of(self, app: Umbel) -> Task[P, R]:
-        """Return this task as one of an app's own; a shared task belongs to none."""
-        own = copy.copy(self)
-        own._app = app
-        return own
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        module = type(self).__module__
+        return task_named, (self.name, module if module in sys.modules else None)
 
     def __repr__(self) -> str:
         return f"<@task: {self.name} at {id(self):#x}>"
@@ -371,101 +453,20 @@ class AsyncTask(Task[P, R]):
             ...
 
 
-def without_partials(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that a partial calls in the end; any other as it is."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
+def task_named(name: str, module: str | None = None) -> Task[Any, Any]:
+    """Return the current app's task of a name, importing its module first: what unpickling a task does."""
+    if module:
+        import_module(module)
+    return current.get_current_app().tasks[name]
 
 
-def code_of(function: Callable[..., Any]) -> CodeType | None:
-    """Return the code of what a task was made from, inside of decorators; None if it is not Python's."""
-    function = inspect.unwrap(without_partials(function))
-    if not inspect.isroutine(function):
-        function = type(function).__call__
-    return getattr(function, "__code__", None)
-
-
-def described(function: Callable[..., Any]) -> str:
-    """Return what a task was made from, for people to read: ``shop.mails.send (/srv/mails.py:12)``."""
-    function = without_partials(function)
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    code = code_of(function)
-    place = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
-    return f"{function.__module__}.{name}{place}"
-
-
-def is_loaded_again(first: Callable[..., Any], second: Callable[..., Any]) -> bool:
-    """Tell whether two functions are one whose module was loaded twice, or its script imported as well.
-
-    Of what a function defines, name and place do not tell: each call of it makes another one.
-    """
-    name = getattr(first, "__qualname__", None)
-    if name is None or name != getattr(second, "__qualname__", None) or "<locals>" in name:
-        return False
-    one, other = code_of(first), code_of(second)
-    in_one_file = bool(one and other and one.co_filename == other.co_filename)
-    return in_one_file or first.__module__ == second.__module__
-
-
-def is_async_function(function: Callable[..., Any]) -> bool:
-    """Tell whether calling a task's function gives a coroutine.
-
-    A partial is what it calls, an object what its ``__call__`` is. A plain function around an async one, as
-    decorators make, is plain: some run the coroutine themselves.
-    """
-    function = without_partials(function)
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - not whether it can be called
-    )
-
-
-def _publish(app: Umbel, publications: list[Publication], options: CallOptions) -> None:
-    if options.retry is None and options.retry_policy is None:
-        app.publish(publications)
-    else:
-        app.publish(publications, options)
-
-
-def _same_call(
-    request: Request,
-    retries: int,
-    countdown: float | None,
-    eta: datetime | None,
-    options: Mapping[str, Any],
-) -> RepeatOptions:
-    """Return the options that make a retry the same call: its ids, limits, headers, what follows it."""
-    info = request.delivery_info or {}
-    call_options(options)  # refuses what is not the caller's to write
-    kept: dict[str, Any] = {
-        "task_id": request.id,
-        "root_id": request.root_id,
-        # The retry is sent from within the task, which is its parent unless it has one already.
-        "parent_id": request.parent_id or request.id,
-        "group_id": request.group,
-        "group_index": request.group_index,
-        "expires": request.expires,
-        "time_limit": request.time_limit,
-        "soft_time_limit": request.soft_time_limit,
-        "shadow": request.shadow,
-        "headers": request.headers,
-        "reply_to": request.reply_to,
-        "ignore_result": request.ignore_result,
-        "queue": options.get("routing_key") or info.get("routing_key"),
-        "priority": info.get("priority") or None,
-        "retries": retries,
-        "countdown": None if eta is not None else countdown,
-        "eta": eta,
-        "callbacks": request.callbacks,
-        "errbacks": request.errbacks,
-        "chain": request.chain,
-        "chord": request.chord,
-        "origin": request.origin,
-        "replaced_task_nesting": request.replaced_task_nesting,
-        "stamped_headers": request.stamped_headers,
-        "stamps": request.stamps or {},
-    }
-    return RepeatOptions(**{**kept, **options})
+async def _within(request: Request, coroutine: Coroutine[Any, Any, R]) -> R:
+    """Await a coroutine as the call `request`."""
+    token = current.enter(request)
+    try:
+        return await coroutine
+    finally:
+        current.leave(token)
 
 
 def _raise(error: BaseException) -> NoReturn:

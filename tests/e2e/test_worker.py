@@ -313,3 +313,62 @@ def test_memory_works_within_one_process(start: Start, project: Path) -> None:
     assert worker.wait() == 0
     until(worker.is_gone)
     assert left_behind(project) == []
+
+
+HEARD = """
+import os
+from pathlib import Path
+
+from umbel import Umbel, signals
+
+here = Path(__file__).parent
+app = Umbel(broker="sqlite:///" + str(here / "umbel.db"), backend="sqlite:///" + str(here / "umbel.db"))
+
+
+def note(*words):
+    with (here / "heard").open("a") as file:
+        print(*words, file=file)
+
+
+@signals.celeryd_init.connect
+def init(sender, conf, **_):
+    conf.task_default_queue = "configured"
+
+
+@signals.celeryd_after_setup.connect
+def after_setup(sender, instance, conf, **_):
+    note("after_setup", sender, instance.app is app, conf is app.conf)
+
+
+@signals.worker_before_create_process.connect
+def before_create(**_):
+    note("before_create", "in the parent of", os.getpid())
+
+
+@app.on_after_fork.connect
+def after_fork(sender, **_):
+    note("after_fork", sender is app, "child of", os.getppid())
+
+
+@app.task(bind=True)
+def progress(self):
+    self.update_state(state="PROGRESS", meta={"done": 1})
+    seen = app.AsyncResult(self.request.id)
+    return [seen.state, seen.info, self.app.conf.task_default_queue]
+"""
+
+
+def test_signals_and_states_of_ones_own(start: Start, project: Path) -> None:
+    (project / "tasks.py").write_text(HEARD)
+    worker = start("-c", "1", "-n", "one@%h")
+    until(lambda: worker.says("ready."))
+    path = f"sqlite:///{project}/umbel.db"
+    with Umbel(broker=path, backend=path, set_as_current=False) as app:
+        result = app.send_task("tasks.progress", queue="configured")
+        assert result.get(timeout=PATIENCE) == ["PROGRESS", {"done": 1}, "configured"]
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0, worker.text
+    heard = (project / "heard").read_text().splitlines()
+    assert f"after_setup one@{HOST} True True" in heard
+    (parent,) = [line.split()[-1] for line in heard if line.startswith("before_create")]
+    assert f"after_fork True child of {parent}" in heard

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from umbel import AsyncResult, Umbel, shared_task
+from umbel import AsyncResult, Task, Umbel, shared_task
+from umbel.result import EagerResult
 
 app = Umbel()
 
@@ -51,6 +52,31 @@ assert_type(add.apply_async((1, 2), countdown=3), AsyncResult[int])
 assert_type(add.delay_many([(1, 2)]), list[AsyncResult[int]])
 
 
+assert_type(add.apply((1, 2), throw=True), EagerResult[int])
+assert_type(add.apply((1, 2)).get(), int)
+reveal = app.send_task("anything", (1, 2), queue="q").id
+assert_type(reveal, str)
+
+
+class Mail(Task[..., str]):
+    def __init__(self) -> None:
+        self.server = "localhost"
+
+    def run(self, to: str) -> str:
+        return self.server + to
+
+
+mail = app.register_task(Mail())
+
+
+@app.task(base=Mail, on_failure=print, acks_on_failure=False, pydantic=True)
+def send_report(day: str) -> int:
+    return len(day)
+
+
+assert_type(send_report.delay("2026-01-01").get(), int)
+
+
 async def asynchronous() -> None:
     assert_type(await crawl("https://example.org"), bytes)
     result = await add.adelay(1, 2)
@@ -74,6 +100,13 @@ double.delay("2")  # wrong
 add.apply_async((1, 2), countdwn=3)  # wrong
 add.apply_async((1, 2), priority="high")  # wrong
 add.delay_many([(1, 2)], eta=5)  # wrong
+add.apply((1, 2), thrwo=True)  # wrong
+app.send_task("anything", countdwn=3)  # wrong
+send_report.delay(5)  # wrong
+
+
+@app.task(acks_on_failures=False)  # wrong
+def misspelt_too() -> None: ...
 
 
 @app.task(qeue="mails")  # wrong

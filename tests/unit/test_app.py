@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+import threading
 import types
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -10,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import calls, messages
-from umbel import Celery, NotRegistered, Umbel, shared_task
+from tests.conftest import ManualClock, calls, messages
+from umbel import Celery, NotRegistered, Umbel, current_app, shared_task
 from umbel.exceptions import DuplicateTaskNameWarning, ImproperlyConfigured
 from umbel.ports import Engine, EngineOptions
 
@@ -95,7 +96,7 @@ def test_an_unknown_task_says_what_to_do(app: Umbel) -> None:
 
 
 def test_tasks_are_listed_by_name(app: Umbel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umbel.app._shared", {})
+    monkeypatch.setattr("umbel.registry._shared", {})
     app.task(name="b")(plain)
     app.task(name="a")(plain)
     shared_task(name="c")(plain)
@@ -206,7 +207,7 @@ def test_the_first_shared_task_of_a_name_is_kept(app: Umbel) -> None:
     first = shared_task(name="t")(plain)
     with pytest.warns(DuplicateTaskNameWarning, match="the task 't'"):
         assert shared_task(name="t")(in_module("other")) is first
-    assert app.tasks["t"] is first
+    assert first == app.tasks["t"]
 
 
 @pytest.mark.usefixtures("no_shared_tasks")
@@ -222,7 +223,7 @@ def test_a_shared_task_keeps_its_name_in_an_app_that_did_not_use_it(app: Umbel) 
 
 @pytest.fixture
 def no_shared_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umbel.app._shared", {})
+    monkeypatch.setattr("umbel.registry._shared", {})
 
 
 def test_celery_is_the_same_class() -> None:
@@ -445,7 +446,7 @@ def test_the_modules_of_the_settings_are_imported(
         (tmp_path / f"umbel_test_{name}.py").write_text(
             f"from umbel import shared_task\n@shared_task(name='{name}')\ndef work(): ...\n"
         )
-    monkeypatch.setattr("umbel.app._shared", {})
+    monkeypatch.setattr("umbel.registry._shared", {})
     monkeypatch.syspath_prepend(tmp_path)
     app = Umbel(include=["umbel_test_two"], imports="umbel_test_one", set_as_current=False)
     assert list(app.tasks) == []
@@ -528,3 +529,96 @@ def test_wrong_settings_of_a_module_are_refused() -> None:
         app.config_from_object({"task_ack_late": True})
     with pytest.raises(ModuleNotFoundError, match="umbel_test_nowhere"):
         app.config_from_object("umbel_test_nowhere")
+
+
+# A complete app
+
+
+def test_an_app_is_finalized_once_and_says_so(app: Umbel) -> None:
+    heard: list[Any] = []
+
+    @app.on_configure.connect
+    def configure(sender: Umbel, **_: Any) -> None:
+        heard.append(("configure", sender is app))
+        sender.conf.task_default_queue = "q"
+
+    @app.on_after_configure.connect
+    def configured(sender: Umbel, source: Any, **_: Any) -> None:
+        heard.append(("configured", source is app.conf))
+
+    @app.on_after_finalize.connect
+    def finalized(sender: Umbel, **_: Any) -> None:
+        heard.append(("finalized", sender.finalized, "t" in sender.tasks))
+
+    task = app.task(name="t")(plain)
+    assert heard == []
+    task.delay()
+    app.finalize()
+    assert heard == [("configure", True), ("configured", True), ("finalized", True, True)]
+    assert len(calls(app, "q")) == 1
+
+
+def use(app: Umbel, how: str) -> None:
+    task = app.task(name="t")(plain)
+    uses: dict[str, Any] = {
+        "delay": task.delay,
+        "apply": task.apply,
+        "delay_many": lambda: task.delay_many([()]),
+        "send_task": lambda: app.send_task("t"),
+        "tasks": lambda: app.tasks,
+        "finalize": app.finalize,
+    }
+    uses[how]()
+
+
+@pytest.mark.parametrize("how", ["delay", "apply", "delay_many", "send_task", "tasks", "finalize"])
+def test_what_uses_an_app_finalizes_it(app: Umbel, how: str) -> None:
+    assert not app.finalized
+    use(app, how)
+    assert app.finalized
+
+
+def test_defining_and_calling_tasks_does_not(app: Umbel) -> None:
+    app.task(name="t")(plain)()
+    app.task_of("t")
+    assert not app.finalized
+
+
+# Odds and ends of Celery's app
+
+
+def test_ids_of_an_app(app: Umbel) -> None:
+    other = Umbel("other", set_as_current=False)
+    found: list[str] = []
+    thread = threading.Thread(target=lambda: found.extend((app.oid, app.thread_oid)))
+    thread.start()
+    thread.join()
+    assert app.oid == app.oid == found[0] != other.oid
+    assert app.thread_oid == app.thread_oid != found[1]
+
+
+def test_now_is_in_the_apps_time_zone(clock: ManualClock) -> None:
+    app = Umbel(clock=clock, timezone="Asia/Tokyo", set_as_current=False)
+    assert app.now().isoformat() == "2001-09-09T10:46:40+09:00"
+
+
+def test_the_tasks_that_run(app: Umbel) -> None:
+    @app.task(name="inner")
+    def inner() -> Any:
+        found = (app.current_task, app.current_worker_task)
+        return [task and task.name for task in found]
+
+    @app.task(name="outer")
+    def outer() -> Any:
+        return inner(), app.current_task is outer
+
+    assert outer.apply().get() == (["inner", "outer"], True)
+    assert inner() == ["inner", None]
+    assert (app.current_task, app.current_worker_task) == (None, None)
+
+
+def test_an_app_may_be_made_the_default(app: Umbel) -> None:
+    other = Umbel("other", set_as_current=False)
+    assert current_app.main == "proj"
+    other.set_default()
+    assert current_app.main == "other"

@@ -24,12 +24,16 @@ from umbel.settings import Config
 
 
 def test_an_option_is_declared_alike_for_people_and_for_type_checkers() -> None:
-    assert typing.get_type_hints(CallKeywords) == typing.get_type_hints(CallOptions)
+    declared, known = typing.get_type_hints(CallOptions), typing.get_type_hints(CallKeywords)
+    elsewhere = {"link", "link_error", "chain", "chord", "producer", "publisher", "connection"}
+    assert known.keys() - declared.keys() == elsewhere | {"router", "mandatory", "immediate"}
+    assert {name: known[name] for name in declared} == declared
 
 
 def test_nothing_is_set_unless_it_is_given() -> None:
     empty = call_options({})
-    assert {getattr(empty, field.name) for field in fields(empty)} == {None, 0}
+    assert empty.add_to_parent
+    assert {getattr(empty, field.name) for field in fields(empty)} == {None, 0, True}
 
 
 def test_options_are_values() -> None:

@@ -100,3 +100,66 @@ def test_a_task_sees_its_delivery() -> None:
 def test_no_field_of_a_call_is_forgotten() -> None:
     unseen = {"group_id", "argsrepr", "kwargsrepr"}
     assert {field.name for field in fields(Call)} == SEEN.keys() | unseen
+
+
+# What users do with it
+
+
+def test_headers_of_the_caller_are_read_like_fields() -> None:
+    request = Request(headers={"tenant": "a", "id": "no"})
+    assert request.tenant == "a"
+    assert (request.get("tenant"), request.get("id"), request.get("x", 5)) == ("a", None, 5)
+    with pytest.raises(AttributeError, match="This call has no 'nope'"):
+        _ = request.nope
+    assert not hasattr(Request(), "tenant")
+
+
+def test_fields_can_be_set() -> None:
+    request = Request(id="i")
+    request.update({"own": 1}, retries=2)
+    request.update([("timelimit", [3, 2])])
+    assert (request.own, request.retries, request.time_limit, request.soft_time_limit) == (
+        1,
+        2,
+        3,
+        2,
+    )
+    request.update(timelimit=None)
+    assert (request.time_limit, request.soft_time_limit) == (None, None)
+    request.clear()
+    assert request == Request()
+    assert request.taskset is None
+
+
+def test_the_options_of_another_call_of_the_same_work() -> None:
+    request = Request(
+        id="i",
+        group="g",
+        timelimit=(5, 3),
+        headers={"a": 1, "x-death": [], "x-last-death-queue": "q"},
+        callbacks=["c"],
+        stamped_headers=["tenant"],
+        stamps={"tenant": "t", "other": "o"},
+    )
+    assert request.as_execution_options() == {
+        "task_id": "i",
+        "root_id": None,
+        "parent_id": None,
+        "group_id": "g",
+        "group_index": None,
+        "shadow": None,
+        "chord": None,
+        "chain": None,
+        "link": ["c"],
+        "link_error": None,
+        "expires": None,
+        "soft_time_limit": 3,
+        "time_limit": 5,
+        "headers": {"a": 1},
+        "retries": 0,
+        "reply_to": None,
+        "replaced_task_nesting": 0,
+        "origin": None,
+        "stamped_headers": ["tenant"],
+        "tenant": "t",
+    }

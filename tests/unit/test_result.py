@@ -228,7 +228,7 @@ def test_the_callback_hears_of_success_and_failure(app: Umbel) -> None:
 
 @pytest.fixture
 def _within_a_task() -> Any:
-    token = running.set(Request(id="outer", task="outer"))
+    token = running.set(Request(id="outer", task="outer", called_directly=False))
     yield
     running.reset(token)
 

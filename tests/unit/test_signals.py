@@ -185,4 +185,86 @@ def test_every_signal_is_known_by_the_name_it_has_in_the_module() -> None:
     found = {name: each for name, each in vars(signals).items() if isinstance(each, Signal)}
     assert len(found) >= 19
     assert {name: each.name for name, each in found.items()} == {name: name for name in found}
-    assert repr(signals.task_success) == "<Signal: task_success (result)>"
+    assert repr(signals.task_success) == "<Signal: task_success (result, runtime)>"
+
+
+# Receivers that are tried again
+
+
+class Slept:
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def time(self) -> float:
+        return 0.0
+
+    monotonic = time
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+def test_a_receiver_may_be_called_until_it_does_not_raise(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = Slept()
+    signal = Signal("s", clock=clock)
+    calls: list[Any] = []
+
+    def connect() -> None:
+        def receive(**arguments: Any) -> str:
+            calls.append(arguments)
+            if len(calls) < 20:
+                raise ValueError("not yet")
+            return "done"
+
+        signal.connect(receive, retry=True)
+
+    connect()  # it is held, though nobody else does
+    assert [answer for _, answer in signal.send("me", x=1)] == ["done"]
+    assert calls == [{"sender": "me", "signal": signal, "x": 1}] * 20
+    assert clock.pauses[:4] == [2, 4, 6, 8]
+    assert max(clock.pauses) == 30
+    assert "trying again in 2 s." in caplog.text
+
+
+def test_such_a_receiver_is_disconnected_by_itself() -> None:
+    signal = Signal("s")
+
+    def receive(**arguments: Any) -> None: ...
+
+    signal.connect(receive, retry=True)
+    signal.connect(receive, retry=True)
+    assert len(signal.receivers) == 1
+    assert signal.disconnect(receive)
+    assert not signal.is_heard
+
+
+#: dir(celery.signals) of Celery 5.7.0
+CELERYS = """
+after_setup_logger after_setup_task_logger after_task_publish beat_embedded_init beat_init
+before_task_publish celeryd_after_setup celeryd_init eventlet_pool_apply eventlet_pool_postshutdown
+eventlet_pool_preshutdown eventlet_pool_started heartbeat_sent import_modules setup_logging
+task_failure task_internal_error task_postrun task_prerun task_received task_rejected task_retry
+task_revoked task_sent task_success task_unknown user_preload_options worker_before_create_process
+worker_init worker_process_init worker_process_shutdown worker_ready worker_shutdown
+worker_shutting_down
+"""
+
+
+def test_every_signal_of_celery_is_there() -> None:
+    found = {name for name, each in vars(signals).items() if isinstance(each, Signal)}
+    assert found == set(CELERYS.split())
+    assert signals.task_success.providing_args == {"result", "runtime"}
+
+
+def test_a_receiver_must_be_ready_for_arguments_to_come() -> None:
+    signal = Signal("s")
+
+    def receive(sender: object) -> None: ...
+
+    with pytest.raises(ValueError, match=r"must accept keyword arguments: \*\*kwargs\."):
+        signal.connect(receive)
+    signal.connect(dict, "me", False)  # as in Celery, also by position
+    assert signal.has_listeners("me")
+    assert not signal.has_listeners("you")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import calls, messages, only_call
+from tests.conftest import ManualClock, calls, messages, only_call
 from umbel import MaxRetriesExceededError, Retry, Task, Umbel, shared_task
 from umbel.current import running
 from umbel.exceptions import OperationalError
@@ -21,8 +21,9 @@ from umbel.message import decode
 from umbel.options import CallOptions, RepeatOptions, warn_once
 from umbel.publish import Context, build
 from umbel.request import Request
+from umbel.retrying import Again
 from umbel.routing import Route
-from umbel.task import BULK, Again, AsyncTask
+from umbel.task import BULK, AsyncTask
 from umbel.testing.conformance.support import at_most
 
 
@@ -159,8 +160,8 @@ def test_a_base_class_gives_defaults_and_behaviour(app: Umbel) -> None:
         max_retries = 9
         extra = "default"
 
-        def run(self, *args: Any, **kwargs: Any) -> Any:
-            return ["base", super().run(*args, **kwargs)]
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return ["base", self.run(*args, **kwargs)]
 
     @app.task(base=Base, max_retries=1, extra="own")  # type: ignore[call-overload, untyped-decorator]
     def work() -> int:
@@ -216,7 +217,7 @@ def test_limits_that_contradict_each_other_are_refused_where_they_are_written(ap
 def test_a_direct_call_outside_of_a_task_has_no_request(app: Umbel) -> None:
     @app.task(bind=True)
     def work(self: Task[..., Any]) -> Request:
-        assert running.get() is None
+        assert running.get() is self.request
         return self.request
 
     assert work().called_directly is True
@@ -337,8 +338,8 @@ OPTIONS: dict[str, tuple[Any, Callable[[Any], Any], Any]] = {
     "retries": (2, lambda found: found.message.headers["retries"], 2),
     "routing_key": ("audio", lambda found: found.queue, "audio"),
 }
-#: Of no effect on the message: how a publish is tried again.
-ELSEWHERE = {"retry", "retry_policy"}
+#: Of no effect on the message: how a publish is tried again, and who notes it as a child.
+ELSEWHERE = {"retry", "retry_policy", "add_to_parent"}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -743,7 +744,7 @@ def test_what_follows_a_message_of_celery_follows_its_retry(
     assert call.headers == {"x": 1}
 
 
-@pytest.mark.parametrize("name", ["callbacks", "chain", "stamps"])
+@pytest.mark.parametrize("name", ["callbacks", "origin", "stamps"])
 def test_what_follows_is_not_the_callers_to_write(task: Task[..., Any], name: str) -> None:
     own: dict[str, Any] = {name: []}
     with pytest.raises(TypeError, match=f"no option '{name}'"):
@@ -872,7 +873,7 @@ def test_a_policy_is_the_tasks_options_filled_up_from_the_settings(app: Umbel) -
 
 @pytest.fixture
 def _shared_by_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umbel.app._shared", {})
+    monkeypatch.setattr("umbel.registry._shared", {})
 
 
 @pytest.mark.usefixtures("_shared_by_none")
@@ -883,7 +884,8 @@ def test_a_shared_task_belongs_to_every_app(memory: str) -> None:
 
     one = Umbel("one", broker=f"{memory}-one")
     two = Umbel("two", broker=f"{memory}-two")
-    assert one.tasks["tests.shared"] is two.tasks["tests.shared"]
+    assert one.tasks["tests.shared"].app is one
+    assert two.tasks["tests.shared"].app is two
     assert "tests.shared" in list(one.tasks)
     work.delay(1)
     one.set_current()
@@ -901,3 +903,104 @@ def test_a_shared_task_without_an_app_says_so() -> None:
 
     with pytest.raises(RuntimeError, match="There is no app yet"):
         lonely.delay()
+
+
+# Requests of calls made here
+
+
+def test_a_task_may_be_given_a_request_for_a_test(app: Umbel) -> None:
+    task = app.task(plain)
+    task.push_request(id="i", called_directly=False, retries=4)
+    task.push_request(retries=5)
+    assert (task.request.id, task.request.retries, app.current_task) == ("i", 5, task)
+    task.pop_request()
+    assert task.request.retries == 4
+    task.pop_request()
+    assert task.request.id is None
+    assert not app.current_task
+
+
+def test_the_request_of_a_task_that_called_another(app: Umbel) -> None:
+    @app.task(bind=True)
+    def outer(self: Task[..., Any]) -> Any:
+        return inner()
+
+    @app.task
+    def inner() -> Any:
+        return outer.request.id, inner.request.id
+
+    with run_as(outer, id="o"):
+        assert outer.run() == ("o", None)
+
+
+def test_a_task_that_calls_itself_has_its_requests_fields(app: Umbel) -> None:
+    @app.task(bind=True)
+    def work(self: Task[..., Any], times: int) -> Any:
+        return work(0) if times else (self.request.id, self.request.args)
+
+    assert work.apply((1,), task_id="i").get() == ("i", (0,))
+
+
+def test_what_is_set_on_a_request_of_no_call_stays(app: Umbel) -> None:
+    task = app.task(plain)
+    task.request.called_directly = False
+    assert task.request.called_directly is False
+
+
+def test_a_coroutine_that_is_called_here_has_a_request(app: Umbel) -> None:
+    @app.task(bind=True)
+    async def work(self: Task[..., Any], x: int) -> Any:
+        await asyncio.tasks.sleep(0)
+        return self.request.args, app.current_task is work
+
+    assert asyncio.run(work(3)) == ((3,), True)
+    assert not app.current_task
+
+
+# States of a task's own
+
+
+def test_a_state_is_stored_at_once(app: Umbel) -> None:
+    task = app.task(plain)
+    result = app.AsyncResult("i")
+    with run_as(task, parent_id="p"):
+        task.update_state(state="PROGRESS", meta={"done": 50})
+        assert (result.state, result.info) == ("PROGRESS", {"done": 50})
+        task.update_state(task_id="other", state="FAILURE", meta=ValueError("x"), traceback="tb")
+    other = app.AsyncResult("other")
+    assert (other.state, other.traceback, repr(other.result)) == (
+        "FAILURE",
+        "tb",
+        "ValueError('x')",
+    )
+
+
+def test_a_state_needs_a_task(app: Umbel) -> None:
+    with pytest.raises(ValueError, match=r"task_id must not be empty\. Got None instead\."):
+        app.task(plain).update_state(state="PROGRESS")
+
+
+def test_without_a_store_no_state_is_stored(memory: str) -> None:
+    Umbel(broker=memory).task(plain).update_state(state="PROGRESS")
+
+
+# Retries that are sent at once
+
+
+def test_a_retry_that_is_not_raised_is_sent(app: Umbel, clock: ManualClock) -> None:
+    task = app.task(name="t", queue="video")(plain)
+    with run_as(task, id="i", args=[1], kwargs={"y": 2}, delivery_info={"routing_key": "video"}):
+        retry = task.retry(throw=False, countdown=0)
+        call = only_call(app, "video")
+        assert (call.id, call.retries, call.args, call.kwargs) == ("i", 1, [1], {"y": 2})
+        assert retry.sig.sent
+        assert (
+            app.task(name="auto", autoretry_for=(OSError,))(plain).autoretry(ValueError()) is None
+        )
+
+
+def test_a_task_says_what_it_cannot_do_yet(app: Umbel, caplog: pytest.LogCaptureFixture) -> None:
+    task = app.task(plain)
+    task.send_event("task-mine", a=1)
+    assert "Task.send_event has no effect yet" in caplog.text
+    assert task.AsyncResult("i") == app.AsyncResult("i")

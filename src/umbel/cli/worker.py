@@ -72,7 +72,8 @@ def command(
         concurrency=concurrency,
         executor=pool,
     )
-    context.exit(run_worker(Source(given.named_app(), os.getcwd(), settings), wanted))
+    source = Source(given.named_app(), os.getcwd(), settings, wanted.hostname)
+    context.exit(run_worker(source, wanted))
 
 
 def _node_name(given: str | None) -> str:

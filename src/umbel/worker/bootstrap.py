@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from umbel import current, signals
@@ -24,21 +24,33 @@ from umbel.exceptions import ImproperlyConfigured
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the app comes from, and the settings that the command line adds."""
+    """Where the app comes from, the settings that the command line adds, and the worker's name."""
 
     app: str
     workdir: str
     settings: Mapping[str, Any]
+    hostname: str | None = None
 
     def load(self) -> Umbel:
-        """Import the app and the modules it names, and apply the command line's settings."""
+        """Import the app and the modules it names, and apply the command line's settings.
+
+        Receivers of ``celeryd_init`` may change settings before that: it is sent in each process
+        that loads the app for itself, so that they are the same in all.
+        """
         app = find_app(self.app, self.workdir)
+        signals.celeryd_init.send(
+            self.hostname,
+            instance=SimpleNamespace(hostname=self.hostname, app=app),
+            conf=app.conf,
+            options=dict(self.settings),
+        )
         given = dict(self.settings)
         given["include"] = (*app.conf.snapshot.include, *given.get("include", ()))
         app.conf.update(given)
         # The module may make several; shared tasks belong to the one that was named.
         current.set_default_app(app)
         app.import_modules()
+        app.finalize()
         return app
 
 
@@ -141,9 +153,18 @@ def set_up_logging(app: Umbel, level: str, process_name: str) -> None:
         root.handlers[:] = [handler]
         root.setLevel(number)
         logging.captureWarnings(True)
-    signals.after_setup_logger.send(
-        None, logger=root, loglevel=number, logfile=None, format=settings.worker_log_format
-    )
+    for sent, logger in (
+        (signals.after_setup_logger, root),
+        (signals.after_setup_task_logger, logging.getLogger("umbel.task")),
+    ):
+        sent.send(
+            None,
+            logger=logger,
+            loglevel=number,
+            logfile=None,
+            format=settings.worker_log_format,
+            colorize=False,
+        )
 
 
 def threads_and_connections(ours: int = -1) -> list[str]:

@@ -11,21 +11,26 @@ from typing import Any
 
 from umbel import records, states
 from umbel.clock import Clock, utc
+from umbel.definition import Policy
 from umbel.exceptions import (
     EncodeError,
     ImproperlyConfigured,
     Reject,
     Retry,
     TaskRevokedError,
+    TimeLimitExceeded,
     WorkerLostError,
 )
 from umbel.message import Delivery, Publication
 from umbel.ports import Action, Settlement
 from umbel.publish import Context, build, derived_tag
 from umbel.records import ResultRecord, TaskResult
+from umbel.representation import careful_repr
+from umbel.result import ids_of, unstorable
+from umbel.retrying import Again, same_call
 from umbel.routing import Route
 from umbel.settings import Settings
-from umbel.task import Again, Policy, Task
+from umbel.task import Task
 from umbel.worker.outcome import (
     Expired,
     Failure,
@@ -122,13 +127,8 @@ class _Decision:
             record = self.record(states.SUCCESS, value)
         except EncodeError as error:
             call = self.run.prepared.call
-            return self.failure(
-                EncodeError(
-                    f"{call.task if call else 'The task'} returned {type(value).__name__}, which cannot be"
-                    f" stored: {error}. Return plain data, or set ignore_result."
-                ),
-                "",
-            )
+            name = call.task if call else "The task"
+            return self.failure(unstorable(name, value, error), "")
         return Verdict(self.run, Settlement(self.delivery, result=record))
 
     def failure(self, error: BaseException, traceback: str) -> Verdict:
@@ -139,7 +139,17 @@ class _Decision:
         record = None
         if self.wants_result(error=True):
             record = self.record(states.FAILURE, error, traceback)
-        return Verdict(run, Settlement(self.delivery, result=record))
+        return Verdict(run, self._failed(error, record))
+
+    def _failed(self, error: BaseException, record: ResultRecord | None) -> Settlement:
+        """Acknowledge a failure, unless the task says that its failures are not to be."""
+        policy, timeout = self.policy, isinstance(error, TimeLimitExceeded)
+        acknowledged = policy.acks_on_timeout if timeout else policy.acks_on_failure
+        if acknowledged or self.delivery.early:
+            return Settlement(self.delivery, result=record)
+        if timeout:
+            return Settlement(self.delivery, Action.REQUEUE)
+        return self.dead(f"Its failures are not acknowledged: {careful_repr(error)}", result=record)
 
     def retry(self, task: Task[Any, Any], retry: Retry, traceback: str) -> Verdict:
         """Send the call again and remember why, in one step with the acknowledgement."""
@@ -152,6 +162,8 @@ class _Decision:
         record = None
         if self.wants_result():
             record = self.record(states.RETRY, retry.exc, traceback)
+        if again.sent:
+            return Verdict(self.run, Settlement(self.delivery, result=record))
         try:
             publication = self.again(task, again)
         except (EncodeError, ImproperlyConfigured, OverflowError) as error:
@@ -179,6 +191,9 @@ class _Decision:
         """
         delivery, policy = self.delivery, self.policy
         error = WorkerLostError(f"Worker lost: {reason}")
+        job = self.run.prepared.work
+        if running and policy.retry_on_worker_lost and isinstance(job, Job):
+            return self._retried_after_loss(job, error)
         if delivery.early or not policy.reject_on_worker_lost:
             record = self.record(states.FAILURE, error) if self.wants_result(error=True) else None
             return Verdict(self.run, Settlement(delivery, result=record))
@@ -190,6 +205,19 @@ class _Decision:
         if self.wants_result(error=True):
             record = self.record(states.FAILURE, WorkerLostError(f"Worker lost: {text}"))
         return Verdict(self.run, self.dead(text, result=record, crashed=running))
+
+    def _retried_after_loss(self, job: Job, error: WorkerLostError) -> Verdict:
+        """Send the call again as its task's `retry` would, as often as its ``max_retries`` allows."""
+        task, request = job.task, job.request
+        if task.max_retries is not None and request.retries >= task.max_retries:
+            record = self.record(states.FAILURE, error) if self.wants_result(error=True) else None
+            return Verdict(self.run, Settlement(self.delivery, result=record))
+        delay = task.default_retry_delay
+        options = same_call(request, request.retries + 1, delay, None, {})
+        again = Again(request.args or (), request.kwargs or {}, options)
+        record = self.record(states.RETRY, error) if self.wants_result() else None
+        publication = self.again(task, again)
+        return Verdict(self.run, Settlement(self.delivery, result=record, publish=(publication,)))
 
     def not_run(self, outcome: Outcome) -> Settlement:
         """Settle what did not run, or asked for nothing to be stored."""
@@ -224,7 +252,7 @@ class _Decision:
         task_id = call.id if call else self.delivery.message.task_id
         if task_id is None:
             return None
-        now = self.clock.time()
+        now, job = self.clock.time(), self.run.prepared.work
         result = TaskResult(
             task_id=task_id,
             state=state,
@@ -233,6 +261,7 @@ class _Decision:
             date_done=utc(now) if state in states.READY_STATES else None,
             parent_id=call.parent_id if call else None,
             group_id=call.group_id if call else None,
+            children=ids_of(job.request.children) if isinstance(job, Job) else (),
         )
         kept = self.settings.result_expires
         return records.encode(result, None if kept is None else now + kept)

@@ -1,37 +1,27 @@
-"""From a delivery to an outcome: the only place that calls the code of tasks.
-
-No broker, no store.
-"""
+"""From a delivery to an outcome: what a worker does around `umbel.trace`. No broker, no store."""
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import inspect
-from collections.abc import Coroutine
-from typing import Any
+from functools import partial
 
-from umbel import current, signals, states
+from umbel import signals
 from umbel.app import Umbel
-from umbel.exceptions import DecodeError, Ignore, NotRegistered, Reject, Retry
+from umbel.definition import Policy
+from umbel.exceptions import DecodeError, NotRegistered
 from umbel.message import Call, Delivery, decode, timestamp
 from umbel.request import request_of
-from umbel.task import Policy
+from umbel.result import require_storable
+from umbel.trace import How, Loop, trace
 from umbel.worker.outcome import (
     Expired,
-    Failure,
-    Ignored,
     Job,
     NotDue,
     Outcome,
     Prepared,
-    Rejected,
-    Retried,
     Run,
-    Success,
     Unprocessable,
+    wants_value,
 )
-from umbel.worker.tracebacks import traceback_text
 
 
 class Runner:
@@ -42,7 +32,8 @@ class Runner:
         self._hostname = hostname
         self._settings = app.conf.snapshot
         self._policies: dict[str, Policy] = {}
-        self._async: asyncio.Runner | None = None
+        self._loop = Loop()
+        self._how = How(app.clock, self._loop.drive)
 
     def prepare(self, delivery: Delivery) -> Prepared:
         """Read a delivery and find its task, or the reason why it cannot or must not run now."""
@@ -86,18 +77,13 @@ class Runner:
         if not isinstance(job, Job):
             self._announce_refusal(prepared, job)
             return Run(prepared, job)
-        task, call = job.task, job.call
-        clock = self._app.clock
-        signals.task_received.send(task, request=job.request)
-        token = current.running.set(job.request)
-        signals.task_prerun.send(
-            task, task_id=call.id, task=task, args=call.args, kwargs=call.kwargs
-        )
-        started = clock.monotonic()
-        outcome = self._call(job)
-        seconds = clock.monotonic() - started
-        _announce(job, outcome)
-        current.running.reset(token)
+        if signals.task_received.is_heard:
+            signals.task_received.send(job.task, request=job.request)
+        check = None
+        if job.task.hooks.ends and wants_value(prepared):
+            # What cannot be stored is a failure before any handler hears of a success.
+            check = partial(require_storable, job.task.name)
+        outcome, seconds = trace(job.task, job.request, self._how, check)
         return Run(prepared, outcome, seconds)
 
     def _announce_refusal(self, prepared: Prepared, outcome: Outcome) -> None:
@@ -116,32 +102,9 @@ class Runner:
             case Unprocessable(error, _):
                 signals.task_rejected.send(None, message=delivery.message, exc=error)
 
-    def _call(self, job: Job) -> Outcome:
-        """Call the task's function and turn whatever it does into an outcome."""
-        try:
-            value = job.task.run(*job.call.args, **job.call.kwargs)
-            if inspect.iscoroutine(value):
-                value = self._await(value)
-            return Success(value)
-        except Retry as retry:
-            return Retried(job.task, retry, traceback_text(retry))
-        except Ignore:
-            return Ignored()
-        except Reject as reject:
-            return Rejected(str(reject.reason), bool(reject.requeue))
-        except BaseException as error:  # noqa: BLE001 - tasks may raise anything, exits and cancellations too
-            return _failed(job, error)
-
-    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine on the event loop that lives as long as this child."""
-        if self._async is None:
-            self._async = asyncio.Runner()
-        return self._async.run(coroutine, context=contextvars.copy_context())
-
     def close(self) -> None:
         """End the event loop."""
-        if self._async is not None:
-            self._async.close()
+        self._loop.close()
 
 
 def _refused(call: Call) -> Outcome | None:
@@ -150,48 +113,3 @@ def _refused(call: Call) -> Outcome | None:
         return None
     error = DecodeError("The call is part of a workflow (callbacks, chain or chord).")
     return Unprocessable(error, f"{error} Workflows are not run yet; run it by a Celery worker.")
-
-
-def _failed(job: Job, error: BaseException) -> Outcome:
-    """Return the retry that the task asks for by itself, or the failure."""
-    try:
-        retry = job.task.autoretry(error)
-    except BaseException as final:  # noqa: BLE001 - the error itself, or MaxRetriesExceededError
-        error, retry = final, None
-    if retry is not None:
-        return Retried(job.task, retry, traceback_text(error))
-    return Failure(error, traceback_text(error), isinstance(error, job.task.throws))
-
-
-def _announce(job: Job, outcome: Outcome) -> None:
-    """Send the signals of a task that ran."""
-    task, call = job.task, job.call
-    state: str = states.IGNORED
-    value: Any = None
-    match outcome:
-        case Success(value):
-            state = states.SUCCESS
-            signals.task_success.send(task, result=value)
-        case Failure(error, text):
-            state, value = states.FAILURE, error
-            signals.task_failure.send(
-                task,
-                task_id=call.id,
-                exception=error,
-                args=call.args,
-                kwargs=call.kwargs,
-                traceback=error.__traceback__,
-                einfo=text,
-            )
-        case Retried(_, retry, text):
-            state, value = states.RETRY, retry
-            signals.task_retry.send(task, request=job.request, reason=retry, einfo=text)
-    signals.task_postrun.send(
-        task,
-        task_id=call.id,
-        task=task,
-        args=call.args,
-        kwargs=call.kwargs,
-        retval=value,
-        state=state,
-    )

@@ -29,6 +29,7 @@ from umbel import signals
 from umbel.app import Umbel
 from umbel.clock import unique_id
 from umbel.ports import Owner
+from umbel.tracebacks import traceback_text
 from umbel.worker.bootstrap import (
     Orders,
     Source,
@@ -40,7 +41,6 @@ from umbel.worker.helper import Helper
 from umbel.worker.page import Page
 from umbel.worker.processes import my_start_time
 from umbel.worker.settler import Settler
-from umbel.worker.tracebacks import traceback_text
 
 #: Seconds that children are given to hand back when the supervisor died.
 GRACE = 3.0
@@ -111,6 +111,7 @@ class ForkServer:
 
     def _fork(self, app: Umbel, message: dict[str, Any]) -> None:
         control = self._channel.next_descriptor()
+        signals.worker_before_create_process.send(self)
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
@@ -158,6 +159,7 @@ def run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> No
     page = Page.open(Path(message["page"]))
     child = make_child(app, orders, page, pid)
     helper = Helper(child, page, control, app.clock)
+    app.on_after_fork.send(app)
     signals.worker_process_init.send(None)
     helper.start()
     control.send(b"r")

@@ -5,48 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from umbel.exceptions import Retry
+from umbel.definition import Policy
 from umbel.message import Call, Delivery
+from umbel.outcomes import Ended, Failure, Ignored, Rejected, Retried, Success
 from umbel.request import Request
-from umbel.task import Policy, Task
+from umbel.task import Task
 
-
-@dataclass(frozen=True, slots=True)
-class Success:
-    """The task returned a value."""
-
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The task raised an exception; `expected` when it is one of the task's ``throws``."""
-
-    error: BaseException
-    traceback: str
-    expected: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Retried:
-    """The task wants to run again; ``retry.sig`` says how."""
-
-    task: Task[Any, Any]
-    retry: Retry
-    traceback: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """The task raised Ignore: nothing is stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The task raised Reject."""
-
-    reason: str
-    requeue: bool
+__all__ = [
+    "Expired",
+    "Failure",
+    "Ignored",
+    "Job",
+    "Lost",
+    "NotDue",
+    "Outcome",
+    "Prepared",
+    "Rejected",
+    "Retried",
+    "Run",
+    "Success",
+    "Unprocessable",
+    "wants_value",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +63,7 @@ class Lost:
     running: bool
 
 
-Outcome = Success | Failure | Retried | Ignored | Rejected | Expired | NotDue | Unprocessable | Lost
+Outcome = Ended | Expired | NotDue | Unprocessable | Lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +86,12 @@ class Prepared:
     work: Job | Outcome
     call: Call | None = None
     policy: Policy | None = None
+
+
+def wants_value(prepared: Prepared) -> bool:
+    """Tell whether what the task returns is to be stored: the message may say no, and so may the task."""
+    ignored = prepared.policy is not None and prepared.policy.ignore_result
+    return not (ignored or (prepared.call is not None and prepared.call.ignore_result))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from umbel.exceptions import DecodeError, NotRegistered
 from umbel.failpoints import fail_point
 from umbel.message import Delivery, decode
 from umbel.ports import Broker, Consumer
+from umbel.request import request_of
 from umbel.worker import report
 from umbel.worker.decide import Verdict, decide
 from umbel.worker.nodes import DeadNode
-from umbel.worker.outcome import Lost, Prepared, Run
+from umbel.worker.outcome import Job, Lost, Prepared, Run
 from umbel.worker.page import Held, Snapshot
 from umbel.worker.settler import Settler
 
@@ -123,4 +124,5 @@ class Recovery:
             task = self._app.tasks[call.task]
         except NotRegistered:
             return Prepared(delivery, lost, call)
-        return Prepared(delivery, lost, call, task.policy(settings))
+        job = Job(task, call, request_of(call, delivery, ""))
+        return Prepared(delivery, job, call, task.policy(settings))

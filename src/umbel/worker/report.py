@@ -6,12 +6,13 @@ import logging
 from typing import Any
 
 from umbel.ports import Action
-from umbel.representation import representation
+from umbel.representation import LIMIT, representation
 from umbel.worker.decide import Verdict
 from umbel.worker.outcome import (
     Expired,
     Failure,
     Ignored,
+    Job,
     Lost,
     NotDue,
     Prepared,
@@ -43,6 +44,8 @@ def lost(verdict: Verdict) -> None:
     settlement, reason = verdict.settlement, verdict.run.outcome
     why = reason.reason if isinstance(reason, Lost) else ""
     match settlement.action:
+        case Action.ACK if settlement.publish:
+            level, text = logging.WARNING, "Task %s is retried: %s"
         case Action.REQUEUE:
             level, text = logging.WARNING, "Task %s runs again: %s"
         case Action.DEAD_LETTER:
@@ -57,7 +60,7 @@ def _line(run: Run) -> tuple[Any, ...]:
     """Return level, text and values of a log line; the name of the task is put first."""
     match run.outcome:
         case Success(value):
-            shown = _Shown(value)
+            shown = _Shown(value, _limit(run.prepared))
             return logging.INFO, "Task %s succeeded in %ss: %s", run.seconds, shown
         case Failure(error, _, True):
             return logging.INFO, "Task %s raised expected: %r", error
@@ -84,11 +87,18 @@ _PLAIN_LINES = {
 class _Shown:
     """A value whose text is made only if the line is printed."""
 
-    def __init__(self, value: object) -> None:
+    def __init__(self, value: object, limit: int) -> None:
         self._value = value
+        self._limit = limit
 
     def __str__(self) -> str:
-        return representation(self._value)
+        return representation(self._value, self._limit)
+
+
+def _limit(prepared: Prepared) -> int:
+    """Return how many characters of a task's result are shown."""
+    job = prepared.work
+    return job.task.resultrepr_maxsize if isinstance(job, Job) else LIMIT
 
 
 def _named(prepared: Prepared) -> str:

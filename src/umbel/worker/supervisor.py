@@ -24,6 +24,7 @@ from umbel.app import Umbel
 from umbel.clock import SYSTEM, unique_id
 from umbel.exceptions import ImproperlyConfigured, UmbelError
 from umbel.ports import Owner
+from umbel.tracebacks import traceback_text
 from umbel.worker.banner import banner
 from umbel.worker.bootstrap import Orders, Source, set_up_logging
 from umbel.worker.children import Nursery, StartFailed
@@ -33,7 +34,6 @@ from umbel.worker.keeper import Keeper
 from umbel.worker.nodes import NodeDirectory, runtime_directory
 from umbel.worker.recovery import Recovery
 from umbel.worker.settler import Settler
-from umbel.worker.tracebacks import traceback_text
 
 logger = logging.getLogger("umbel.worker")
 
@@ -80,6 +80,11 @@ class Node:
             self.directory,
             nursery,
         )
+
+    def say_set_up(self) -> None:
+        """Say that the node is made, and about to start."""
+        hostname = self.orders.hostname
+        signals.celeryd_after_setup.send(hostname, instance=self, conf=self.app.conf)
 
     def say_ready(self) -> None:
         """Say that the node takes messages."""
@@ -177,6 +182,7 @@ def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery) -> int:
     except StartFailed:
         node.leave()
         raise
+    node.say_set_up()
     stops = _Stops(node.keeper.stop)
     stops.listen()
     node.keeper.start()
@@ -191,6 +197,7 @@ def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery) -> int:
 def _run_solo(app: Umbel, orders: Orders) -> int:
     """Run tasks in this very process: for debugging, and for systems without fork."""
     node = Node(app, orders, nursery=None)
+    node.say_set_up()
     page = node.directory.new_page(unique_id())
     child = make_child(app, orders, page, os.getpid())
     ours, theirs = socket.socketpair()

@@ -149,6 +149,45 @@ def test_loading_applies_the_command_lines_settings_and_imports_all_modules(
     assert {"m", "n"} <= set(app.tasks)
 
 
+INIT = """
+from umbel import Umbel
+from umbel.signals import celeryd_init, import_modules
+app = Umbel()
+heard = []
+@celeryd_init.connect(sender="celery@here")
+def configure(sender, instance, conf, options, **_):
+    heard.append((sender, instance.hostname, instance.app is app, conf is app.conf, options))
+    conf.task_default_queue = "here"
+    conf.worker_concurrency = 1
+@import_modules.connect(sender=app)
+def importing(sender, **_):
+    heard.append(sender is app)
+@app.on_after_finalize.connect
+def complete(sender, **_):
+    heard.append(sorted(name for name in sender.tasks if name == "n"))
+"""
+
+
+def test_receivers_of_celeryd_init_may_change_settings(project: Project) -> None:
+    directory = project(
+        {"tasks_i": INIT, "tasks_j": "from tasks_i import app\n@app.task(name='n')\ndef n(): ...\n"}
+    )
+    given = {"worker_concurrency": 3, "include": ["tasks_j"]}
+    app = Source("tasks_i", str(directory), given, "celery@here").load()
+    assert (app.conf.task_default_queue, app.conf.worker_concurrency) == ("here", 3)
+    assert sys.modules["tasks_i"].heard == [
+        ("celery@here", "celery@here", True, True, given),
+        True,
+        ["n"],
+    ]
+
+
+def test_an_error_of_a_receiver_of_import_modules_is_raised(project: Project) -> None:
+    text = INIT.replace("heard.append(sender is app)", "raise ValueError('cannot')")
+    with pytest.raises(ValueError, match="cannot"):
+        Source("tasks_e", str(project({"tasks_e": text})), {}, "celery@there").load()
+
+
 def test_the_loaded_app_is_the_current_one(project: Project) -> None:
     directory = project({"two_apps": app_text("app", "mine") + app_text("other", "theirs")})
     app = Source("two_apps", str(directory), {}).load()

@@ -8,14 +8,14 @@ import pytest
 from tests.conftest import ManualClock
 from tests.unit.worker.support import NAMELESS, Made, delivery_of, foreign, take
 from umbel import Retry, Umbel, states
-from umbel.exceptions import NotRegistered
+from umbel.exceptions import NotRegistered, SoftTimeLimitExceeded, TimeLimitExceeded
 from umbel.message import Delivery, decode
 from umbel.options import CallOptions
 from umbel.ports import Action
 from umbel.publish import derived_tag
 from umbel.records import TaskResult
 from umbel.records import decode as read
-from umbel.task import Again
+from umbel.retrying import Again
 from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import (
@@ -418,3 +418,112 @@ def test_started_is_stored_only_where_it_is_wanted(
 def test_what_does_not_run_does_not_start(app: Umbel) -> None:
     delivery = delivery_of(make(app, track_started=True), expires="2000-01-01T00:00:00+00:00")
     assert started(Runner(app, "celery@host").prepare(delivery), "h", 1) is None
+
+
+# Failures that are not acknowledged
+
+
+NOT: dict[str, Any] = {"acks_on_failure_or_timeout": False}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "action"),
+    [
+        ({}, ValueError("boom"), ACK),
+        (NOT, ValueError("boom"), DEAD),
+        (NOT, TimeLimitExceeded(5), REQUEUE),
+        ({"acks_on_failure": False}, ValueError("boom"), DEAD),
+        ({"acks_on_failure": False}, TimeLimitExceeded(5), ACK),
+        ({"acks_on_timeout": False}, TimeLimitExceeded(5), REQUEUE),
+        ({"acks_on_timeout": False}, SoftTimeLimitExceeded(5), ACK),
+        ({**NOT, "acks_on_failure": True}, ValueError("boom"), ACK),
+        ({**NOT, "acks_on_timeout": True}, TimeLimitExceeded(5), ACK),
+    ],
+)
+def test_what_is_not_acknowledged_is_rejected(
+    app: Umbel, options: dict[str, Any], error: Exception, action: Action
+) -> None:
+    delivery = delivery_of(make(app, **options), 1)
+    verdict = verdict_on(app, delivery, Failure(error, "the traceback"))
+    assert verdict.settlement.action is action
+    result = stored(verdict)
+    assert (result is None) == (action is REQUEUE)
+    if action is DEAD:
+        expected = "Its failures are not acknowledged: ValueError('boom')"
+        assert verdict.settlement.reason == expected
+
+
+def test_the_settings_say_so_for_all(app: Umbel) -> None:
+    app.conf.task_acks_on_failure_or_timeout = False
+    task = make(app)
+    failure = Failure(ValueError("boom"), "")
+    assert verdict_on(app, delivery_of(task, 1), failure).settlement.action is DEAD
+    app.conf.task_acks_on_failure = True
+    assert verdict_on(app, delivery_of(task, 1), failure).settlement.action is ACK
+
+
+def test_what_runs_at_most_once_is_acknowledged_already(app: Umbel) -> None:
+    delivery = replace(delivery_of(make(app, acks_late=False, **NOT), 1), early=True)
+    verdict = verdict_on(app, delivery, Failure(ValueError("boom"), ""))
+    assert verdict.settlement.action is ACK
+
+
+def test_a_retry_that_was_sent_is_not_sent_again(app: Umbel) -> None:
+    task = make(app)
+    delivery = delivery_of(task, 1)
+    outcome = retried(task, delivery)
+    outcome.retry.sig = replace(outcome.retry.sig, sent=True)
+    verdict = verdict_on(app, delivery, outcome)
+    assert verdict.settlement.publish == ()
+    result = stored(verdict)
+    assert result is not None
+    assert result.state == "RETRY"
+
+
+# Retries of what was lost
+
+
+def lost_after(app: Umbel, retries: int, **options: Any) -> Verdict:
+    task = make(app, retry_on_worker_lost=True, max_retries=1, **options)
+    delivery = delivery_of(task, 1, retries=retries)
+    return verdict_on(app, delivery, OUTCOMES["lost running"])
+
+
+@pytest.mark.parametrize("options", [{}, {"acks_late": False}])
+def test_what_was_lost_may_be_retried(app: Umbel, options: dict[str, Any]) -> None:
+    verdict = lost_after(app, retries=0, **options)
+    assert verdict.settlement.action is ACK
+    (publication,) = verdict.settlement.publish
+    call = decode(publication.message, ("json",))
+    assert (call.retries, call.args) == (1, [1])
+    assert publication.due is not None
+    result = stored(verdict)
+    assert result is not None
+    assert (result.state, str(result.result)) == ("RETRY", "Worker lost: pid 1 vanished")
+
+
+def test_when_the_retries_run_out_it_fails(app: Umbel) -> None:
+    verdict = lost_after(app, retries=1)
+    assert (verdict.settlement.action, verdict.settlement.publish) == (ACK, ())
+    result = stored(verdict)
+    assert result is not None
+    assert result.state == "FAILURE"
+
+
+def test_the_result_names_what_the_task_called(app: Umbel) -> None:
+    leaf = app.task(name="leaf")(lambda: None)
+
+    @app.task(name="parent")
+    def parent() -> list[str]:
+        return [leaf.apply_async(queue="leaves").id for _ in range(2)]
+
+    delivery = delivery_of(parent)
+    runner = Runner(app, "h")
+    verdict = decide(runner.run(runner.prepare(delivery)), app.conf.snapshot, app.clock)
+    record = verdict.settlement.result
+    assert record is not None
+    app.result_store().put([record])
+    found = app.AsyncResult(record.task_id)
+    assert [child.id for child in found.children] == found.result
+    assert f'"children":[[["{found.result[0]}",null],null],' in record.document.replace(" ", "")
+    assert found.children[0].children == []

@@ -25,6 +25,7 @@ from umbel import Ignore, MaxRetriesExceededError, Reject, Retry, Task, Umbel, c
 from umbel.clock import utc
 from umbel.current import running
 from umbel.message import Message
+from umbel.tracebacks import LIMIT
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import (
     Expired,
@@ -39,7 +40,6 @@ from umbel.worker.outcome import (
     Success,
     Unprocessable,
 )
-from umbel.worker.tracebacks import LIMIT
 
 
 @pytest.fixture
@@ -402,7 +402,10 @@ def heard() -> Iterator[list[tuple[str, Any]]]:
         "task_postrun": lambda given: (given["state"], given["retval"], running.get() is not None),
         "task_success": lambda given: given["result"],
         "task_retry": lambda given: (type(given["reason"]), given["request"].retries),
-        "task_failure": lambda given: (given["exception"], "Error" in given["einfo"]),
+        "task_failure": lambda given: (
+            given["exception"],
+            str(given["einfo"]).startswith("Traceback"),
+        ),
     }
     receivers = []
     for name, show in shown.items():
@@ -457,7 +460,13 @@ def test_signals_of_what_stores_nothing(
     app: Umbel, runner: Runner, heard: Heard, error: Exception
 ) -> None:
     outcome(runner, raises(app, error))
-    assert heard == [("task_prerun", ([], True)), ("task_postrun", ("IGNORED", None, True))]
+    state = {Ignore: "IGNORED", Reject: "REJECTED"}[type(error)]
+    failure = [("task_failure", (error, True))] if state == "REJECTED" else []
+    assert heard == [
+        ("task_prerun", ([], True)),
+        *failure,
+        ("task_postrun", (state, error, True)),
+    ]
 
 
 def test_what_does_not_run_sends_no_signals(app: Umbel, runner: Runner, heard: Heard) -> None:

@@ -90,3 +90,11 @@ def test_a_node_does_not_take_over_its_own_children(app: Umbel) -> None:
     living = app.broker.consumer(Owner("child", "mine", "host", 1), 0.0)
     node.recovery.expired("mine")
     assert living.fetch(FetchRequest(["celery"], 1), 0) == []  # it is still attached
+
+
+def test_a_task_may_be_retried_where_its_process_died(app: Umbel) -> None:
+    node = Node(app)
+    app.tasks["proj.add"].retry_on_worker_lost = True
+    node.recovery.child_died(node.page.owner, node.page, "pid 1 vanished")
+    depth = app.queues.depths()["celery"]
+    assert (depth.ready, depth.scheduled) == (2, 1)

@@ -216,3 +216,21 @@ def test_the_banner_shows_no_password_and_no_results_where_there_are_none() -> N
     assert "secret" not in text
     assert "redis://user:**@host/0" in text
     assert "  results:     not kept\n" in text
+
+
+def test_a_task_says_how_much_of_its_result_is_shown(
+    task: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    task.resultrepr_maxsize = 20
+    with caplog.at_level(logging.INFO, "umbel.task"):
+        report.finished(Run(prepared_of(task), Success("x" * 100)))
+    assert len(caplog.messages[-1]) < 100
+
+
+def test_what_is_retried_where_its_process_died(
+    task: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    task.retry_on_worker_lost = True
+    run = Run(prepared_of(task), Lost("pid 7 vanished", running=True))
+    report.lost(decide(run, task.app.conf.snapshot, ManualClock()))
+    assert caplog.messages[-1] == "Task proj.add[i] is retried: pid 7 vanished"

@@ -18,7 +18,7 @@ from umbel.message import Delivery, Publication
 from umbel.options import CallOptions
 from umbel.ports import Broker, Consumer, Features, FetchRequest, Owner, ResultStore
 from umbel.records import ResultRecord, TaskResult, encode
-from umbel.task import Again
+from umbel.retrying import Again
 from umbel.worker.decide import Verdict, decide
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import Outcome, Retried, Run, Success

@@ -1,0 +1,182 @@
+"""What a task says about itself: its options, which classes may set as attributes, and its handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from umbel.options import RetryPolicy, warn_of_limits
+from umbel.publish import Template
+from umbel.settings import Settings
+from umbel.trace import classes
+
+if TYPE_CHECKING:
+    from umbel.app import Umbel
+    from umbel.tracebacks import ExceptionInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What becomes of a task's deliveries: its own options, filled up from the settings."""
+
+    acks_late: bool
+    reject_on_worker_lost: bool
+    ignore_result: bool
+    store_errors_even_if_ignored: bool
+    track_started: bool
+    throws: tuple[type[BaseException], ...] = ()
+    acks_on_failure: bool = True
+    acks_on_timeout: bool = True
+    retry_on_worker_lost: bool = False
+
+
+class Definition:
+    """The options and handlers of a task."""
+
+    name: str = ""
+    queue: str | None = None
+    routing_key: str | None = None
+    priority: int | None = None
+    serializer: str | None = None
+    expires: float | datetime | None = None
+    max_retries: int | None = 3
+    default_retry_delay: float = 180
+    autoretry_for: tuple[type[BaseException], ...] = ()
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+    retry_kwargs: ClassVar[Mapping[str, Any]] = {}
+    retry_backoff: float | bool = False
+    retry_backoff_max: float = 600
+    retry_jitter: bool = True
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    rate_limit: str | float | None = None
+    ignore_result: bool | None = None
+    store_errors_even_if_ignored: bool | None = None
+    store_eager_result: bool | None = None
+    acks_late: bool | None = None
+    acks_on_failure_or_timeout: bool | None = None
+    acks_on_failure: bool | None = None
+    acks_on_timeout: bool | None = None
+    reject_on_worker_lost: bool | None = None
+    retry_on_worker_lost: bool | None = None
+    track_started: bool | None = None
+    throws: tuple[type[BaseException], ...] | type[BaseException] = ()
+    typing: bool | None = None
+    trail: bool = True
+    send_events: bool = True
+    resultrepr_maxsize: int = 1024
+    abstract: bool = True
+
+    def verify(self) -> None:
+        """Raise ValueError for attributes that contradict each other; warn of those not heeded."""
+        if self.time_limit and self.soft_time_limit and self.soft_time_limit > self.time_limit:
+            raise ValueError("soft_time_limit must be less than or equal to time_limit")
+        self.forget_derived()
+        _ = self._retry_policy
+        warn_of_limits(self)
+
+    def forget_derived(self) -> None:
+        """Let what was computed from the attributes be computed anew: they have changed."""
+        for name in ("hooks", "_check", "_retry_policy", "_own_shadow"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def _retry_policy(self) -> RetryPolicy:
+        return RetryPolicy(
+            errors=tuple(self.autoretry_for),
+            never=tuple(self.dont_autoretry_for),
+            backoff=float(self.retry_backoff),
+            backoff_max=float(self.retry_backoff_max),
+            jitter=self.retry_jitter,
+            keywords=dict(self.retry_kwargs),
+        )
+
+    def template(self, settings: Settings) -> Template:
+        """Return what all messages of this task share."""
+        return Template(
+            name=self.name,
+            serializer=self.serializer,
+            expires=self.expires,
+            time_limit=self.time_limit,
+            soft_time_limit=self.soft_time_limit,
+            ignore_result=bool(self.ignore_result),
+        )
+
+    def policy(self, settings: Settings) -> Policy:
+        """Return the task's options where it has them, else the settings'."""
+
+        def chosen(own: bool | None, general: bool) -> bool:
+            return general if own is None else own
+
+        return Policy(
+            acks_late=chosen(self.acks_late, settings.task_acks_late),
+            reject_on_worker_lost=chosen(
+                self.reject_on_worker_lost, settings.task_reject_on_worker_lost
+            ),
+            ignore_result=chosen(self.ignore_result, settings.task_ignore_result),
+            store_errors_even_if_ignored=chosen(
+                self.store_errors_even_if_ignored, settings.task_store_errors_even_if_ignored
+            ),
+            track_started=chosen(self.track_started, settings.task_track_started),
+            throws=classes(self.throws),
+            retry_on_worker_lost=bool(self.retry_on_worker_lost),
+            acks_on_failure=self._acknowledges(
+                self.acks_on_failure, settings.task_acks_on_failure, settings
+            ),
+            acks_on_timeout=self._acknowledges(
+                self.acks_on_timeout, settings.task_acks_on_timeout, settings
+            ),
+        )
+
+    def _acknowledges(self, own: bool | None, general: bool | None, settings: Settings) -> bool:
+        """Return the first that says something: the task, the setting, or either of them for both cases."""
+        both = (self.acks_on_failure_or_timeout, settings.task_acks_on_failure_or_timeout)
+        return next((found for found in (own, general, *both) if found is not None), True)
+
+    # Handlers, which do nothing until a subclass or an option of the task says what
+
+    def before_start(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Be called before the task runs; what this raises is the task's failure."""
+
+    def on_success(
+        self, retval: Any, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Be called when the task has returned; an error raised here is logged."""
+
+    def on_retry(
+        self,
+        exc: BaseException | None,
+        task_id: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        einfo: ExceptionInfo,
+    ) -> None:
+        """Be called when the task is to run again, with the exception given to `retry`."""
+
+    def on_failure(
+        self,
+        exc: BaseException,
+        task_id: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        einfo: ExceptionInfo,
+    ) -> None:
+        """Be called when the task has failed; an error raised here takes the failure's place."""
+
+    def after_return(
+        self,
+        status: str,
+        retval: Any,
+        task_id: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        einfo: None,
+    ) -> None:
+        """Be called last, when the task has succeeded or failed; an error raised here is logged."""
+
+    @classmethod
+    def on_bound(cls, app: Umbel) -> None:
+        """Be called when a task of this class is registered with an app."""

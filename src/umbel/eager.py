@@ -1,0 +1,185 @@
+"""Tasks that are run where they are called: `Task.apply`, and calls with ``task_always_eager``."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from umbel import current
+from umbel.clock import unique_id
+from umbel.message import decode
+from umbel.options import CallOptions, EagerOptions
+from umbel.outcomes import Ended, Failure, Retried, Success
+from umbel.publish import Context, build
+from umbel.request import Request
+from umbel.result import EagerResult, require_storable, state_record
+from umbel.retrying import Again
+from umbel.routing import Route
+from umbel.settings import Settings
+from umbel.trace import How, Mode, drive_here, ending, trace
+from umbel.tracebacks import traceback_text
+
+if TYPE_CHECKING:
+    from umbel.app import Umbel
+    from umbel.task import Task
+
+
+def apply(
+    task: Task[Any, Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: EagerOptions,
+) -> EagerResult[Any]:
+    """Run a task here and now, its retries included, without waiting between them."""
+    app = task.app
+    settings = app.conf.snapshot
+    throw = settings.task_eager_propagates if options.throw is None else options.throw
+    request = _request(task, args, kwargs, options)
+    keeper = _Keeper(app, task, request, settings)
+    task.__dict__.pop("hooks", None)  # tests replace methods between calls
+    while True:
+        mode = Mode.RAISED if throw else Mode.EAGER
+        how = How(app.clock, drive_here, mode)
+        outcome, _ = trace(task, request, how, keeper.check())
+        keeper.keep(request, outcome)
+        again = outcome.retry.sig if isinstance(outcome, Retried) else None
+        if not isinstance(again, Again):
+            state, value = ending(outcome)
+            text = _text_of(outcome, value)
+            return EagerResult(request.id or "", value, state or "", text, task.name)
+        next_options = replace(
+            options, task_id=request.id, retries=request.retries + 1, headers=request.headers
+        )
+        request = _request(task, again.args, again.kwargs, next_options)
+        throw = settings.task_eager_propagates
+
+
+def _request(
+    task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: EagerOptions
+) -> Request:
+    """Return the request of a call that is run here, with what Celery's has."""
+    parent = current.parent_call()
+    task_id = options.task_id or unique_id()
+    limits = (task.time_limit, task.soft_time_limit)
+    return Request(
+        id=task_id,
+        task=task.name,
+        args=args,
+        kwargs=kwargs,
+        parent_id=parent.id if parent else None,
+        root_id=(parent.root_id if parent else None) or task_id,
+        retries=options.retries or 0,
+        is_eager=True,
+        called_directly=False,
+        logfile=options.logfile,
+        loglevel=options.loglevel or 0,
+        hostname=platform.node(),
+        headers=options.headers,
+        timelimit=None if limits == (None, None) else list(limits),
+        time_limit=limits[0],
+        soft_time_limit=limits[1],
+        ignore_result=task.ignore_result
+        if options.ignore_result is None
+        else options.ignore_result,
+        delivery_info={
+            "is_eager": True,
+            "exchange": options.exchange,
+            "routing_key": options.routing_key,
+            "priority": options.priority,
+        },
+    )
+
+
+def _text_of(outcome: Ended, value: Any) -> str | None:
+    match outcome:
+        case Success():
+            return None
+        case Failure(_, text) | Retried(_, _, text):
+            return text
+    return traceback_text(value) if isinstance(value, BaseException) else None
+
+
+class _Keeper:
+    """Stores outcomes where ``task_store_eager_result`` asks for it."""
+
+    def __init__(
+        self, app: Umbel, task: Task[Any, Any], request: Request, settings: Settings
+    ) -> None:
+        policy = task.policy(settings)
+        ignored = policy.ignore_result if request.ignore_result is None else request.ignore_result
+        wanted = task.store_eager_result
+        wanted = settings.task_store_eager_result if wanted is None else wanted
+        self._store, self._name = app.results, task.name
+        self._values = self._store is not None and wanted and not ignored
+        errors = policy.store_errors_even_if_ignored if ignored else wanted
+        self._errors = self._store is not None and errors
+        self._now, self._expires = app.clock.time, settings.result_expires
+
+    def check(self) -> Callable[[Any], None] | None:
+        """Return what raises EncodeError for a value that cannot be stored, if it is to be."""
+        return partial(require_storable, self._name) if self._values else None
+
+    def keep(self, request: Request, outcome: Ended) -> None:
+        """Store an outcome."""
+        state, value = ending(outcome)
+        match outcome:
+            case Success() if self._values:
+                text = None
+            case Failure(_, text) if self._errors:
+                pass
+            case Retried(_, retry, text) if self._errors:
+                value = retry.exc
+            case _:
+                return
+        if self._store is not None and request.id and state:
+            record = state_record(
+                request.id, state, value, self._now(), self._expires, text, request
+            )
+            self._store.put([record])
+
+
+def apply_instead(
+    task: Task[Any, Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: CallOptions,
+) -> EagerResult[Any]:
+    """Run a call that would have been sent, were it not for ``task_always_eager``.
+
+    Its arguments are what they would be after their travel; what cannot travel raises EncodeError.
+    """
+    args, kwargs = _travelled(task, args, kwargs, options)
+    eager = EagerOptions(
+        task_id=options.task_id,
+        retries=options.retries,
+        headers=options.headers,
+        ignore_result=options.ignore_result,
+        routing_key=options.routing_key or task.routing_key,
+        priority=task.priority if options.priority is None else options.priority,
+    )
+    with _no_joins():
+        return apply(task, args, kwargs, eager)
+
+
+def _travelled(
+    task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return the arguments as a worker would read them from the message of the call."""
+    settings = task.app.conf.snapshot
+    route, context = Route(settings.task_default_queue), Context(settings, task.app.clock)
+    message = build(task.template(settings), args, kwargs, options, route, context).message
+    call = decode(message, (message.content_type,))
+    return call.args, call.kwargs
+
+
+@contextmanager
+def _no_joins() -> Iterator[None]:
+    token = current.joins_denied.set(True)
+    try:
+        yield
+    finally:
+        current.joins_denied.reset(token)

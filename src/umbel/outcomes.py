@@ -1,0 +1,55 @@
+"""What can become of a task that ran."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from umbel.exceptions import Reject, Retry
+
+if TYPE_CHECKING:
+    from umbel.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """The task returned a value."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The task raised an exception; `expected` when it is one of the task's ``throws``."""
+
+    error: BaseException
+    traceback: str
+    expected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """The task wants to run again; ``retry.sig`` says how."""
+
+    task: Task[Any, Any]
+    retry: Retry
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """The task raised Ignore: nothing is stored."""
+
+    error: BaseException | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The task raised Reject."""
+
+    reason: str
+    requeue: bool
+    error: Reject | None = field(default=None, compare=False)
+
+
+Ended = Success | Failure | Retried | Ignored | Rejected

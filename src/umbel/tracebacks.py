@@ -1,0 +1,50 @@
+"""Tracebacks as users want them: from their own code on."""
+
+from __future__ import annotations
+
+import traceback
+from types import FrameType, TracebackType
+
+#: Most characters of a traceback that are kept.
+LIMIT = 65536
+_OURS = ("umbel.", "importlib", "asyncio.")
+
+
+def traceback_text(error: BaseException) -> str:
+    """Return the traceback as text, without the frames that only lead to the user's code."""
+    frames: TracebackType | None = error.__traceback__
+    while frames is not None and _is_ours(frames.tb_frame):
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
+    return "".join(lines)[-LIMIT:]
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith(_OURS)
+
+
+class ExceptionInfo:
+    """An exception as handlers and signals get it: ``einfo``. Its text is that of the traceback."""
+
+    internal = False
+
+    def __init__(self, exception: BaseException, text: str | None = None) -> None:
+        self.type = type(exception)
+        self.exception = exception
+        self.traceback = traceback_text(exception) if text is None else text
+
+    @property
+    def tb(self) -> TracebackType | None:
+        """The traceback itself."""
+        return self.exception.__traceback__
+
+    @property
+    def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+        """What `sys.exc_info` gave."""
+        return self.type, self.exception, self.tb
+
+    def __str__(self) -> str:
+        return self.traceback
+
+    def __repr__(self) -> str:
+        return f"<ExceptionInfo: {self.exception!r}>"
