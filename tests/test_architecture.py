@@ -26,8 +26,10 @@ VALUES = (
     "serialization",
     "message",
     "records",
-    "settings",
     "options",
+    "masking",
+    "nearest",
+    "settings",
 )
 #: In this order: each may import those before it.
 CLIENT = (
@@ -216,7 +218,8 @@ def test_the_map_names_only_functions_that_exist() -> None:
 
 def test_the_map_names_every_file_of_values_and_client() -> None:
     for name in (*VALUES, *CLIENT, "ports"):
-        assert f"{name}.py" in INTERNALS or name == "_version", name
+        named = f"{name}/" if (PACKAGE / name).is_dir() else f"{name}.py"
+        assert f"`{named}`" in INTERNALS or name == "_version", name
 
 
 def test_the_way_of_a_task_is_short() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import inspect
+import os
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -18,11 +18,12 @@ from umbel.clock import SYSTEM, Clock
 from umbel.engines import open_engine
 from umbel.exceptions import ImproperlyConfigured, NotRegistered
 from umbel.location import default_directory
+from umbel.masking import masked_url
 from umbel.message import Publication
 from umbel.options import CallOptions, TaskKeywords, check_task_keywords
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.result import AsyncResult
-from umbel.settings import Config, spelling
+from umbel.settings import COMMAND_LINE, Config, Origin, Rank, sources
 from umbel.task import AsyncTask, P, R, Task, is_async_function, without_partials
 
 _T = TypeVar("_T")
@@ -78,15 +79,10 @@ class Umbel:
     ) -> None:
         self.main = main
         self.clock = clock
-        self.conf = Config(settings)
-        for name, value in (
-            ("broker_url", broker),
-            ("result_backend", backend),
-            ("include", include),
-        ):
-            if value is not None:
-                self.conf[name] = value
-        self._given = frozenset(self.conf.changed())
+        given = {"broker_url": broker, "result_backend": backend, "include": include}
+        self.conf = Config(
+            settings | {name: value for name, value in given.items() if value is not None}
+        )
         self.tasks = Tasks()
         self._module, self._module_file = _calling_module()
         self._engines: dict[str, Engine] = {}
@@ -234,30 +230,71 @@ class Umbel:
         return store
 
     def show_url(self, url: str) -> str:
-        """Return a URL for people to read: a file's path, or the URL without its password."""
+        """Return a URL for people to read: a file's path, or the URL without its secrets."""
         if url.startswith("sqlite:///"):
             return str(Path(unquote(urlsplit(url).path[1:])))
-        parts = urlsplit(url)
-        return url.replace(f":{parts.password}@", ":**@") if parts.password else url
+        return masked_url(url)
 
     # Settings, results and modules
 
-    def config_from_object(self, source: object, *, namespace: str | None = None) -> None:
+    def config_from_object(
+        self,
+        source: object,
+        silent: bool = False,
+        force: bool = False,
+        namespace: str | None = None,
+    ) -> None:
         """Take settings from a module, by its name or itself, or from another object or a mapping.
 
-        ``"settings"`` names a module and ``"proj:attribute"`` something in one. With a `namespace` only names
-        that begin with it count: ``CELERY_TASK_ACKS_LATE`` for ``CELERY``. What was given to the app where
-        it was made stays.
+        ``"settings"`` names a module and ``"proj:attribute"`` something in one; it is imported when a
+        setting is first read, or at once with `force`. With a `namespace` only names that begin with it
+        count: ``CELERY_TASK_ACKS_LATE`` for ``CELERY``. What was given to the app where it was made
+        stays. Raises ImproperlyConfigured for wrong settings, ImportError, unless `silent`, when
+        there is no such module.
         """
-        if isinstance(source, str):
-            module, _, attribute = source.partition(":")
-            source = import_module(module)
-            for part in attribute.split(".") if attribute else ():
-                source = getattr(source, part)
-        found = _settings_of(source, f"{namespace.rstrip('_')}_" if namespace else "")
-        self.conf.update(
-            {name: value for name, value in found.items() if spelling(name) not in self._given}
-        )
+
+        def load() -> None:
+            try:
+                found = sources.from_object(source, namespace)
+            except ImportError:
+                if not silent:
+                    raise
+            else:
+                self.conf.load(found.values, Origin(Rank.LOADED, found.place))
+
+        if isinstance(source, str) and not force:
+            self.conf.put_off(load)
+        else:
+            load()
+
+    def config_from_envvar(
+        self, variable_name: str, silent: bool = False, force: bool = False
+    ) -> None:
+        """Take settings from the module that an environment variable names.
+
+        Raises ImproperlyConfigured, unless `silent`, when the variable is not set.
+        """
+        module = os.environ.get(variable_name)
+        if module:
+            self.config_from_object(module, silent=silent, force=force)
+        elif not silent:
+            raise ImproperlyConfigured(
+                f"The environment variable {variable_name} is not set. It must name the module that holds"
+                " the settings."
+            )
+
+    def config_from_cmdline(self, argv: Iterable[str], namespace: str = "celery") -> None:
+        """Take settings from words such as ``worker.concurrency=4`` and ``(json)`` values."""
+        del namespace  # in Celery, the part before a name that begins with a dot
+        self.conf.load(sources.from_words(argv), COMMAND_LINE)
+
+    def add_defaults(self, values: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        """Give defaults of one's own: a mapping, or what is called for one when settings are read."""
+        if callable(values):
+            make = values
+            self.conf.put_off(lambda: self.conf.add_defaults(make()))
+        else:
+            self.conf.add_defaults(values)
 
     def AsyncResult(self, id: str) -> AsyncResult[Any]:
         """Return the result of a call by its id."""
@@ -288,25 +325,6 @@ class Umbel:
 
     def __repr__(self) -> str:
         return f"<Umbel {self.main or '__main__'} at {id(self):#x}>"
-
-
-def _settings_of(source: Any, prefix: str) -> dict[str, Any]:
-    """Return the settings that an object or a mapping holds, without the prefix of their names.
-
-    Names with a leading underscore are none, nor are an object's modules, classes and functions
-    under names that no setting has: those were imported, or serve to compute the settings.
-    """
-    mapping = isinstance(source, Mapping)
-    found = {}
-    for written in source if mapping else dir(source):
-        if written.startswith("_") or not written.startswith(prefix):
-            continue
-        name = written.removeprefix(prefix).lower() if prefix else written
-        value = source[written] if mapping else getattr(source, written)
-        helper = inspect.ismodule(value) or inspect.isclass(value) or inspect.isroutine(value)
-        if mapping or not helper or spelling(name):
-            found[name] = value
-    return found
 
 
 class _Maker:
