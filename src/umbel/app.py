@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 from umbel import current, publish
 from umbel.clock import SYSTEM, Clock
 from umbel.engines import open_engine
-from umbel.exceptions import ImproperlyConfigured, NotRegistered
+from umbel.exceptions import DuplicateTaskNameWarning, ImproperlyConfigured, NotRegistered
 from umbel.location import default_directory
 from umbel.masking import masked_url
 from umbel.message import Publication
@@ -24,7 +25,17 @@ from umbel.options import CallOptions, TaskKeywords, check_task_keywords
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.result import AsyncResult
 from umbel.settings import COMMAND_LINE, Config, Origin, Rank, sources
-from umbel.task import AsyncTask, P, R, Task, is_async_function, without_partials
+from umbel.task import (
+    AsyncTask,
+    P,
+    R,
+    Task,
+    code_of,
+    described,
+    is_async_function,
+    is_loaded_again,
+    without_partials,
+)
 
 _T = TypeVar("_T")
 _shared: dict[str, Task[Any, Any]] = {}
@@ -36,9 +47,18 @@ class Tasks(Mapping[str, Task[Any, Any]]):
     def __init__(self) -> None:
         self._own: dict[str, Task[Any, Any]] = {}
 
-    def add(self, task: Task[Any, Any]) -> None:
-        """Register a task under its name."""
-        self._own[task.name] = task
+    def add(self, task: Task[Any, Any]) -> Task[Any, Any]:
+        """Register a task under its name, and return the task that has the name now.
+
+        That is the first one, as in Celery: another function of the same name is not registered,
+        with a DuplicateTaskNameWarning. A module that is loaded again replaces its tasks.
+        """
+        shared = _shared.get(task.name)
+        if task.name not in self._own and shared and _is_other(shared, task):
+            _warn_of_duplicate(shared, task)
+            # A copy, since calls of a shared task go through whichever app is current.
+            task = shared.of(task.app)
+        return _keep_first(self._own, task)
 
     def __getitem__(self, name: str) -> Task[Any, Any]:
         found = self._own.get(name) or _shared.get(name)
@@ -127,9 +147,7 @@ class Umbel:
         """
 
         def make(function: Callable[..., Any]) -> Task[Any, Any]:
-            task = make_task(self, self.main, function, bind, base, options)
-            self.tasks.add(task)
-            return task
+            return self.tasks.add(make_task(self, self.main, function, bind, base, options))
 
         return make(*functions) if functions else make
 
@@ -393,14 +411,56 @@ def _script_name() -> str:
 
 
 def _calling_module() -> tuple[str, str | None]:
-    """Return name and file of the module that makes an app: the first one outside of this package."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not name.startswith("umbel."):
-            return name, frame.f_globals.get("__file__")
+    """Return name and file of the module that makes an app."""
+    found = _calling_frame().f_globals
+    return found.get("__name__", "__main__"), found.get("__file__")
+
+
+def _calling_frame() -> FrameType:
+    """Return the frame of the code that called this package."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("umbel."):
         frame = frame.f_back
-    return "__main__", None
+    return frame
+
+
+def _keep_first(registry: dict[str, Task[Any, Any]], task: Task[Any, Any]) -> Task[Any, Any]:
+    """Register a task if its name is free, or held by an earlier load of it; return who holds it then."""
+    first = registry.setdefault(task.name, task)
+    if first.function is task.function:
+        return first
+    if _is_other(first, task):
+        _warn_of_duplicate(first, task)
+        return first
+    registry[task.name] = task
+    return task
+
+
+def _is_other(first: Task[Any, Any], second: Task[Any, Any]) -> bool:
+    """Tell whether the second of two tasks is another one, and not the first of a module loaded again."""
+    if is_loaded_again(first.function, second.function):
+        # One run of a module's body defines each function once, unless a name was used twice.
+        body = _calling_frame().f_code.co_consts
+        codes = (code_of(first.function), code_of(second.function))
+        return codes[0] is not codes[1] and all(any(it is code for it in body) for code in codes)
+    return first.function is not second.function
+
+
+def _warn_of_duplicate(first: Task[Any, Any], second: Task[Any, Any]) -> None:
+    text = (
+        f"Two functions are registered as the task {first.name!r}: first {described(first.function)}, then"
+        f" {described(second.function)}. Calls under this name run the first; the second was not registered."
+        " Rename one of them, or give it a name of its own: @app.task(name=...)."
+    )
+    frame = _calling_frame()  # how far away it is differs, so that there is no one `stacklevel`
+    warnings.warn_explicit(
+        text,
+        DuplicateTaskNameWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=frame.f_globals.get("__name__"),
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )
 
 
 @overload
@@ -429,9 +489,7 @@ def shared_task(
     """Make a task that belongs to every app; calls go through the app that is current then."""
 
     def make(function: Callable[..., Any]) -> Task[Any, Any]:
-        task = make_task(None, None, function, bind, base, options)
-        _shared[task.name] = task
-        return task
+        return _keep_first(_shared, make_task(None, None, function, bind, base, options))
 
     return make if function is None else make(function)
 
