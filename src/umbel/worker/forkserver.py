@@ -41,7 +41,7 @@ from umbel.worker.bootstrap import (
 from umbel.worker.child import Child
 from umbel.worker.helper import Helper
 from umbel.worker.page import Page
-from umbel.worker.processes import my_start_time
+from umbel.worker.processes import my_start_time, signalled_by
 from umbel.worker.settler import Settler
 from umbel.worker.tracebacks import traceback_text
 
@@ -243,7 +243,8 @@ def _serve(connection: socket.socket, *, alone: bool) -> int:
         return 0
     channel = Channel(connection)
     try:
-        with _silence():
+        # An import that hangs does not see that the supervisor is gone.
+        with _silence(), signalled_by(connection.fileno()):
             app = Source(**first).load()
     except BaseException as error:  # noqa: BLE001 - whatever it raises is the supervisor's to show
         with contextlib.suppress(OSError):  # the supervisor met the same and is gone

@@ -109,6 +109,9 @@ class Wanted:
     queues: tuple[str, ...] = ()
     concurrency: int | None = None
     executor: str | None = None
+    excluded: tuple[str, ...] = ()
+    purge: bool = False
+    quiet: bool = False
 
 
 def run_worker(source: Source, wanted: Wanted) -> int:
@@ -124,7 +127,11 @@ def run_worker(source: Source, wanted: Wanted) -> int:
         orders = _orders(app, source, wanted)
         set_up_logging(app, orders.loglevel, "MainProcess")
         signals.worker_init.send(None)
-        print(banner(app, orders, executor), file=sys.stdout, flush=True)
+        if not wanted.quiet:
+            print(banner(app, orders, executor), file=sys.stdout, flush=True)
+        if wanted.purge:
+            deleted = sum(app.queues.purge(queue) for queue in orders.queues)
+            logger.warning("Deleted %d waiting messages, as --purge says.", deleted)
         if nursery is None or executor == "solo":
             return _run_solo(app, orders)
         return _run_prefork(app, orders, nursery)
@@ -162,12 +169,22 @@ def _orders(app: Umbel, source: Source, wanted: Wanted) -> Orders:
     settings = app.conf.snapshot
     return Orders(
         source=source,
-        queues=wanted.queues or (settings.task_default_queue,),
+        queues=_queues(app, wanted),
         hostname=wanted.hostname,
         node=unique_id(),
         concurrency=wanted.concurrency or settings.worker_concurrency or os.cpu_count() or 1,
         loglevel=wanted.loglevel,
     )
+
+
+def _queues(app: Umbel, wanted: Wanted) -> tuple[str, ...]:
+    queues = wanted.queues or (app.conf.snapshot.task_default_queue,)
+    left = tuple(queue for queue in queues if queue not in wanted.excluded)
+    if not left:
+        raise ImproperlyConfigured(
+            f"No queue is left to consume from: {', '.join(queues)} without {', '.join(wanted.excluded)}."
+        )
+    return left
 
 
 def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery) -> int:
