@@ -15,6 +15,7 @@ from typing import Any, Concatenate, Literal, TypeVar, Unpack, overload
 from urllib.parse import quote, unquote, urlsplit
 
 from umbel import current, publish
+from umbel.backend import Backend
 from umbel.clock import SYSTEM, Clock
 from umbel.engines import open_engine
 from umbel.exceptions import DuplicateTaskNameWarning, ImproperlyConfigured, NotRegistered
@@ -35,6 +36,7 @@ from umbel.task import (
     is_loaded_again,
     without_partials,
 )
+from umbel.waiting import stop_listening
 
 _T = TypeVar("_T")
 _shared: dict[str, Task[Any, Any]] = {}
@@ -111,6 +113,7 @@ class Umbel:
         self._module, self._module_file = _calling_module()
         self._engines: dict[str, Engine] = {}
         self._lock = threading.RLock()
+        self.backend = Backend(self)
         self._checked_consumers = False
         if set_as_current:
             current.set_default_app(self)
@@ -277,9 +280,15 @@ class Umbel:
             {name: value for name, value in found.items() if spelling(name) not in self._given}
         )
 
-    def AsyncResult(self, id: str) -> AsyncResult[Any]:
+    def AsyncResult(
+        self,
+        id: str,
+        backend: Backend | None = None,
+        task_name: str | None = None,
+        parent: AsyncResult[Any] | None = None,
+    ) -> AsyncResult[Any]:
         """Return the result of a call by its id."""
-        return AsyncResult(id, self)
+        return AsyncResult(id, backend, task_name, self, parent)
 
     def import_modules(self) -> None:
         """Import the modules of the settings ``imports`` and ``include``."""
@@ -295,6 +304,7 @@ class Umbel:
         """Close all connections; they are opened again when used."""
         with self._lock:
             for engine in self._engines.values():
+                stop_listening(engine.results)
                 engine.close()
             self._engines.clear()
 

@@ -12,6 +12,7 @@
         ├── TaskError
         │   ├── NotRegistered            a task is named that this app does not have (a KeyError)
         │   ├── TimeoutError             a result did not arrive in time
+        │   ├── IncompleteStream         a task had not ended when what followed from it was asked for
         │   ├── MaxRetriesExceededError
         │   ├── TaskRevokedError
         │   ├── WorkerLostError          the process that ran the task died
@@ -99,6 +100,10 @@ class ContentDisallowed(DecodeError):
 
 class TimeoutError(TaskError, builtins.TimeoutError):
     """A result did not arrive within the time given to ``get``."""
+
+
+class IncompleteStream(TaskError):
+    """What followed from a task was asked for before all of it had ended."""
 
 
 class MaxRetriesExceededError(TaskError):

@@ -93,9 +93,7 @@ class Settings:
 
     # Messages
     accept_content: tuple[str, ...] = setting(
-        ("json",),
-        "Serializers, or content types, that are ever decoded.",
-        old=("CELERY_ACCEPT_CONTENT",),
+        ("json",), "Serializers or content types that are decoded.", old=("CELERY_ACCEPT_CONTENT",)
     )
     task_serializer: str = setting(
         "json", "How arguments are written.", old=("CELERY_TASK_SERIALIZER",)
@@ -202,9 +200,13 @@ class Settings:
 
     # Results
     result_expires: float | None = setting(
-        86400.0,
-        "Seconds that results are kept; None keeps them for ever.",
-        old=("CELERY_TASK_RESULT_EXPIRES",),
+        86400.0, "In seconds; None keeps them for ever.", old=("CELERY_TASK_RESULT_EXPIRES",)
+    )
+    result_failure_expires: float | None = setting(
+        None, "The same for failures; None: the same.", old=("CELERY_RESULT_FAILURE_EXPIRES",)
+    )
+    result_extended: bool = setting(
+        False, "Store the call's arguments with its result.", old=("CELERY_RESULT_EXTENDED",)
     )
 
     # The worker
@@ -251,9 +253,7 @@ class Settings:
         old=("CELERYD_LOG_FORMAT",),
     )
     worker_hijack_root_logger: bool = setting(
-        True,
-        "Let the worker command set up the root logger.",
-        old=("CELERYD_HIJACK_ROOT_LOGGER",),
+        True, "Let the worker set up the root logger.", old=("CELERYD_HIJACK_ROOT_LOGGER",)
     )
 
     # How wrong settings are taken

@@ -179,7 +179,7 @@ class Task(Generic[P, R]):
         app = self.app
         publication = self._publisher(app, checked)(args or (), kwargs or {})
         _publish(app, [publication], checked)
-        return AsyncResult(publication.message.headers["id"], app)
+        return self._result_of(publication, app)
 
     def delay_many(
         self, calls: Iterable[Sequence[Any]], **options: Unpack[CallKeywords]
@@ -209,7 +209,19 @@ class Task(Generic[P, R]):
     ) -> list[AsyncResult[R]]:
         if batch:
             _publish(app, batch, options)
-        return [AsyncResult(publication.message.headers["id"], app) for publication in batch]
+        return [self._result_of(publication, app) for publication in batch]
+
+    def _result_of(self, publication: Publication, app: Umbel) -> AsyncResult[R]:
+        """Return the result of a call that was sent; a task that made the call remembers it."""
+        headers = publication.message.headers
+        result: AsyncResult[R] = AsyncResult(headers["id"], app=app)
+        result.ignored = bool(headers.get("ignore_result")) or (
+            self.ignore_result is None and app.conf.snapshot.task_ignore_result
+        )
+        maker = current.running.get()
+        if maker is not None:
+            maker.children.append(result)
+        return result
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send like `delay`, without blocking the event loop."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from umbel import records, states
+from umbel.backend import ResultBase, call_info, children_of, expiry
 from umbel.clock import Clock, utc
 from umbel.exceptions import (
     EncodeError,
@@ -87,7 +88,9 @@ def default_policy(settings: Settings) -> Policy:
     )
 
 
-def started(prepared: Prepared, hostname: str, pid: int) -> ResultRecord | None:
+def started(
+    prepared: Prepared, hostname: str, pid: int, settings: Settings, clock: Clock
+) -> ResultRecord | None:
     """Return the record of a task that is about to start, where its policy wants one."""
     call, policy = prepared.call, prepared.policy
     if not isinstance(prepared.work, Job) or call is None or policy is None:
@@ -95,7 +98,24 @@ def started(prepared: Prepared, hostname: str, pid: int) -> ResultRecord | None:
     if not policy.track_started or policy.ignore_result or call.ignore_result:
         return None
     value = {"pid": pid, "hostname": hostname}
-    return records.encode(TaskResult(call.id, states.STARTED, value))
+    result = TaskResult(
+        call.id,
+        states.STARTED,
+        value,
+        parent_id=call.parent_id,
+        group_id=call.group_id,
+        **_about(prepared, settings),
+    )
+    return records.encode(result, expiry(settings, states.STARTED, clock.time()))
+
+
+def _about(prepared: Prepared, settings: Settings) -> dict[str, Any]:
+    """Return what a result says of its call beside the ids: the calls that it made, and its arguments."""
+    if not isinstance(prepared.work, Job):
+        return {}
+    request = prepared.work.request
+    call = call_info(request) if settings.result_extended else None
+    return {"children": children_of(request), "call": call}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +138,8 @@ class _Decision:
         """Store the value, if it is wanted and can be."""
         if not self.wants_result():
             return Verdict(self.run, Settlement(self.delivery))
+        if isinstance(value, ResultBase):
+            value = value.as_tuple()
         try:
             record = self.record(states.SUCCESS, value)
         except EncodeError as error:
@@ -233,9 +255,9 @@ class _Decision:
             date_done=utc(now) if state in states.READY_STATES else None,
             parent_id=call.parent_id if call else None,
             group_id=call.group_id if call else None,
+            **_about(self.run.prepared, self.settings),
         )
-        kept = self.settings.result_expires
-        return records.encode(result, None if kept is None else now + kept)
+        return records.encode(result, expiry(self.settings, state, now))
 
     def dead(
         self, reason: str, result: ResultRecord | None = None, crashed: bool = False

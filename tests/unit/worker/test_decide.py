@@ -13,7 +13,7 @@ from umbel.message import Delivery, decode
 from umbel.options import CallOptions
 from umbel.ports import Action
 from umbel.publish import derived_tag
-from umbel.records import TaskResult
+from umbel.records import CallInfo, TaskResult
 from umbel.records import decode as read
 from umbel.task import Again
 from umbel.worker.decide import Verdict, decide, started
@@ -22,6 +22,7 @@ from umbel.worker.outcome import (
     Expired,
     Failure,
     Ignored,
+    Job,
     Lost,
     NotDue,
     Outcome,
@@ -406,7 +407,7 @@ def test_started_is_stored_only_where_it_is_wanted(
     app: Umbel, options: dict[str, Any], call: dict[str, Any], wanted: bool
 ) -> None:
     prepared = Runner(app, "celery@host").prepare(delivery_of(make(app, **options), **call))
-    record = started(prepared, "celery@host", 4711)
+    record = started(prepared, "celery@host", 4711, app.conf.snapshot, ManualClock())
     if not wanted:
         assert record is None
         return
@@ -417,4 +418,47 @@ def test_started_is_stored_only_where_it_is_wanted(
 
 def test_what_does_not_run_does_not_start(app: Umbel) -> None:
     delivery = delivery_of(make(app, track_started=True), expires="2000-01-01T00:00:00+00:00")
-    assert started(Runner(app, "celery@host").prepare(delivery), "h", 1) is None
+    prepared = Runner(app, "celery@host").prepare(delivery)
+    assert started(prepared, "h", 1, app.conf.snapshot, ManualClock()) is None
+
+
+def test_how_long_results_are_kept(app: Umbel) -> None:
+    task = make(app, track_started=True)
+    delivery, now = delivery_of(task), ManualClock().time()
+    prepared = Runner(app, "celery@host").prepare(delivery)
+
+    def kept() -> list[float | None]:
+        success = verdict_on(app, delivery, Success(5)).settlement.result
+        failure = verdict_on(app, delivery, Failure(ValueError("v"), "t")).settlement.result
+        start = started(prepared, "h", 1, app.conf.snapshot, ManualClock())
+        expiries = [one.expires for one in (success, failure, start) if one is not None]
+        return [None if moment is None else moment - now for moment in expiries]
+
+    assert kept() == [86400, 86400, 86400]
+    app.conf.result_failure_expires = 5
+    assert kept() == [86400, 5, 86400]
+    app.conf.result_expires = None
+    assert kept() == [None, 5, None]
+    app.conf.update(result_expires=0, result_failure_expires=None)
+    assert kept() == [None, None, None]
+
+
+def test_what_is_stored_of_the_call(app: Umbel) -> None:
+    app.conf.result_extended = True
+    task: Made = app.task(name="t")(lambda *args, **kwargs: None)
+    delivery = delivery_of(task, 1, kwargs={"x": 2})
+    prepared = Runner(app, "celery@host").prepare(delivery)
+    assert isinstance(prepared.work, Job)
+    prepared.work.request.children.append(app.AsyncResult("made"))
+    verdict = decide(Run(prepared, Success(5)), app.conf.snapshot, ManualClock())
+    found = stored(verdict)
+    assert found is not None
+    assert found.children == [[["made", None], None]]
+    assert found.call == CallInfo("t", [1], {"x": 2}, "celery@host", 0, delivery.queue)
+
+
+def test_a_result_that_a_task_returns_is_stored_as_its_tuple(app: Umbel) -> None:
+    verdict = verdict_on(app, delivery_of(make(app)), Success(app.AsyncResult("made")))
+    found = stored(verdict)
+    assert found is not None
+    assert found.result == [["made", None], None]
