@@ -15,6 +15,8 @@ from typing import Any, Concatenate, Literal, TypeVar, Unpack, overload
 from urllib.parse import quote, unquote, urlsplit
 
 from umbel import current, publish
+from umbel.amqp import AMQP
+from umbel.broadcasts import listeners
 from umbel.clock import SYSTEM, Clock
 from umbel.engines import open_engine
 from umbel.exceptions import DuplicateTaskNameWarning, ImproperlyConfigured, NotRegistered
@@ -107,6 +109,7 @@ class Umbel:
             if value is not None:
                 self.conf[name] = value
         self._given = frozenset(self.conf.changed())
+        self.amqp = AMQP(lambda: self.conf.snapshot, self._listeners)
         self.tasks = Tasks()
         self._module, self._module_file = _calling_module()
         self._engines: dict[str, Engine] = {}
@@ -167,6 +170,9 @@ class Umbel:
         if not self._checked_consumers:
             self._checked_consumers = True
             publish.warn_if_never_consumed(broker, self._how_to_consume)
+
+    def _listeners(self, exchange: str) -> list[str]:
+        return listeners(self.engine(self.broker_url).state, exchange)
 
     def _how_to_consume(self) -> str:
         module = _script_name() if self._module == "__main__" else self._module
@@ -286,6 +292,10 @@ class Umbel:
         settings = self.conf.snapshot
         for module in (*settings.imports, *settings.include):
             import_module(module)
+
+    def select_queues(self, queues: str | Sequence[str] | None = None) -> None:
+        """Let workers of this app consume from these queues only, unless ``-Q`` says otherwise."""
+        self.amqp.queues.select(queues)
 
     def set_current(self) -> None:
         """Make this app current for this thread."""

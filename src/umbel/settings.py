@@ -55,7 +55,6 @@ PublishRetries = NewType("PublishRetries", dict[str, Any])
 class Settings:
     """The settings in force at one moment."""
 
-    # Brokers and stores
     broker_url: str | None = setting(
         None,
         "Where messages are kept, for example sqlite:////var/lib/shop/umbel.db. None: the SQLite"
@@ -72,9 +71,7 @@ class Settings:
         old=("CELERY_RESULT_BACKEND",),
     )
     result_backend_transport_options: dict[str, Any] = setting(
-        {},
-        "Options of the result store's engine.",
-        old=("CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS",),
+        {}, "Options of the result store.", old=("CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS",)
     )
     data_dir: str | None = setting(
         None,
@@ -90,12 +87,8 @@ class Settings:
     broker_publish_timeout: float = setting(
         5.0, "Seconds after which a publish that cannot reach the broker raises OperationalError."
     )
-
-    # Messages
     accept_content: tuple[str, ...] = setting(
-        ("json",),
-        "Serializers, or content types, that are ever decoded.",
-        old=("CELERY_ACCEPT_CONTENT",),
+        ("json",), "Serializers that are ever decoded.", old=("CELERY_ACCEPT_CONTENT",)
     )
     task_serializer: str = setting(
         "json", "How arguments are written.", old=("CELERY_TASK_SERIALIZER",)
@@ -115,16 +108,12 @@ class Settings:
     timezone: str | None = setting(
         None, "The app's time zone by its IANA name. None: UTC.", old=("CELERY_TIMEZONE",)
     )
-
-    # Modules
     imports: tuple[str, ...] = setting(
         (), "Modules that a worker imports when it starts.", old=("CELERY_IMPORTS",)
     )
     include: tuple[str, ...] = setting(
         (), "More modules to import, after imports.", old=("CELERY_INCLUDE",)
     )
-
-    # Queues
     task_default_queue: str = setting(
         "celery", "The queue of tasks that name none.", old=("CELERY_DEFAULT_QUEUE",)
     )
@@ -133,11 +122,36 @@ class Settings:
         "Priority of messages that name none, 0 to 255; higher is more urgent.",
         old=("CELERY_DEFAULT_PRIORITY",),
     )
+    task_queues: Any = setting(
+        None, "The queues: a list of Queue, or names with options.", old=("CELERY_QUEUES",)
+    )
+    task_default_exchange: str | None = setting(
+        None, "The exchange of queues that name none.", old=("CELERY_DEFAULT_EXCHANGE",)
+    )
+    task_default_exchange_type: str = setting(
+        "direct", "The type of that exchange.", old=("CELERY_DEFAULT_EXCHANGE_TYPE",)
+    )
+    task_default_routing_key: str | None = setting(
+        None, "The key of queues that name none.", old=("CELERY_DEFAULT_ROUTING_KEY",)
+    )
+    task_default_delivery_mode: Any = setting(
+        2, "1: transient, 2: persistent.", old=("CELERY_DEFAULT_DELIVERY_MODE",)
+    )
+    task_create_missing_queues: bool = setting(
+        True, "Add queues that are not declared.", old=("CELERY_CREATE_MISSING_QUEUES",)
+    )
+    task_create_missing_queue_exchange_type: str | None = setting(
+        None, "Their exchange's type.", old=("CELERY_CREATE_MISSING_QUEUE_EXCHANGE_TYPE",)
+    )
+    task_inherit_parent_priority: bool = setting(
+        False, "A task's calls get its priority.", old=("CELERY_INHERIT_PARENT_PRIORITY",)
+    )
+    worker_direct: bool = setting(
+        False, "Each worker has a queue of its own.", old=("CELERY_WORKER_DIRECT",)
+    )
     task_routes: Any = setting(
         None, "Which task goes to which queue, by name or pattern.", old=("CELERY_ROUTES",)
     )
-
-    # Tasks
     task_acks_late: bool = setting(
         True,
         "Acknowledge a message after its task ran (at least once), not before (at most once).",
@@ -155,17 +169,13 @@ class Settings:
     )
     task_ignore_result: bool = setting(False, "Store no results.", old=("CELERY_IGNORE_RESULT",))
     task_store_errors_even_if_ignored: bool = setting(
-        False,
-        "Store failures even of tasks whose results are ignored.",
-        old=("CELERY_STORE_ERRORS_EVEN_IF_IGNORED",),
+        False, "Store failures all the same.", old=("CELERY_STORE_ERRORS_EVEN_IF_IGNORED",)
     )
     task_track_started: bool = setting(
         False, "Store the state STARTED when a task starts.", old=("CELERY_TRACK_STARTED",)
     )
     task_publish_retry: bool = setting(
-        True,
-        "Try again when the broker cannot be reached, up to broker_publish_timeout.",
-        old=("CELERY_TASK_PUBLISH_RETRY",),
+        True, "Try again to reach the broker.", old=("CELERY_TASK_PUBLISH_RETRY",)
     )
     task_publish_retry_policy: PublishRetries = setting(
         {"max_retries": None, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
@@ -199,15 +209,9 @@ class Settings:
         old=("CELERY_ALWAYS_EAGER",),
         yet="has no effect yet: calls are sent to the broker",
     )
-
-    # Results
     result_expires: float | None = setting(
-        86400.0,
-        "Seconds that results are kept; None keeps them for ever.",
-        old=("CELERY_TASK_RESULT_EXPIRES",),
+        86400.0, "Seconds; None keeps them for ever.", old=("CELERY_TASK_RESULT_EXPIRES",)
     )
-
-    # The worker
     worker_concurrency: int | None = setting(
         None, "Number of child processes. None: one for each CPU.", old=("CELERYD_CONCURRENCY",)
     )
@@ -251,12 +255,8 @@ class Settings:
         old=("CELERYD_LOG_FORMAT",),
     )
     worker_hijack_root_logger: bool = setting(
-        True,
-        "Let the worker command set up the root logger.",
-        old=("CELERYD_HIJACK_ROOT_LOGGER",),
+        True, "Let the worker set up the root logger.", old=("CELERYD_HIJACK_ROOT_LOGGER",)
     )
-
-    # How wrong settings are taken
     strict_settings: bool = setting(
         False, "Raise for unknown settings instead of keeping them for plugins."
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, T
 
 from umbel import current
 from umbel.arguments import checker
+from umbel.entities import Exchange, Queue
 from umbel.exceptions import MaxRetriesExceededError, Retry
 from umbel.message import Publication
 from umbel.options import (
@@ -28,7 +29,7 @@ from umbel.options import (
 from umbel.publish import Context, Template, build
 from umbel.request import Request, arguments_of_retry
 from umbel.result import AsyncResult
-from umbel.routing import Wish, route
+from umbel.routing import Route, inherited
 from umbel.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,11 +60,15 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """What `Task.retry` asks for: the same call once more, with these arguments and options."""
+    """What `Task.retry` asks for: the same call once more, with these arguments and options.
+
+    `route` is where it goes; None is where it came from.
+    """
 
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     options: CallOptions
+    route: Route | None = None
 
 
 class Task(Generic[P, R]):
@@ -73,8 +78,10 @@ class Task(Generic[P, R]):
     """
 
     name: str = ""
-    queue: str | None = None
+    queue: str | Queue | None = None
+    exchange: str | Exchange | None = None
     routing_key: str | None = None
+    delivery_mode: int | str | None = None
     priority: int | None = None
     serializer: str | None = None
     expires: float | datetime | None = None
@@ -230,9 +237,12 @@ class Task(Generic[P, R]):
         """Return what makes a publication of arguments; what all calls share is settled here."""
         settings = app.conf.snapshot
         template = self.template(settings)
-        own = Wish(self.queue, self.priority, self.routing_key)
-        where = route(self.name, options, own, settings)
-        context = Context(settings, app.clock, parent=current.running.get())
+        router, parent = app.amqp.router, current.running.get()
+        context = Context(settings, app.clock, parent=parent)
+        fixed = router.fixed
+        if fixed:
+            where, chosen = router.where(self.name, options, self)
+            where = inherited(where, settings, parent)
 
         def publication(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Publication:
             if not isinstance(args, list | tuple):
@@ -241,7 +251,11 @@ class Task(Generic[P, R]):
                 raise TypeError("task keyword arguments must be a mapping")
             if self.typing:
                 self._check(*args, **kwargs)
-            return build(template, args, kwargs, options, where, context)
+            if fixed:
+                return build(template, args, kwargs, chosen, where, context)
+            there, taken = router.where(self.name, options, self, args, kwargs)
+            there = inherited(there, settings, parent)
+            return build(template, args, kwargs, taken, there, context)
 
         return publication
 
@@ -318,15 +332,18 @@ class Task(Generic[P, R]):
             )
         if countdown is None and eta is None:
             countdown = self.default_retry_delay
-        again = Again(
-            args=args,
-            kwargs=kwargs,
-            options=_same_call(request, retries, countdown, eta, options),
-        )
+        same = _same_call(request, retries, countdown, eta, options)
+        again = Again(args, kwargs, same, self._route_of_retry(same, options))
         retry = Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=again)
         if throw:
             raise retry from exc
         return retry
+
+    def _route_of_retry(self, same: CallOptions, options: Mapping[str, Any]) -> Route | None:
+        """Return where a retry goes that is told another queue or exchange; None: to where it was."""
+        if same.queue is None and same.exchange is None:
+            return None
+        return self.app.amqp.router.elsewhere(same)
 
     def _signature(self) -> inspect.Signature:
         """Return what a call of the task takes: without `self` where it is bound."""
@@ -451,7 +468,6 @@ def _same_call(
         "headers": request.headers,
         "reply_to": request.reply_to,
         "ignore_result": request.ignore_result,
-        "queue": options.get("routing_key") or info.get("routing_key"),
         "priority": info.get("priority") or None,
         "retries": retries,
         "countdown": None if eta is not None else countdown,

@@ -21,9 +21,9 @@ from umbel.exceptions import (
 )
 from umbel.message import Delivery, Publication
 from umbel.ports import Action, Settlement
-from umbel.publish import Context, build, derived_tag
+from umbel.publish import Context, build, derived_tag, spread
 from umbel.records import ResultRecord, TaskResult
-from umbel.routing import Route
+from umbel.routing import back_to
 from umbel.settings import Settings
 from umbel.task import Again, Policy, Task
 from umbel.worker.outcome import (
@@ -157,7 +157,9 @@ class _Decision:
         except (EncodeError, ImproperlyConfigured, OverflowError) as error:
             # New arguments that cannot be sent, no such serializer, a time that does not exist.
             return self.failure(error, traceback)
-        return Verdict(self.run, Settlement(self.delivery, result=record, publish=(publication,)))
+        return Verdict(
+            self.run, Settlement(self.delivery, result=record, publish=tuple(spread([publication])))
+        )
 
     def again(self, task: Task[Any, Any], again: Again) -> Publication:
         """Return the message of the next try; the same message whenever it is decided on."""
@@ -167,7 +169,7 @@ class _Decision:
             again.args,
             again.kwargs,
             again.options,
-            Route(again.options.queue or self.delivery.queue, again.options.priority),
+            again.route or back_to(self.delivery, again.options),
             Context(self.settings, self.clock, tag=tag),
         )
 
