@@ -26,8 +26,10 @@ VALUES = (
     "serialization",
     "message",
     "records",
-    "settings",
     "options",
+    "masking",
+    "nearest",
+    "settings",
 )
 #: In this order: each may import those before it.
 CLIENT = (
@@ -135,6 +137,13 @@ def test_engines_do_not_know_each_other() -> None:
                     assert other[1] in (parts[1], "sql"), f"{name} imports {imported}"
 
 
+def test_the_ports_are_imported_from_their_package() -> None:
+    for name in modules():
+        if part(name) != "ports":
+            inner = {module for module in imports_of(name) if module.startswith("ports.")}
+            assert not inner, f"{name} imports {inner}; `umbel.ports` has what they define"
+
+
 def test_only_the_app_and_the_edges_open_engines() -> None:
     users = {
         name for name in modules() for imported in imports_of(name) if part(imported) == "engines"
@@ -214,9 +223,12 @@ def test_the_map_names_only_functions_that_exist() -> None:
         assert symbol in defined_in(name), f"{symbol} is not in {module}.py"
 
 
-def test_the_map_names_every_file_of_values_and_client() -> None:
-    for name in (*VALUES, *CLIENT, "ports"):
-        assert f"{name}.py" in INTERNALS or name == "_version", name
+def test_the_map_names_every_file_of_values_ports_and_client() -> None:
+    ports = [name.replace(".", "/") for name in modules() if name.startswith("ports.")]
+    assert ports
+    for name in (*VALUES, *ports, *CLIENT):
+        named = f"{name}/" if (PACKAGE / name).is_dir() else f"{name}.py"
+        assert f"`{named}`" in INTERNALS or name == "_version", name
 
 
 def test_the_way_of_a_task_is_short() -> None:

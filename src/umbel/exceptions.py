@@ -22,6 +22,9 @@
             ├── Retry
             ├── Ignore
             └── Reject
+    UserWarning
+    └── UmbelWarning (CeleryWarning)
+        └── DuplicateTaskNameWarning     two functions are registered as one task
 
 Engines translate the errors of their client libraries into this tree at their border.
 """
@@ -41,6 +44,17 @@ class UmbelError(Exception):
 
 
 CeleryError = UmbelError
+
+
+class UmbelWarning(UserWarning):
+    """Base of all warnings of this package."""
+
+
+CeleryWarning = UmbelWarning
+
+
+class DuplicateTaskNameWarning(UmbelWarning):
+    """Two functions are registered under one task name; the first is kept."""
 
 
 class ImproperlyConfigured(UmbelError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,3 +96,60 @@ def request_of(call: Call, delivery: Delivery, hostname: str) -> Request:
         sent_at=call.sent_at,
         crashes=delivery.crashes,
     )
+
+
+Arguments = tuple[Sequence[Any], Mapping[str, Any]]
+"""Positional and keyword arguments."""
+
+
+def arguments_of_retry(
+    request: Request,
+    args: Sequence[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+    signature: Callable[[], inspect.Signature],
+) -> Arguments:
+    """Return the arguments of the next try: the given ones, and of the call's own what agrees with them.
+
+    As in Celery's ``Task.retry``: new positional arguments drop the keywords of the parameters that
+    they fill, and a new keyword takes the place of a positional argument of that name.
+    """
+    own_args, own_kwargs = request.args or (), request.kwargs or {}
+    if args is not None and kwargs is None and own_kwargs:
+        return args, _without_filled(signature(), args, own_kwargs)
+    if kwargs is not None and args is None and own_args:
+        return _with_replaced(signature(), own_args, kwargs)
+    return own_args if args is None else args, own_kwargs if kwargs is None else kwargs
+
+
+def _without_filled(
+    signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    positional = [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    # A positional-only parameter does not take the keyword of its name, which may be one of **kwargs.
+    filled = {
+        parameter.name
+        for parameter in positional[: len(args)]
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    }
+    return {name: value for name, value in kwargs.items() if name not in filled}
+
+
+def _with_replaced(
+    signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Arguments:
+    try:
+        bound = signature.bind_partial(*args)
+    except TypeError:
+        return args, kwargs  # more than the task takes, which the check of arguments says better
+    left = dict(kwargs)
+    for name in kwargs:
+        if (
+            name in bound.arguments
+            and signature.parameters[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        ):
+            bound.arguments[name] = left.pop(name)
+    return bound.args, {**bound.kwargs, **left}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import inspect
 import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import CodeType, MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar, Unpack, cast
 
 from umbel import current
@@ -24,7 +26,7 @@ from umbel.options import (
     warn_of_limits,
 )
 from umbel.publish import Context, Template, build
-from umbel.request import Request
+from umbel.request import Request, arguments_of_retry
 from umbel.result import AsyncResult
 from umbel.routing import Wish, route
 from umbel.settings import Settings
@@ -295,34 +297,40 @@ class Task(Generic[P, R]):
         """Run this call again later: ``raise self.retry(exc=error, countdown=10)``.
 
         The new message is sent when the task has ended, in the same step that settles this one.
-        Raises Retry (returns it when `throw` is False). When there were `max_retries` retries
-        already, raises `exc`, or MaxRetriesExceededError without one. Called outside of a worker it
-        raises `exc` or Retry.
+        Given only `args` or only `kwargs`, it keeps what the call had of the others and does not
+        contradict them. Raises Retry (returns it when `throw` is False). When there were
+        `max_retries` retries already, raises `exc`, or MaxRetriesExceededError without one. Called
+        outside of a worker it raises `exc` or Retry.
         """
         request = self.request
         if request.called_directly:
             _raise(exc or Retry("Task can be retried", None))
+        args, kwargs = arguments_of_retry(request, args, kwargs, self._signature)
         allowed = self.max_retries if max_retries is None else max_retries
         retries = request.retries + 1
         if allowed is not None and retries > allowed:
             if exc is not None:
                 _raise(exc)
             raise MaxRetriesExceededError(
-                f"Can't retry {self.name}[{request.id}] args:{request.args} kwargs:{request.kwargs}",
-                task_args=request.args or (),
-                task_kwargs=request.kwargs or {},
+                f"Can't retry {self.name}[{request.id}] args:{args} kwargs:{kwargs}",
+                task_args=args,
+                task_kwargs=kwargs,
             )
         if countdown is None and eta is None:
             countdown = self.default_retry_delay
         again = Again(
-            args=request.args or () if args is None else args,
-            kwargs=request.kwargs or {} if kwargs is None else kwargs,
+            args=args,
+            kwargs=kwargs,
             options=_same_call(request, retries, countdown, eta, options),
         )
         retry = Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=again)
         if throw:
             raise retry from exc
         return retry
+
+    def _signature(self) -> inspect.Signature:
+        """Return what a call of the task takes: without `self` where it is bound."""
+        return inspect.signature(MethodType(self.function, self) if self._bind else self.function)
 
     def autoretry(self, error: BaseException) -> Retry | None:
         """Return the retry that ``autoretry_for`` asks for after an error, or None.
@@ -337,6 +345,12 @@ class Task(Generic[P, R]):
         if delay is not None:
             keywords["countdown"] = delay
         return self.retry(exc=error, throw=False, **keywords)
+
+    def of(self, app: Umbel) -> Task[P, R]:
+        """Return this task as one of an app's own; a shared task belongs to none."""
+        own = copy.copy(self)
+        own._app = app
+        return own
 
     def __repr__(self) -> str:
         return f"<@task: {self.name} at {id(self):#x}>"
@@ -362,6 +376,36 @@ def without_partials(function: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(function, functools.partial):
         function = function.func
     return function
+
+
+def code_of(function: Callable[..., Any]) -> CodeType | None:
+    """Return the code of what a task was made from, inside of decorators; None if it is not Python's."""
+    function = inspect.unwrap(without_partials(function))
+    if not inspect.isroutine(function):
+        function = type(function).__call__
+    return getattr(function, "__code__", None)
+
+
+def described(function: Callable[..., Any]) -> str:
+    """Return what a task was made from, for people to read: ``shop.mails.send (/srv/mails.py:12)``."""
+    function = without_partials(function)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    code = code_of(function)
+    place = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
+    return f"{function.__module__}.{name}{place}"
+
+
+def is_loaded_again(first: Callable[..., Any], second: Callable[..., Any]) -> bool:
+    """Tell whether two functions are one whose module was loaded twice, or its script imported as well.
+
+    Of what a function defines, name and place do not tell: each call of it makes another one.
+    """
+    name = getattr(first, "__qualname__", None)
+    if name is None or name != getattr(second, "__qualname__", None) or "<locals>" in name:
+        return False
+    one, other = code_of(first), code_of(second)
+    in_one_file = bool(one and other and one.co_filename == other.co_filename)
+    return in_one_file or first.__module__ == second.__module__
 
 
 def is_async_function(function: Callable[..., Any]) -> bool:

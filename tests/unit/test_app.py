@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import runpy
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from tests.conftest import calls, messages
 from umbel import Celery, NotRegistered, Umbel, shared_task
-from umbel.exceptions import ImproperlyConfigured
+from umbel.exceptions import DuplicateTaskNameWarning, ImproperlyConfigured
 from umbel.ports import Engine, EngineOptions
 
 
@@ -102,6 +104,125 @@ def test_tasks_are_listed_by_name(app: Umbel, monkeypatch: pytest.MonkeyPatch) -
     assert len(app.tasks) == 3
     assert "b" in app.tasks
     assert app.tasks["a"].app is app  # the app's own goes before the shared one
+
+
+# Two functions of one name
+
+
+def load(path: Path, text: str, app: Umbel, name: str = "") -> Any:
+    """Run a file with that text as a module; each time it is loaded anew."""
+    path.write_text(text)
+    found = runpy.run_path(str(path), {"app": app}, run_name=name or path.stem)
+    return types.SimpleNamespace(**found)
+
+
+ONE = "@app.task(name='t')\ndef one(): return 1\n"
+OTHER = "@app.task(name='t', queue='x')\ndef other(): return 2\n"
+TWICE = "@app.task\ndef work(): return 1\n\n@app.task\ndef work(): return 2\n"
+
+
+def test_the_first_task_of_a_name_is_kept(app: Umbel, tmp_path: Path) -> None:
+    first = load(tmp_path / "first.py", ONE, app).one
+    with pytest.warns(DuplicateTaskNameWarning) as caught:
+        second = load(tmp_path / "second.py", OTHER, app).other
+    assert second is first
+    assert app.tasks["t"] is first
+    assert (second(), second.queue) == (1, None)
+    assert [str(warning.message) for warning in caught] == [
+        f"Two functions are registered as the task 't': first first.one ({tmp_path}/first.py:1), then"
+        f" second.other ({tmp_path}/second.py:1). Calls under this name run the first; the second was not"
+        " registered. Rename one of them, or give it a name of its own: @app.task(name=...)."
+    ]
+    assert (caught[0].filename, caught[0].lineno) == (f"{tmp_path}/second.py", 1)
+
+
+def test_a_name_that_a_module_uses_twice_is_warned_of(app: Umbel, tmp_path: Path) -> None:
+    with pytest.warns(DuplicateTaskNameWarning, match=r"twice\.py:1\), then .*twice\.py:4\)"):
+        module = load(tmp_path / "twice.py", TWICE, app)
+    assert module.work() == 1
+    with pytest.warns(DuplicateTaskNameWarning, match="first twice.work"):
+        load(tmp_path / "twice.py", TWICE.replace("app.task", "app.task()"), app)
+
+
+def test_functions_that_a_function_makes_are_different_ones(app: Umbel) -> None:
+    def make(number: int) -> Any:
+        @app.task(name="t")
+        def work() -> int:
+            return number
+
+        return work
+
+    first = make(1)
+    with pytest.warns(DuplicateTaskNameWarning, match=r"make\.<locals>\.work \(.*, then .*work \("):
+        assert make(2) is first
+
+
+def test_what_is_no_function_is_described_too(app: Umbel) -> None:
+    class Add:
+        def __call__(self) -> None: ...
+
+    app.task(name="t")(Add())
+    with pytest.warns(DuplicateTaskNameWarning, match=r"Add \(.*\.py:\d+\), then .*\.plain \("):
+        app.task(name="t")(partial(plain, 1))
+    app.task(name="sum")(sum)
+    with pytest.warns(DuplicateTaskNameWarning, match=r"first builtins\.sum, then builtins\.len\."):
+        app.task(name="sum")(len)
+
+
+WRAPPED = f"""
+import functools
+
+def logged(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+    return wrapper
+
+{ONE.replace("def", "@logged" + chr(10) + "def")}"""
+
+
+@pytest.mark.parametrize("text", [ONE, WRAPPED])
+def test_a_module_that_is_loaded_again_replaces_its_tasks(
+    app: Umbel, tmp_path: Path, text: str
+) -> None:
+    load(tmp_path / "tasks.py", text, app)
+    again = load(tmp_path / "tasks.py", f"# edited\n{text.replace('return 1', 'return 7')}", app)
+    assert app.tasks["t"] is again.one
+    assert again.one() == 7
+
+
+def test_a_script_that_is_imported_as_well_has_no_duplicates(app: Umbel, tmp_path: Path) -> None:
+    load(tmp_path / "script.py", ONE, app, "__main__")
+    imported = load(tmp_path / "script.py", ONE, app)
+    assert app.tasks["t"] is imported.one
+
+
+def test_a_function_is_registered_once(app: Umbel) -> None:
+    assert app.task(plain) is app.task(queue="x")(plain)
+
+
+@pytest.mark.usefixtures("no_shared_tasks")
+def test_the_first_shared_task_of_a_name_is_kept(app: Umbel) -> None:
+    first = shared_task(name="t")(plain)
+    with pytest.warns(DuplicateTaskNameWarning, match="the task 't'"):
+        assert shared_task(name="t")(in_module("other")) is first
+    assert app.tasks["t"] is first
+
+
+@pytest.mark.usefixtures("no_shared_tasks")
+def test_a_shared_task_keeps_its_name_in_an_app_that_did_not_use_it(app: Umbel) -> None:
+    shared_task(name="t")(plain)
+    other_app = Umbel(set_as_current=True, broker="memory://")
+    with pytest.warns(DuplicateTaskNameWarning, match="the task 't'"):
+        kept = app.task(name="t")(in_module("other"))
+    assert kept.function is plain
+    assert kept.app is app.tasks["t"].app is app
+    assert other_app.tasks["t"].app is not app
+
+
+@pytest.fixture
+def no_shared_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umbel.app._shared", {})
 
 
 def test_celery_is_the_same_class() -> None:
@@ -220,8 +341,8 @@ def test_a_scheme_that_nobody_serves() -> None:
         ("sqlite:////var/lib/shop/umbel.db", "/var/lib/shop/umbel.db"),
         ("sqlite:////var/my%20shop/umbel.db?durability=normal", "/var/my shop/umbel.db"),
         ("sqlite:///shop.db", "shop.db"),
-        ("redis://user:secret@host:6379/0", "redis://user:**@host:6379/0"),
-        ("redis://:secret@host", "redis://:**@host"),
+        ("redis://user:secret@host:6379/0", "redis://user:********@host:6379/0"),
+        ("redis://:secret@host", "redis://:********@host"),
         ("redis://host", "redis://host"),
         ("memory://name", "memory://name"),
     ],
@@ -332,78 +453,3 @@ def test_the_modules_of_the_settings_are_imported(
     assert list(app.tasks) == ["one", "two"]
     for name in ("one", "two"):
         del sys.modules[f"umbel_test_{name}"]
-
-
-# Settings from elsewhere
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A module with settings, and what they need."""
-    (tmp_path / "umbel_test_settings.py").write_text(
-        "import os\nfrom datetime import timedelta\n"
-        "def helper(): ...\n_private = 1\n"
-        "task_default_queue = 'main'\nresult_expires = timedelta(hours=1)\nmy_plugin_colour = 'red'\n"
-        "SHOP_TASK_DEFAULT_QUEUE = 'shop'\n"
-        "class Local:\n    task_default_queue = 'local'\n    inner = {'task_default_queue': 'inner'}\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    yield "umbel_test_settings"
-    sys.modules.pop("umbel_test_settings", None)
-
-
-def test_settings_may_be_a_module(module: str) -> None:
-    app = Umbel(set_as_current=False)
-    app.config_from_object(module)
-    assert app.conf.changed() == {
-        "task_default_queue": "main",
-        "result_expires": 3600.0,
-        "my_plugin_colour": "red",
-        "SHOP_TASK_DEFAULT_QUEUE": "shop",
-    }
-    other = Umbel(set_as_current=False)
-    other.config_from_object(sys.modules[module])
-    assert other.conf.changed() == app.conf.changed()
-
-
-@pytest.mark.parametrize(("attribute", "queue"), [("Local", "local"), ("Local.inner", "inner")])
-def test_settings_may_be_something_in_a_module(module: str, attribute: str, queue: str) -> None:
-    app = Umbel(set_as_current=False)
-    app.config_from_object(f"{module}:{attribute}")
-    assert app.conf.task_default_queue == queue
-
-
-@pytest.mark.parametrize("namespace", ["SHOP", "SHOP_"])
-def test_with_a_namespace_only_its_names_count(module: str, namespace: str) -> None:
-    app = Umbel(set_as_current=False)
-    app.config_from_object(module, namespace=namespace)
-    assert app.conf.changed() == {"task_default_queue": "shop"}
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        {"CELERY_BROKER_URL": "memory://", "CELERY_TASK_ACKS_LATE": False, "DEBUG": True},
-        types.SimpleNamespace(
-            CELERY_BROKER_URL="memory://", CELERY_TASK_ACKS_LATE=False, DEBUG=True
-        ),
-    ],
-)
-def test_settings_may_be_an_object_or_a_mapping(source: object) -> None:
-    app = Umbel(set_as_current=False)
-    app.config_from_object(source, namespace="CELERY")
-    assert app.conf.changed() == {"broker_url": "memory://", "task_acks_late": False}
-
-
-def test_what_was_given_to_the_app_itself_stays() -> None:
-    app = Umbel(broker="memory://own", task_default_queue="own", set_as_current=False)
-    app.config_from_object({"BROKER_URL": "memory://other", "task_default_priority": 3})
-    assert (app.broker_url, app.conf.task_default_priority) == ("memory://own", 3)
-
-
-def test_wrong_settings_of_a_module_are_refused() -> None:
-    app = Umbel(set_as_current=False)
-    with pytest.raises(ImproperlyConfigured, match="Did you mean 'task_acks_late'"):
-        app.config_from_object({"task_ack_late": True})
-    with pytest.raises(ModuleNotFoundError, match="umbel_test_nowhere"):
-        app.config_from_object("umbel_test_nowhere")

@@ -8,6 +8,7 @@ import pytest
 from umbel import exceptions
 from umbel.exceptions import (
     CeleryError,
+    CeleryWarning,
     MaxRetriesExceededError,
     NotRegistered,
     Reject,
@@ -15,6 +16,7 @@ from umbel.exceptions import (
     Retry,
     RetryTaskError,
     UmbelError,
+    UmbelWarning,
 )
 
 CLASSES: dict[str, type[Exception]] = {
@@ -31,12 +33,15 @@ def drawing() -> dict[str, str]:
     """Return each class in the drawing of the docstring, with the name of the class above it."""
     parents: dict[str, str] = {}
     above: dict[int, str] = {}
+    root = ""
     for line in (exceptions.__doc__ or "").splitlines():
+        if line == f"    {line.strip()}" and line.strip().isidentifier():
+            root = line.strip()
         branch = re.match(r"([ │]*)[├└]── (\w+)", line)
         if branch:
             depth, name = len(branch[1]), branch[2]
             above[depth] = name
-            parents[name] = above.get(depth - 4, "Exception")
+            parents[name] = above.get(depth - 4, root)
     return parents
 
 
@@ -56,6 +61,7 @@ def test_the_drawing_says_what_comes_in_beside_the_tree() -> None:
 
 def test_old_names_are_the_same_classes() -> None:
     assert CeleryError is UmbelError
+    assert CeleryWarning is UmbelWarning
     assert RetryTaskError is Retry
 
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -609,6 +610,74 @@ def test_new_arguments_replace_the_old(task: Task[..., Any]) -> None:
         one = again(task.retry(throw=False, args=(7,)))
     assert (both.args, both.kwargs) == ((7,), {})
     assert (one.args, one.kwargs) == ((7,), {"y": 2})
+
+
+def flexible(a: int, b: int = 2, *rest: int, c: int = 3, **others: int) -> None: ...
+
+
+def positional_only(a: int, /, b: int = 2, **others: int) -> None: ...
+
+
+@pytest.mark.parametrize("bind", [False, True])
+@pytest.mark.parametrize(
+    ("function", "call", "given", "expected"),
+    [
+        # A new keyword takes the place of a positional argument of that name.
+        (flexible, ([1], {}), {"kwargs": {"a": 9}}, ((9,), {})),
+        (flexible, ([1, 2], {}), {"kwargs": {"b": 9}}, ((1, 9), {})),
+        (flexible, ([1, 2, 7, 8], {}), {"kwargs": {"a": 9}}, ((9, 2, 7, 8), {})),
+        (
+            flexible,
+            ([1], {}),
+            {"kwargs": {"b": 9, "c": 8, "d": 7}},
+            ((1,), {"b": 9, "c": 8, "d": 7}),
+        ),
+        (flexible, ([1], {"c": 4}), {"kwargs": {"a": 9}}, ((9,), {})),
+        (flexible, ([1, 2, 7], {}), {"kwargs": {"rest": 9}}, ((1, 2, 7), {"rest": 9})),
+        (flexible, ([1], {}), {"kwargs": {}}, ((1,), {})),
+        (positional_only, ([1], {}), {"kwargs": {"a": 9}}, ((1,), {"a": 9})),
+        (positional_only, ([1, 2, 3], {}), {"kwargs": {"b": 9}}, ([1, 2, 3], {"b": 9})),
+        # New positional arguments drop the keywords of the parameters that they fill.
+        (flexible, ([], {"a": 1, "b": 2, "c": 4}), {"args": (9,)}, ((9,), {"b": 2, "c": 4})),
+        (flexible, ([], {"a": 1, "b": 2}), {"args": (9, 8, 7)}, ((9, 8, 7), {})),
+        (flexible, ([1], {"b": 2}), {"args": ()}, ((), {"b": 2})),
+        (flexible, ([1], {"rest": 2}), {"args": (9, 8, 7)}, ((9, 8, 7), {"rest": 2})),
+        (positional_only, ([1], {"a": 5, "b": 2}), {"args": (9, 8)}, ((9, 8), {"a": 5})),
+        # Both or neither: as they are.
+        (flexible, ([1], {"b": 2}), {"args": (9,), "kwargs": {"a": 8}}, ((9,), {"a": 8})),
+        (flexible, ([1], {"b": 2}), {}, ([1], {"b": 2})),
+    ],
+)
+def test_new_arguments_go_before_those_of_the_call_that_contradict(
+    app: Umbel,
+    function: Callable[..., Any],
+    bind: bool,
+    call: tuple[list[int], dict[str, int]],
+    given: dict[str, Any],
+    expected: tuple[Sequence[int], dict[str, int]],
+) -> None:
+    def bound(self: Task[..., Any], /, *args: Any, **kwargs: Any) -> None: ...
+
+    signature = inspect.signature(function)
+    first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    bound.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[first, *signature.parameters.values()]
+    )
+    args, kwargs = call
+    task = app.task(name="t", bind=True)(bound) if bind else app.task(name="t")(function)
+    with run_as(task, args=args, kwargs=kwargs):
+        retry = again(task.retry(throw=False, **given))
+    assert (retry.args, retry.kwargs) == expected
+    assert call == (args, kwargs)
+
+
+def test_too_many_retries_are_told_with_the_arguments_of_the_next(task: Task[..., Any]) -> None:
+    with (
+        run_as(task, retries=3, args=[1], kwargs={"y": 2}),
+        pytest.raises(MaxRetriesExceededError, match=r"args:\(7, 8\) kwargs:\{\}") as caught,
+    ):
+        task.retry(args=(7, 8))
+    assert (caught.value.task_args, caught.value.task_kwargs) == ((7, 8), {})
 
 
 def test_a_retry_is_the_same_call(task: Task[..., Any]) -> None:

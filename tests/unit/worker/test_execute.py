@@ -63,7 +63,7 @@ def raises(app: Umbel, error: BaseException, **options: Any) -> Made:
     def work() -> None:
         raise error
 
-    made: Made = app.task(name="raises", **options)(work)
+    made: Made = app.task(name=f"raises {error!r}", **options)(work)
     return made
 
 
@@ -219,14 +219,14 @@ def test_what_cannot_be_processed(
     assert runner.run(prepared) == Run(prepared, prepared.work)
 
 
+def idle() -> None: ...
+
+
 def untimely(app: Umbel, clock: ManualClock, **times: float) -> object:
     """Return what is prepared for a call with times that count from now."""
-
-    def work() -> None: ...
-
     texts = {name: utc(clock.time() + seconds).isoformat() for name, seconds in times.items()}
     app.clock = clock
-    return Runner(app, "h").prepare(delivery_of(app.task(name="t")(work), **texts)).work
+    return Runner(app, "h").prepare(delivery_of(app.task(name="t")(idle), **texts)).work
 
 
 def test_what_has_expired_does_not_run(app: Umbel, clock: ManualClock) -> None:

@@ -38,7 +38,8 @@ _forking: list[Database] = []
 class Database:
     """Transactions on one file.
 
-    Threads share one connection, under one lock; a fork opens its own.
+    Threads share one connection, under one lock, which nobody holds while waiting for the file's;
+    a fork opens its own.
     """
 
     def __init__(self, path: Path, *, durable: bool = True, clock: Clock = SYSTEM) -> None:
@@ -69,24 +70,25 @@ class Database:
         has changed then.
         """
         deadline = self.clock.monotonic() + timeout
-        if not self._lock.acquire(timeout=max(timeout, 0.001)):
-            raise OperationalError(f"Another thread kept {self.path} busy for {timeout:g} s.")
-        try:
-            connection = self._connect()
-            self._begin(connection, durable and self.durable, timeout, deadline)
+        left, pause = timeout, 0.0001
+        while True:
+            if not self._lock.acquire(timeout=max(left, 0.001)):
+                raise OperationalError(f"Another thread kept {self.path} busy for {timeout:g} s.")
             try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException as error:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise self._translated(error) from error
-                if isinstance(error, UnicodeEncodeError):
-                    raise EncodeError(f"A text cannot be written as UTF-8: {error}.") from error
-                raise
-        finally:
-            self._lock.release()
+                connection = self._begin(durable and self.durable)
+                if connection is not None:
+                    with self._committed(connection):
+                        yield connection
+                    return
+            finally:
+                # Between two tries, too: while another process writes, other threads here can read.
+                self._lock.release()
+            left = deadline - self.clock.monotonic()
+            if left <= 0:
+                raise OperationalError(files.who_locks(self.path, timeout))
+            self.clock.sleep(pause * (0.5 + random()))  # only spreads the waiting out
+            # Grows slowly: whoever publishes in a loop leaves only short gaps.
+            pause = min(pause * 1.2, 0.002)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -97,26 +99,35 @@ class Database:
             except sqlite3.Error as error:
                 raise self._translated(error) from error
 
-    def _begin(
-        self, connection: sqlite3.Connection, durable: bool, timeout: float, deadline: float
-    ) -> None:
+    def _begin(self, durable: bool) -> sqlite3.Connection | None:
+        """Begin a transaction that writes; None while another process does."""
+        connection = self._connect()
         wanted = "FULL" if durable else "NORMAL"
-        if wanted != self._synchronous:
-            connection.execute(f"PRAGMA synchronous = {wanted}")
-            self._synchronous = wanted
-        pause = 0.0001
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error):
-                    raise self._translated(error) from error
-            if self.clock.monotonic() >= deadline:
-                raise OperationalError(files.who_locks(self.path, timeout))
-            self.clock.sleep(pause * (0.5 + random()))  # only spreads the waiting out
-            # Grows slowly: whoever publishes in a loop leaves only short gaps.
-            pause = min(pause * 1.2, 0.002)
+        try:
+            if wanted != self._synchronous:
+                connection.execute(f"PRAGMA synchronous = {wanted}")
+                self._synchronous = wanted
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            if _is_busy(error):
+                return None
+            raise self._translated(error) from error
+        return connection
+
+    @contextlib.contextmanager
+    def _committed(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Commit what is written inside, or undo it after an error."""
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise self._translated(error) from error
+            if isinstance(error, UnicodeEncodeError):
+                raise EncodeError(f"A text cannot be written as UTF-8: {error}.") from error
+            raise
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:

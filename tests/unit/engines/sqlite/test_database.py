@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from umbel.clock import SystemClock
 from umbel.engines.sqlite import SqliteEngine
 from umbel.engines.sqlite.database import APPLICATION_ID, Database
 from umbel.exceptions import BrokerFull, EncodeError, ImproperlyConfigured, OperationalError
@@ -213,6 +214,67 @@ def test_another_thread_that_keeps_the_file_busy_does_not_block_for_ever(
         database.write(timeout=0.05).__enter__()
     leave.set()
     thread.join()
+
+
+class PausingClock(SystemClock):
+    """Its sleep says that it began, and ends when it is told to, or after a time."""
+
+    def __init__(self) -> None:
+        self.sleeping, self.wake = threading.Event(), threading.Event()
+        self.ended = 0
+
+    def sleep(self, seconds: float) -> None:
+        self.sleeping.set()
+        self.wake.wait(5)
+        self.ended += 1
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_threads_read_while_another_waits_for_the_lock_of_the_file(
+    path: Path, holder: subprocess.Popen[bytes], durable: bool
+) -> None:
+    clock = PausingClock()
+    database = Database(path, clock=clock)
+
+    def write() -> int:
+        with database.write(timeout=30) as connection:
+            connection.execute("INSERT INTO queue (name) VALUES ('waited')")
+            (level,) = connection.execute("PRAGMA synchronous").fetchone()
+        return int(level)
+
+    with ThreadPoolExecutor(1) as executor:
+        level = executor.submit(write)
+        assert clock.sleeping.wait(30)
+        with database.read() as connection:
+            assert connection.execute("SELECT name FROM queue").fetchall() == [("queue",)]
+            assert not clock.ended
+        holder.kill()
+        holder.wait()
+        if (
+            not durable
+        ):  # what another thread wrote in between decides nothing for the one that waits
+            with database.write(durable=False):
+                pass
+        clock.wake.set()
+        assert level.result(30) == 2
+    with database.read() as connection:
+        names = connection.execute("SELECT name FROM queue ORDER BY name").fetchall()
+    assert names == [("queue",), ("waited",)]
+    database.close()
+
+
+@pytest.mark.usefixtures("holder")
+def test_closing_while_a_thread_waits_for_the_lock_of_the_file(path: Path) -> None:
+    clock = PausingClock()
+    database = Database(path, clock=clock)
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(lambda: database.write(timeout=0.05).__enter__())
+        assert clock.sleeping.wait(30)
+        database.close()
+        clock.wake.set()
+        with pytest.raises(OperationalError, match=r"locked for more than"):
+            waiting.result(30)
+    database.close()
 
 
 # Room

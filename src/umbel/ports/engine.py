@@ -1,0 +1,52 @@
+"""What stands behind one URL: all ports together."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from umbel.ports.broadcast import Broadcast
+from umbel.ports.broker import Broker, Features
+from umbel.ports.queues import QueueAdmin
+from umbel.ports.results import ResultStore
+from umbel.ports.state import StateStore
+
+
+class Engine(ABC):
+    """What stands behind one URL. A port that the engine does not offer is None."""
+
+    url: str
+    features: Features
+
+    @property
+    @abstractmethod
+    def broker(self) -> Broker | None:
+        """The broker, the same object at each call."""
+
+    @property
+    @abstractmethod
+    def queues(self) -> QueueAdmin | None:
+        """The queue administration."""
+
+    @property
+    @abstractmethod
+    def results(self) -> ResultStore | None:
+        """The result store."""
+
+    @property
+    @abstractmethod
+    def state(self) -> StateStore | None:
+        """The state store."""
+
+    @property
+    @abstractmethod
+    def broadcast(self) -> Broadcast | None:
+        """The broadcast."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back all connections."""
+
+
+EngineOptions = Mapping[str, Any]

@@ -1,0 +1,58 @@
+"""The port of what a fleet must agree on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+
+
+class StateStore(ABC):
+    """What a fleet must agree on: who leads, what is revoked or paused, who is present."""
+
+    @abstractmethod
+    def hold(self, name: str, owner: str, ttl: float) -> int | None:
+        """Take or prolong the lease `name`; return its term, or None while another owner holds it.
+
+        The term grows with every change of owner, so that an old owner's late writes can be told
+        apart.
+        """
+
+    @abstractmethod
+    def let_go(self, name: str, owner: str) -> bool:
+        """End a lease before its time; True if it was `owner`'s."""
+
+    @abstractmethod
+    def put(self, kind: str, key: str, value: str, ttl: float | None = None) -> None:
+        """Store a value, for `ttl` seconds or for ever."""
+
+    @abstractmethod
+    def put_new(self, kind: str, key: str, value: str, ttl: float | None = None) -> bool:
+        """Store a value if there is none; True if there was none (unique locks)."""
+
+    @abstractmethod
+    def get(self, kind: str, key: str) -> str | None:
+        """Return a value that has not expired."""
+
+    @abstractmethod
+    def items(self, kind: str) -> dict[str, str]:
+        """Return all values of a kind by key."""
+
+    @abstractmethod
+    def delete(self, kind: str, keys: Collection[str]) -> int:
+        """Delete values; return how many there were."""
+
+    @abstractmethod
+    def version(self, kind: str) -> int:
+        """Return a number that grows with every change of a kind: a cheap way to notice changes."""
+
+    @abstractmethod
+    def take(self, bucket: str, amount: float, rate: float, burst: float) -> float:
+        """Take from a token bucket that refills by `rate` a second up to `burst`.
+
+        Return 0.0 when it was taken, else the seconds after which it is worth asking again (limits
+        of a fleet). The server's clock decides.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back connections."""
