@@ -199,7 +199,6 @@ NOT_YET = _by_case(
         "app.register_task": "class-task",
         "app.Task": "base-of-app",
         "the app's argument strict_typing": "strict-typing-off",
-        "the first of two tasks of one name counts": "name-twice",
         "Task.apply": "apply apply-fails apply-throws apply-retries",
         "the setting task_always_eager": "eager-delay eager-tuple eager-propagates",
     }
@@ -226,9 +225,6 @@ WRONG = _by_case(
         "an option that is given as None takes back what the task says": (
             "expires-of-task-taken-back priority-none-of-call-and-task limit-of-task-taken-back"
             " queue-none-of-call-and-task ignore-result-none"
-        ),
-        "retry with new arguments drops the old ones that they conflict with": (
-            "retry-kwargs-replacing-args retry-args-replacing-kwargs"
         ),
         "retry with both countdown and eta goes by the countdown": "retry-eta-and-countdown",
         "the text of MaxRetriesExceededError shows the arguments as a tuple": (
