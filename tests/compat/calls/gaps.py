@@ -218,9 +218,6 @@ WRONG = _by_case(
             "route-priority-and-default"
         ),
         "a key of task_routes is a pattern only if it has a *": "route-glob-question",
-        "the signature that counts is that of the decorated function, not of what it wraps": (
-            "error-wrapped wrapped-with-less"
-        ),
         "task_ignore_result is in the header ignore_result": "ignore-result-of-settings",
         "an option that is given as None takes back what the task says": (
             "expires-of-task-taken-back priority-none-of-call-and-task limit-of-task-taken-back"
