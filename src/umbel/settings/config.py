@@ -142,8 +142,10 @@ class Config(MutableMapping[str, Any]):
         if known == "strict_settings" and kept:
             for other in self._other:
                 self._refuse_strange(other, self._rank(other))
-        self.__dict__["_snapshot"] = changed
         self._origins[known] = origin
+        self.__dict__["_snapshot"] = changed
+        if known == "umbel_compat":
+            self._take_defaults()
         if row.later and kept != row.default:
             warn_once(f"The setting {known} {row.later}.")
         if row.unused and kept != row.celery_default:
@@ -190,9 +192,19 @@ class Config(MutableMapping[str, Any]):
         if known is None:
             del self._other[name]
         else:
-            default = TABLE[known].fresh_default()
+            default = TABLE[known].fresh_default(self._snapshot.umbel_compat)
             self.__dict__["_snapshot"] = self._snapshot.replaced(known, default)
         self._origins.pop(known or name, None)
+        if known == "umbel_compat":
+            self._take_defaults()
+
+    def _take_defaults(self) -> None:
+        """Give what nobody wrote the defaults that ``umbel_compat`` wants."""
+        changed = self._snapshot
+        for name, row in TABLE.items():
+            if row.differs and name not in self._origins:
+                changed = changed.replaced(name, row.fresh_default(changed.umbel_compat))
+        self.__dict__["_snapshot"] = changed
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value

@@ -134,8 +134,11 @@ class Declared:
                 return old + self.name.removeprefix(prefix).upper()
         return self.name.upper()
 
-    def fresh_default(self) -> Any:
-        """Return the default, as a copy that its user may change."""
+    def fresh_default(self, compat: str = "umbel") -> Any:
+        """Return the default, or Celery's with `compat` "celery", as a copy that its user may change."""
+        if compat == "celery" and self.differs:
+            unsaid = self.celery_default is None and isinstance(self.default, bool)
+            return False if unsaid else copy.copy(self.celery_default)
         return copy.copy(self.default)
 
     def value(self, given: Any) -> Any:
