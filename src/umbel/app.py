@@ -271,19 +271,20 @@ class Umbel:
         there is no such module.
         """
 
-        def load() -> None:
+        def load() -> bool:
             try:
                 found = sources.from_object(source, namespace)
+            except sources.StillImported:
+                return False
             except ImportError:
                 if not silent:
                     raise
             else:
                 self.conf.load(found.values, Origin(Rank.LOADED, found.place))
+            return True
 
-        if isinstance(source, str) and not force:
+        if (isinstance(source, str) and not force) or not load():
             self.conf.put_off(load)
-        else:
-            load()
 
     def config_from_envvar(
         self, variable_name: str, silent: bool = False, force: bool = False
