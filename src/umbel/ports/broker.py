@@ -130,9 +130,10 @@ class Broker(ABC):
 
         All or none with ``features.atomic_settle``. A queue exists from its first use. With
         ``features.dedupes`` a publication whose tag the broker holds, or has held within the last
-        ``features.remembers`` seconds, is taken as a repetition and changes nothing. Raises OperationalError after `timeout` seconds in total, with an unknown
-        outcome: the caller may repeat with the same tags; EncodeError, before anything is sent, for
-        headers that are not JSON and names that are not UTF-8.
+        ``features.remembers`` seconds, is taken as a repetition and changes nothing. Raises
+        OperationalError after `timeout` seconds in total, with an unknown outcome: the caller may
+        repeat with the same tags; EncodeError, before anything is sent, for headers that are not
+        JSON and names that are not UTF-8.
         """
 
     @abstractmethod
