@@ -347,7 +347,8 @@ class Task(Generic[P, R]):
 
     def _signature(self) -> inspect.Signature:
         """Return what a call of the task takes: without `self` where it is bound."""
-        return inspect.signature(MethodType(self.function, self) if self._bind else self.function)
+        function = MethodType(self.function, self) if self._bind else self.function
+        return inspect.signature(function, follow_wrapped=False)
 
     def autoretry(self, error: BaseException) -> Retry | None:
         """Return the retry that ``autoretry_for`` asks for after an error, or None.

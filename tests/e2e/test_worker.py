@@ -247,6 +247,28 @@ def test_an_app_whose_import_fails(start: Start, project: Path, condition: str) 
     assert left_behind(project) == []
 
 
+def test_warnings_of_the_import_are_told_once_and_those_of_tasks_too(
+    start: Start, app: Umbel, project: Path
+) -> None:
+    (project / "tasks.py").write_text(
+        f"""import logging, warnings
+{TASKS}
+warnings.warn("about the module")
+logging.warning("in the log of the module")
+@app.task
+def warn():
+    warnings.warn("about the task")
+    logging.warning("in the log of the task")
+"""
+    )
+    worker = start("-c", "1")
+    assert app.task(name="tasks.warn")(lambda: None).delay().get(timeout=PATIENCE) is None
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    for words in ("Warning: about the", ":in the log of the module", "in the log of the task"):
+        assert worker.text.count(words) == (2 if words.startswith("Warning") else 1), worker.text
+
+
 def test_an_app_that_is_not_there(start: Start, project: Path) -> None:
     (project / "tasks.py").unlink()
     worker = start("-c", "1", ready=False)

@@ -95,7 +95,7 @@ def test_what_a_route_cannot_give_is_refused(target: dict[str, Any], told: str) 
 def test_a_wrong_priority_is_refused_wherever_it_comes_from() -> None:
     with pytest.raises(ImproperlyConfigured, match="gives the priority 'high'"):
         routed({}, {"priority": "high"})
-    with pytest.raises(ImproperlyConfigured, match="gives the priority 256"):
+    with pytest.raises(ImproperlyConfigured, match="task_default_priority is 256"):
         routed({"task_default_priority": 256})
 
 

@@ -70,10 +70,19 @@ def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
 
 
 def unsettleable(run: Run, error: Exception, settings: Settings, clock: Clock) -> Verdict:
-    """Return what becomes of a run whose outcome no store can take: a dead letter, and no result."""
+    """Return what becomes of a run whose outcome no store can take: a dead letter, and a failure.
+
+    Where it is the id that cannot be stored there is no result: that could be refused again.
+    """
+    decision = _Decision(run, settings, clock)
     reason = f"Its outcome cannot be stored: {type(error).__name__}: {error}"
     safe = reason.encode("utf-8", "backslashreplace").decode("utf-8")
-    return Verdict(run, _Decision(run, settings, clock).dead(safe))
+    call = run.prepared.call
+    nameable = call is not None and call.id.encode("utf-8", "replace").decode() == call.id
+    result = None
+    if nameable and decision.wants_result(error=True):
+        result = decision.record(states.FAILURE, EncodeError(safe))
+    return Verdict(run, decision.dead(safe, result=result))
 
 
 def default_policy(settings: Settings) -> Policy:

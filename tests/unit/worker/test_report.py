@@ -216,5 +216,5 @@ def test_the_banner_shows_no_password_and_no_results_where_there_are_none() -> N
     app = Umbel(broker="redis://user:secret@host/0", set_as_current=False)
     text = banner(app, orders(), "prefork")
     assert "secret" not in text
-    assert "redis://user:**@host/0" in text
+    assert "redis://user:********@host/0" in text
     assert "  results:     not kept\n" in text
