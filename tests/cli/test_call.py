@@ -87,3 +87,9 @@ def test_waiting_for_the_outcome(
     assert ended.out == f"i\n{out}"
     assert err in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_an_exchange_that_nothing_is_bound_to(umbel: Command) -> None:
+    ended = umbel("call", "add", "-a", "[1]", "--exchange", "media", "--routing-key", "k")
+    assert ended.code == 1
+    assert "to the exchange 'media' with the routing key 'k' reaches no queue" in ended.err

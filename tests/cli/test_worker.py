@@ -38,6 +38,7 @@ def test_what_the_command_line_leaves_out_is_the_settings_to_say(started: Any) -
     ("words", "wanted"),
     [
         (("-Q", "a, b,,c"), {"queues": ("a", "b", "c")}),
+        (("-X", "a, b"), {"exclude_queues": ("a", "b")}),
         (("-c", "3"), {"concurrency": 3}),
         (("-P", "solo"), {"executor": "solo"}),
         (("-l", "info"), {"loglevel": "INFO"}),

@@ -252,7 +252,7 @@ def test_what_it_says_of_itself(backend: Backend) -> None:
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("redis://:pw@host:1/0", "redis://:**@host:1/0"),
+        ("redis://:pw@host:1/0", "redis://:********@host:1/0"),
         ("memory://name", "memory://name"),
         ("disabled://", "disabled://"),
     ],

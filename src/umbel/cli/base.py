@@ -15,6 +15,7 @@ from umbel._version import __version__
 from umbel.app import Umbel
 from umbel.current import set_default_app
 from umbel.exceptions import UmbelError
+from umbel.settings import COMMAND_LINE
 from umbel.worker.bootstrap import find_app
 
 #: The commands, each in a module of that name whose attribute ``command`` it is.
@@ -45,7 +46,7 @@ class Global:
     def load(self) -> Umbel:
         """Return the app, with the command line's settings and all its modules imported."""
         app = find_app(self.named_app())
-        app.conf.update(self.settings())
+        app.conf.load(self.settings(), COMMAND_LINE)
         set_default_app(app)
         app.import_modules()
         return app

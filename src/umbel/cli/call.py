@@ -30,6 +30,8 @@ def _json(text: str, kind: type, option: str) -> Any:
 @click.option("--eta", help="When it may start, as an ISO 8601 time.")
 @click.option("--expires", help="Seconds, or an ISO 8601 time, after which it is not run any more.")
 @click.option("--queue", help="Queue to put it on.")
+@click.option("--exchange", help="Exchange to send it to, with --routing-key.")
+@click.option("--routing-key", help="Key by which an exchange finds queues.")
 @click.option("--priority", type=click.IntRange(0, 255), help="0 to 255; higher is more urgent.")
 @click.option("--wait", type=float, help="Wait so many seconds for the result and print it.")
 @click.pass_context

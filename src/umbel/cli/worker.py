@@ -18,6 +18,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 @click.command("worker")
 @click.option("-n", "--hostname", help="Name of the node, for example mails@%h (%h is the host).")
 @click.option("-Q", "--queues", help="Queues to consume from, separated by commas.")
+@click.option("-X", "--exclude-queues", help="Queues not to consume from, separated by commas.")
 @click.option(
     "-c", "--concurrency", type=click.IntRange(min=1), help="Child processes. Default: one a CPU."
 )
@@ -46,6 +47,7 @@ def command(
     context: click.Context,
     hostname: str | None,
     queues: str | None,
+    exclude_queues: str | None,
     concurrency: int | None,
     pool: str | None,
     loglevel: str,
@@ -62,17 +64,22 @@ def command(
     if concurrency is not None:
         settings["worker_concurrency"] = concurrency
     if include is not None:
-        settings["include"] = [name.strip() for name in include.split(",") if name.strip()]
+        settings["include"] = list(_names(include))
     if prefetch_multiplier is not None:
         settings["worker_prefetch_multiplier"] = prefetch_multiplier
     wanted = Wanted(
         hostname=_node_name(hostname),
         loglevel=loglevel.upper(),
-        queues=tuple(name.strip() for name in (queues or "").split(",") if name.strip()),
+        queues=_names(queues),
+        exclude_queues=_names(exclude_queues),
         concurrency=concurrency,
         executor=pool,
     )
     context.exit(run_worker(Source(given.named_app(), os.getcwd(), settings), wanted))
+
+
+def _names(given: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (given or "").split(",") if name.strip())
 
 
 def _node_name(given: str | None) -> str:

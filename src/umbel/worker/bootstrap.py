@@ -20,6 +20,7 @@ from typing import Any
 from umbel import current, signals
 from umbel.app import Umbel
 from umbel.exceptions import ImproperlyConfigured
+from umbel.settings import COMMAND_LINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Source:
         app = find_app(self.app, self.workdir)
         given = dict(self.settings)
         given["include"] = (*app.conf.snapshot.include, *given.get("include", ()))
-        app.conf.update(given)
+        app.conf.load(given, COMMAND_LINE)
         # The module may make several; shared tasks belong to the one that was named.
         current.set_default_app(app)
         app.import_modules()

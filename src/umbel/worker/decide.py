@@ -22,9 +22,9 @@ from umbel.exceptions import (
 )
 from umbel.message import Delivery, Publication
 from umbel.ports import Action, Settlement
-from umbel.publish import Context, build, derived_tag
+from umbel.publish import Context, build, derived_tag, spread
 from umbel.records import ResultRecord, TaskResult
-from umbel.routing import Route
+from umbel.routing import back_to
 from umbel.settings import Settings
 from umbel.task import Again, Policy, Task
 from umbel.worker.outcome import (
@@ -71,10 +71,19 @@ def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
 
 
 def unsettleable(run: Run, error: Exception, settings: Settings, clock: Clock) -> Verdict:
-    """Return what becomes of a run whose outcome no store can take: a dead letter, and no result."""
+    """Return what becomes of a run whose outcome no store can take: a dead letter, and a failure.
+
+    Where it is the id that cannot be stored there is no result: that could be refused again.
+    """
+    decision = _Decision(run, settings, clock)
     reason = f"Its outcome cannot be stored: {type(error).__name__}: {error}"
     safe = reason.encode("utf-8", "backslashreplace").decode("utf-8")
-    return Verdict(run, _Decision(run, settings, clock).dead(safe))
+    call = run.prepared.call
+    nameable = call is not None and call.id.encode("utf-8", "replace").decode() == call.id
+    result = None
+    if nameable and decision.wants_result(error=True):
+        result = decision.record(states.FAILURE, EncodeError(safe))
+    return Verdict(run, decision.dead(safe, result=result))
 
 
 def default_policy(settings: Settings) -> Policy:
@@ -179,7 +188,9 @@ class _Decision:
         except (EncodeError, ImproperlyConfigured, OverflowError) as error:
             # New arguments that cannot be sent, no such serializer, a time that does not exist.
             return self.failure(error, traceback)
-        return Verdict(self.run, Settlement(self.delivery, result=record, publish=(publication,)))
+        return Verdict(
+            self.run, Settlement(self.delivery, result=record, publish=tuple(spread([publication])))
+        )
 
     def again(self, task: Task[Any, Any], again: Again) -> Publication:
         """Return the message of the next try; the same message whenever it is decided on."""
@@ -189,7 +200,7 @@ class _Decision:
             again.args,
             again.kwargs,
             again.options,
-            Route(again.options.queue or self.delivery.queue, again.options.priority),
+            again.route or back_to(self.delivery, again.options),
             Context(self.settings, self.clock, tag=tag),
         )
 

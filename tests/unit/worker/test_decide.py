@@ -16,7 +16,7 @@ from umbel.publish import derived_tag
 from umbel.records import CallInfo, TaskResult
 from umbel.records import decode as read
 from umbel.task import Again
-from umbel.worker.decide import Verdict, decide, started
+from umbel.worker.decide import Verdict, decide, started, unsettleable
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import (
     Expired,
@@ -284,6 +284,25 @@ def test_a_result_that_nobody_wants_need_not_be_storable(app: Umbel) -> None:
     verdict = verdict_on(app, delivery_of(make(app, ignore_result=True)), Success(Strange()))
     assert isinstance(verdict.run.outcome, Success)
     assert verdict.settlement.result is None
+
+
+@pytest.mark.parametrize(("id", "told"), [("good", True), ("half \ud800", False)])
+def test_an_outcome_that_no_store_can_take_is_a_dead_letter_and_a_failure(
+    app: Umbel, id: str, told: bool
+) -> None:
+    run = verdict_on(app, delivery_of(make(app)), Success(1)).run
+    call = run.prepared.call
+    assert call is not None
+    run = replace(run, prepared=replace(run.prepared, call=replace(call, id=id)))
+    error = ValueError("no such text \ud800")
+    verdict = unsettleable(run, error, app.conf.snapshot, ManualClock())
+    assert verdict.settlement.action is DEAD
+    assert verdict.settlement.reason == (
+        "Its outcome cannot be stored: ValueError: no such text \\ud800"
+    )
+    found = stored(verdict)
+    assert (found is not None) is told
+    assert found is None or (found.state, found.task_id) == (states.FAILURE, "good")
 
 
 def test_a_message_without_an_id_is_put_away_without_a_result(app: Umbel) -> None:
