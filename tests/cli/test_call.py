@@ -56,9 +56,9 @@ def test_errors_that_help(
 
 
 def test_celerys_options_of_routing_and_writing(umbel: Command, project: Umbel) -> None:
-    words = ("call", "add", "-a", "[1]", "--serializer", "json", "--routing-key", "video")
-    assert umbel(*words).code == 0
-    (message,) = messages(project, "video")
+    words = ("call", "add", "-a", "[1]", "--serializer", "json", "--exchange", "celery")
+    assert umbel(*words, "--routing-key", "celery").code == 0
+    (message,) = messages(project, "celery")
     assert message.headers["task"] == "add"
 
 
@@ -105,3 +105,9 @@ def test_waiting_for_the_outcome(
     assert ended.out == f"i\n{out}"
     assert err in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_an_exchange_that_nothing_is_bound_to(umbel: Command) -> None:
+    ended = umbel("call", "add", "-a", "[1]", "--exchange", "media", "--routing-key", "k")
+    assert ended.code == 1
+    assert "to the exchange 'media' with the routing key 'k' reaches no queue" in ended.err

@@ -30,14 +30,33 @@ def test_tasks(umbel: Command, tmp_path: Path) -> None:
 
 def test_queues_and_bindings(umbel: Command, project: Umbel) -> None:
     assert umbel("list", "queues").out == ""
-    assert umbel("list", "bindings").out == "No queue has been used yet.\n"
     for queue in ("a", "b"):
         project.tasks["add"].apply_async((1,), queue=queue)
     assert umbel("list", "queues").out == "a\nb\n"
     assert umbel("list", "queues", "--json").data == ["a", "b"]
-    assert umbel("list", "bindings").out.splitlines()[1].split() == ["a", "a", "a"]
-    assert umbel("list", "bindings", "--json").data[1] == {
+    rows = [line.split() for line in umbel("list", "bindings").out.splitlines()[1:]]
+    assert rows == [[name, name, "direct", name] for name in ("celery", "a", "b")]
+    assert umbel("list", "bindings", "--json").data[2] == {
         "queue": "b",
         "exchange": "b",
+        "type": "direct",
         "routing_key": "b",
     }
+
+
+def test_bindings_that_the_app_declares(umbel: Command, project: Umbel) -> None:
+    with Path("tasks.py").open("a") as file:
+        file.write("""
+from umbel import Exchange, Queue, binding
+media = Exchange("media", type="topic")
+app.conf.task_queues = [
+    Queue("video", media, routing_key="video.#"),
+    Queue("all", [binding(media, routing_key="#"), binding(Exchange("x"), routing_key="k")]),
+]
+""")
+    rows = [line.split() for line in umbel("list", "bindings").out.splitlines()[1:]]
+    assert rows == [
+        ["video", "media", "topic", "video.#"],
+        ["all", "media", "topic", "#"],
+        ["all", "x", "direct", "k"],
+    ]

@@ -40,6 +40,7 @@ def test_what_the_command_line_leaves_out_is_the_settings_to_say(started: Any) -
     ("words", "wanted"),
     [
         (("-Q", "a, b,,c"), {"queues": ("a", "b", "c")}),
+        (("-X", "a, b"), {"exclude_queues": ("a", "b")}),
         (("-c", "3"), {"concurrency": 3}),
         (("-P", "solo"), {"executor": "solo"}),
         (("-l", "info"), {"loglevel": "INFO"}),
@@ -74,7 +75,7 @@ def test_a_name_with_a_space_is_refused(umbel: Command) -> None:
 
 def test_what_counts_before_the_worker_starts(started: Any) -> None:
     assert started("-X", "a,b", "--purge")[1] == replace(
-        Wanted(f"celery@{HOST}", "WARNING"), excluded=("a", "b"), purge=True
+        Wanted(f"celery@{HOST}", "WARNING"), exclude_queues=("a", "b"), purge=True
     )
     assert started("--disable-prefetch")[0].settings == {"worker_prefetch_multiplier": 1}
     assert started("--", "worker.lease_ttl=30", "result_expires=(int)60")[0].settings == {
@@ -179,4 +180,4 @@ def test_all_of_celerys_options_are_known(umbel: Command) -> None:
 def test_nothing_left_to_consume_is_an_error(umbel: Command) -> None:
     ended = umbel("worker", "-Q", "a,b", "-X", "a,b")
     assert ended.code == 2
-    assert "No queue is left to consume from: a, b without a, b." in ended.err
+    assert "No queue is left to consume from: -X a,b excludes all there are." in ended.err

@@ -217,7 +217,8 @@ def test_queues_and_names(start: Start, app: Umbel) -> None:
     ]
     assert elsewhere.state == "PENDING"
     assert f"mails@{HOST} ready." in worker.text
-    assert "  queues:      a, b\n" in worker.text
+    assert "  .> a                exchange=a(direct) key=a\n" in worker.text
+    assert "  .> b                exchange=b(direct) key=b\n" in worker.text
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
 

@@ -41,8 +41,8 @@ def _json(text: str, kind: type, option: str) -> Any:
 @click.option("--expires", help="Seconds, or an ISO 8601 time, after which it is not run any more.")
 @click.option("--serializer", help="How its arguments are written.")
 @click.option("--queue", help="Queue to put it on.")
-@click.option("--exchange", help="Exchange to send it to.")
-@click.option("--routing-key", help="Routing key to send it with.")
+@click.option("--exchange", help="Exchange to send it to, with --routing-key.")
+@click.option("--routing-key", help="Key by which an exchange finds queues.")
 @click.option("--priority", type=click.IntRange(0, 255), help="0 to 255; higher is more urgent.")
 @click.option("--wait", type=float, help="Wait so many seconds for the result and print it.")
 @json_option

@@ -11,7 +11,8 @@ import click
 from umbel.cli.given import Global
 from umbel.cli.groups import Group, examples
 from umbel.cli.output import json_option, show_json, show_table
-from umbel.task import Task, code_of
+from umbel.functions import code_of
+from umbel.task import Task
 
 
 @click.group("list", cls=Group, epilog=examples("umbel -A tasks list tasks"))
@@ -54,16 +55,32 @@ def queues(given: Global, as_json: bool) -> None:
 def bindings(given: Global, as_json: bool) -> None:
     """List which exchange and routing key lead to which queue.
 
-    A queue that nobody declared otherwise is reached by an exchange and a key of its own name.
+    First what the app declares; then other queues of the broker, which are reached by their own names.
     """
-    names = list(given.load().queues.depths())
+    app = given.load()
+    declared = [
+        {
+            "queue": queue.name,
+            "exchange": found.exchange.name,
+            "type": found.exchange.type,
+            "routing_key": found.routing_key,
+        }
+        for queue in app.amqp.queues.values()
+        for found in (queue.bindings or (queue,))
+        if found.exchange is not None
+    ]
+    known = {row["queue"] for row in declared}
+    others = [name for name in app.queues.depths() if name not in known]
+    rows = declared + [
+        {"queue": name, "exchange": name, "type": "direct", "routing_key": name} for name in others
+    ]
     if as_json:
-        show_json([{"queue": name, "exchange": name, "routing_key": name} for name in names])
+        show_json(rows)
         return
     show_table(
-        ("queue", "exchange", "routing key"),
-        [(name, name, name) for name in names],
-        empty="No queue has been used yet.",
+        ("queue", "exchange", "type", "routing key"),
+        [(row["queue"], row["exchange"], row["type"], row["routing_key"]) for row in rows],
+        empty="There are no queues.",
     )
 
 

@@ -94,9 +94,9 @@ def command(
         hostname=node_name(hostname),
         loglevel=loglevel.upper(),
         queues=tuple(names(queues)),
+        exclude_queues=tuple(names(exclude_queues)),
         concurrency=concurrency,
         executor=executor(pool),
-        excluded=tuple(names(exclude_queues)),
         purge=purge,
         quiet=given.quiet,
     )

@@ -56,8 +56,10 @@ class Brokers:
         "Seconds that opening a connection may take.",
         later="has no effect yet: no engine connects to a server",
     )
-    broker_use_ssl = unused(
-        False, "No engine connects to a server yet; TLS will be part of those that do."
+    broker_use_ssl = anything(
+        False,
+        "Encrypt connections: True, or a mapping of options such as ca_certs.",
+        later="has no effect yet: no engine connects to a server",
     )
     broker_heartbeat = number.or_none(
         120, "Seconds between signs of life on a connection to RabbitMQ.", later=_NO_RABBITMQ
@@ -133,7 +135,7 @@ class Redis:
     redis_backend_health_check_interval = seconds(
         None, "Seconds after which an idle connection is tested before it is used.", later=_NO_REDIS
     )
-    redis_backend_credential_provider = unused(
-        None, "There is no Redis engine yet; credentials will be an option of that engine."
+    redis_backend_credential_provider = anything(
+        None, "What gives user and password, for credentials that change.", later=_NO_REDIS
     )
     redis_client_name = text(None, "What connections are called at the server.", later=_NO_REDIS)

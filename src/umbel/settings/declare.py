@@ -134,8 +134,11 @@ class Declared:
                 return old + self.name.removeprefix(prefix).upper()
         return self.name.upper()
 
-    def fresh_default(self) -> Any:
-        """Return the default, as a copy that its user may change."""
+    def fresh_default(self, compat: str = "umbel") -> Any:
+        """Return the default, or Celery's with `compat` "celery", as a copy that its user may change."""
+        if compat == "celery" and self.differs:
+            unsaid = self.celery_default is None and isinstance(self.default, bool)
+            return False if unsaid else copy.copy(self.celery_default)
         return copy.copy(self.default)
 
     def value(self, given: Any) -> Any:
@@ -156,9 +159,12 @@ class Declared:
 class Kind(Generic[T]):
     """A type of settings. Calling it declares a setting of that type."""
 
-    def __init__(self, convert: Callable[[Any], T], description: str) -> None:
+    def __init__(
+        self, convert: Callable[[Any], T], description: str, *, empty_is_none: bool = False
+    ) -> None:
         self._convert = convert
         self._description = description
+        self._empty_is_none = empty_is_none
 
     @overload
     def __call__(self, default: None, doc: str, **facts: Unpack[Facts]) -> T | None: ...
@@ -173,8 +179,15 @@ class Kind(Generic[T]):
         return self._declared(default, doc, facts, True)
 
     def _declared(self, default: T | None, doc: str, facts: Facts, none: bool) -> T:
-        row = Declared(self._convert, self._description, default, doc, facts, none)
+        convert: Callable[[Any], T | None] = self._convert
+        if self._empty_is_none and none:
+            convert = self._convert_or_none
+        row = Declared(convert, self._description, default, doc, facts, none)
         return cast("T", row)
+
+    def _convert_or_none(self, value: Any) -> T | None:
+        """Take an empty text, as of a variable that is not set, for None."""
+        return None if value == "" else self._convert(value)
 
 
 def to_bool(value: Any) -> bool:
@@ -315,9 +328,11 @@ priority = Kind(_to_priority, "a whole number from 0 to 255")
 text = Kind(_to_text, "a text")
 path = Kind(_to_path, "a path, as a text or a Path")
 texts = Kind(_to_texts, "a list of texts")
-url = Kind(_to_url, "a URL, or a list of URLs")
-store = Kind(_to_store, "a URL, or a list of URLs")
-zone_name = Kind(_to_zone, "the name of an IANA time zone, such as Europe/Paris")
+url = Kind(_to_url, "a URL, or a list of URLs", empty_is_none=True)
+store = Kind(_to_store, "a URL, or a list of URLs", empty_is_none=True)
+zone_name = Kind(
+    _to_zone, "the name of an IANA time zone, such as Europe/Paris", empty_is_none=True
+)
 serializer_name = Kind(_to_serializer, "the name of a serializer")
 format_name = Kind(_to_format, "the name of a serializer")
 format_names = Kind(_to_formats, "a list of serializers' names or content types")

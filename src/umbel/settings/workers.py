@@ -255,8 +255,14 @@ class Security:
 
 
 class Strictness:
-    """How wrong settings are taken."""
+    """The settings themselves."""
 
     strict_settings = flag(
         False, "Raise for unknown settings instead of keeping them for plugins.", ours=True
+    )
+    umbel_compat = choice("umbel", "celery")(
+        "umbel",
+        "Whose defaults count where a setting is not written. celery: Celery's, also where umbel"
+        " has safer ones.",
+        ours=True,
     )

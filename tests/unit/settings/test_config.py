@@ -422,3 +422,34 @@ class TestWarnings:
         conf = Config({"task_time_limit": None})
         conf.load({"task_time_limit": 30}, LOADED)
         assert caplog.messages == []
+
+
+class TestCompatibility:
+    """``umbel_compat="celery"`` restores Celery's defaults, and only where nobody wrote a setting."""
+
+    def test_celerys_defaults(self) -> None:
+        conf = Config({"umbel_compat": "celery"})
+        differing = {name: row for name, row in TABLE.items() if row.differs}
+        assert set(differing) >= {"task_acks_late", "worker_prefetch_multiplier"}
+        for name, row in differing.items():
+            assert conf[name] == (row.celery_default or False)
+        assert conf.changed() == {"umbel_compat": "celery"}
+
+    def test_what_was_written_stays_in_any_order(self) -> None:
+        before = Config({"task_acks_late": True, "umbel_compat": "celery"})
+        after = Config({"umbel_compat": "celery", "task_acks_late": True})
+        assert before.task_acks_late is after.task_acks_late is True
+        assert before.snapshot == after.snapshot
+
+    def test_taking_things_back(self) -> None:
+        conf = Config({"umbel_compat": "celery", "task_acks_late": True})
+        del conf["task_acks_late"]
+        assert conf.task_acks_late is False
+        del conf["umbel_compat"]
+        assert conf.snapshot == Settings()
+
+    def test_anything_else_is_refused(self) -> None:
+        with pytest.raises(
+            ImproperlyConfigured, match=r"umbel_compat is 'kombu'.*'umbel', 'celery'"
+        ):
+            Config({"umbel_compat": "kombu"})

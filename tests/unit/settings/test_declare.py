@@ -273,3 +273,8 @@ class TestDeclaring:
         row = self.row(anything({}, "Doc."))
         row.fresh_default()["a"] = 1
         assert row.default == row.fresh_default() == {}
+
+
+@pytest.mark.parametrize("name", ["broker_url", "result_backend", "timezone"])
+def test_an_empty_text_is_none_where_it_comes_from_a_variable_that_is_not_set(name: str) -> None:
+    assert Config({name: ""})[name] is None
