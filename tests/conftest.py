@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from umbel import Umbel, current
+from umbel import Umbel, current, registry
 from umbel.clock import unique_id
 from umbel.engines.memory.space import forget_space
 from umbel.message import Call, Message, decode
@@ -40,6 +40,12 @@ def _no_current_app() -> Iterator[None]:
     current._default_app.clear()
     yield
     current._default_app[:] = before
+
+
+@pytest.fixture(autouse=True)
+def _no_shared_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test see tasks that another one shared, or the import of its module."""
+    monkeypatch.setattr(registry, "_shared", {})
     current.set_current_app(None)
 
 

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "src" / "umbel"
 VALUES = (
     "_version",
     "exceptions",
+    "entities",
     "states",
     "clock",
     "signals",
@@ -26,9 +27,11 @@ VALUES = (
     "serialization",
     "message",
     "records",
-    "settings",
     "options",
     "tracebacks",
+    "masking",
+    "nearest",
+    "settings",
 )
 #: In this order: each may import those before it.
 CLIENT = (
@@ -37,8 +40,17 @@ CLIENT = (
     "arguments",
     "request",
     "current",
+    "topology",
+    "routes",
     "routing",
+    "amqp",
+    "broadcasts",
     "publish",
+    "waiting",
+    "joining",
+    "backend",
+    "graph",
+    "known",
     "result",
     "calls",
     "outcomes",
@@ -48,9 +60,20 @@ CLIENT = (
     "annotations",
     "models",
     "definition",
+    "calls",
+    "outcomes",
+    "trace",
+    "retrying",
+    "eager",
+    "annotations",
+    "models",
+    "definition",
+    "arguments",
+    "functions",
     "task",
     "registry",
     "construction",
+    "configured",
     "app",
 )
 EDGES = ("cli", "testing", "__main__")
@@ -237,7 +260,8 @@ def test_the_map_names_every_file_of_values_ports_and_client() -> None:
     ports = [name.replace(".", "/") for name in modules() if name.startswith("ports.")]
     assert ports
     for name in (*VALUES, *ports, *CLIENT):
-        assert f"`{name}.py`" in INTERNALS or name == "_version", name
+        named = f"{name}/" if (PACKAGE / name).is_dir() else f"{name}.py"
+        assert f"`{named}`" in INTERNALS or name == "_version", name
 
 
 def test_the_way_of_a_task_is_short() -> None:

@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import platform
 import threading
 import uuid
 import warnings
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal, Unpack, overload
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from umbel import calls, current, publish, signals
+from umbel.amqp import AMQP
 from umbel.annotations import named
+from umbel.backend import Backend
+from umbel.broadcasts import listeners
 from umbel.clock import SYSTEM, Clock, utc
+from umbel.configured import Configured
 from umbel.construction import taken_from
 from umbel.engines import open_engine
 from umbel.exceptions import AlwaysEagerIgnored, ImproperlyConfigured
-from umbel.location import calling_module, default_directory, script_name
+from umbel.location import calling_module, default_directory, script_name, shown_url
 from umbel.message import Publication
 from umbel.options import CallKeywords, CallOptions, TaskKeywords, call_options
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.registry import BoundMaker, Maker, Tasks, automatic_name, recipe
 from umbel.result import AsyncResult
-from umbel.settings import Config, spelling, zone
+from umbel.settings import Config, zone
 from umbel.signals import Signal
 from umbel.task import AsyncTask, P, R
 
 # Under another name, since `Umbel.Task` is an app's own class.
 from umbel.task import Task as TaskOf
+from umbel.waiting import stop_listening
 
 
-class Umbel:
+class Umbel(Configured):
     """A task queue application.
 
     ``Umbel()`` works as it is: messages and results go to an SQLite file in the project's
@@ -61,15 +65,11 @@ class Umbel:
         self.main = main
         self.clock = clock
         how = taken_from(settings)
-        self.conf = Config({**how.changes, **settings})
-        for name, value in (
-            ("broker_url", broker),
-            ("result_backend", backend),
-            ("include", include),
-        ):
-            if value is not None:
-                self.conf[name] = value
-        self._given = frozenset(self.conf.changed())
+        given = {"broker_url": broker, "result_backend": backend, "include": include}
+        self.conf = Config(
+            {**how.changes, **settings}
+            | {name: value for name, value in given.items() if value is not None}
+        )
         self.namespace = how.namespace
         self.strict_typing = how.strict_typing
         self.task_cls = how.task_cls or self.task_cls
@@ -83,24 +83,19 @@ class Umbel:
         self._tasks = Tasks(self, self._lock)
         self._module, self._module_file = calling_module()
         self._engines: dict[str, Engine] = {}
+        self.amqp = AMQP(lambda: self.conf.snapshot, self._listeners)
+        self.backend: Backend = Backend(self)
         self._checked_consumers = False
         if set_as_current:
             current.set_default_app(self)
         if how.config_source is not None:
-            self._configure(how.config_source, how.config_source_silent)
+            self.config_from_object(how.config_source, how.config_source_silent)
         for task in (how.tasks or {}).values():
             self._tasks.register(task)
         self.on_init()
 
     def on_init(self) -> None:
         """Be called when the app has been made; for subclasses."""
-
-    def _configure(self, source: object, silent: bool) -> None:
-        try:
-            self.config_from_object(source, namespace=self.namespace)
-        except ImportError:
-            if not silent:
-                raise
 
     # Tasks
 
@@ -223,6 +218,8 @@ class Umbel:
         Raises TypeError for unknown options, EncodeError for arguments that cannot be sent, and
         OperationalError when the broker cannot be reached.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"send_task needs the name of a task, not {name!r}.")
         checked = call_options(options, "send_task")
         self.finalize()
         if self.conf.snapshot.task_always_eager:
@@ -231,10 +228,11 @@ class Umbel:
         task = self._tasks.get(name)
         target = calls.Target(publish.Template(name, ignore_result=None))
         if task is not None:
-            target = task.target(self, checked)._replace(check=None, shadow=None, prepare=None)
+            template = task.target(self, checked).template
+            target = calls.Target(replace(template, ignore_result=None), task)
         publication = calls.maker(self, target, checked)(args or (), kwargs or {})
         calls.publish(self, [publication], checked)
-        return calls.result_of(self, publication, checked)
+        return calls.result_of(self, publication, checked, task)
 
     def publish(
         self, publications: Sequence[Publication], options: CallOptions | None = None
@@ -248,6 +246,9 @@ class Umbel:
         if not self._checked_consumers:
             self._checked_consumers = True
             publish.warn_if_never_consumed(broker, self._how_to_consume)
+
+    def _listeners(self, exchange: str) -> list[str]:
+        return listeners(self.engine(self.broker_url).state, exchange)
 
     def _how_to_consume(self) -> str:
         module = script_name() if self._module == "__main__" else self._module
@@ -333,35 +334,20 @@ class Umbel:
         return store
 
     def show_url(self, url: str) -> str:
-        """Return a URL for people to read: a file's path, or the URL without its password."""
-        if url.startswith("sqlite:///"):
-            return str(Path(unquote(urlsplit(url).path[1:])))
-        parts = urlsplit(url)
-        return url.replace(f":{parts.password}@", ":**@") if parts.password else url
+        """Return a URL for people to read: a file's path, or the URL without its secrets."""
+        return shown_url(url)
 
-    # Settings, results and modules
+    # Results and modules
 
-    def config_from_object(self, source: object, *, namespace: str | None = None) -> None:
-        """Take settings from a module, by its name or itself, or from another object or a mapping.
-
-        ``"settings"`` names a module and ``"proj:attribute"`` something in one. With a `namespace` only names
-        that begin with it count: ``CELERY_TASK_ACKS_LATE`` for ``CELERY``. What was given to the app where
-        it was made stays.
-        """
-        namespace = namespace or self.namespace
-        if isinstance(source, str):
-            module, _, attribute = source.partition(":")
-            source = import_module(module)
-            for part in attribute.split(".") if attribute else ():
-                source = getattr(source, part)
-        found = _settings_of(source, f"{namespace.rstrip('_')}_" if namespace else "")
-        self.conf.update(
-            {name: value for name, value in found.items() if spelling(name) not in self._given}
-        )
-
-    def AsyncResult(self, id: str) -> AsyncResult[Any]:
+    def AsyncResult(
+        self,
+        id: str,
+        backend: Backend | None = None,
+        task_name: str | None = None,
+        parent: AsyncResult[Any] | None = None,
+    ) -> AsyncResult[Any]:
         """Return the result of a call by its id."""
-        return AsyncResult(id, self)
+        return AsyncResult(id, backend, task_name, self, parent)
 
     def import_modules(self) -> None:
         """Import the modules of the settings ``imports`` and ``include``."""
@@ -371,6 +357,10 @@ class Umbel:
         settings = self.conf.snapshot
         for module in (*settings.imports, *settings.include):
             import_module(module)
+
+    def select_queues(self, queues: str | Sequence[str] | None = None) -> None:
+        """Let workers of this app consume from these queues only, unless ``-Q`` says otherwise."""
+        self.amqp.queues.select(queues)
 
     def set_current(self) -> None:
         """Make this app current for this thread."""
@@ -409,6 +399,7 @@ class Umbel:
         """Close all connections; they are opened again when used."""
         with self._lock:
             for engine in self._engines.values():
+                stop_listening(engine.results)
                 engine.close()
             self._engines.clear()
 
@@ -420,25 +411,6 @@ class Umbel:
 
     def __repr__(self) -> str:
         return f"<Umbel {self.main or '__main__'} at {id(self):#x}>"
-
-
-def _settings_of(source: Any, prefix: str) -> dict[str, Any]:
-    """Return the settings that an object or a mapping holds, without the prefix of their names.
-
-    Names with a leading underscore are none, nor are an object's modules, classes and functions
-    under names that no setting has: those were imported, or serve to compute the settings.
-    """
-    mapping = isinstance(source, Mapping)
-    found = {}
-    for written in source if mapping else dir(source):
-        if written.startswith("_") or not written.startswith(prefix):
-            continue
-        name = written.removeprefix(prefix).lower() if prefix else written
-        value = source[written] if mapping else getattr(source, written)
-        helper = inspect.ismodule(value) or inspect.isclass(value) or inspect.isroutine(value)
-        if mapping or not helper or spelling(name):
-            found[name] = value
-    return found
 
 
 Celery = Umbel

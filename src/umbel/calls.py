@@ -10,25 +10,25 @@ from umbel import current
 from umbel.message import Publication
 from umbel.options import CallOptions
 from umbel.publish import Context, Template, build
-from umbel.request import Request
 from umbel.result import AsyncResult
-from umbel.routing import NOTHING, Wish, route
+from umbel.routing import inherited
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
+    from umbel.task import Task
 
 Maker = Callable[[Sequence[Any], Mapping[str, Any]], Publication]
 
 
 class Target(NamedTuple):
-    """What is called: its messages' template and its wishes where they go.
+    """What is called: its messages' template, and the task where it is known, which says where they go.
 
     `check` raises TypeError for arguments that it does not take; `shadow` returns another name for
     logs; `prepare` returns the arguments as they are sent.
     """
 
     template: Template
-    own: Wish = NOTHING
+    task: Task[Any, Any] | None = None
     check: Callable[..., None] | None = None
     shadow: Callable[[Sequence[Any], Mapping[str, Any]], str | None] | None = None
     prepare: Callable[[Sequence[Any], Mapping[str, Any]], Any] | None = None
@@ -36,33 +36,30 @@ class Target(NamedTuple):
 
 def maker(app: Umbel, target: Target, options: CallOptions) -> Maker:
     """Return what makes a publication of arguments; what all calls share is settled here."""
-    settings = app.conf.snapshot
-    parent = current.parent_call()
-    if parent is not None and settings.task_inherit_parent_priority:
-        options = _inherited(options, target.own, parent)
-    where = route(target.template.name, options, target.own, settings)
+    settings, parent = app.conf.snapshot, current.parent_call()
+    router, name = app.amqp.router, target.template.name
     context = Context(settings, app.clock, parent=parent)
     check, prepare, shadow = target.check, target.prepare, target.shadow
+    fixed = None
+    if router.fixed:
+        where, options = router.where(name, options, target.task)
+        fixed = inherited(where, settings, parent)
 
     def publication(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Publication:
         require_arguments(args, kwargs)
         if check is not None:
             check(*args, **kwargs)
-        chosen = options
+        chosen, where = options, fixed
+        if where is None:
+            where, chosen = router.where(name, options, target.task, args, kwargs)
+            where = inherited(where, settings, parent)
         if shadow is not None and not options.shadow:
-            chosen = replace(options, shadow=shadow(args, kwargs))
+            chosen = replace(chosen, shadow=shadow(args, kwargs))
         if prepare is not None:
             args, kwargs = prepare(args, kwargs)
         return build(target.template, args, kwargs, chosen, where, context)
 
     return publication
-
-
-def _inherited(options: CallOptions, own: Wish, parent: Request) -> CallOptions:
-    """Return the options with the priority of the task that makes the call, unless there is one."""
-    if options.priority is not None or own.priority is not None:
-        return options
-    return replace(options, priority=(parent.delivery_info or {}).get("priority"))
 
 
 def require_arguments(args: object, kwargs: object) -> None:
@@ -81,9 +78,20 @@ def publish(app: Umbel, publications: Sequence[Publication], options: CallOption
         app.publish(publications, options)
 
 
-def result_of(app: Umbel, publication: Publication, options: CallOptions) -> AsyncResult[Any]:
+def result_of(
+    app: Umbel,
+    publication: Publication,
+    options: CallOptions,
+    task: Task[Any, Any] | None = None,
+) -> AsyncResult[Any]:
     """Return the result to be of what was sent, and note it as a child of the task that sent it."""
-    result: AsyncResult[Any] = AsyncResult(publication.message.headers["id"], app)
+    headers = publication.message.headers
+    result: AsyncResult[Any] = AsyncResult(headers["id"], app=app)
+    result.ignored = bool(headers.get("ignore_result"))
+    if task is not None and not result.ignored:
+        # The worker goes by that too.
+        own = task.ignore_result
+        result.ignored = app.conf.snapshot.task_ignore_result if own is None else own
     if options.add_to_parent and current.running.get() is not None:
         add_to_parent(result)
     return result

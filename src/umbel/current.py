@@ -17,8 +17,6 @@ _default_app: list[Umbel] = []
 
 #: The call that runs now, in this thread or coroutine; None outside of tasks.
 running: ContextVar[Request | None] = ContextVar("umbel.request", default=None)
-#: Whether tasks are run in place of a worker here.
-joins_denied: ContextVar[bool] = ContextVar("umbel.joins_denied", default=False)
 
 
 def set_default_app(app: Umbel) -> None:
@@ -78,15 +76,9 @@ def parent_call() -> Request | None:
     return request
 
 
-def joins_are_denied() -> bool:
-    """Tell whether waiting for a result here may wait for ever: within a task that a worker runs.
-
-    Tasks that are run where they are called wait for nobody, unless ``task_always_eager`` stands
-    for a worker.
-    """
-    return joins_denied.get() or any(
-        not request.called_directly and not request.is_eager for request in running_calls()
-    )
+def within_a_worker() -> bool:
+    """Tell whether a task that a worker runs is what runs here, or what called it."""
+    return any(not request.called_directly and not request.is_eager for request in running_calls())
 
 
 def running_task() -> Task[Any, Any] | None:

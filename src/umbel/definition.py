@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from umbel.entities import Exchange, Queue
 from umbel.options import RetryPolicy, warn_of_limits
 from umbel.publish import Template
 from umbel.settings import Settings
@@ -37,8 +38,10 @@ class Definition:
     """The options and handlers of a task."""
 
     name: str = ""
-    queue: str | None = None
+    queue: str | Queue | None = None
+    exchange: str | Exchange | None = None
     routing_key: str | None = None
+    delivery_mode: int | str | None = None
     priority: int | None = None
     serializer: str | None = None
     expires: float | datetime | None = None
@@ -122,7 +125,9 @@ class Definition:
             ),
             track_started=chosen(self.track_started, settings.task_track_started),
             throws=classes(self.throws),
-            retry_on_worker_lost=bool(self.retry_on_worker_lost),
+            retry_on_worker_lost=chosen(
+                self.retry_on_worker_lost, settings.task_retry_on_worker_lost
+            ),
             acks_on_failure=self._acknowledges(
                 self.acks_on_failure, settings.task_acks_on_failure, settings
             ),

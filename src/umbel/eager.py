@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from umbel import current
+from umbel.backend import require_storable
 from umbel.clock import unique_id
+from umbel.joining import denied_join_result
 from umbel.message import decode
 from umbel.options import CallOptions, EagerOptions
 from umbel.outcomes import Ended, Failure, Retried, Success
 from umbel.publish import Context, build
 from umbel.request import Request
-from umbel.result import EagerResult, require_storable, state_record
+from umbel.result import EagerResult
 from umbel.retrying import Again
 from umbel.routing import Route
 from umbel.settings import Settings
@@ -113,11 +114,11 @@ class _Keeper:
         ignored = policy.ignore_result if request.ignore_result is None else request.ignore_result
         wanted = task.store_eager_result
         wanted = settings.task_store_eager_result if wanted is None else wanted
-        self._store, self._name = app.results, task.name
-        self._values = self._store is not None and wanted and not ignored
+        self._backend, self._name = app.backend, task.name
+        keeps = app.results is not None
+        self._values = keeps and wanted and not ignored
         errors = policy.store_errors_even_if_ignored if ignored else wanted
-        self._errors = self._store is not None and errors
-        self._now, self._expires = app.clock.time, settings.result_expires
+        self._errors = keeps and errors
 
     def check(self) -> Callable[[Any], None] | None:
         """Return what raises EncodeError for a value that cannot be stored, if it is to be."""
@@ -135,11 +136,8 @@ class _Keeper:
                 value = retry.exc
             case _:
                 return
-        if self._store is not None and request.id and state:
-            record = state_record(
-                request.id, state, value, self._now(), self._expires, text, request
-            )
-            self._store.put([record])
+        if request.id and state:
+            self._backend.store_result(request.id, value, state, text, request)
 
 
 def apply_instead(
@@ -158,10 +156,11 @@ def apply_instead(
         retries=options.retries,
         headers=options.headers,
         ignore_result=options.ignore_result,
+        exchange=options.exchange or task.exchange,
         routing_key=options.routing_key or task.routing_key,
         priority=task.priority if options.priority is None else options.priority,
     )
-    with _no_joins():
+    with denied_join_result():
         return apply(task, args, kwargs, eager)
 
 
@@ -174,12 +173,3 @@ def _travelled(
     message = build(task.template(settings), args, kwargs, options, route, context).message
     call = decode(message, (message.content_type,))
     return call.args, call.kwargs
-
-
-@contextmanager
-def _no_joins() -> Iterator[None]:
-    token = current.joins_denied.set(True)
-    try:
-        yield
-    finally:
-        current.joins_denied.reset(token)

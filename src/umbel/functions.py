@@ -1,4 +1,4 @@
-"""What a task is made from: a function inside of partials and decorators, and what is known of it."""
+"""What tasks are made from: functions, and what can be told of them."""
 
 from __future__ import annotations
 

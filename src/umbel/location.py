@@ -1,7 +1,4 @@
-"""Which module makes an app, and where the app keeps its data when nothing says where.
-
-That is the same place for all who import the app.
-"""
+"""Where an app is and keeps its data when nothing says where: the same place for all who import it."""
 
 from __future__ import annotations
 
@@ -9,6 +6,9 @@ import os
 import sys
 from pathlib import Path
 from types import FrameType
+from urllib.parse import unquote, urlsplit
+
+from umbel.masking import masked_url
 
 _PROJECT_MARKS = ("pyproject.toml", "manage.py")
 _INSTALLED = ("site-packages", "dist-packages")
@@ -34,8 +34,15 @@ def default_directory(module: str, file: str | None, configured: str | None) -> 
     return parents[min(depth, len(parents) - 1)] / ".umbel"
 
 
+def shown_url(url: str) -> str:
+    """Return a URL for people to read: a file's path, or the URL without its secrets."""
+    if url.startswith("sqlite:///"):
+        return str(Path(unquote(urlsplit(url).path[1:])))
+    return masked_url(url)
+
+
 def script_name() -> str:
-    """Return the name under which a worker imports the script that runs; ``__main__`` when there is none."""
+    """Return the name by which a worker imports the script that runs."""
     script = sys.modules.get("__main__")
     spec = getattr(script, "__spec__", None)
     if spec is not None:

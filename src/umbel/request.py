@@ -67,6 +67,8 @@ class Request:
     children: list[Any] = field(default_factory=list)
     sent_at: float | None = None
     crashes: int = 0
+    #: The queue that the call came through; a routing key may be another.
+    came_through: str | None = None
 
     #: The task whose call it is, once it runs; the call within which it runs; and whether
     #: `Task.__call__` has met it already. Class attributes until they are set: no work per call.
@@ -170,13 +172,22 @@ def request_of(call: Call, delivery: Delivery, hostname: str) -> Request:
         headers=call.headers,
         properties=delivery.message.properties,
         hostname=hostname,
-        delivery_info={
-            "exchange": "",
-            "routing_key": delivery.queue,
-            "priority": delivery.priority,
-            "redelivered": delivery.redelivered,
-        },
+        delivery_info=delivery_info(delivery),
         called_directly=False,
         sent_at=call.sent_at,
         crashes=delivery.crashes,
+        came_through=delivery.queue,
     )
+
+
+def delivery_info(delivery: Delivery) -> dict[str, Any]:
+    """Return how a message came here; by itself it says so only if it was sent to an exchange."""
+    sent = delivery.message.properties.get("delivery_info")
+    sent = sent if isinstance(sent, dict) else {}
+    exchange, key = sent.get("exchange"), sent.get("routing_key")
+    return {
+        "exchange": exchange if isinstance(exchange, str) else "",
+        "routing_key": key if isinstance(key, str) else delivery.queue,
+        "priority": delivery.priority,
+        "redelivered": delivery.redelivered,
+    }

@@ -10,18 +10,20 @@ from typing import Any
 
 from umbel.options import CALL_NAMES, CallOptions, RepeatOptions, call_options
 from umbel.request import Request
+from umbel.routing import Route
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
     """What `Task.retry` asks for: the same call once more, with these arguments and options.
 
-    `sent` when that has been done already.
+    `route` is where it goes; None is where it came from. `sent` when that has been done already.
     """
 
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     options: CallOptions
+    route: Route | None = None
     sent: bool = False
 
 
@@ -49,7 +51,6 @@ def same_call(
         "headers": request.headers,
         "reply_to": request.reply_to,
         "ignore_result": request.ignore_result,
-        "queue": options.get("routing_key") or info.get("routing_key"),
         "priority": info.get("priority") or None,
         "retries": retries,
         "countdown": None if eta is not None else countdown,

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from importlib import import_module
+from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar, Unpack, cast
 
 from umbel import current
@@ -38,9 +39,9 @@ from umbel.options import (
 )
 from umbel.publish import Context, build
 from umbel.request import Request
-from umbel.result import AsyncResult, EagerResult, state_record
+from umbel.result import AsyncResult, EagerResult
 from umbel.retrying import Again, arguments_of_retry, same_call
-from umbel.routing import Route, Wish
+from umbel.routing import Route, back_from
 from umbel.trace import Hooks, find_hooks
 
 if TYPE_CHECKING:
@@ -89,12 +90,21 @@ class Task(Definition, Generic[P, R]):
     @cached_property
     def _check(self) -> Callable[..., None] | None:
         """Return what raises TypeError for wrong arguments; None where nobody knows what is right."""
-        if "function" not in vars(type(self)):
-            custom = type(self).__call__ is not Task.__call__
-            return None if custom else checker(self.run, skip_first=False)
-        return checker(
-            self.function, skip_first=not isinstance(vars(type(self))["run"], staticmethod)
-        )
+        if "function" in vars(type(self)):
+            return checker(self.function, skip_first=self._is_bound)
+        custom = type(self).__call__ is not Task.__call__
+        return None if custom else checker(self.run, skip_first=False)
+
+    @property
+    def _is_bound(self) -> bool:
+        return not isinstance(vars(type(self))["run"], staticmethod)
+
+    def _signature(self) -> inspect.Signature:
+        """Return what a call of the task takes: without `self` where it is bound."""
+        function = self.run
+        if "function" in vars(type(self)):
+            function = MethodType(self.function, self) if self._is_bound else self.function
+        return inspect.signature(function, follow_wrapped=False)
 
     @cached_property
     def _own_shadow(self) -> bool:
@@ -155,7 +165,7 @@ class Task(Definition, Generic[P, R]):
             return self._apply_instead(args or (), kwargs or {}, checked)
         publication = self._publisher(app, checked)(args or (), kwargs or {})
         publish(app, [publication], checked)
-        return result_of(app, publication, checked)
+        return result_of(app, publication, checked, self)
 
     def _apply_instead(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
@@ -213,7 +223,7 @@ class Task(Definition, Generic[P, R]):
     ) -> list[AsyncResult[R]]:
         if batch:
             publish(app, batch, options)
-        return [result_of(app, publication, options) for publication in batch]
+        return [result_of(app, publication, options, self) for publication in batch]
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send like `delay`, without blocking the event loop."""
@@ -243,7 +253,7 @@ class Task(Definition, Generic[P, R]):
             )
         return Target(
             self.template(app.conf.snapshot),
-            Wish(self.queue, self.priority, self.routing_key),
+            self,
             self._check if self._checks(app) else None,
             (lambda args, kwargs: self._shadow(args, kwargs, options))
             if self._own_shadow
@@ -322,16 +332,11 @@ class Task(Definition, Generic[P, R]):
         request, app = self.request, self.app
         if task_id is None:
             task_id = request.id
-        store = app.results
-        if store is None:
+        if app.results is None:
             return
         if not task_id:
             raise ValueError(f"task_id must not be empty. Got {task_id} instead.")
-        keep = app.conf.snapshot.result_expires
-        record = state_record(
-            task_id, state or "", meta, app.clock.time(), keep, traceback, request
-        )
-        store.put([record])
+        app.backend.store_result(task_id, meta, state or "", traceback or None, request)
 
     def add_trail(self, result: T) -> T:
         """Note a result as a child of the call that runs, if the task keeps a trail; return it."""
@@ -345,7 +350,7 @@ class Task(Definition, Generic[P, R]):
 
     def AsyncResult(self, task_id: str) -> AsyncResult[R]:
         """Return the result of a call of this task by its id."""
-        return AsyncResult(task_id, self.app)
+        return AsyncResult(task_id, app=self.app)
 
     def retry(
         self,
@@ -384,9 +389,7 @@ class Task(Definition, Generic[P, R]):
         request = self.request
         if request.called_directly:
             _raise(exc or Retry("Task can be retried", None))
-        args, kwargs = arguments_of_retry(
-            request, args, kwargs, lambda: inspect.signature(self.run)
-        )
+        args, kwargs = arguments_of_retry(request, args, kwargs, self._signature)
         allowed = self.max_retries if max_retries is None else max_retries
         retries = request.retries + 1
         if allowed is not None and retries > allowed:
@@ -400,14 +403,23 @@ class Task(Definition, Generic[P, R]):
         eta, countdown = when
         if countdown is None and eta is None:
             countdown = self.default_retry_delay
-        again = Again(args, kwargs, same_call(request, retries, countdown, eta, options))
+        same = same_call(request, retries, countdown, eta, options)
+        again = Again(args, kwargs, same, self._route_of_retry(same))
         return Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=again)
+
+    def _route_of_retry(self, same: CallOptions) -> Route | None:
+        """Return where a retry goes that is told another queue or exchange; None: to where it was."""
+        if same.queue is None and same.exchange is None:
+            return None
+        return self.app.amqp.router.elsewhere(same)
 
     def _sent(self, retry: Retry) -> Retry:
         """Send a retry that is not raised, so that the task may go on."""
         again: Again = retry.sig
         settings, options = self.app.conf.snapshot, again.options
-        route = Route(options.queue or settings.task_default_queue, options.priority)
+        route = again.route or back_from(self.request, options)
+        if route is None:
+            route, _ = self.app.amqp.router.where(self.name, options, self)
         context = Context(settings, self.app.clock)
         template = self.template(settings)
         self.app.publish([build(template, again.args, again.kwargs, options, route, context)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from umbel import AsyncResult, Task, Umbel, shared_task
+from umbel import AsyncResult, Exchange, Queue, Task, Umbel, binding, shared_task
 from umbel.result import EagerResult
 
 app = Umbel()
@@ -75,6 +75,14 @@ def send_report(day: str) -> int:
 
 
 assert_type(send_report.delay("2026-01-01").get(), int)
+media = Exchange("media", type="topic")
+queue = Queue("videos", media, routing_key="media.#")
+assert_type(queue.exchange, Exchange | None)
+add.apply_async((1, 2), queue=queue, exchange=media, routing_key="media.video")
+Queue("videos", "media")
+Queue("videos", [binding(media, "a"), binding(media, "b")])
+Queue("videos", 5)  # wrong
+add.apply_async((1, 2), queue=5)  # wrong
 
 
 async def asynchronous() -> None:

@@ -98,3 +98,9 @@ def test_a_callable_object_is_checked_by_its_call() -> None:
 
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'to'"):
         checker(Mailer(), skip_first=False)()
+
+
+def test_a_task_among_any_arguments_is_left_there() -> None:
+    def any_number(*args: int) -> None: ...
+
+    checker(any_number, skip_first=True)(1, 2)

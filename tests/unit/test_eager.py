@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import pickle
 import platform
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from tests.conftest import calls
 from umbel import Ignore, Retry, Task, Umbel, current_task
 from umbel.exceptions import EncodeError, TaskRevokedError
 from umbel.request import Request
-from umbel.result import EagerResult
+from umbel.result import EagerResult, allow_join_result
 
 Any_ = Task[..., Any]
 
@@ -69,12 +70,15 @@ def test_a_failure(fail: Any_) -> None:
     )
     assert result.traceback is not None
     assert result.traceback.endswith("ValueError: boom\n")
-    assert result.get(propagate=False) is result.result
     heard: list[Any] = []
     with pytest.raises(ValueError, match="boom") as caught:
         result.get(callback=lambda *call: heard.append(call))
     assert caught.value is result.result
+    assert heard == []
+    assert result.get(propagate=False, callback=lambda *call: heard.append(call)) is result.result
     assert heard == [(result.id, result.result)]
+    assert (result.name, result.children) == (fail.name, None)
+    assert copy.copy(result).result is result.result
 
 
 def test_it_may_be_raised(app: Umbel, fail: Any_) -> None:
@@ -330,6 +334,13 @@ def test_waiting_within_a_task_is_refused_as_if_sent(eager: Umbel) -> None:
     with pytest.raises(RuntimeError, match=r"Never call result\.get\(\) within a task"):
         outer.delay().get()
     assert sure.delay().get() == 5
+
+    @eager.task
+    def allowed() -> Any:
+        with allow_join_result():
+            return inner.delay().get()
+
+    assert allowed.delay().get() == 5
     assert outer.apply().get() == 5  # as in Celery: nothing stands for a worker here
 
 

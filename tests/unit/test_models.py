@@ -190,3 +190,13 @@ def test_without_pydantic_the_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pydantic", None)
     with pytest.raises(ImproperlyConfigured, match="Install it: pip install pydantic"):
         task_of(app, one)
+
+
+def again(self: Any, order: Order, note: str = "") -> Any:
+    if self.request.retries == 0:
+        raise self.retry(kwargs={"order": {"number": 2}}, countdown=0)
+    return [order.number, note]
+
+
+def test_a_retry_knows_the_parameters(app: Umbel) -> None:
+    assert task_of(app, again, bind=True).apply(({"number": 1}, "n")).get() == [2, "n"]

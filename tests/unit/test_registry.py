@@ -12,16 +12,11 @@ import pytest
 
 from tests.conftest import calls, only_call
 from tests.unit.worker.support import delivery_of
-from umbel import NotRegistered, Task, Umbel, current_app, registry, shared_task
+from umbel import NotRegistered, Task, Umbel, current_app, shared_task
 from umbel.exceptions import DuplicateTaskNameWarning, ImproperlyConfigured
 from umbel.outcomes import Success
 from umbel.task import AsyncTask, task_named
 from umbel.worker.execute import Runner
-
-
-@pytest.fixture(autouse=True)
-def _no_shared_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_shared", {})
 
 
 @pytest.fixture

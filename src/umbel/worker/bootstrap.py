@@ -20,15 +20,20 @@ from typing import Any
 from umbel import current, signals
 from umbel.app import Umbel
 from umbel.exceptions import ImproperlyConfigured
+from umbel.settings import COMMAND_LINE
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the app comes from, the settings that the command line adds, and the worker's name."""
+    """Where the app comes from, the settings that the command line adds, and the worker's name.
+
+    `config` names a module of settings that is loaded into the app.
+    """
 
     app: str
     workdir: str
     settings: Mapping[str, Any]
+    config: str | None = None
     hostname: str | None = None
 
     def load(self) -> Umbel:
@@ -38,6 +43,8 @@ class Source:
         that loads the app for itself, so that they are the same in all.
         """
         app = find_app(self.app, self.workdir)
+        if self.config:
+            app.config_from_object(self.config)
         signals.celeryd_init.send(
             self.hostname,
             instance=SimpleNamespace(hostname=self.hostname, app=app),
@@ -46,7 +53,7 @@ class Source:
         )
         given = dict(self.settings)
         given["include"] = (*app.conf.snapshot.include, *given.get("include", ()))
-        app.conf.update(given)
+        app.conf.load(given, COMMAND_LINE)
         # The module may make several; shared tasks belong to the one that was named.
         current.set_default_app(app)
         app.import_modules()

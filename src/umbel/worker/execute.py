@@ -6,11 +6,11 @@ from functools import partial
 
 from umbel import signals
 from umbel.app import Umbel
+from umbel.backend import require_storable
 from umbel.definition import Policy
 from umbel.exceptions import DecodeError, NotRegistered
 from umbel.message import Call, Delivery, decode, timestamp
 from umbel.request import request_of
-from umbel.result import require_storable
 from umbel.trace import How, Loop, trace
 from umbel.worker.outcome import (
     Expired,

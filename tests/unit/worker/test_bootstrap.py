@@ -173,7 +173,7 @@ def test_receivers_of_celeryd_init_may_change_settings(project: Project) -> None
         {"tasks_i": INIT, "tasks_j": "from tasks_i import app\n@app.task(name='n')\ndef n(): ...\n"}
     )
     given = {"worker_concurrency": 3, "include": ["tasks_j"]}
-    app = Source("tasks_i", str(directory), given, "celery@here").load()
+    app = Source("tasks_i", str(directory), given, hostname="celery@here").load()
     assert (app.conf.task_default_queue, app.conf.worker_concurrency) == ("here", 3)
     assert sys.modules["tasks_i"].heard == [
         ("celery@here", "celery@here", True, True, given),
@@ -185,7 +185,7 @@ def test_receivers_of_celeryd_init_may_change_settings(project: Project) -> None
 def test_an_error_of_a_receiver_of_import_modules_is_raised(project: Project) -> None:
     text = INIT.replace("heard.append(sender is app)", "raise ValueError('cannot')")
     with pytest.raises(ValueError, match="cannot"):
-        Source("tasks_e", str(project({"tasks_e": text})), {}, "celery@there").load()
+        Source("tasks_e", str(project({"tasks_e": text})), {}, hostname="celery@there").load()
 
 
 def test_the_loaded_app_is_the_current_one(project: Project) -> None:
