@@ -49,6 +49,7 @@ class CallKeywords(TypedDict, total=False):
     queue: str | None
     routing_key: str | None
     serializer: str | None
+    compression: str | None
     headers: Mapping[str, Any] | None
     retry: bool | None
     retry_policy: Mapping[str, Any] | None
@@ -82,6 +83,7 @@ class CallOptions:
     queue: str | None = None
     routing_key: str | None = None
     serializer: str | None = None
+    compression: str | None = None
     headers: Mapping[str, Any] | None = None
     retry: bool | None = None
     retry_policy: Mapping[str, Any] | None = None
@@ -304,6 +306,7 @@ class TaskKeywords(TypedDict, total=False):
     rate_limit: str | float | None
     expires: float | datetime | None
     serializer: str | None
+    compression: str | None
     ignore_result: bool | None
     store_errors_even_if_ignored: bool | None
     acks_late: bool | None

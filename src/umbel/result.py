@@ -15,7 +15,8 @@ from umbel.clock import Clock
 from umbel.current import get_current_app, running
 from umbel.exceptions import TimeoutError, UmbelError
 from umbel.ports import ResultStore
-from umbel.records import TaskResult
+from umbel.records import Details, TaskResult
+from umbel.settings import Config
 
 R = TypeVar("R")
 
@@ -27,6 +28,10 @@ class ResultSource(Protocol):
     """What a result needs of the app."""
 
     clock: Clock
+
+    @property
+    def conf(self) -> Config:
+        """The settings."""
 
     def result_store(self) -> ResultStore:
         """Return the store. Raises ImproperlyConfigured when there is none."""
@@ -66,7 +71,7 @@ class AsyncResult(Generic[R]):
             record = self.app.result_store().get([self.id]).get(self.id)
             if record is None:
                 return TaskResult(self.id)
-            found = records.decode(record)
+            found = records.decode(record, self.app.conf.snapshot)
             if not record.ready:
                 return found
             self._done = found
@@ -94,6 +99,39 @@ class AsyncResult(Generic[R]):
     def date_done(self) -> datetime | None:
         """When the task ended."""
         return self._current().date_done
+
+    def _details(self) -> Details:
+        return self._current().details or Details()
+
+    @property
+    def name(self) -> str | None:
+        """The task's name; this and the following are known where `result_extended` is set."""
+        return self._details().name
+
+    @property
+    def args(self) -> Any:
+        """The positional arguments of the call."""
+        return self._details().args
+
+    @property
+    def kwargs(self) -> Any:
+        """The keyword arguments of the call."""
+        return self._details().kwargs
+
+    @property
+    def worker(self) -> str | None:
+        """The name of the node that ran it."""
+        return self._details().worker
+
+    @property
+    def retries(self) -> int | None:
+        """How often it had been retried."""
+        return self._details().retries
+
+    @property
+    def queue(self) -> str | None:
+        """The queue it came from."""
+        return self._details().queue
 
     def ready(self) -> bool:
         """Tell whether the outcome is final."""
@@ -142,7 +180,7 @@ class AsyncResult(Generic[R]):
             left = interval if deadline is None else deadline - clock.monotonic()
             record = store.wait([self.id], max(min(left, interval), 0.0)).get(self.id)
             if record is not None:
-                self._done = records.decode(record)
+                self._done = records.decode(record, self.app.conf.snapshot)
             elif deadline is not None and clock.monotonic() >= deadline:
                 raise TimeoutError(
                     f"The result of task {self.id} did not arrive within {timeout:g} s. Is a worker running"

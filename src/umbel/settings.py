@@ -13,37 +13,17 @@ import difflib
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta, tzinfo
 from typing import Any, Literal, NewType
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from umbel.exceptions import ImproperlyConfigured
 from umbel.options import checked_policy, warn_once
+from umbel.serialization_settings import SerializationSettings, setting
 
-_SAME = object()
 #: Seconds that a setting may be at most, some 300 years: sums of times must stay times.
 _MOST_SECONDS = 1e10
-
-
-def setting(
-    default: Any,
-    doc: str,
-    *,
-    old: tuple[str, ...] = (),
-    celery: Any = _SAME,
-    why: str = "",
-    yet: str = "",
-) -> Any:
-    """Declare a setting. `celery` is Celery's default where it differs, `why` the reason.
-
-    `yet` says what is missing where a setting is accepted and not heeded yet.
-    """
-    celery = default if celery is _SAME else celery
-    metadata = {"doc": doc, "old": old, "celery": celery, "why": why, "yet": yet}
-    if isinstance(default, dict | list):
-        return field(default_factory=lambda: type(default)(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 Executor = Literal["prefork", "solo"]
@@ -52,7 +32,7 @@ PublishRetries = NewType("PublishRetries", dict[str, Any])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(SerializationSettings):
     """The settings in force at one moment."""
 
     # Brokers and stores
@@ -92,20 +72,6 @@ class Settings:
     )
 
     # Messages
-    accept_content: tuple[str, ...] = setting(
-        ("json",),
-        "Serializers, or content types, that are ever decoded.",
-        old=("CELERY_ACCEPT_CONTENT",),
-    )
-    task_serializer: str = setting(
-        "json", "How arguments are written.", old=("CELERY_TASK_SERIALIZER",)
-    )
-    result_serializer: str = setting(
-        "json",
-        "How results are written.",
-        old=("CELERY_RESULT_SERIALIZER",),
-        yet="has no effect yet: results are written as JSON",
-    )
     enable_utc: bool = setting(
         True,
         "Times in messages are in UTC.",

@@ -23,6 +23,7 @@ from umbel.ports import ResultStore
 from umbel.records import TaskResult, encode
 from umbel.request import Request
 from umbel.result import WAIT
+from umbel.settings import Config
 from umbel.testing.conformance.support import PATIENCE, at_most, in_thread
 
 
@@ -39,6 +40,7 @@ class Source:
 
     def __init__(self, clock: Any, store: Any) -> None:
         self.clock = clock
+        self.conf = Config()
         self._store = store
 
     def result_store(self) -> ResultStore:

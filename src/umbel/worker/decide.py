@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from umbel import records, states
+from umbel import records, serialization, states
 from umbel.clock import Clock, utc
 from umbel.exceptions import (
     EncodeError,
@@ -22,10 +22,11 @@ from umbel.exceptions import (
 from umbel.message import Delivery, Publication
 from umbel.ports import Action, Settlement
 from umbel.publish import Context, build, derived_tag
-from umbel.records import ResultRecord, TaskResult
+from umbel.records import Details, ResultRecord, TaskResult
 from umbel.routing import Route
 from umbel.settings import Settings
 from umbel.task import Again, Policy, Task
+from umbel.unsendable import of_result
 from umbel.worker.outcome import (
     Expired,
     Failure,
@@ -87,7 +88,7 @@ def default_policy(settings: Settings) -> Policy:
     )
 
 
-def started(prepared: Prepared, hostname: str, pid: int) -> ResultRecord | None:
+def started(prepared: Prepared, hostname: str, pid: int, settings: Settings) -> ResultRecord | None:
     """Return the record of a task that is about to start, where its policy wants one."""
     call, policy = prepared.call, prepared.policy
     if not isinstance(prepared.work, Job) or call is None or policy is None:
@@ -95,7 +96,7 @@ def started(prepared: Prepared, hostname: str, pid: int) -> ResultRecord | None:
     if not policy.track_started or policy.ignore_result or call.ignore_result:
         return None
     value = {"pid": pid, "hostname": hostname}
-    return records.encode(TaskResult(call.id, states.STARTED, value))
+    return records.encode(TaskResult(call.id, states.STARTED, value), form=settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +123,13 @@ class _Decision:
             record = self.record(states.SUCCESS, value)
         except EncodeError as error:
             call = self.run.prepared.call
-            return self.failure(
-                EncodeError(
-                    f"{call.task if call else 'The task'} returned {type(value).__name__}, which cannot be"
-                    f" stored: {error}. Return plain data, or set ignore_result."
-                ),
-                "",
-            )
+            task = call.task if call else "The task"
+            used = serialization.serializer(self.settings.result_serializer)
+            return self.failure(of_result(task, value, error, used), "")
+        except (
+            ImproperlyConfigured
+        ) as error:  # no such serializer or compression, or no library of it
+            return self.failure(error, "")
         return Verdict(self.run, Settlement(self.delivery, result=record))
 
     def failure(self, error: BaseException, traceback: str) -> Verdict:
@@ -233,9 +234,19 @@ class _Decision:
             date_done=utc(now) if state in states.READY_STATES else None,
             parent_id=call.parent_id if call else None,
             group_id=call.group_id if call else None,
+            details=self.details() if self.settings.result_extended else None,
         )
         kept = self.settings.result_expires
-        return records.encode(result, None if kept is None else now + kept)
+        return records.encode(result, None if kept is None else now + kept, self.settings)
+
+    def details(self) -> Details:
+        """Return which call a result is of."""
+        prepared = self.run.prepared
+        call, work = prepared.call, prepared.work
+        worker = work.request.hostname if isinstance(work, Job) else None
+        if call is None:
+            return Details(worker=worker, queue=self.delivery.queue)
+        return Details(call.task, call.args, call.kwargs, worker, call.retries, self.delivery.queue)
 
     def dead(
         self, reason: str, result: ResultRecord | None = None, crashed: bool = False

@@ -22,11 +22,12 @@ from types import FrameType
 from umbel import signals
 from umbel.app import Umbel
 from umbel.clock import SYSTEM, unique_id
-from umbel.exceptions import ImproperlyConfigured, UmbelError
+from umbel.exceptions import ImproperlyConfigured, SecurityError, UmbelError
 from umbel.ports import Owner
 from umbel.worker.banner import banner
 from umbel.worker.bootstrap import Orders, Source, set_up_logging
 from umbel.worker.children import Nursery, StartFailed
+from umbel.worker.content import check_content, this_user
 from umbel.worker.forkserver import make_child
 from umbel.worker.helper import Helper
 from umbel.worker.keeper import Keeper
@@ -123,12 +124,13 @@ def run_worker(source: Source, wanted: Wanted) -> int:
         executor = _executor(app, wanted)
         orders = _orders(app, source, wanted)
         set_up_logging(app, orders.loglevel, "MainProcess")
+        check_content(app.conf.snapshot, this_user(), os.environ)
         signals.worker_init.send(None)
         print(banner(app, orders, executor), file=sys.stdout, flush=True)
         if nursery is None or executor == "solo":
             return _run_solo(app, orders)
         return _run_prefork(app, orders, nursery)
-    except ImproperlyConfigured as error:
+    except (ImproperlyConfigured, SecurityError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     except StartFailed as failure:
