@@ -1,6 +1,13 @@
 """How Sphinx builds the documentation: `make docs`."""
 
+import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from generate import generate
+
+generate(Path(__file__).parent / "_generated")
 
 project = "umbel"
 author = "The umbel authors"
@@ -13,7 +20,7 @@ extensions = [
     "sphinx_click",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated"]
 nitpicky = True
 
 myst_enable_extensions = ["colon_fence", "deflist"]

@@ -12,9 +12,10 @@ def checker(function: Callable[..., Any], skip_first: bool) -> Callable[..., Non
 
     Calling it is the fastest check there is, and its TypeErrors are Python's own: ``add() missing 1
     required positional argument: 'y'``. With `skip_first` the first parameter, a task's `self`, is
-    left out.
+    left out. Of a decorated function the decorator's parameters count, as in Celery: it may give the
+    function arguments of its own.
     """
-    parameters = list(inspect.signature(function).parameters.values())
+    parameters = list(inspect.signature(function, follow_wrapped=False).parameters.values())
     if skip_first:
         parameters = parameters[1:]
     stub = inspect.Signature(

@@ -3,8 +3,9 @@
 Inert unless UMBEL_FAILPOINTS is set when the process starts, for example
 ``UMBEL_FAILPOINTS="sqlite.settle.before_commit=kill@3"``: the third time the process comes there it
 kills itself. Actions: ``kill`` (SIGKILL), ``stop`` (SIGSTOP), ``raise`` (OperationalError). Several
-are separated by commas. ``UMBEL_FAILPOINTS_ONCE`` names a file that is made when one strikes, with
-the pid, the monotonic time and the name in it; while it exists none strikes.
+are separated by commas. ``UMBEL_FAILPOINTS_ONCE`` names a directory in which each that strikes makes
+a file of its name, with the pid, the monotonic time and the action in it: the proof that it struck.
+While that file is there it does not strike again, in whatever process.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 from umbel.clock import SYSTEM
 from umbel.exceptions import ImproperlyConfigured, OperationalError
@@ -20,8 +22,20 @@ from umbel.exceptions import ImproperlyConfigured, OperationalError
 NAMES = (
     "sqlite.publish.before_commit",
     "sqlite.publish.after_commit",
+    "sqlite.fetch.before_commit",
+    "sqlite.fetch.after_commit",
     "sqlite.settle.before_commit",
     "sqlite.settle.after_commit",
+    "sqlite.mark_early.before_commit",
+    "sqlite.mark_early.after_commit",
+    "sqlite.release.before_commit",
+    "sqlite.release.after_commit",
+    "sqlite.take_back.before_commit",
+    "sqlite.take_back.after_commit",
+    "sqlite.reclaim.before_commit",
+    "sqlite.reclaim.after_commit",
+    "sqlite.close.before_commit",
+    "sqlite.close.after_commit",
     "child.before_start",
     "child.after_run",
     "child.before_settle",
@@ -55,7 +69,7 @@ def _armed(plan: str, once: str | None) -> Callable[[str], None]:
             return
         action, nth = strikes[name]
         visits[name] = visits.get(name, 0) + 1
-        if visits[name] != nth or (once and not _first(once, name)):
+        if visits[name] != nth or (once and not _first(Path(once, name), action)):
             return
         if action == "raise":
             raise OperationalError(f"The fail point {name} struck.")
@@ -64,13 +78,14 @@ def _armed(plan: str, once: str | None) -> Callable[[str], None]:
     return strike
 
 
-def _first(path: str, name: str) -> bool:
+def _first(path: Path, action: str) -> bool:
     """Make the file; False when it was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return False
-    os.write(descriptor, f"{os.getpid()} {SYSTEM.monotonic()} {name}\n".encode())
+    os.write(descriptor, f"{os.getpid()} {SYSTEM.monotonic()} {action}\n".encode())
     os.close(descriptor)
     return True
 

@@ -15,6 +15,7 @@ from umbel import exceptions
 from umbel.exceptions import CELERY_MODULES, RemoteError, remote_error
 from umbel.formats import CeleryWrapper, dump_pickle, load_pickle
 from umbel.representation import careful_repr
+from umbel.serialization import Serializer
 
 #: Most characters of what is kept of an argument that cannot be serialized.
 MOST_OF_A_REPR = 10_000
@@ -72,6 +73,13 @@ def plain(value: Any, dumps: Callable[[Any], object]) -> Any:
     except Exception:  # noqa: BLE001 - whatever it is, this is not the place for a second failure
         return careful_repr(value)[:MOST_OF_A_REPR]
     return value
+
+
+def to_stored(error: BaseException, serializer: Serializer) -> Any:
+    """Return what a document written by a serializer holds for an exception."""
+    if serializer.name == "pickle":
+        return for_pickle(error)
+    return to_data(error, serializer.dumps)
 
 
 def for_pickle(error: BaseException) -> Any:

@@ -8,8 +8,8 @@ The document is what Celery's key-value backends store under ``celery-task-meta-
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -73,8 +73,8 @@ class ResultRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
-    """What `result_extended` adds to a result: which call it is of."""
+class CallInfo:
+    """What ``result_extended`` keeps of the call beside its result."""
 
     name: str | None = None
     args: Any = None
@@ -82,16 +82,16 @@ class Details:
     worker: str | None = None
     retries: int | None = None
     queue: str | None = None
-
-
-_DETAILS = tuple(each.name for each in fields(Details))
+    stamped_headers: Any = None
+    stamps: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
     """A result document as a value.
 
-    `result` is what the task returned, or the exception it raised.
+    `result` is what the task returned, or the exception it raised. `children` are the calls that the
+    task made, each as ``AsyncResult.as_tuple`` writes it; None where nobody knows.
     """
 
     task_id: str
@@ -101,7 +101,8 @@ class TaskResult:
     date_done: datetime | None = None
     parent_id: str | None = None
     group_id: str | None = None
-    details: Details | None = None
+    children: list[Any] | None = field(default_factory=list)
+    call: CallInfo | None = None
 
 
 def encode(result: TaskResult, expires: float | None = None, form: Form = PLAIN) -> ResultRecord:
@@ -139,25 +140,58 @@ def _written(result: TaskResult, serializer: Serializer, form: Form) -> str | by
 def _document(result: TaskResult, serializer: Serializer) -> dict[str, Any]:
     value = result.result
     if result.state in states.EXCEPTION_STATES and isinstance(value, BaseException):
-        pickled = serializer.name == "pickle"
-        value = failures.for_pickle(value) if pickled else failures.to_data(value, serializer.dumps)
+        value = failures.to_stored(value, serializer)
     document: dict[str, Any] = {
         "status": result.state,
         "result": value,
         "traceback": result.traceback,
-        "children": [],
+        "children": result.children,
         "date_done": result.date_done.isoformat() if result.date_done else None,
     }
     if result.group_id:
         document["group_id"] = result.group_id
     if result.parent_id:
         document["parent_id"] = result.parent_id
-    if result.details is not None:
-        # What came in by another serializer may be nothing for this one.
-        for name in _DETAILS:
-            document[name] = failures.plain(getattr(result.details, name), serializer.dumps)
+    if result.call is not None:
+        document = _call_to_data(result.call, document, serializer)
     document["task_id"] = result.task_id
     return document
+
+
+_CALL_KEYS = ("name", "args", "kwargs", "worker", "retries", "queue")
+
+
+def _call_to_data(
+    call: CallInfo, document: Mapping[str, Any], serializer: Serializer
+) -> dict[str, Any]:
+    """Return a document with a call. A stamp that has the name of a part of it hides nothing."""
+    data = dict(document)
+    # What came in by another serializer may be nothing for this one.
+    for key in _CALL_KEYS:
+        data[key] = failures.plain(getattr(call, key), serializer.dumps)
+    if call.stamps:
+        names = call.stamped_headers
+        data["stamped_headers"] = failures.plain(names, serializer.dumps)
+        for name, value in call.stamps.items():
+            if name in (names or ()):
+                data.setdefault(name, failures.plain(value, serializer.dumps))
+    return data
+
+
+def _call_from_data(document: Mapping[str, Any]) -> CallInfo | None:
+    if not any(key in document for key in _CALL_KEYS):
+        return None
+    names = document.get("stamped_headers")
+    stamps = {name: document[name] for name in _texts(names) if name in document}
+    found = {key: document.get(key) for key in _CALL_KEYS}
+    return CallInfo(**found, stamped_headers=names, stamps=stamps)
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the texts in a list: what else a document may have there is nothing of Celery's."""
+    if not isinstance(value, list | tuple | set | frozenset):
+        return []
+    return [item for item in value if isinstance(item, str)]
 
 
 def _check_depth(serializer: Serializer, value: Any, data: bytes, form: Form) -> None:
@@ -175,7 +209,24 @@ def _compressed(data: bytes, compression: str) -> bytes:
 
 
 def decode(record: ResultRecord, form: Form = PLAIN) -> TaskResult:
-    """Read a record.
+    """Read a record; see `meta` for what it raises."""
+    document = meta(record, form)
+    children = document.get("children")
+    return TaskResult(
+        task_id=document.get("task_id") or record.task_id,
+        state=document["status"],
+        result=document["result"],
+        traceback=document.get("traceback"),
+        date_done=_moment(document.get("date_done")),
+        parent_id=document.get("parent_id"),
+        group_id=document.get("group_id"),
+        children=children if isinstance(children, list) else None,
+        call=_call_from_data(document),
+    )
+
+
+def meta(record: ResultRecord, form: Form = PLAIN) -> dict[str, Any]:
+    """Read a record as the mapping that Celery calls "meta": the document, with a real exception.
 
     Raises DecodeError when it is not a result document, and ContentDisallowed when its serializer is not
     acceptable. Of json, pickle, yaml and msgpack a document shows which it is, so a change of
@@ -184,23 +235,10 @@ def decode(record: ResultRecord, form: Form = PLAIN) -> TaskResult:
     document = _read(record, form)
     if not isinstance(document, dict) or not isinstance(document.get("status"), str):
         raise DecodeError(f"The result stored for {record.task_id} is not a result document.")
-    state = document["status"]
-    value = document.get("result")
-    if state in states.EXCEPTION_STATES:
-        value = failures.from_stored(value)
-    details = None
-    if "name" in document:
-        details = Details(**{name: document.get(name) for name in _DETAILS})
-    return TaskResult(
-        task_id=document.get("task_id") or record.task_id,
-        state=state,
-        result=value,
-        traceback=document.get("traceback"),
-        date_done=_moment(document.get("date_done")),
-        parent_id=document.get("parent_id"),
-        group_id=document.get("group_id"),
-        details=details,
-    )
+    value = document.setdefault("result", None)
+    if document["status"] in states.EXCEPTION_STATES:
+        document["result"] = failures.from_stored(value)
+    return document
 
 
 def _read(record: ResultRecord, form: Form) -> Any:

@@ -19,7 +19,7 @@ from umbel import failures, records, serialization
 from umbel.compression import decompress
 from umbel.exceptions import ContentDisallowed, DecodeError, Reject, RemoteError
 from umbel.message import decode, encode
-from umbel.records import Details, FixedForm, ResultRecord
+from umbel.records import CallInfo, FixedForm, ResultRecord
 
 ALL: dict[str, Record] = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
@@ -33,7 +33,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "msgpack": ("msgpack",),
     "brotli": ("brotli",),
 }
-NEEDS["zstd"] = ("compression.zstd", "backports.zstd", "zstandard")
+NEEDS["zstd"] = NEEDS["zstandard"] = ("compression.zstd", "backports.zstd", "zstandard")
 
 
 def is_there(module: str) -> bool:
@@ -199,12 +199,12 @@ class TestResults:
             assert loaded(body) == loaded(expected)
         else:
             assert body == expected
-        assert records.decode(written, form).details == read(name).details
+        assert records.decode(written, form).call == read(name).call
 
     @pytest.mark.parametrize("name", results("extended"))
     def test_an_extended_result_says_of_which_call(self, name: str) -> None:
-        details = Details("proj.echo", [1], {}, "worker1@host", 0, "celery")
-        assert read(name).details == details
+        call = CallInfo("proj.echo", [1], {}, "worker1@host", 0, "celery")
+        assert read(name).call == call
 
 
 def plain(document: str | bytes) -> bytes:

@@ -108,15 +108,18 @@ def test_the_worker_runs_what_the_client_sends_wherever_they_are_started(
 
 def test_every_way_to_write_settings_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "proj").mkdir()
-    (tmp_path / "proj" / "settings.py").write_text("SHOP_RESULT_EXPIRES = 30\n")
+    (tmp_path / "proj" / "settings.py").write_text(
+        "SHOP_RESULT_EXPIRES = 30\nSHOP_TASK_DEFAULT_QUEUE = 'shop'\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     names: dict[str, Any] = {"Umbel": Umbel}
     exec(code_after("Settings can be written in other ways too"), names)  # noqa: S102
     assert names["app"].conf.changed() == {
         "timezone": "UTC",
         "task_track_started": True,
-        "result_expires": 30.0,
+        "result_expires": 60.0,  # what is written to app.conf counts more than a module
         "task_acks_late": True,
+        "task_default_queue": "shop",
     }
     for name in ("proj", "proj.settings"):
         del sys.modules[name]

@@ -46,7 +46,7 @@ def where(self):
 class Worker:
     """One ``umbel worker``, the leader of a process group of its own."""
 
-    def __init__(self, project: Path, words: tuple[str, ...]) -> None:
+    def __init__(self, project: Path, words: tuple[str, ...], before: tuple[str, ...] = ()) -> None:
         self.log = project / "log"
         environment = {
             **os.environ,
@@ -56,7 +56,7 @@ class Worker:
         environment.pop("PYTHONPATH", None)
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [Path(sys.executable).with_name("umbel"), "-A", "tasks", "worker", *words],
+                [Path(sys.executable).with_name("umbel"), "-A", "tasks", *before, "worker", *words],
                 cwd=project,
                 env=environment,
                 stdout=log,
@@ -113,8 +113,8 @@ def start(project: Path) -> Iterator[Start]:
     """Start a worker, and wait until it says that it is ready."""
     started: list[Worker] = []
 
-    def one(*words: str, ready: bool = True) -> Worker:
-        worker = Worker(project, ("-l", "INFO", *words))
+    def one(*words: str, ready: bool = True, before: tuple[str, ...] = ()) -> Worker:
+        worker = Worker(project, ("-l", "INFO", *words), before)
         started.append(worker)
         if ready:
             until(lambda: worker.says(" ready."))
@@ -217,7 +217,35 @@ def test_queues_and_names(start: Start, app: Umbel) -> None:
     ]
     assert elsewhere.state == "PENDING"
     assert f"mails@{HOST} ready." in worker.text
-    assert "  queues:      a, b\n" in worker.text
+    assert "  .> a                exchange=a(direct) key=a\n" in worker.text
+    assert "  .> b                exchange=b(direct) key=b\n" in worker.text
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+def test_what_waits_is_deleted_first_if_that_is_wanted(start: Start, app: Umbel) -> None:
+    where = app.tasks["tasks.where"]
+    deleted, kept = where.apply_async(queue="a"), where.apply_async(queue="b")
+    worker = start("-Q", "a,b", "-X", "b", "-c", "1", "--purge")
+    assert "Deleted 1 waiting messages, as --purge says." in worker.text
+    assert where.apply_async(queue="a").get(timeout=PATIENCE)
+    assert (deleted.state, kept.state) == ("PENDING", "PENDING")
+    assert app.queues.depths()["b"].ready == 1
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_module_of_settings_reaches_the_children(
+    start: Start, app: Umbel, project: Path, pool: str
+) -> None:
+    (project / "more.py").write_text("worker_lease_ttl = 44\n")
+    (project / "tasks.py").write_text(
+        f"{TASKS}\n@app.task\ndef ttl():\n    return app.conf.worker_lease_ttl\n"
+    )
+    worker = start("-P", pool, "-c", "1", before=("--config", "more", "-q"))
+    assert app.task(name="tasks.ttl")(lambda: None).delay().get(timeout=PATIENCE) == 44
+    assert "concurrency:" not in worker.text  # quiet
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
 
@@ -244,6 +272,28 @@ def test_an_app_whose_import_fails(start: Start, project: Path, condition: str) 
     assert re.search(r"^Error: .*tasks.*", worker.text, re.MULTILINE)
     until(worker.is_gone)
     assert left_behind(project) == []
+
+
+def test_warnings_of_the_import_are_told_once_and_those_of_tasks_too(
+    start: Start, app: Umbel, project: Path
+) -> None:
+    (project / "tasks.py").write_text(
+        f"""import logging, warnings
+{TASKS}
+warnings.warn("about the module")
+logging.warning("in the log of the module")
+@app.task
+def warn():
+    warnings.warn("about the task")
+    logging.warning("in the log of the task")
+"""
+    )
+    worker = start("-c", "1")
+    assert app.task(name="tasks.warn")(lambda: None).delay().get(timeout=PATIENCE) is None
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    for words in ("Warning: about the", ":in the log of the module", "in the log of the task"):
+        assert worker.text.count(words) == (2 if words.startswith("Warning") else 1), worker.text
 
 
 def test_an_app_that_is_not_there(start: Start, project: Path) -> None:

@@ -34,6 +34,8 @@ from umbel.worker.processes import start_time
 
 PROJECT = Path(__file__).with_name("project")
 SOURCE = Path(umbel.__file__).parents[1]
+#: Times that a scene is played for a fail point to strike.
+MOST_ROUNDS = 20
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: object) -> None:
@@ -180,7 +182,7 @@ class Fleet:
         self.ledger: Ledger = self.tasks.ledger
         self.nodes_directory = runtime_directory(self.app.show_url(self.app.broker_url))
         self.nodes: list[Node] = []
-        self.struck = directory / "struck"
+        self.strikes = directory / "strikes"
         self.follow_ups_repeat = False
 
     def __enter__(self) -> Self:
@@ -235,8 +237,24 @@ class Fleet:
         return {**clean, "PYTHONPATH": str(SOURCE), **more}
 
     def fail_point(self, plan: str) -> dict[str, str]:
-        """Return the environment in which the first process that comes there dies."""
-        return {"UMBEL_FAILPOINTS": plan, "UMBEL_FAILPOINTS_ONCE": str(self.struck)}
+        """Return the environment in which each fail point strikes the first process that comes there."""
+        return {"UMBEL_FAILPOINTS": plan, "UMBEL_FAILPOINTS_ONCE": str(self.strikes)}
+
+    def has_struck(self, *points: str) -> bool:
+        """Tell whether each of these fail points has struck."""
+        return all((self.strikes / point).exists() for point in points)
+
+    def until_struck(self, points: Sequence[str], scene: Callable[[], object]) -> None:
+        """Play a scene until each of these fail points has struck; fail when one never does."""
+        for _ in range(MOST_ROUNDS):
+            scene()
+            wait_until(
+                lambda: self.has_struck(*points) or self.is_quiet(), 15.0, Told("an end", self)
+            )
+            if self.has_struck(*points):
+                return
+        missing = [point for point in points if not self.has_struck(point)]
+        raise AssertionError(f"No process came to {', '.join(missing)}.")
 
     def node_directories(self) -> list[Path]:
         """Return the directories of nodes that there are; the last node takes all with it."""
@@ -289,10 +307,7 @@ class Fleet:
 
     def evidence(self) -> Evidence:
         """Collect what is known at the end."""
-        if self.struck.exists():
-            pid, moment, name = self.struck.read_text().split()
-            children = [node.seen for node in self.nodes if node.pid == int(pid)]
-            self.ledger.fault(f"died at {name}", {int(pid)}.union(*children), float(moment))
+        self._note_deaths()
         history = self.history()
         ids = list(history.sent)
         records = self.app.result_store().get(ids)
@@ -302,6 +317,15 @@ class Fleet:
             for letter in self.app.queues.dead_letters(1_000_000)
         }
         return Evidence(history, results, dead, self._in_broker(), self.follow_ups_repeat)
+
+    def _note_deaths(self) -> None:
+        """Write down who died at a fail point. One that only raised excuses nothing."""
+        for path in self.strikes.glob("*"):
+            pid, moment, action = path.read_text().split()
+            children = [node.seen for node in self.nodes if node.pid == int(pid)]
+            if action == "kill":
+                harmed = {int(pid)}.union(*children)
+                self.ledger.fault(f"died at {path.name}", harmed, float(moment))
 
     def leased(self) -> int:
         """Return how many messages are held by workers."""

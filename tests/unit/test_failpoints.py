@@ -54,6 +54,16 @@ def test_only_the_first_of_several_processes_strikes(tmp_path: Path) -> None:
     with pytest.raises(OperationalError):
         first(NAME)
     second(NAME)
+    pid, _, action = (tmp_path / "struck" / NAME).read_text().split()
+    assert (int(pid), action) == (os.getpid(), "raise")
+
+
+def test_each_strikes_once(tmp_path: Path) -> None:
+    strike = failpoints._armed(f"{NAME}=raise,{OTHER}=raise", str(tmp_path))
+    for name in (NAME, OTHER):
+        with pytest.raises(OperationalError):
+            strike(name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((NAME, OTHER))
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ An engine is a server, a file or a piece of memory behind a URL. It offers some 
 classes are the contract; the suite in `umbel.testing.conformance` is its proof.
 
 For all ports: calls take and return batches; times are seconds since the epoch, durations are
-seconds; what fails raises OperationalError (`BrokerFull` when there is no room) and has then
-changed nothing, unless it says otherwise; objects may be used by many threads at once; after a fork
-the child may use them and gets connections of its own, the parent's stay untouched.
+seconds; what fails raises OperationalError (`BrokerFull` when there is no room). A call that failed has
+changed either everything or nothing: where a network lies between, only the answer may be lost, so
+callers repeat what may be repeated, and start over as another owner where they cannot know what they
+hold. Objects may be used by many threads at once; after a fork the child may use them and gets
+connections of its own, the parent's stay untouched.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from umbel.ports.broker import (
 )
 from umbel.ports.engine import Engine, EngineOptions
 from umbel.ports.queues import DeadLetter, QueueAdmin, QueueDepth, StoredMessage
-from umbel.ports.results import ResultStore
+from umbel.ports.results import ResultStore, ResultSubscription
 from umbel.ports.state import StateStore
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "QueueAdmin",
     "QueueDepth",
     "ResultStore",
+    "ResultSubscription",
     "Settled",
     "Settlement",
     "StateStore",

@@ -74,11 +74,14 @@ class Child:
         bound = app.conf.snapshot.worker_prefetch_multiplier or app.broker.features.batch
         self._prefetch = Prefetch(min(bound, app.broker.features.batch))
         self._unreachable_since: float | None = None
+        #: The broker did not answer: it may have leased messages to us that we do not know of.
+        self._in_doubt = False
         # Shared with the helper: under `lock` whoever talks to the broker; the deques by atomic
         # steps.
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.waiting: deque[Waiting] = deque()
+        self.returning: deque[Waiting] = deque()
         self.finished: deque[Verdict] = deque()
         self.current: Waiting | None = None
         self.started_at = 0.0
@@ -104,12 +107,10 @@ class Child:
 
     def step(self) -> None:
         """Settle the last batch, fetch the next and run it."""
-        if self.waiting:  # left over when the broker did not answer
-            self._persist(self.hand_back)
         request = self._request()
         deliveries = self._persist(lambda: self._settle(request))
         if not deliveries and not self.stopping.is_set():
-            deliveries = self._persist(lambda: self.consumer.fetch(request, IDLE_WAIT))
+            deliveries = self._persist(lambda: self._fetch(request))
         if deliveries:
             self._work(deliveries)
 
@@ -121,7 +122,25 @@ class Child:
     def _settle(self, request: FetchRequest | None) -> Sequence[Delivery]:
         with self.lock:
             fail_point("child.before_settle")
+            if request is not None:
+                self._resolve_doubt()
             return self.settle_finished(request)
+
+    def _fetch(self, request: FetchRequest) -> Sequence[Delivery]:
+        if self._in_doubt:
+            with self.lock:
+                self._resolve_doubt()
+            # Not waiting yet: the answer is to be told of, and a word to stop may have gone to the
+            # consumer that was replaced.
+            return ()
+        return self.consumer.fetch(request, IDLE_WAIT)
+
+    def _resolve_doubt(self) -> None:
+        """Start over as another owner, between two batches: what we do not know of goes back then."""
+        if self._in_doubt:
+            self.settle_finished()
+            self.consumer.close()
+            self._attach()
 
     def settle_finished(self, request: FetchRequest | None = None) -> Sequence[Delivery]:
         """Settle what is finished, under the lock; on failure it stays finished."""
@@ -170,6 +189,7 @@ class Child:
                 self._drop_all(lost)
                 return self._persist(self._attach)
             except OperationalError as error:
+                self._in_doubt = True
                 if self._unreachable_since is None:
                     self._unreachable_since = self._clock.monotonic()
                     logger.warning("The broker does not answer; trying until it does. %s", error)
@@ -186,13 +206,15 @@ class Child:
 
     def _attach(self) -> Sequence[Delivery]:
         self._settler = self._make_settler()
+        self._in_doubt = False
         return ()
 
     def _drop_all(self, lost: LeaseLost) -> None:
         """Start over with nothing: all that was held is somebody else's now."""
-        dropped = len(self.finished) + len(self.waiting)
+        dropped = len(self.finished) + len(self.waiting) + len(self.returning)
         self.finished.clear()
         self.waiting.clear()
+        self.returning.clear()
         self._page.clear()
         logger.error("%s %d tasks held here will run elsewhere.", lost, dropped)
 
@@ -212,24 +234,22 @@ class Child:
         while (item := self._next()) is not None:
             if self.stopping.is_set() or not self._start(item):
                 self.waiting.appendleft(item)
-                self._persist(self.hand_back)
                 break
             self._run(item)
             count += 1
             self._settle_in_time()
         self.current = None
-        self._page.clear()
+        self._persist(self.hand_back)  # also what the helper could not
+        if not self.returning:
+            self._page.clear()
         if count:
             self._prefetch.observe(count, self._clock.monotonic() - begun)
 
     def _next(self) -> Waiting | None:
-        """Return the next to run; None when the helper does not hold any either."""
         try:
             return self.waiting.popleft()
         except IndexError:
-            pass
-        with self.lock:  # the helper may be giving some back, and fail
-            return self.waiting.popleft() if self.waiting else None
+            return None
 
     def _mark_early(self, prepared: Sequence[Prepared]) -> bool:
         """Mark what may be delivered only once before any of it starts.
@@ -258,7 +278,9 @@ class Child:
         return self._page.start(item.index, self.started_at)
 
     def _run(self, item: Waiting) -> None:
-        record = started(item.prepared, self._hostname, self._pid, self._app.conf.snapshot)
+        record = started(
+            item.prepared, self._hostname, self._pid, self._app.conf.snapshot, self._clock
+        )
         if record is not None:
             self._tell_started(record)
         run = self._runner.run(item.prepared)
@@ -288,20 +310,23 @@ class Child:
         return ()
 
     def release_waiting(self) -> int:
-        """Give back under the lock; return how many. On failure they stay waiting."""
-        items = []
+        """Give back under the lock; return how many.
+
+        On failure they are to be given back again, and are not run here: the broker may have them.
+        """
         while self.waiting:
-            items.append(self.waiting.pop())
-        if not items:
+            self.returning.append(self.waiting.pop())
+        if not self.returning:
             return 0
-        try:
-            released = self.consumer.release([item.prepared.delivery.key for item in items])
-        except OperationalError:
-            self.waiting.extend(reversed(items))
-            raise
-        for item in items:
-            self._page.drop(item.index)
+        keys = [item.prepared.delivery.key for item in self.returning]
+        released = self.consumer.release(keys)
+        while self.returning:
+            self._page.drop(self.returning.pop().index)
         return released
+
+    def has_leftovers(self) -> bool:
+        """Tell whether there is something to settle or to give back while a task runs."""
+        return bool(self.finished or self.waiting or self.returning)
 
     # The end
 

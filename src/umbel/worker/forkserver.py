@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import platform
 import select
@@ -22,6 +23,8 @@ import socket
 import sys
 import time
 import traceback
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,7 +41,7 @@ from umbel.worker.bootstrap import (
 from umbel.worker.child import Child
 from umbel.worker.helper import Helper
 from umbel.worker.page import Page
-from umbel.worker.processes import my_start_time
+from umbel.worker.processes import my_start_time, signalled_by
 from umbel.worker.settler import Settler
 from umbel.worker.tracebacks import traceback_text
 
@@ -205,6 +208,29 @@ def _first_line(connection: socket.socket) -> Any:
     return json.loads(line)
 
 
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep warnings back: the supervisor imports the same modules, and has told them.
+
+    What the modules themselves set of warnings and logging stays.
+    """
+    manager = logging.getLogger().manager
+    show, disabled = warnings.showwarning, manager.disable
+
+    def keep_back(*warning: object, **more: object) -> None:
+        pass
+
+    warnings.showwarning = keep_back
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        if warnings.showwarning is keep_back:
+            warnings.showwarning = show
+        if manager.disable == logging.WARNING:
+            logging.disable(disabled)
+
+
 def _serve(connection: socket.socket, *, alone: bool) -> int:
     """Import the app and fork children of it or, when `alone`, be a single child of it."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -217,7 +243,9 @@ def _serve(connection: socket.socket, *, alone: bool) -> int:
         return 0
     channel = Channel(connection)
     try:
-        app = Source(**first).load()
+        # An import that hangs does not see that the supervisor is gone.
+        with _silence(), signalled_by(connection.fileno()):
+            app = Source(**first).load()
     except BaseException as error:  # noqa: BLE001 - whatever it raises is the supervisor's to show
         with contextlib.suppress(OSError):  # the supervisor met the same and is gone
             channel.send({"failed": traceback_text(error)})

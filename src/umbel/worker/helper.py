@@ -114,7 +114,7 @@ class Helper:
             return
         if now - self._child.started_at < LONG:
             return
-        if not (self._child.finished or self._child.waiting) or self._relieve():
+        if not self._child.has_leftovers() or self._relieve():
             self._relieved = current
 
     def _relieve(self) -> bool:

@@ -6,10 +6,11 @@ Their unstarted deliveries go back, the fate of the others is decided.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Collection
 
 from umbel.app import Umbel
-from umbel.exceptions import DecodeError, NotRegistered
+from umbel.exceptions import DecodeError, NotRegistered, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery, decode
 from umbel.ports import Broker, Consumer
@@ -32,6 +33,8 @@ class Recovery:
         self._attach = attach
         self._attached: Settler | None = None
         self._undecided: list[tuple[Delivery, Snapshot | None, str]] = []
+        #: Owners that this supervisor was when a reclaim was not answered: they may hold something.
+        self._doubtful: deque[tuple[str, Snapshot | None, str]] = deque()
 
     @property
     def _settler(self) -> Settler:
@@ -87,10 +90,34 @@ class Recovery:
         only_expired: bool = False,
     ) -> None:
         fail_point("supervisor.before_reclaim")
-        deliveries = self._settler.consumer.reclaim(owner, waiting, only_expired)
-        self._undecided += [(delivery, page, how) for delivery in deliveries]
+        self._reclaim(owner, waiting, page, how, only_expired)
         fail_point("supervisor.after_reclaim")
         self.settle_undecided()
+
+    def _reclaim(
+        self,
+        owner: str,
+        waiting: Collection[str] | None,
+        page: Snapshot | None,
+        how: str,
+        only_expired: bool = False,
+    ) -> None:
+        """Take over what an owner held.
+
+        When no answer comes it may have been done all the same. The supervisor is another owner from
+        then on, who takes over from the one it was.
+        """
+        consumer = self.consumer
+        try:
+            deliveries = consumer.reclaim(owner, waiting, only_expired)
+        except OperationalError:
+            self._doubtful.append((consumer.owner.id, page, how))
+            self._attached = None
+            raise
+        known = {delivery.key for delivery, _, _ in self._undecided}
+        self._undecided += [
+            (delivery, page, how) for delivery in deliveries if delivery.key not in known
+        ]
 
     def settle_undecided(self) -> None:
         """Decide and settle the fate of what may have started.
@@ -98,6 +125,10 @@ class Recovery:
         What was taken over is held by this supervisor from then on, and nobody else will ask for it:
         it is kept here until it is settled.
         """
+        while self._doubtful:
+            former, page, how = self._doubtful[0]
+            self._reclaim(former, (), page, how)
+            self._doubtful.popleft()
         if not self._undecided:
             return
         verdicts = [self._verdict(*undecided) for undecided in self._undecided]
@@ -116,7 +147,7 @@ class Recovery:
         """Read a delivery as far as possible: its task's options decide on its fate."""
         settings = self._app.conf.snapshot
         try:
-            call = decode(delivery.message, settings.accept_content)
+            call = decode(delivery.message, settings.accept_content, settings)
         except DecodeError:
             return Prepared(delivery, lost)
         try:

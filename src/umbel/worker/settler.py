@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+from umbel.exceptions import OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
 from umbel.ports import Broker, Consumer, FetchRequest, ResultStore, Settlement
@@ -26,6 +27,8 @@ class Settler:
         self.consumer = consumer
         self._results = results
         self._joint = results is not None and broker.shares(results)
+        #: What was settled, perhaps, by calls that were not answered.
+        self._unanswered: set[str] = set()
 
     def settle(
         self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
@@ -39,13 +42,20 @@ class Settler:
         settlements = [verdict.settlement for verdict in verdicts]
         if not self._joint:
             settlements = self._in_safe_order(settlements)
-        settled = self.consumer.settle(settlements, fetch)
+        try:
+            settled = self.consumer.settle(settlements, fetch)
+        except OperationalError:
+            self._unanswered.update(item.delivery.key for item in settlements)
+            raise
         for delivery in settled.refused:
+            if delivery.key in self._unanswered:
+                continue  # the first of the two calls did it
             logger.warning(
                 "The outcome of task %s was not stored: its lease was taken over meanwhile, so it runs or ran"
                 " elsewhere.",
                 delivery.message.task_id,
             )
+        self._unanswered.clear()
         return settled.fetched
 
     def _in_safe_order(self, settlements: Sequence[Settlement]) -> list[Settlement]:

@@ -17,6 +17,7 @@ from typing import Any
 from umbel import Umbel
 from umbel.clock import SYSTEM, unique_id
 from umbel.engines.sqlite.broker import FEATURES, SqliteBroker
+from umbel.exceptions import OperationalError
 from umbel.task import Task
 from umbel.testing.ledger import Ledger
 
@@ -75,14 +76,18 @@ def stuck(self: Task[Any, Any], seconds: float) -> int:
     return os.getpid()
 
 
-def send(count: int, name: str) -> None:
-    """Send calls one by one, each noted before and after; the client that dies is this."""
+def send(count: int, name: str, retry: bool) -> None:
+    """Send calls one by one, each noted before and after; the client that comes to harm is this."""
     for _ in range(count):
         id = unique_id()
         ledger.sent(id, "unknown")
-        app.tasks[name].apply_async((0.005,), task_id=id)
-        ledger.sent(id, "ok")
+        try:
+            app.tasks[name].apply_async((0.005,), task_id=id, retry=retry)
+        except OperationalError as error:
+            print(error)
+        else:
+            ledger.sent(id, "ok")
 
 
 if __name__ == "__main__":
-    send(int(sys.argv[1]), sys.argv[2])
+    send(int(sys.argv[1]), sys.argv[2], "--no-retry" not in sys.argv)

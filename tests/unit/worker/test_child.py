@@ -16,9 +16,9 @@ import pytest
 from tests.unit.worker.support import UNKNOWN, UNREADABLE, Made, consumer_of, foreign
 from umbel import AsyncResult, Ignore, Reject, Umbel, signals, states
 from umbel.clock import SYSTEM, utc
-from umbel.exceptions import OperationalError, TaskRevokedError, WorkerLostError
+from umbel.exceptions import EncodeError, OperationalError, TaskRevokedError, WorkerLostError
 from umbel.message import Delivery, Publication
-from umbel.ports import FetchRequest
+from umbel.ports import Consumer, FetchRequest
 from umbel.records import ResultRecord
 from umbel.testing.conformance.support import PATIENCE, until
 from umbel.worker.bootstrap import Orders, Source
@@ -607,18 +607,28 @@ def test_without_a_supervisor_what_runs_at_most_once_fails(
 # A broker that does not answer
 
 
+class Away:
+    """A server that is away for some calls of a child, whichever of its settlers makes them."""
+
+    def __init__(self, app: Umbel, child: Child, refusals: int) -> None:
+        self.refusals = refusals
+        make = child._make_settler
+        child._make_settler = lambda: Flaky(self, app, make().consumer)
+        child._settler = Flaky(self, app, child.consumer)
+
+
 class Flaky(Settler):
     """A settler whose server is away for a while."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.refusals = 0
+    def __init__(self, away: Away, app: Umbel, consumer: Consumer) -> None:
+        super().__init__(app.broker, consumer, app.results)
+        self._away = away
 
     def settle(
         self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
     ) -> Sequence[Delivery]:
-        if self.refusals:
-            self.refusals -= 1
+        if self._away.refusals:
+            self._away.refusals -= 1
             raise OperationalError("No answer.")
         return super().settle(verdicts, fetch)
 
@@ -627,17 +637,15 @@ def test_an_absent_broker_is_said_once_and_nothing_is_lost(
     app: Umbel, make: Make, note: Made, ran: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = make(start=False)
-    flaky = Flaky(app.broker, worker.child.consumer, app.results)
-    worker.child._settler = flaky
-    flaky.refusals = 3
+    server = Away(app, worker.child, 3)
     results = note.delay_many([(n,) for n in range(3)])
     worker.start()
     assert [got(result) for result in results] == [0, 1, 2]
-    flaky.refusals = 2
+    server.refusals = 2
     assert got(note.delay(3)) == 3
     assert ran == [0, 1, 2, 3]
     away = "The broker does not answer; trying until it does. No answer."
-    until(lambda: flaky.refusals == 0)
+    until(lambda: server.refusals == 0)
     said = [text for text in caplog.messages if "The broker" in text]
     assert said[0] == away
     assert said[1].startswith("The broker answers again, after ")
@@ -648,9 +656,7 @@ def test_a_worker_without_a_broker_can_be_stopped(
     app: Umbel, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = make(start=False)
-    flaky = Flaky(app.broker, worker.child.consumer, app.results)
-    worker.child._settler = flaky
-    flaky.refusals = 1_000_000
+    Away(app, worker.child, 1_000_000)
     worker.start()
     until(lambda: "The broker does not answer" in caplog.text)
     worker.stop()
@@ -700,6 +706,8 @@ def test_an_outcome_that_no_store_can_take_is_put_away_alone(
     assert ran == ["first", "bad", "last"]
     (letter,) = app.queues.dead_letters(10)
     assert (letter.message.task_id, "no such text" in letter.reason) == (bad.id, True)
+    with pytest.raises(EncodeError, match="Its outcome cannot be stored: ValueError: no such text"):
+        got(bad)
     assert got(note.delay("next")) == "next"
 
 

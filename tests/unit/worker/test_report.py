@@ -195,7 +195,9 @@ def test_the_banner_says_what_runs_where(task: Made) -> None:
         f"  broker:      {task.app.broker_url}\n",
         f"  results:     {task.app.result_url}\n",
         "  concurrency: 4 (prefork)\n",
-        "  queues:      celery, video\n",
+        "[queues]\n"
+        "  .> celery           exchange=celery(direct) key=celery\n"
+        "  .> video            exchange=video(direct) key=video\n",
     ):
         assert line in text
     assert "[tasks]" not in text
@@ -214,5 +216,5 @@ def test_the_banner_shows_no_password_and_no_results_where_there_are_none() -> N
     app = Umbel(broker="redis://user:secret@host/0", set_as_current=False)
     text = banner(app, orders(), "prefork")
     assert "secret" not in text
-    assert "redis://user:**@host/0" in text
+    assert "redis://user:********@host/0" in text
     assert "  results:     not kept\n" in text

@@ -26,6 +26,7 @@ FEATURES = Features(
     fencing=True,
     leases=True,
     dedupes=True,
+    remembers=0.0,
     counts=True,
     batch=BATCH,
     priorities=256,
@@ -128,6 +129,8 @@ class SqliteBroker(Broker):
             held = self._messages.held(connection, row[0], rows.handles(keys), LEASED)
             found = self._messages.release(connection, row[0], held)
             ports = self._messages.waiters(connection, Counter(found))
+            fail_point("sqlite.take_back.before_commit")
+        fail_point("sqlite.take_back.after_commit")
         self._messages.ringer.ring(ports)
         return len(found)
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 from umbel.engines.sqlite import rows
-from umbel.engines.sqlite.bell import RENEWAL, SLOW_CHECK, Bell, forget_listeners
+from umbel.engines.sqlite.bell import RENEWAL, SLOW_CHECK, Bell, Ring, forget_listeners
 from umbel.engines.sqlite.messages import MARKED, SQL, Messages, Row, counted
 from umbel.engines.sqlite.results import store_results
 from umbel.exceptions import LeaseLost, OperationalError
@@ -46,6 +46,10 @@ class SqliteConsumer(Consumer):
                 next_due = None
                 if not fetched and wait > 0:
                     next_due = self._start_listening(connection, request)
+                if fetched:
+                    fail_point("sqlite.fetch.before_commit")
+            if fetched:
+                fail_point("sqlite.fetch.after_commit")
             self._messages.ringer.ring(ports)
             if fetched or wait <= 0:
                 return fetched
@@ -180,7 +184,7 @@ class SqliteConsumer(Consumer):
             self._messages.number_queues(fetch.queues)
         refused: list[Delivery] = []
         fetched: list[Delivery] = []
-        ports: list[int] = []
+        ports: list[Ring] = []
         with self._database.write(durable=bool(settlements)) as connection:
             self._check_attached(connection)
             if settlements:
@@ -198,14 +202,14 @@ class SqliteConsumer(Consumer):
         connection: sqlite3.Connection,
         settlements: Sequence[Settlement],
         follow_ups: Mapping[int, Sequence[Row]],
-    ) -> tuple[list[Delivery], list[int]]:
+    ) -> tuple[list[Delivery], list[Ring]]:
         """Make settlements true; return what was refused and whom to wake."""
         wanted = [item.delivery.handle for item in settlements]
         held = self._messages.held(connection, self._number, wanted)
         refused: list[Delivery] = []
         if len(held) < len(settlements):
             settlements, refused = _divided(settlements, held)
-        ports: list[int] = []
+        ports: list[Ring] = []
         results = [item.result for item in settlements if item.result is not None]
         if results:
             ports += store_results(connection, self._messages.ringer, results, self._database.now)
@@ -276,6 +280,8 @@ class SqliteConsumer(Consumer):
             held = self._messages.held(connection, self._number, wanted)
             numbers = json.dumps([seq for seq, _ in held])
             connection.execute(SQL["mark_early"], (numbers, self._number))
+            fail_point("sqlite.mark_early.before_commit")
+        fail_point("sqlite.mark_early.after_commit")
 
     # Giving back and taking over
 
@@ -287,6 +293,8 @@ class SqliteConsumer(Consumer):
             held = self._messages.held(connection, self._number, wanted)
             found = self._messages.release(connection, self._number, held)
             ports = self._messages.waiters(connection, Counter(found))
+            fail_point("sqlite.release.before_commit")
+        fail_point("sqlite.release.after_commit")
         self._messages.ringer.ring(ports)
         return len(found)
 
@@ -311,6 +319,8 @@ class SqliteConsumer(Consumer):
             forget_listeners(connection, number)
             ports = self._messages.waiters(connection, Counter(returned))
             numbers = dict(connection.execute(SQL["all_queues"]))
+            fail_point("sqlite.reclaim.before_commit")
+        fail_point("sqlite.reclaim.after_commit")
         self._messages.ringer.ring(ports)
         self._messages.queues.update(numbers)
         names = {number: name for name, number in numbers.items()}
@@ -325,6 +335,8 @@ class SqliteConsumer(Consumer):
             connection.execute(SQL["leave"], (self._number,))
             forget_listeners(connection, self._number)
             ports = self._messages.waiters(connection, counted(returned))
+            fail_point("sqlite.close.before_commit")
+        fail_point("sqlite.close.after_commit")
         self._messages.ringer.ring(ports)
         if self._bell is not None:
             self._bell.close()

@@ -1,0 +1,141 @@
+"""Settings of brokers: where messages are kept, and how they are reached."""
+
+from __future__ import annotations
+
+from umbel.settings.declare import (
+    anything,
+    choice,
+    flag,
+    mapping,
+    number,
+    path,
+    seconds,
+    text,
+    unused,
+    url,
+    whole,
+)
+
+_NO_REDIS = "has no effect yet: there is no Redis engine"
+_NO_RABBITMQ = "has no effect yet: there is no RabbitMQ engine"
+_IN_THE_URL = "It belongs into broker_url: scheme://user:password@host:port/vhost."
+_FOR_EVER = (
+    "Workers and clients always connect again, with growing pauses, for as long as it takes; a publish"
+    " gives up after broker_publish_timeout."
+)
+
+
+class Brokers:
+    """Brokers."""
+
+    broker_url = url(
+        None,
+        "Where messages are kept, for example sqlite:////var/lib/shop/umbel.db. None: the SQLite"
+        " file of the project.",
+    )
+    broker_read_url = url(
+        None,
+        "Where workers read messages, if not from broker_url.",
+        later="has no effect yet: broker_url is used",
+        like="broker_url",
+    )
+    broker_write_url = url(
+        None,
+        "Where clients send messages, if not to broker_url.",
+        later="has no effect yet: broker_url is used",
+        like="broker_url",
+    )
+    broker_transport_options = mapping({}, "Options of the broker's engine.")
+    broker_publish_timeout = seconds(
+        5.0,
+        "Seconds after which a publish that cannot reach the broker raises OperationalError.",
+        ours=True,
+    )
+    broker_connection_timeout = seconds(
+        4.0,
+        "Seconds that opening a connection may take.",
+        later="has no effect yet: no engine connects to a server",
+    )
+    broker_use_ssl = anything(
+        False,
+        "Encrypt connections: True, or a mapping of options such as ca_certs.",
+        later="has no effect yet: no engine connects to a server",
+    )
+    broker_heartbeat = number.or_none(
+        120, "Seconds between signs of life on a connection to RabbitMQ.", later=_NO_RABBITMQ
+    )
+    broker_heartbeat_checkrate = unused(
+        3.0, "The connection checks its heartbeat as often as it has to."
+    )
+    broker_native_delayed_delivery_queue_type = choice("quorum", "classic")(
+        "quorum", "Type of RabbitMQ's queues for calls that are due later.", later=_NO_RABBITMQ
+    )
+    broker_pool_limit = unused(
+        10, "A process has one connection for each thread that needs one at a time, and no pool."
+    )
+    broker_pool_acquire_timeout = unused(None, "There is no pool of connections to wait for.")
+    broker_failover_strategy = anything(
+        None,
+        "How the next of several URLs is chosen: round-robin, shuffle or a function.",
+        later="has no effect yet: no engine has several servers",
+    )
+    broker_connection_retry = unused(True, _FOR_EVER)
+    broker_connection_retry_on_startup = unused(None, _FOR_EVER)
+    broker_connection_max_retries = unused(100, _FOR_EVER)
+    broker_channel_error_retry = unused(False, _FOR_EVER)
+    broker_login_method = unused(
+        None, "The client library chooses the method that the server offers."
+    )
+    broker_transport = unused(None, _IN_THE_URL)
+    broker_host = unused(None, _IN_THE_URL)
+    broker_port = unused(None, _IN_THE_URL)
+    broker_user = unused(None, _IN_THE_URL)
+    broker_password = unused(None, _IN_THE_URL)
+    broker_vhost = unused(None, _IN_THE_URL)
+
+
+class Sqlite:
+    """The SQLite engine."""
+
+    data_dir = path(
+        None,
+        "Directory of the default SQLite file. None: .umbel beside the nearest pyproject.toml or"
+        " manage.py above the app's module, else beside the module. UMBEL_DATA_DIR"
+        " overrides it.",
+        ours=True,
+    )
+    sqlite_durability = choice("full", "normal")(
+        "full",
+        "full: a publish or settle returns after its data is on disk. normal: faster; survives the"
+        " death of any process, but a power cut may take back the last moments.",
+        ours=True,
+    )
+
+
+class Redis:
+    """The Redis engine."""
+
+    redis_host = text(None, "The server, where a URL names none.", later=_NO_REDIS)
+    redis_port = whole(None, "The server's port, where a URL names none.", later=_NO_REDIS)
+    redis_db = whole(None, "The database's number, where a URL names none.", later=_NO_REDIS)
+    redis_username = text(None, "The user, where a URL names none.", later=_NO_REDIS)
+    redis_password = text(None, "The password, where a URL has none.", later=_NO_REDIS)
+    redis_max_connections = whole(None, "Most connections of a process.", later=_NO_REDIS)
+    redis_socket_timeout = seconds.or_none(
+        120.0, "Seconds that an answer of the server may take.", later=_NO_REDIS
+    )
+    redis_socket_connect_timeout = seconds(
+        None, "Seconds that opening a connection may take.", later=_NO_REDIS
+    )
+    redis_socket_keepalive = flag(False, "Let the system test idle connections.", later=_NO_REDIS)
+    redis_retry_on_timeout = unused(
+        False, "A call that timed out is always tried again, in a way that does it once."
+    )
+    redis_backend_use_ssl = mapping(None, "TLS options of the result store.", later=_NO_REDIS)
+    redis_backend_health_check_interval = seconds(
+        None, "Seconds after which an idle connection is tested before it is used.", later=_NO_REDIS
+    )
+    redis_backend_credential_provider = anything(
+        None, "What gives user and password, for credentials that change.", later=_NO_REDIS
+    )
+    redis_client_name = text(None, "What connections are called at the server.", later=_NO_REDIS)

@@ -1,0 +1,122 @@
+"""Settings of results: where they are kept, for how long, and in which form."""
+
+from __future__ import annotations
+
+from umbel.settings.declare import (
+    anything,
+    flag,
+    format_names,
+    mapping,
+    number,
+    seconds,
+    serializer_name,
+    store,
+    text,
+    unused,
+)
+
+_NO_CHORDS = "has no effect yet: there are no chords"
+_NO_TABLES = "has no effect yet: there is no SQLAlchemy result store"
+
+
+class Results:
+    """Results."""
+
+    result_backend = store(
+        None,
+        "Where results are kept. None: no results when broker_url is set, else the SQLite file of"
+        " the project. disabled:// turns results off.",
+    )
+    result_backend_transport_options = mapping({}, "Options of the result store's engine.")
+    result_expires = seconds.or_none(
+        86400.0,
+        "Seconds that results are kept; None keeps them for ever.",
+        old="CELERY_TASK_RESULT_EXPIRES",
+    )
+    result_failure_expires = seconds(
+        None, "Seconds that failures are kept; None: as result_expires says."
+    )
+    result_extended = flag(
+        False, "Results also say the task's name, arguments, retries, worker and queue."
+    )
+    result_serializer = serializer_name("json", "How results are written.")
+    result_compression = text(
+        None, "How results are compressed, as task_compression. None: not at all."
+    )
+    result_accept_content = format_names(
+        None,
+        "As accept_content, for results. None: what accept_content says.",
+        old="RESULT_ACCEPT_CONTENT",
+    )
+    result_persistent = flag(
+        None,
+        "Result messages of rpc:// survive the broker's restart.",
+        later="has no effect yet: there is no RabbitMQ engine",
+    )
+    result_cache_max = unused(
+        -1,
+        "Results are kept by whoever holds their AsyncResult, and by nobody else.",
+        old="CELERY_MAX_CACHED_RESULTS",
+    )
+    result_exchange = unused(
+        "celeryresults", "It belonged to a result backend that Celery removed."
+    )
+    result_exchange_type = unused("direct", "It belonged to a result backend that Celery removed.")
+    result_chord_expires = seconds(
+        None,
+        "Seconds that a chord's counters are kept; None: as result_expires says.",
+        later=_NO_CHORDS,
+    )
+    result_chord_join_timeout = seconds(
+        3.0, "Seconds that collecting the results of a chord's header may take.", later=_NO_CHORDS
+    )
+    result_chord_retry_interval = unused(
+        1.0, "Nothing polls for the end of a chord's header: its last task starts the body."
+    )
+    result_backend_always_retry = flag(
+        False,
+        "A result that could not be stored is tried again.",
+        unused="It always is, for as long as the delivery's lease can be kept.",
+    )
+    result_backend_max_retries = number(float("inf"), "How often.", unused="As often as it takes.")
+    result_backend_base_sleep_between_retries_ms = unused(
+        10, "Pauses grow from 0.1 s to a few seconds."
+    )
+    result_backend_max_sleep_between_retries_ms = unused(
+        10000, "Pauses grow from 0.1 s to a few seconds."
+    )
+    result_backend_thread_safe = unused(
+        False, "Result stores are always shared by threads, safely."
+    )
+    override_backends = unused(
+        {}, "Engines are registered by URL scheme, as entry points of the group umbel.engines."
+    )
+
+
+class Database:
+    """The SQLAlchemy result store."""
+
+    database_url = text(None, "URL of the database.", old="CELERY_RESULT_DBURI", later=_NO_TABLES)
+    database_engine_options = mapping(
+        {"pool_pre_ping": True, "pool_recycle": 3600},
+        "Options of SQLAlchemy's engine.",
+        old="CELERY_RESULT_ENGINE_OPTIONS",
+        later=_NO_TABLES,
+    )
+    database_engine_callback = anything(
+        None,
+        "Called with SQLAlchemy's engine when it is made.",
+        old="DATABASE_ENGINE_CALLBACK",
+        later=_NO_TABLES,
+    )
+    database_short_lived_sessions = flag(
+        False,
+        "Each call has a session of its own.",
+        old="CELERY_RESULT_DB_SHORT_LIVED_SESSIONS",
+        unused="Each call always has.",
+    )
+    database_table_names = mapping(
+        None, "Names of the tables.", old="CELERY_RESULT_DB_TABLENAMES", later=_NO_TABLES
+    )
+    database_table_schemas = mapping(None, "Schemas of the tables.", later=_NO_TABLES)
+    database_create_tables_at_setup = flag(True, "Make missing tables.", later=_NO_TABLES)

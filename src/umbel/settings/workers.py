@@ -1,0 +1,268 @@
+"""Settings of workers: processes, limits, leases, logs, and how others see and command them."""
+
+from __future__ import annotations
+
+from umbel.settings.declare import (
+    anything,
+    choice,
+    flag,
+    format_name,
+    mapping,
+    natural,
+    path,
+    seconds,
+    text,
+    unused,
+)
+
+_CHILDREN_LIVE = "is not enforced yet: children live as long as the worker"
+_NO_CONTROL = "has no effect yet: workers take no remote commands"
+_NO_EVENTS = "has no effect yet: events are not sent"
+_NO_BEAT = "has no effect yet: there is no beat"
+_NO_SECURITY = "has no effect yet: messages are not signed"
+_NO_DAEMON = "has no effect yet: the worker does not detach itself"
+_BY_CHILDREN = "Each child fetches its own messages, and only as many as it can run at once."
+_SUPERVISED = "A child is replaced as soon as its process has ended; nothing waits for it."
+
+
+class Workers:
+    """Workers."""
+
+    worker_concurrency = natural(None, "Number of child processes. None or 0: one for each CPU.")
+    worker_pool = choice("prefork", "solo", "threads", "asyncio", "gevent", "eventlet")(
+        "prefork",
+        "What runs the tasks: prefork (child processes) or solo (the worker process itself).",
+    )
+    worker_prefetch_multiplier = natural(
+        0,
+        "Most messages that a child holds at a time; 0 leaves it to the measured length of tasks.",
+        celery=4,
+        why="The worker holds what it can run in a few tens of milliseconds, no more.",
+    )
+    worker_max_tasks_per_child = natural(
+        None,
+        "How many tasks a child process runs before a new one takes its place.",
+        later=_CHILDREN_LIVE,
+    )
+    worker_max_memory_per_child = natural(
+        None,
+        "Kilobytes of memory at which a new child process takes the place of one.",
+        later=_CHILDREN_LIVE,
+    )
+    worker_disable_rate_limits = flag(
+        False,
+        "Do not enforce rate limits.",
+        old="CELERY_DISABLE_RATE_LIMITS",
+        later="has no effect yet",
+    )
+    worker_soft_shutdown_timeout = seconds(
+        0.0,
+        "Seconds that running tasks are given to end in a cold shutdown.",
+        later="has no effect yet: a cold shutdown is cold at once",
+    )
+    worker_enable_soft_shutdown_on_idle = flag(
+        False,
+        "Wait for worker_soft_shutdown_timeout even when no task runs.",
+        later="has no effect yet: a cold shutdown is cold at once",
+    )
+    worker_autoscaler = text(
+        "celery.worker.autoscale:Autoscaler",
+        "What decides on the number of children.",
+        later="has no effect yet: the number of children is fixed",
+    )
+    worker_state_db = path(
+        None, "File in which revoked ids are kept.", unused="They are kept by the broker's engine."
+    )
+    worker_lost_wait = unused(10.0, _SUPERVISED, old="CELERYD_WORKER_LOST_WAIT")
+    worker_proc_alive_timeout = unused(4.0, _SUPERVISED)
+    worker_pool_restarts = unused(
+        False, "A restarted fork server always imports the app's modules again."
+    )
+    worker_pool_start_method = unused(
+        "fork",
+        "Children are forked from a clean process, or spawned where the app cannot be forked.",
+    )
+    worker_pool_putlocks = unused(True, _BY_CHILDREN)
+    worker_eta_task_limit = unused(
+        None, "Calls that are due later wait in the broker, not in the worker."
+    )
+    worker_enable_prefetch_count_reduction = unused(True, _BY_CHILDREN)
+    worker_disable_prefetch = unused(False, _BY_CHILDREN)
+    worker_deduplicate_successful_tasks = flag(
+        False,
+        "Do not run a redelivered task whose result says that it succeeded.",
+        later="has no effect yet: a redelivered task runs again",
+    )
+    worker_cancel_long_running_tasks_on_connection_loss = unused(
+        False,
+        "A task outlives a lost connection: its lease is kept when the broker is back in time.",
+    )
+    worker_timer = unused(None, "The worker has no timer: what is due later waits in the broker.")
+    worker_timer_precision = unused(
+        1.0, "The worker has no timer: what is due later waits in the broker."
+    )
+    worker_consumer = unused("celery.worker.consumer:Consumer", "The worker has no such part.")
+    worker_agent = unused(None, "The worker has no such part.")
+
+
+class Leases:
+    """Leases and dead letters."""
+
+    worker_lease_ttl = seconds(
+        15.0,
+        "Seconds after which the leases of a node that no longer renews them are taken over.",
+        ours=True,
+    )
+    worker_max_deliveries = natural(
+        3, "How many processes may die running a message before it is dead-lettered.", ours=True
+    )
+    worker_dead_letter_expires = seconds.or_none(
+        7 * 86400.0, "Seconds that dead letters are kept; None keeps them for ever.", ours=True
+    )
+
+
+class Logs:
+    """Logs."""
+
+    worker_hijack_root_logger = flag(True, "Let the worker command set up the root logger.")
+    worker_log_format = text(
+        "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s",
+        "Format of the worker's log lines.",
+    )
+    worker_log_datefmt = text(
+        None, "Format of the time in them, as time.strftime has it.", later="has no effect yet"
+    )
+    worker_task_log_format = text(
+        "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
+        "Format of the log lines of tasks' loggers.",
+        later="has no effect yet",
+    )
+    worker_task_log_datefmt = text(None, "Format of the time in them.", later="has no effect yet")
+    worker_log_color = flag(
+        None, "Colour log lines by level. None: on a terminal.", later="has no effect yet"
+    )
+    worker_redirect_stdouts = flag(
+        True,
+        "What tasks print goes to the log.",
+        old="CELERY_REDIRECT_STDOUTS",
+        later="has no effect yet",
+    )
+    worker_redirect_stdouts_level = choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")(
+        "WARNING",
+        "The level of what was printed.",
+        old="CELERY_REDIRECT_STDOUTS_LEVEL",
+        later="has no effect yet",
+    )
+
+
+class Daemons:
+    """Daemons."""
+
+    worker_logfile = path(None, "Log to this file.", later=_NO_DAEMON)
+    worker_pidfile = path(None, "Write the process id into this file.", later=_NO_DAEMON)
+    worker_uid = anything(None, "User to become.", later=_NO_DAEMON)
+    worker_gid = anything(None, "Group to become.", later=_NO_DAEMON)
+    worker_umask = anything(None, "Mask of the modes of new files.", later=_NO_DAEMON)
+    worker_executable = path(None, "The Python to run.", later=_NO_DAEMON)
+    beat_logfile = path(None, "Log to this file.", later=_NO_BEAT)
+    beat_pidfile = path(None, "Write the process id into this file.", later=_NO_BEAT)
+    beat_uid = anything(None, "User to become.", later=_NO_BEAT)
+    beat_gid = anything(None, "Group to become.", later=_NO_BEAT)
+    beat_umask = anything(None, "Mask of the modes of new files.", later=_NO_BEAT)
+    beat_executable = path(None, "The Python to run.", later=_NO_BEAT)
+    events_logfile = path(None, "Log to this file.", later=_NO_EVENTS)
+    events_pidfile = path(None, "Write the process id into this file.", later=_NO_EVENTS)
+    events_uid = anything(None, "User to become.", later=_NO_EVENTS)
+    events_gid = anything(None, "Group to become.", later=_NO_EVENTS)
+    events_umask = anything(None, "Mask of the modes of new files.", later=_NO_EVENTS)
+    events_executable = path(None, "The Python to run.", later=_NO_EVENTS)
+
+
+class Beat:
+    """Beat."""
+
+    beat_schedule = mapping({}, "The periodic tasks by name.", later=_NO_BEAT)
+    beat_scheduler = text(
+        "celery.beat:PersistentScheduler", "The class that keeps the schedule.", later=_NO_BEAT
+    )
+    beat_schedule_filename = path(
+        "celerybeat-schedule",
+        "File of Celery's beat, whose last runs are taken over.",
+        later=_NO_BEAT,
+    )
+    beat_max_loop_interval = seconds(
+        0, "Most seconds between looks at the schedule.", later=_NO_BEAT
+    )
+    beat_sync_every = natural(
+        0, "After how many tasks the schedule's state is stored.", later=_NO_BEAT
+    )
+    beat_cron_starting_deadline = seconds(
+        None, "How late, in seconds, a run may be made up for.", later=_NO_BEAT
+    )
+    beat_enable_remote_control = flag(False, "Beat answers remote commands.", later=_NO_BEAT)
+    beat_remote_control_max_tick_age = seconds(
+        None, "Seconds without a tick after which beat calls itself ill.", later=_NO_BEAT
+    )
+
+
+class Monitoring:
+    """Events and remote control."""
+
+    worker_send_task_events = flag(
+        False, "Send an event for each step of a task.", old="CELERY_SEND_EVENTS", later=_NO_EVENTS
+    )
+    worker_enable_remote_control = flag(
+        True, "Take remote commands.", old="CELERY_ENABLE_REMOTE_CONTROL", later=_NO_CONTROL
+    )
+    event_queue_ttl = seconds.or_none(
+        5.0, "Seconds that an event waits for its receiver.", later=_NO_EVENTS
+    )
+    event_queue_expires = seconds.or_none(
+        60.0, "Seconds after which a queue of events without receiver is removed.", later=_NO_EVENTS
+    )
+    event_queue_prefix = text("celeryev", "How names of queues of events begin.", later=_NO_EVENTS)
+    event_queue_exclusive = flag(True, "A queue of events has one receiver.", later=_NO_EVENTS)
+    event_queue_durable = flag(
+        False, "Queues of events survive the broker's restart.", later=_NO_EVENTS
+    )
+    event_serializer = format_name("json", "How events are written.", later=_NO_EVENTS)
+    event_exchange = text("celeryev", "The exchange of events.", later=_NO_EVENTS)
+    control_exchange = text("celery", "The exchange of remote commands.", later=_NO_CONTROL)
+    control_queue_ttl = seconds.or_none(
+        300.0, "Seconds that a command waits for its worker.", later=_NO_CONTROL
+    )
+    control_queue_expires = seconds.or_none(
+        10.0,
+        "Seconds after which a queue of commands without worker is removed.",
+        later=_NO_CONTROL,
+    )
+    control_queue_exclusive = flag(True, "A queue of commands has one worker.", later=_NO_CONTROL)
+    control_queue_durable = flag(
+        False, "Queues of commands survive the broker's restart.", later=_NO_CONTROL
+    )
+
+
+class Security:
+    """Signed messages."""
+
+    security_key = path(None, "File of the private key that signs messages.", later=_NO_SECURITY)
+    security_key_password = anything(None, "Password of that key.", later=_NO_SECURITY)
+    security_certificate = path(
+        None, "File of the certificate that goes with it.", later=_NO_SECURITY
+    )
+    security_cert_store = path(None, "Files of the certificates to trust.", later=_NO_SECURITY)
+    security_digest = text("sha256", "The digest of signatures.", later=_NO_SECURITY)
+
+
+class Strictness:
+    """The settings themselves."""
+
+    strict_settings = flag(
+        False, "Raise for unknown settings instead of keeping them for plugins.", ours=True
+    )
+    umbel_compat = choice("umbel", "celery")(
+        "umbel",
+        "Whose defaults count where a setting is not written. celery: Celery's, also where umbel"
+        " has safer ones.",
+        ours=True,
+    )
