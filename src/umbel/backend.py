@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing
 from typing import Any, Protocol
 
-from umbel import current, records, states
+from umbel import current, failures, records, serialization, states
 from umbel.clock import Clock, utc
 from umbel.exceptions import EncodeError, TaskRevokedError, TimeoutError
 from umbel.ports import ResultStore
 from umbel.records import CallInfo, ResultRecord, TaskResult
 from umbel.settings import Config, Settings
+from umbel.unsendable import of_result
 from umbel.waiting import OutOfPatience, Patience, watch
 
 Meta = dict[str, Any]
@@ -87,22 +88,19 @@ def children_of(request: Any) -> list[Any] | None:
     return [child.as_tuple() for child in children if isinstance(child, ResultBase)]
 
 
-def require_storable(task: str, value: Any) -> None:
+def require_storable(task: str, form: Settings, value: Any) -> None:
     """Raise EncodeError, naming the task, for a returned value that cannot be stored."""
     if isinstance(value, ResultBase):
         return
     try:
-        records.encode(TaskResult("", states.SUCCESS, value))
+        records.encode(TaskResult("", states.SUCCESS, value), form=form)
     except EncodeError as error:
-        raise unstorable(task, value, error) from error
+        raise unstorable(task, value, error, form) from error
 
 
-def unstorable(task: str, value: Any, error: EncodeError) -> EncodeError:
+def unstorable(task: str, value: Any, error: EncodeError, form: Settings) -> EncodeError:
     """Return the error that says what to do about a value that cannot be stored."""
-    return EncodeError(
-        f"{task} returned {type(value).__name__}, which cannot be stored: {error}. Return plain data, or"
-        " set ignore_result."
-    )
+    return of_result(task, value, error, serialization.serializer(form.result_serializer))
 
 
 def out_of_time(task_id: str, timeout: float | None) -> TimeoutError:
@@ -148,6 +146,11 @@ class Backend:
         """Seconds that results are kept."""
         return self.app.conf.snapshot.result_expires
 
+    @property
+    def form(self) -> Settings:
+        """The settings in force, which say how results are written and which are read."""
+        return self.app.conf.snapshot
+
     def as_uri(self, include_password: bool = False) -> str:
         """Return the store's URL, by default without its password."""
         url = self.url
@@ -168,7 +171,7 @@ class Backend:
     def get_task_meta(self, task_id: str, cache: bool = True) -> Meta:
         """Return a task's state, result, traceback and so on; PENDING when nothing is known."""
         record = self.record(task_id)
-        return _pending() if record is None else records.meta(record)
+        return _pending() if record is None else records.meta(record, self.form)
 
     def get_state(self, task_id: str) -> str:
         """Return a task's state."""
@@ -233,7 +236,7 @@ class Backend:
         try:
             with closing(self.watch(list(left), patience)) as news:
                 for record in news:
-                    meta = records.meta(record)
+                    meta = records.meta(record, self.form)
                     if on_message is not None:
                         on_message(meta)
                     if record.ready and record.task_id in left:
@@ -280,7 +283,7 @@ class Backend:
             children=children_of(request or current.running.get()),
             call=call_info(request) if settings.result_extended and request else None,
         )
-        store.put([records.encode(document, expiry(settings, state, now))])
+        store.put([records.encode(document, expiry(settings, state, now), settings)])
         return value
 
     def mark_as_started(self, task_id: str, **meta: Any) -> Any:
@@ -365,9 +368,10 @@ class Backend:
             return self.prepare_exception(result)
         return self.prepare_value(result)
 
-    def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Meta:
-        """Return an exception as it is stored."""
-        return records.exception_to_data(exc)
+    def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Any:
+        """Return an exception as it is stored: as data, or itself where a pickle can hold it."""
+        used = serialization.serializer(serializer or self.form.result_serializer)
+        return failures.to_stored(exc, used)
 
     def exception_to_python(self, exc: Any) -> BaseException | None:
         """Return the exception that was stored."""
@@ -381,7 +385,7 @@ class Backend:
             raise ValueError(
                 f"A stored exception names its type as exc_type, which {exc!r} does not."
             )
-        return records.exception_from_data(exc)
+        return failures.from_data(exc)
 
     def meta_from_decoded(self, meta: Meta) -> Meta:
         """Put a real exception into a meta that was just read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,6 +45,7 @@ class Definition:
     delivery_mode: int | str | None = None
     priority: int | None = None
     serializer: str | None = None
+    compression: str | None = None
     expires: float | datetime | None = None
     max_retries: int | None = 3
     default_retry_delay: float = 180
@@ -97,6 +99,10 @@ class Definition:
             keywords=dict(self.retry_kwargs),
         )
 
+    def _signature(self) -> inspect.Signature:
+        """Return what a call of the task takes."""
+        raise NotImplementedError
+
     def template(self, settings: Settings) -> Template:
         """Return what all messages of this task share."""
         return Template(
@@ -106,6 +112,8 @@ class Definition:
             time_limit=self.time_limit,
             soft_time_limit=self.soft_time_limit,
             ignore_result=bool(self.ignore_result),
+            compression=self.compression,
+            signature=self._signature,
         )
 
     def policy(self, settings: Settings) -> Policy:

@@ -114,7 +114,7 @@ class _Keeper:
         ignored = policy.ignore_result if request.ignore_result is None else request.ignore_result
         wanted = task.store_eager_result
         wanted = settings.task_store_eager_result if wanted is None else wanted
-        self._backend, self._name = app.backend, task.name
+        self._backend, self._name, self._settings = app.backend, task.name, settings
         keeps = app.results is not None
         self._values = keeps and wanted and not ignored
         errors = policy.store_errors_even_if_ignored if ignored else wanted
@@ -122,7 +122,7 @@ class _Keeper:
 
     def check(self) -> Callable[[Any], None] | None:
         """Return what raises EncodeError for a value that cannot be stored, if it is to be."""
-        return partial(require_storable, self._name) if self._values else None
+        return partial(require_storable, self._name, self._settings) if self._values else None
 
     def keep(self, request: Request, outcome: Ended) -> None:
         """Store an outcome."""
@@ -171,5 +171,5 @@ def _travelled(
     settings = task.app.conf.snapshot
     route, context = Route(settings.task_default_queue), Context(settings, task.app.clock)
     message = build(task.template(settings), args, kwargs, options, route, context).message
-    call = decode(message, (message.content_type,))
+    call = decode(message, (message.content_type,), settings)
     return call.args, call.kwargs

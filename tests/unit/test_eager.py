@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import calls
-from umbel import Ignore, Retry, Task, Umbel, current_task
-from umbel.exceptions import EncodeError, TaskRevokedError
+from umbel import Ignore, Retry, Task, Umbel, current_task, signals
+from umbel.exceptions import EncodeError, MessageTooLarge, TaskRevokedError
 from umbel.request import Request
 from umbel.result import EagerResult, allow_join_result
 
@@ -407,7 +407,67 @@ def test_what_cannot_be_stored_is_a_failure(app: Umbel) -> None:
 
     result = work.apply()
     assert result.failed()
-    assert str(result.result).startswith("t returned object, which cannot be stored: ")
+    assert str(result.result).startswith(
+        "t: the result cannot be stored as json: it is an object. "
+    )
+
+
+def test_what_can_be_stored_is_for_the_serializer_of_results_to_say(app: Umbel) -> None:
+    app.conf.update(result_serializer="pickle", accept_content=["json", "pickle"])
+
+    @app.task(store_eager_result=True, name="t")
+    def work() -> set[int]:
+        return {1}
+
+    assert work.apply(task_id="i").get() == {1}
+    assert app.AsyncResult("i").get(timeout=1) == {1}
+
+
+def test_arguments_travel_as_the_call_or_the_task_says(app: Umbel) -> None:
+    app.conf.task_always_eager = True
+
+    @app.task(name="t", compression="gzip")
+    def work(numbers: Any) -> Any:
+        return numbers
+
+    assert work.delay((1, 2)).get() == [1, 2]
+    assert work.apply_async(({1, 2},), serializer="pickle").get() == {1, 2}
+    with pytest.raises(
+        EncodeError, match="t: argument 'numbers' cannot be sent as json: it is a set"
+    ):
+        work.delay({1})
+
+
+def test_arguments_may_be_as_deep_as_the_settings_say(app: Umbel) -> None:
+    app.conf.update(task_always_eager=True, message_max_depth=650)
+    deep: list[Any] = []
+    for _ in range(600):
+        deep = [deep]
+
+    @app.task(name="t")
+    def work(value: Any) -> int:
+        depth = 0
+        while value:
+            value, depth = value[0], depth + 1
+        return depth
+
+    sent: list[Any] = []
+    app.conf.task_always_eager = False
+
+    def hear(args: Any, **_: Any) -> None:
+        sent.append(args)
+
+    signals.task_sent.connect(hear)
+    try:
+        work.delay(deep)
+    finally:
+        signals.task_sent.disconnect(hear)
+    assert len(sent) == 1
+    app.conf.task_always_eager = True
+    assert work.delay(deep).get() == 600
+    app.conf.message_max_depth = 100
+    with pytest.raises(MessageTooLarge, match="t: the call cannot be sent"):
+        work.delay(deep)
 
 
 def test_without_a_store_nothing_is_stored(memory: str) -> None:

@@ -22,10 +22,10 @@ from umbel.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
-from umbel.message import Delivery, Publication
+from umbel.message import Call, Delivery, Publication
 from umbel.ports import Action, Settlement
 from umbel.publish import Context, build, derived_tag, spread
-from umbel.records import ResultRecord, TaskResult
+from umbel.records import CallInfo, ResultRecord, TaskResult
 from umbel.representation import careful_repr
 from umbel.retrying import Again, same_call
 from umbel.routing import back_to
@@ -119,16 +119,30 @@ def started(
         group_id=call.group_id,
         **_about(prepared, settings),
     )
-    return records.encode(result, expiry(settings, states.STARTED, clock.time()))
+    return records.encode(result, expiry(settings, states.STARTED, clock.time()), settings)
 
 
 def _about(prepared: Prepared, settings: Settings) -> dict[str, Any]:
     """Return what a result says of its call beside the ids: the calls that it made, and its arguments."""
-    if not isinstance(prepared.work, Job):
+    work = prepared.work
+    if isinstance(work, Job):
+        call = call_info(work.request) if settings.result_extended else None
+        return {"children": children_of(work.request), "call": call}
+    if prepared.call is None or not settings.result_extended:
         return {}
-    request = prepared.work.request
-    call = call_info(request) if settings.result_extended else None
-    return {"children": children_of(request), "call": call}
+    return {"call": _call_that_did_not_run(prepared.call, prepared.delivery.queue)}
+
+
+def _call_that_did_not_run(call: Call, queue: str) -> CallInfo:
+    return CallInfo(
+        name=call.task,
+        args=call.args,
+        kwargs=call.kwargs,
+        retries=call.retries,
+        queue=queue,
+        stamped_headers=call.stamped_headers,
+        stamps=call.stamps,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +172,10 @@ class _Decision:
         except EncodeError as error:
             call = self.run.prepared.call
             name = call.task if call else "The task"
-            return self.failure(unstorable(name, value, error), "")
+            return self.failure(unstorable(name, value, error, self.settings), "")
+        except ImproperlyConfigured as error:
+            # There is no such serializer or compression, or no library of it.
+            return self.failure(error, "")
         return Verdict(self.run, Settlement(self.delivery, result=record))
 
     def failure(self, error: BaseException, traceback: str) -> Verdict:
@@ -295,7 +312,7 @@ class _Decision:
             group_id=call.group_id if call else None,
             **_about(self.run.prepared, self.settings),
         )
-        return records.encode(result, expiry(self.settings, state, now))
+        return records.encode(result, expiry(self.settings, state, now), self.settings)
 
     def dead(
         self, reason: str, result: ResultRecord | None = None, crashed: bool = False

@@ -39,8 +39,8 @@ class Runner:
         """Read a delivery and find its task, or the reason why it cannot or must not run now."""
         self._follow_settings()
         try:
-            call = decode(delivery.message, self._settings.accept_content)
-        except DecodeError as error:
+            call = decode(delivery.message, self._settings.accept_content, self._settings)
+        except Exception as error:  # noqa: BLE001 - no message, whatever is in it, may stop a worker
             return Prepared(delivery, Unprocessable(error, f"{type(error).__name__}: {error}"))
         try:
             task = self._app.tasks[call.task]
@@ -82,7 +82,7 @@ class Runner:
         check = None
         if job.task.hooks.ends and wants_value(prepared):
             # What cannot be stored is a failure before any handler hears of a success.
-            check = partial(require_storable, job.task.name)
+            check = partial(require_storable, job.task.name, self._settings)
         outcome, seconds = trace(job.task, job.request, self._how, check)
         return Run(prepared, outcome, seconds)
 

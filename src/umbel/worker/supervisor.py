@@ -24,12 +24,13 @@ from umbel.app import Umbel
 from umbel.broadcasts import Listening
 from umbel.clock import SYSTEM, unique_id
 from umbel.entities import Broadcast, worker_direct
-from umbel.exceptions import ImproperlyConfigured, QueueNotFound, UmbelError
+from umbel.exceptions import ImproperlyConfigured, QueueNotFound, SecurityError, UmbelError
 from umbel.ports import Owner
 from umbel.tracebacks import traceback_text
 from umbel.worker.banner import banner
 from umbel.worker.bootstrap import Orders, Source, set_up_logging
 from umbel.worker.children import Nursery, StartFailed
+from umbel.worker.content import check_content, this_user
 from umbel.worker.forkserver import make_child
 from umbel.worker.helper import Helper
 from umbel.worker.keeper import Keeper
@@ -156,6 +157,7 @@ def run_worker(source: Source, wanted: Wanted) -> int:
         executor = _executor(app, wanted)
         orders = _orders(app, source, wanted)
         set_up_logging(app, orders.loglevel, "MainProcess")
+        check_content(app.conf.snapshot, this_user(), os.environ)
         signals.worker_init.send(None)
         if not wanted.quiet:
             print(banner(app, orders, executor), file=sys.stdout, flush=True)
@@ -165,7 +167,7 @@ def run_worker(source: Source, wanted: Wanted) -> int:
         if nursery is None or executor == "solo":
             return _run_solo(app, orders)
         return _run_prefork(app, orders, nursery)
-    except ImproperlyConfigured as error:
+    except (ImproperlyConfigured, SecurityError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     except StartFailed as failure:

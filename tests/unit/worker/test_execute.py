@@ -438,6 +438,19 @@ def test_signals_of_a_success(app: Umbel, runner: Runner, heard: Heard) -> None:
     ]
 
 
+@pytest.mark.parametrize(("serializer", "kept"), [("json", False), ("pickle", True)])
+def test_success_is_heard_of_where_the_serializer_of_results_takes_the_value(
+    app: Umbel, runner: Runner, heard: Heard, serializer: str, kept: bool
+) -> None:
+    app.conf.result_serializer = serializer
+    task = app.task(name="t")(lambda: {1})
+    outcome = runner.run(runner.prepare(delivery_of(task))).outcome
+    assert ("task_success" in [name for name, _ in heard]) is kept
+    if not kept:
+        assert isinstance(outcome, Failure)
+        assert str(outcome.error).startswith("t: the result cannot be stored as json: it is a set.")
+
+
 def test_signals_of_a_failure(app: Umbel, runner: Runner, heard: Heard) -> None:
     error = ValueError("boom")
     outcome(runner, raises(app, error))
