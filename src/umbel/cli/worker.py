@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
+from functools import partial
 
 import click
 
@@ -51,12 +53,13 @@ def command(
     loglevel: str,
     include: str | None,
     prefetch_multiplier: int | None,
-) -> None:
+) -> Callable[[], int]:
     """Start a worker: it takes messages from queues and runs their tasks.
 
     TERM or one Ctrl+C lets running tasks end first; a second Ctrl+C, or QUIT, does not, and what
     was running is run again by another worker.
     """
+    # It is run when the command line is done with: tasks shall not find its context.
     given: Global = context.obj
     settings = given.settings()
     if concurrency is not None:
@@ -72,7 +75,7 @@ def command(
         concurrency=concurrency,
         executor=pool,
     )
-    context.exit(run_worker(Source(given.named_app(), os.getcwd(), settings), wanted))
+    return partial(run_worker, Source(given.named_app(), os.getcwd(), settings), wanted)
 
 
 def _node_name(given: str | None) -> str:

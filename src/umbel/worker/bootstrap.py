@@ -35,7 +35,8 @@ class Source:
         """Import the app and the modules it names, and apply the command line's settings."""
         app = find_app(self.app, self.workdir)
         given = dict(self.settings)
-        given["include"] = (*app.conf.snapshot.include, *given.get("include", ()))
+        if "include" in given:
+            given["include"] = (*app.conf.snapshot.include, *given["include"])
         app.conf.load(given, COMMAND_LINE)
         # The module may make several; shared tasks belong to the one that was named.
         current.set_default_app(app)
