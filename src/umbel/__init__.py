@@ -3,6 +3,7 @@
 from umbel._version import __version__
 from umbel.app import Celery, Umbel, shared_task
 from umbel.current import current_app, current_task
+from umbel.entities import Broadcast, Exchange, Queue, binding
 from umbel.exceptions import (
     Ignore,
     ImproperlyConfigured,
@@ -20,12 +21,15 @@ from umbel.task import Task
 
 __all__ = [
     "AsyncResult",
+    "Broadcast",
     "Celery",
+    "Exchange",
     "Ignore",
     "ImproperlyConfigured",
     "MaxRetriesExceededError",
     "NotRegistered",
     "OperationalError",
+    "Queue",
     "Reject",
     "Retry",
     "Task",
@@ -34,6 +38,7 @@ __all__ = [
     "UmbelError",
     "WorkerLostError",
     "__version__",
+    "binding",
     "current_app",
     "current_task",
     "shared_task",

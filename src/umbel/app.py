@@ -4,38 +4,29 @@ from __future__ import annotations
 
 import difflib
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
-from pathlib import Path
-from types import FrameType
 from typing import Any, Concatenate, Literal, TypeVar, Unpack, overload
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from umbel import current, publish
+from umbel.amqp import AMQP
+from umbel.backend import Backend
+from umbel.broadcasts import listeners
 from umbel.clock import SYSTEM, Clock
 from umbel.engines import open_engine
 from umbel.exceptions import DuplicateTaskNameWarning, ImproperlyConfigured, NotRegistered
-from umbel.location import default_directory
-from umbel.masking import masked_url
+from umbel.functions import code_of, described, is_async_function, is_loaded_again, without_partials
+from umbel.location import calling_frame, calling_module, default_directory, script_name, shown_url
 from umbel.message import Publication
 from umbel.options import CallOptions, TaskKeywords, check_task_keywords
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.result import AsyncResult
 from umbel.settings import COMMAND_LINE, Config, Origin, Rank, sources
-from umbel.task import (
-    AsyncTask,
-    P,
-    R,
-    Task,
-    code_of,
-    described,
-    is_async_function,
-    is_loaded_again,
-    without_partials,
-)
+from umbel.task import AsyncTask, P, R, Task
+from umbel.waiting import stop_listening
 
 _T = TypeVar("_T")
 _shared: dict[str, Task[Any, Any]] = {}
@@ -103,10 +94,12 @@ class Umbel:
         self.conf = Config(
             settings | {name: value for name, value in given.items() if value is not None}
         )
+        self.amqp = AMQP(lambda: self.conf.snapshot, self._listeners)
         self.tasks = Tasks()
-        self._module, self._module_file = _calling_module()
+        self._module, self._module_file = calling_module()
         self._engines: dict[str, Engine] = {}
         self._lock = threading.RLock()
+        self.backend = Backend(self)
         self._checked_consumers = False
         if set_as_current:
             current.set_default_app(self)
@@ -164,8 +157,11 @@ class Umbel:
             self._checked_consumers = True
             publish.warn_if_never_consumed(broker, self._how_to_consume)
 
+    def _listeners(self, exchange: str) -> list[str]:
+        return listeners(self.engine(self.broker_url).state, exchange)
+
     def _how_to_consume(self) -> str:
-        module = _script_name() if self._module == "__main__" else self._module
+        module = script_name() if self._module == "__main__" else self._module
         return (
             f"No worker has ever consumed from {self.show_url(self.broker_url)}. Start one with:"
             f" umbel -A {module} worker"
@@ -249,9 +245,7 @@ class Umbel:
 
     def show_url(self, url: str) -> str:
         """Return a URL for people to read: a file's path, or the URL without its secrets."""
-        if url.startswith("sqlite:///"):
-            return str(Path(unquote(urlsplit(url).path[1:])))
-        return masked_url(url)
+        return shown_url(url)
 
     # Settings, results and modules
 
@@ -271,19 +265,20 @@ class Umbel:
         there is no such module.
         """
 
-        def load() -> None:
+        def load() -> bool:
             try:
                 found = sources.from_object(source, namespace)
+            except sources.StillImported:
+                return False
             except ImportError:
                 if not silent:
                     raise
             else:
                 self.conf.load(found.values, Origin(Rank.LOADED, found.place))
+            return True
 
-        if isinstance(source, str) and not force:
+        if (isinstance(source, str) and not force) or not load():
             self.conf.put_off(load)
-        else:
-            load()
 
     def config_from_envvar(
         self, variable_name: str, silent: bool = False, force: bool = False
@@ -314,15 +309,25 @@ class Umbel:
         else:
             self.conf.add_defaults(values)
 
-    def AsyncResult(self, id: str) -> AsyncResult[Any]:
+    def AsyncResult(
+        self,
+        id: str,
+        backend: Backend | None = None,
+        task_name: str | None = None,
+        parent: AsyncResult[Any] | None = None,
+    ) -> AsyncResult[Any]:
         """Return the result of a call by its id."""
-        return AsyncResult(id, self)
+        return AsyncResult(id, backend, task_name, self, parent)
 
     def import_modules(self) -> None:
         """Import the modules of the settings ``imports`` and ``include``."""
         settings = self.conf.snapshot
         for module in (*settings.imports, *settings.include):
             import_module(module)
+
+    def select_queues(self, queues: str | Sequence[str] | None = None) -> None:
+        """Let workers of this app consume from these queues only, unless ``-Q`` says otherwise."""
+        self.amqp.queues.select(queues)
 
     def set_current(self) -> None:
         """Make this app current for this thread."""
@@ -332,6 +337,7 @@ class Umbel:
         """Close all connections; they are opened again when used."""
         with self._lock:
             for engine in self._engines.values():
+                stop_listening(engine.results)
                 engine.close()
             self._engines.clear()
 
@@ -397,31 +403,8 @@ def task_name(function: Callable[..., Any], main: str | None) -> str:
     function = without_partials(function)
     module = function.__module__
     if module == "__main__":
-        module = main or _script_name()
+        module = main or script_name()
     return f"{module}.{getattr(function, '__name__', type(function).__name__)}"
-
-
-def _script_name() -> str:
-    script = sys.modules.get("__main__")
-    spec = getattr(script, "__spec__", None)
-    if spec is not None:
-        return str(spec.name).removesuffix(".__main__")
-    file = getattr(script, "__file__", None)
-    return Path(file).stem if file else "__main__"
-
-
-def _calling_module() -> tuple[str, str | None]:
-    """Return name and file of the module that makes an app."""
-    found = _calling_frame().f_globals
-    return found.get("__name__", "__main__"), found.get("__file__")
-
-
-def _calling_frame() -> FrameType:
-    """Return the frame of the code that called this package."""
-    frame = sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith("umbel."):
-        frame = frame.f_back
-    return frame
 
 
 def _keep_first(registry: dict[str, Task[Any, Any]], task: Task[Any, Any]) -> Task[Any, Any]:
@@ -440,7 +423,7 @@ def _is_other(first: Task[Any, Any], second: Task[Any, Any]) -> bool:
     """Tell whether the second of two tasks is another one, and not the first of a module loaded again."""
     if is_loaded_again(first.function, second.function):
         # One run of a module's body defines each function once, unless a name was used twice.
-        body = _calling_frame().f_code.co_consts
+        body = calling_frame().f_code.co_consts
         codes = (code_of(first.function), code_of(second.function))
         return codes[0] is not codes[1] and all(any(it is code for it in body) for code in codes)
     return first.function is not second.function
@@ -452,7 +435,7 @@ def _warn_of_duplicate(first: Task[Any, Any], second: Task[Any, Any]) -> None:
         f" {described(second.function)}. Calls under this name run the first; the second was not registered."
         " Rename one of them, or give it a name of its own: @app.task(name=...)."
     )
-    frame = _calling_frame()  # how far away it is differs, so that there is no one `stacklevel`
+    frame = calling_frame()  # how far away it is differs, so that there is no one `stacklevel`
     warnings.warn_explicit(
         text,
         DuplicateTaskNameWarning,

@@ -6,12 +6,15 @@
         ├── OperationalError             the broker or the result store did not answer in time
         │   └── BrokerFull               it answered that it has no room left
         ├── LeaseLost                    a worker acted on deliveries that are no longer its own
+        ├── Unroutable                   a message was sent to an exchange that passes it to no queue
         ├── EncodeError                  an argument or a result cannot be serialized
         ├── DecodeError                  a message or a result cannot be read
         │   └── ContentDisallowed        ... because its content type is not accepted
         ├── TaskError
         │   ├── NotRegistered            a task is named that this app does not have (a KeyError)
+        │   ├── QueueNotFound            a queue is named that this app does not have (a KeyError)
         │   ├── TimeoutError             a result did not arrive in time
+        │   ├── IncompleteStream         a task had not ended when what followed from it was asked for
         │   ├── MaxRetriesExceededError
         │   ├── TaskRevokedError
         │   ├── WorkerLostError          the process that ran the task died
@@ -73,6 +76,18 @@ class NotRegistered(TaskError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+class QueueNotFound(TaskError, KeyError):
+    """A queue was named that ``task_queues`` does not have, and may not be added."""
+
+    def __str__(self) -> str:
+        """Show the text, which KeyError would put in quotes."""
+        return str(self.args[0]) if self.args else ""
+
+
+class Unroutable(UmbelError):
+    """A message was sent to an exchange that passes it on to no queue."""
+
+
 class OperationalError(UmbelError):
     """The broker or the result store could not do its work in time."""
 
@@ -99,6 +114,10 @@ class ContentDisallowed(DecodeError):
 
 class TimeoutError(TaskError, builtins.TimeoutError):
     """A result did not arrive within the time given to ``get``."""
+
+
+class IncompleteStream(TaskError):
+    """What followed from a task was asked for before all of it had ended."""
 
 
 class MaxRetriesExceededError(TaskError):

@@ -1,9 +1,14 @@
-"""Where an app keeps its data when nothing says where: the same place for all who import the app."""
+"""Where an app is and keeps its data when nothing says where: the same place for all who import it."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from types import FrameType
+from urllib.parse import unquote, urlsplit
+
+from umbel.masking import masked_url
 
 _PROJECT_MARKS = ("pyproject.toml", "manage.py")
 _INSTALLED = ("site-packages", "dist-packages")
@@ -27,3 +32,34 @@ def default_directory(module: str, file: str | None, configured: str | None) -> 
             return directory / ".umbel"
     depth = module.count(".") + (Path(file).name == "__init__.py")
     return parents[min(depth, len(parents) - 1)] / ".umbel"
+
+
+def shown_url(url: str) -> str:
+    """Return a URL for people to read: a file's path, or the URL without its secrets."""
+    if url.startswith("sqlite:///"):
+        return str(Path(unquote(urlsplit(url).path[1:])))
+    return masked_url(url)
+
+
+def script_name() -> str:
+    """Return the name by which a worker imports the script that runs."""
+    script = sys.modules.get("__main__")
+    spec = getattr(script, "__spec__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    file = getattr(script, "__file__", None)
+    return Path(file).stem if file else "__main__"
+
+
+def calling_module() -> tuple[str, str | None]:
+    """Return name and file of the module that makes an app."""
+    found = calling_frame().f_globals
+    return found.get("__name__", "__main__"), found.get("__file__")
+
+
+def calling_frame() -> FrameType:
+    """Return the frame of the code that called this package."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("umbel."):
+        frame = frame.f_back
+    return frame

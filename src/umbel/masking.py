@@ -26,6 +26,9 @@ _NEXT = re.compile(rf"(?<=[\s;,]){_SCHEME}")
 #: ``name=value`` in a query, and in texts such as ``AccountName=…;AccountKey=…``.
 _PARAMETER = re.compile(r"(?<=[?&;/])([^=?&;/#]+)=([^&;#]*)")
 
+#: The same in a text that is no URL, such as PostgreSQL's ``host=db password='…'``.
+_WORD = re.compile(r"(?:(?<=[\s?&;,/])|^)([^\s=?&;,/#]+\s*)=(\s*(?:'(?:[^'\\]|\\.)*'|[^\s&;#]*))")
+
 
 def is_secret(name: str) -> bool:
     """Tell whether values under that name are not to be shown."""
@@ -33,14 +36,14 @@ def is_secret(name: str) -> bool:
 
 
 def masked_url(text: str) -> str:
-    """Return a text with the passwords and tokens of each URL in it masked."""
+    """Return a text with the passwords and tokens of each URL or ``name=value`` in it masked."""
     first = _FIRST.search(text)
     if first is None:
-        return text
+        return _WORD.sub(_masked_parameter, text)
     starts = [first.start(), *(found.start() for found in _NEXT.finditer(text, first.end()))]
     ends = [*starts[1:], len(text)]
     urls = [_masked_one(text[start:end]) for start, end in zip(starts, ends, strict=True)]
-    return text[: first.start()] + "".join(urls)
+    return _WORD.sub(_masked_parameter, text[: first.start()]) + "".join(urls)
 
 
 def masked_place(text: str) -> str:

@@ -344,7 +344,9 @@ class Publication:
 
     `tag` identifies this publish and no other: whoever does not know whether a publish succeeded
     repeats it with the same tag. `priority` is 0 to 255, higher is more urgent. `due` is when the
-    message may first be delivered, in seconds since the epoch; None means at once.
+    message may first be delivered, in seconds since the epoch; None means at once. `exchange` and
+    `routing_key` are what it was sent to. `more_queues` get copies of it; engines never see any
+    (`umbel.publish.spread`).
     """
 
     queue: str
@@ -354,6 +356,7 @@ class Publication:
     due: float | None = None
     exchange: str = ""
     routing_key: str = ""
+    more_queues: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

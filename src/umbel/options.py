@@ -12,7 +12,8 @@ from datetime import datetime
 from functools import cache
 from typing import Any, TypedDict
 
-from umbel.exceptions import BrokerFull, OperationalError
+from umbel.entities import Exchange, Queue, as_exchange, delivery_mode, is_queue
+from umbel.exceptions import BrokerFull, ImproperlyConfigured, OperationalError
 
 logger = logging.getLogger("umbel.options")
 
@@ -46,8 +47,11 @@ class CallKeywords(TypedDict, total=False):
     eta: datetime | str | None
     expires: float | datetime | str | None
     priority: int | None
-    queue: str | None
+    queue: str | Queue | None
+    exchange: str | Exchange | None
+    exchange_type: str | None
     routing_key: str | None
+    delivery_mode: int | str | None
     serializer: str | None
     headers: Mapping[str, Any] | None
     retry: bool | None
@@ -79,8 +83,11 @@ class CallOptions:
     eta: datetime | str | None = None
     expires: float | datetime | str | None = None
     priority: int | None = None
-    queue: str | None = None
+    queue: str | Queue | None = None
+    exchange: str | Exchange | None = None
+    exchange_type: str | None = None
     routing_key: str | None = None
+    delivery_mode: int | str | None = None
     serializer: str | None = None
     headers: Mapping[str, Any] | None = None
     retry: bool | None = None
@@ -114,9 +121,11 @@ class CallOptions:
             type(self.priority) is not int or not 0 <= self.priority <= 255
         ):
             raise ValueError(f"priority is {self.priority!r}, but must be a number from 0 to 255.")
-        for name in ("task_id", "queue", "routing_key"):
+        for name in ("task_id", "routing_key", "exchange_type"):
             if getattr(self, name) is not None:
                 _text(name, getattr(self, name))
+        if self.queue is not None or self.exchange is not None or self.delivery_mode is not None:
+            _check_destination(self)
         if self.retry not in (None, True, False):
             raise TypeError(f"retry is {self.retry!r}, but must be True or False.")
         if self.retry_policy is not None:
@@ -201,11 +210,25 @@ def checked_policy(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return dict(keywords)
 
 
+def _check_destination(options: CallOptions) -> None:
+    """Refuse a queue or an exchange that is neither a name nor a value of that kind."""
+    if options.queue is not None and not is_queue(options.queue):
+        _text("queue", options.queue)
+    if options.exchange is not None and not isinstance(options.exchange, str):
+        try:
+            as_exchange(options.exchange)
+        except ImproperlyConfigured as error:
+            raise TypeError(str(error)) from None
+    delivery_mode(options.delivery_mode)
+
+
 _CALL_NAMES = tuple(entry.name for entry in fields(CallOptions))
 
 
 def call_options(keywords: Mapping[str, Any]) -> CallOptions:
     """Return the options of a call. Raises TypeError, with the nearest name, for an unknown one."""
+    if not keywords:
+        return _NO_OPTIONS
     try:
         options = CallOptions(**keywords)
     except TypeError:
@@ -252,6 +275,10 @@ def _number(name: str, value: Any, low: float) -> None:
         raise ValueError(f"{name} is {value!r}, but must be {low} or more seconds.")
 
 
+#: What most calls have, made once.
+_NO_OPTIONS = CallOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When a task that raised one of `errors` is retried by itself, and after how long.
@@ -288,8 +315,10 @@ class TaskKeywords(TypedDict, total=False):
     """The keyword arguments of ``@app.task`` beside `bind` and `base`, for type checkers."""
 
     name: str | None
-    queue: str | None
+    queue: str | Queue | None
+    exchange: str | Exchange | None
     routing_key: str | None
+    delivery_mode: int | str | None
     priority: int | None
     max_retries: int | None
     default_retry_delay: float

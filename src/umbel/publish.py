@@ -18,7 +18,7 @@ from typing import Any
 from umbel import serialization, signals
 from umbel.clock import Clock, unique_id, utc
 from umbel.exceptions import EncodeError, OperationalError
-from umbel.message import Call, Publication, encode, timestamp
+from umbel.message import Call, Message, Publication, encode, timestamp
 from umbel.options import CallOptions, PublishPolicy, RepeatOptions, publish_policy
 from umbel.ports import Broker
 from umbel.request import Request
@@ -29,6 +29,8 @@ logger = logging.getLogger("umbel.publish")
 
 #: Seconds that the one try of ``retry=False`` waits for a broker that is busy with others' writes.
 ONE_TRY = 1.0
+#: The delivery mode of messages that survive a restart of the broker.
+PERSISTENT = 2
 _NO_OPTIONS = CallOptions()
 
 
@@ -77,14 +79,57 @@ def build(
         message = encode(call, serialization.serializer(name), route.priority)
     except EncodeError as error:
         raise _explained(error, template.name, args, kwargs, name) from error
+    key = route.routing_key
+    if route.exchange or route.delivery_mode != PERSISTENT:
+        message = _routed(message, route)
     return Publication(
         queue=route.queue,
         message=message,
         tag=context.tag or unique_id(),
         priority=route.priority or 0,
         due=due,
-        routing_key=route.routing_key or route.queue,
+        exchange=route.exchange,
+        routing_key=route.queue if key is None else key,
+        more_queues=route.more_queues,
     )
+
+
+def _routed(message: Message, route: Route) -> Message:
+    """Return a message that says how it is sent, if that is not as most are.
+
+    Celery's workers get ``delivery_info`` with each message; here it is told where it says more than the
+    queue.
+    """
+    properties = {**message.properties, "delivery_mode": route.delivery_mode}
+    if route.exchange:
+        properties["delivery_info"] = {"exchange": route.exchange, "routing_key": route.key}
+    return replace(message, properties=properties)
+
+
+def spread(publications: Sequence[Publication]) -> Sequence[Publication]:
+    """Return one publication for each queue, where an exchange passes a message on to several."""
+    for publication in publications:
+        if publication.more_queues:
+            return [copy for one in publications for copy in _copies(one)]
+    return publications
+
+
+def _copies(publication: Publication) -> list[Publication]:
+    """Return a publication for each of its queues: the same task, but tags of their own."""
+    if not publication.more_queues:
+        return [publication]
+    return [
+        replace(publication, more_queues=()),
+        *(
+            replace(
+                publication,
+                queue=queue,
+                tag=derived_tag(publication.tag, f"queue {queue}"),
+                more_queues=(),
+            )
+            for queue in publication.more_queues
+        ),
+    ]
 
 
 def _call(
@@ -169,7 +214,7 @@ def send(
     # Any receiver counts, also one that listens to a single task: the batch may be of many.
     if signals.before_task_publish.receivers:
         _announce(signals.before_task_publish, publications, options)
-    _publish(broker, publications, settings, clock, options)
+    _publish(broker, spread(publications), settings, clock, options)
     if signals.after_task_publish.receivers:
         _announce(signals.after_task_publish, publications, options)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import ModuleType
 from typing import Any
@@ -39,10 +39,25 @@ class ResultRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CallInfo:
+    """What ``result_extended`` keeps of the call beside its result."""
+
+    name: str | None = None
+    args: Any = None
+    kwargs: Any = None
+    worker: str | None = None
+    retries: int | None = None
+    queue: str | None = None
+    stamped_headers: Any = None
+    stamps: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class TaskResult:
     """A result document as a value.
 
-    `result` is what the task returned, or the exception it raised.
+    `result` is what the task returned, or the exception it raised. `children` are the calls that the
+    task made, each as ``AsyncResult.as_tuple`` writes it; None where nobody knows.
     """
 
     task_id: str
@@ -52,6 +67,8 @@ class TaskResult:
     date_done: datetime | None = None
     parent_id: str | None = None
     group_id: str | None = None
+    children: list[Any] | None = field(default_factory=list)
+    call: CallInfo | None = None
 
 
 def encode(result: TaskResult, expires: float | None = None) -> ResultRecord:
@@ -63,35 +80,71 @@ def encode(result: TaskResult, expires: float | None = None) -> ResultRecord:
         "status": result.state,
         "result": value,
         "traceback": result.traceback,
-        "children": [],
+        "children": result.children,
         "date_done": result.date_done.isoformat() if result.date_done else None,
     }
     if result.group_id:
         document["group_id"] = result.group_id
     if result.parent_id:
         document["parent_id"] = result.parent_id
+    if result.call is not None:
+        document = _call_to_data(result.call, document)
     document["task_id"] = result.task_id
     return ResultRecord(result.task_id, result.state, serialization.dumps(document), expires)
 
 
 def decode(record: ResultRecord) -> TaskResult:
     """Read a record. Raises DecodeError when it is not a result document."""
-    document = serialization.loads(record.document)
-    if not isinstance(document, dict) or not isinstance(document.get("status"), str):
-        raise DecodeError(f"The result stored for {record.task_id} is not a result document.")
-    state = document["status"]
-    value = document.get("result")
-    if state in states.EXCEPTION_STATES and isinstance(value, dict):
-        value = exception_from_data(value)
+    document = meta(record)
+    children = document.get("children")
     return TaskResult(
         task_id=document.get("task_id") or record.task_id,
-        state=state,
-        result=value,
+        state=document["status"],
+        result=document["result"],
         traceback=document.get("traceback"),
         date_done=_moment(document.get("date_done")),
         parent_id=document.get("parent_id"),
         group_id=document.get("group_id"),
+        children=children if isinstance(children, list) else None,
+        call=_call_from_data(document),
     )
+
+
+def meta(record: ResultRecord) -> dict[str, Any]:
+    """Read a record as the mapping that Celery calls "meta": the document, with a real exception.
+
+    Raises DecodeError when it is not a result document.
+    """
+    document = serialization.loads(record.document)
+    if not isinstance(document, dict) or not isinstance(document.get("status"), str):
+        raise DecodeError(f"The result stored for {record.task_id} is not a result document.")
+    value = document.setdefault("result", None)
+    if document["status"] in states.EXCEPTION_STATES and isinstance(value, dict):
+        document["result"] = exception_from_data(value)
+    return document
+
+
+_CALL_KEYS = ("name", "args", "kwargs", "worker", "retries", "queue")
+
+
+def _call_to_data(call: CallInfo, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document with a call. A stamp that has the name of a part of it hides nothing."""
+    data = {**document, **{key: getattr(call, key) for key in _CALL_KEYS}}
+    if call.stamps:
+        names = data["stamped_headers"] = call.stamped_headers
+        for name, value in call.stamps.items():
+            if name in (names or ()):
+                data.setdefault(name, value)
+    return data
+
+
+def _call_from_data(document: Mapping[str, Any]) -> CallInfo | None:
+    if not any(key in document for key in _CALL_KEYS):
+        return None
+    names = document.get("stamped_headers")
+    stamps = {name: document[name] for name in names or () if name in document}
+    found = {key: document.get(key) for key in _CALL_KEYS}
+    return CallInfo(**found, stamped_headers=names, stamps=stamps)
 
 
 def _moment(value: Any) -> datetime | None:
@@ -109,6 +162,7 @@ def _moment(value: Any) -> datetime | None:
 #: Errors that Celery has too, and in which of its modules: what travels is Celery's name for them.
 _CELERY_MODULES = {
     "ImproperlyConfigured": "celery.exceptions",
+    "IncompleteStream": "celery.exceptions",
     "MaxRetriesExceededError": "celery.exceptions",
     "NotRegistered": "celery.exceptions",
     "TaskError": "celery.exceptions",

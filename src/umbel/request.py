@@ -86,16 +86,24 @@ def request_of(call: Call, delivery: Delivery, hostname: str) -> Request:
         headers=call.headers,
         properties=delivery.message.properties,
         hostname=hostname,
-        delivery_info={
-            "exchange": "",
-            "routing_key": delivery.queue,
-            "priority": delivery.priority,
-            "redelivered": delivery.redelivered,
-        },
+        delivery_info=delivery_info(delivery),
         called_directly=False,
         sent_at=call.sent_at,
         crashes=delivery.crashes,
     )
+
+
+def delivery_info(delivery: Delivery) -> dict[str, Any]:
+    """Return how a message came here; by itself it says so only if it was sent to an exchange."""
+    sent = delivery.message.properties.get("delivery_info")
+    sent = sent if isinstance(sent, dict) else {}
+    exchange, key = sent.get("exchange"), sent.get("routing_key")
+    return {
+        "exchange": exchange if isinstance(exchange, str) else "",
+        "routing_key": key if isinstance(key, str) else delivery.queue,
+        "priority": delivery.priority,
+        "redelivered": delivery.redelivered,
+    }
 
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]

@@ -2,75 +2,108 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import threading
-from collections.abc import Callable, Generator
-from concurrent.futures import Future
+import weakref
+from collections.abc import Callable, Collection, Generator
+from contextlib import closing
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar, cast
+from types import TracebackType
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from umbel import records, states
-from umbel.clock import Clock
-from umbel.current import get_current_app, running
+from umbel.backend import Backend, Meta, ResultBase, Source, out_of_time
+from umbel.current import get_current_app
 from umbel.exceptions import TimeoutError, UmbelError
-from umbel.ports import ResultStore
-from umbel.records import TaskResult
+from umbel.graph import Tree
+from umbel.joining import allow_join_result, assert_will_not_block, denied_join_result
+from umbel.records import CallInfo, ResultRecord, TaskResult
+from umbel.waiting import News, OutOfPatience, Patience, hub_of, result_of
+
+__all__ = [
+    "AsyncResult",
+    "ResultBase",
+    "allow_join_result",
+    "assert_will_not_block",
+    "denied_join_result",
+    "result_from_tuple",
+]
 
 R = TypeVar("R")
 
-#: Seconds of one wait of the store; after each, ``on_interval`` is called.
-WAIT = 1.0
+_NO_CALL = CallInfo()
 
 
-class ResultSource(Protocol):
-    """What a result needs of the app."""
-
-    clock: Clock
-
-    def result_store(self) -> ResultStore:
-        """Return the store. Raises ImproperlyConfigured when there is none."""
-
-
-class AsyncResult(Generic[R]):
+class AsyncResult(Tree, Generic[R]):
     """The result of a task, which may not have run yet.
 
     ``get()`` waits for it, ``await result`` does so in a coroutine. An id of which nothing is known
-    is PENDING.
+    is PENDING. `parent` is the result of the call before this one in a chain.
     """
 
-    __slots__ = ("__weakref__", "_done", "_source", "id")
+    __slots__ = (
+        "__weakref__",
+        "_app",
+        "_backend",
+        "_children",
+        "_done",
+        "id",
+        "ignored",
+        "parent",
+    )
 
     TimeoutError = TimeoutError
 
-    def __init__(self, id: str, app: ResultSource | None = None) -> None:
+    def __init__(
+        self,
+        id: str,
+        backend: Backend | None = None,
+        task_name: str | None = None,
+        app: Source | None = None,
+        parent: AsyncResult[Any] | None = None,
+    ) -> None:
         if not id:
             raise ValueError(f"AsyncResult requires valid id, not {type(id)}")
         self.id = id
-        self._source = app
+        self.parent = parent
+        #: True for a task that stores no result: then `get` returns None at once.
+        self.ignored = False
+        self._app = app
+        self._backend = backend
         self._done: TaskResult | None = None
+        self._children: list[AsyncResult[Any]] | None = None
 
     @property
     def task_id(self) -> str:
         """The id, under its other name."""
         return self.id
 
+    @task_id.setter
+    def task_id(self, id: str) -> None:
+        self.id = id
+
     @property
-    def app(self) -> ResultSource:
+    def app(self) -> Source:
         """The app that knows the result store."""
-        return self._source or get_current_app()
+        return self._app or (self._backend.app if self._backend else get_current_app())
+
+    @property
+    def backend(self) -> Backend:
+        """Where results are read from."""
+        return self._backend or self.app.backend
+
+    # What is known
 
     def _current(self) -> TaskResult:
         """Return what is stored now; what is final is remembered."""
-        if self._done is None:
-            record = self.app.result_store().get([self.id]).get(self.id)
-            if record is None:
-                return TaskResult(self.id)
-            found = records.decode(record)
-            if not record.ready:
-                return found
+        if self._done is not None:
+            return self._done
+        record = self.backend.record(self.id)
+        return TaskResult(self.id, children=None) if record is None else self._noted(record)
+
+    def _noted(self, record: ResultRecord) -> TaskResult:
+        found = records.decode(record)
+        if record.ready:
             self._done = found
-        return self._done
+        return found
 
     @property
     def state(self) -> str:
@@ -79,7 +112,10 @@ class AsyncResult(Generic[R]):
 
     @property
     def result(self) -> Any:
-        """What the task returned, or the exception it raised; None while neither is known."""
+        """What the task returned, or the exception it raised; None while neither is known.
+
+        In a state of the task's own: what it told about it.
+        """
         return self._current().result
 
     status = state
@@ -95,6 +131,53 @@ class AsyncResult(Generic[R]):
         """When the task ended."""
         return self._current().date_done
 
+    @property
+    def children(self) -> list[AsyncResult[Any]] | None:
+        """The calls that the task made, once it has ended; None while nothing is known."""
+        if self._children is not None:
+            return self._children
+        written = self._current().children
+        if written is None:
+            return None
+        found = [result_from_tuple(one, self.app) for one in written]
+        if self._done is not None:
+            self._children = found
+        return found
+
+    @property
+    def _call(self) -> CallInfo:
+        return self._current().call or _NO_CALL
+
+    @property
+    def name(self) -> str | None:
+        """The task's name; this and what follows is known with the setting ``result_extended``."""
+        return self._call.name
+
+    @property
+    def args(self) -> Any:
+        """The positional arguments of the call."""
+        return self._call.args
+
+    @property
+    def kwargs(self) -> Any:
+        """The keyword arguments of the call."""
+        return self._call.kwargs
+
+    @property
+    def worker(self) -> str | None:
+        """The host name of the worker that ran the task."""
+        return self._call.worker
+
+    @property
+    def retries(self) -> int | None:
+        """How often the task was retried."""
+        return self._call.retries
+
+    @property
+    def queue(self) -> str | None:
+        """The queue that the call came through."""
+        return self._call.queue
+
     def ready(self) -> bool:
         """Tell whether the outcome is final."""
         return self.state in states.READY_STATES
@@ -107,122 +190,260 @@ class AsyncResult(Generic[R]):
         """Tell whether the task failed."""
         return self.state == states.FAILURE
 
-    def get(
+    def exists(self) -> bool:
+        """Tell whether anything is stored: what was never sent is PENDING too."""
+        return self.backend.task_result_exists(self.id)
+
+    # Waiting
+
+    def get(  # noqa: PLR0913, PLR0917 - Celery's signature
         self,
         timeout: float | None = None,
         propagate: bool = True,
-        interval: float = WAIT,
-        callback: Callable[[str, Any], None] | None = None,
-        on_interval: Callable[[], None] | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        follow_parents: bool = True,
+        callback: Callable[[str, Any], object] | None = None,
+        on_message: Callable[[Meta], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
+        EXCEPTION_STATES: Collection[str] = states.EXCEPTION_STATES,
+        PROPAGATE_STATES: Collection[str] = states.PROPAGATE_STATES,
     ) -> R:
         """Wait for the result and return it; raise the task's exception if it failed.
 
         Raises TimeoutError after `timeout` seconds. With `propagate` False an exception is returned
-        instead of raised. `on_interval` is called every `interval` seconds while waiting. Within a
-        task this raises RuntimeError, since the workers might all wait for each other, unless
-        `disable_sync_subtasks` is False.
+        instead of raised; else the exception of a parent that fails is raised too, unless
+        `follow_parents` is False. `callback` is called with id and value of what is returned;
+        `on_message` with the meta of each state that is stored meanwhile, the last included;
+        `on_interval` every `interval` seconds. Within a task this raises RuntimeError, since the
+        workers might all wait for each other, unless `disable_sync_subtasks` is False.
+
+        `no_ack` and the states are there for Celery's sake and change nothing.
         """
+        if self.ignored:
+            return cast(R, None)
         if disable_sync_subtasks:
-            _refuse_within_a_task()
-        found = self._wait(timeout, interval, on_interval)
-        if callback is not None:
-            callback(self.id, found.result)
-        return cast(R, _value(found, propagate))
+            assert_will_not_block()
+        if self._done is None:
+            patience = Patience(self.app.clock, timeout, interval, on_interval)
+            self._wait(patience, follow_parents and propagate, on_message)
+        return cast(R, self.maybe_throw(propagate, callback))
 
     wait = get
 
     def _wait(
-        self, timeout: float | None, interval: float, on_interval: Callable[[], None] | None
-    ) -> TaskResult:
-        clock = self.app.clock
-        store = self.app.result_store()
-        deadline = None if timeout is None else clock.monotonic() + timeout
-        while self._done is None:
-            left = interval if deadline is None else deadline - clock.monotonic()
-            record = store.wait([self.id], max(min(left, interval), 0.0)).get(self.id)
-            if record is not None:
-                self._done = records.decode(record)
-            elif deadline is not None and clock.monotonic() >= deadline:
-                raise TimeoutError(
-                    f"The result of task {self.id} did not arrive within {timeout:g} s. Is a worker running"
-                    " that consumes from its queue?"
-                )
-            elif on_interval is not None:
-                on_interval()
-        return self._done
+        self, patience: Patience, follow: bool, on_message: Callable[[Meta], object] | None
+    ) -> None:
+        parents = self._parents() if follow else {}
+        try:
+            with closing(self.backend.watch([*parents, str(self.id)], patience)) as news:
+                for record in news:
+                    parent = parents.get(record.task_id)
+                    if parent is not None:
+                        parent._noted(record)
+                        parent.maybe_throw()
+                        continue
+                    if on_message is not None:
+                        on_message(records.meta(record))
+                    if record.ready:
+                        self._noted(record)
+                        return
+        except OutOfPatience:
+            raise out_of_time(self.id, patience.timeout) from None
 
-    async def aget(self, timeout: float | None = None, propagate: bool = True) -> R:
+    def _parents(self) -> dict[str, AsyncResult[Any]]:
+        """Return those before this one that have not ended well, the first of them first."""
+        found = []
+        node = self.parent
+        while node is not None:
+            if node._done is None or node._done.state != states.SUCCESS:
+                found.append(node)
+            node = node.parent
+        return {str(node.id): node for node in reversed(found)}
+
+    async def aget(
+        self, timeout: float | None = None, propagate: bool = True, follow_parents: bool = True
+    ) -> R:
         """Wait for the result like `get`, without blocking the event loop.
 
-        Each wait is a thread of its own and not one of the loop's few, so that however many wait,
-        there is one left for everything else. Within `WAIT` seconds of a cancellation it ends.
+        However many wait, one thread hears for all of them.
         """
-        _refuse_within_a_task()
-        outcome: Future[TaskResult] = Future()
+        if self.ignored:
+            return cast(R, None)
+        assert_will_not_block()
+        if self._done is None:
+            await self._await(timeout, self._parents() if follow_parents and propagate else {})
+        return cast(R, self.maybe_throw(propagate))
 
-        def give_up_if_cancelled() -> None:
-            if outcome.cancelled():
-                raise _Abandoned
+    async def _await(self, timeout: float | None, parents: dict[str, AsyncResult[Any]]) -> None:
+        def ends(record: ResultRecord) -> bool:
+            if record.task_id in parents:
+                return record.state in states.PROPAGATE_STATES
+            return record.ready
 
-        def wait() -> None:
-            try:
-                found = self._wait(timeout, WAIT, give_up_if_cancelled)
-            except _Abandoned:
-                return
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is for who waits
-                if outcome.set_running_or_notify_cancel():
-                    outcome.set_exception(error)
-            else:
-                if outcome.set_running_or_notify_cancel():
-                    outcome.set_result(found)
-
-        context = contextvars.copy_context()
-        threading.Thread(
-            target=context.run, args=(wait,), name=f"umbel-result-{self.id}", daemon=True
-        ).start()
-        return cast(R, _value(await asyncio.wrap_future(outcome), propagate))
+        ids = [*parents, str(self.id)]
+        try:
+            record = await result_of(self.backend.store, ids, ends, timeout)
+        except OutOfPatience:
+            raise out_of_time(self.id, timeout) from None
+        ended = parents.get(record.task_id, self)
+        ended._noted(record)
+        if ended is not self:
+            ended.maybe_throw()
 
     def __await__(self) -> Generator[Any, None, R]:
         return self.aget().__await__()
 
+    def then(
+        self,
+        callback: Callable[[AsyncResult[R]], object],
+        on_error: Callable[[Exception], object] | None = None,
+        weak: bool = False,
+    ) -> AsyncResult[R]:
+        """Call `callback` with this result when it has ended, well or not; return this result.
+
+        `on_error` is called with what `callback` raises, and when the store fails. Both are called in the
+        thread that hears for all, or at once where the outcome is known here: they must not wait for
+        other results. With `weak`, a result that nobody holds any more calls nobody.
+        """
+        if self._done is not None:
+            _call_back(self, callback, on_error, None)
+            return self
+        held: Callable[[], AsyncResult[R] | None]
+        held = weakref.ref(self) if weak else lambda: self
+
+        def listener(news: News) -> None:
+            result = held()
+            if result is None or (isinstance(news, ResultRecord) and not news.ready):
+                return
+            if isinstance(news, ResultRecord):
+                result._noted(news)
+            _call_back(result, callback, on_error, news)
+
+        hub_of(self.backend.store).add([str(self.id)], listener)
+        return self
+
+    # Errors
+
+    def maybe_throw(
+        self, propagate: bool = True, callback: Callable[[str, Any], object] | None = None
+    ) -> Any:
+        """Raise the exception of a task that failed or was revoked; return any other result.
+
+        `callback` is called with id and value of what is returned.
+        """
+        found = self._current()
+        if propagate and found.state in states.PROPAGATE_STATES:
+            self.throw(_exception(found))
+        if callback is not None:
+            callback(self.id, found.result)
+        return found.result
+
+    maybe_reraise = maybe_throw
+
+    def throw(self, error: BaseException, traceback: TracebackType | None = None) -> NoReturn:
+        """Raise an exception."""
+        raise error if traceback is None else error.with_traceback(traceback)
+
+    # Ending it
+
     def forget(self) -> None:
-        """Delete the stored result."""
-        self._done = None
-        self.app.result_store().forget([self.id])
+        """Delete the stored result, and those of its parents."""
+        ids, node = [], cast("AsyncResult[Any] | None", self)
+        while node is not None:
+            node._done = node._children = None
+            ids.append(node.id)
+            node = node.parent
+        self.backend.forget_many(ids)
+
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Tell the workers not to run the task. Not possible yet: raises NotImplementedError."""
+        raise NotImplementedError(
+            f"The task {self.id} cannot be revoked: umbel has no remote control yet. Send calls that may"
+            " become pointless with `expires`, or empty their queue with `umbel purge`."
+        )
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: dict[str, Any],
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Revoke all tasks that have a stamp. Not possible yet: raises NotImplementedError."""
+        raise NotImplementedError(
+            f"Tasks stamped {headers!r} cannot be revoked: umbel has no remote control yet."
+        )
+
+    # Identity
+
+    def as_tuple(self) -> tuple[Any, Any]:
+        """Return ids as documents have them: ``((id, parent's tuple), None)``."""
+        return (self.id, self.parent.as_tuple() if self.parent else None), None
+
+    def as_list(self) -> list[str]:
+        """Return the ids of this result and its parents."""
+        return [self.id, *(self.parent.as_list() if self.parent else ())]
 
     def __str__(self) -> str:
-        return self.id
+        return str(self.id)
 
     def __repr__(self) -> str:
-        return f"<AsyncResult: {self.id}>"
+        return f"<{type(self).__name__}: {self.id}>"
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, AsyncResult):
-            return self.id == other.id
+            return bool(self.id == other.id)
         return self.id == other if isinstance(other, str) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.id)
 
+    def __copy__(self) -> AsyncResult[R]:
+        return type(self)(self.id, self._backend, None, self._app, self.parent)
 
-class _Abandoned(Exception):
-    """Nobody waits any more."""
-
-
-def _refuse_within_a_task() -> None:
-    if running.get() is not None:
-        raise RuntimeError(
-            "Never call result.get() within a task: when all workers wait, none is left to work. Use a"
-            " callback, or get(disable_sync_subtasks=False) if you are sure."
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.id, None, None, None, self.parent)
 
 
-def _value(found: TaskResult, propagate: bool) -> Any:
-    """Return what the task returned, or raise its exception."""
-    if propagate and found.state in states.PROPAGATE_STATES:
-        raise _exception(found)
-    return found.result
+def result_from_tuple(written: Any, app: Source | None = None) -> AsyncResult[Any]:
+    """Return the result that `AsyncResult.as_tuple` wrote, or one as it is.
+
+    Raises NotImplementedError for the result of a group.
+    """
+    if isinstance(written, AsyncResult):
+        return written
+    ids, members = written
+    id, parent = ids if isinstance(ids, list | tuple) else (ids, None)
+    if members is not None:
+        raise NotImplementedError(f"The result {id} is that of a group, and umbel has none yet.")
+    return AsyncResult(id, app=app, parent=result_from_tuple(parent, app) if parent else None)
+
+
+def _call_back(
+    result: AsyncResult[R],
+    callback: Callable[[AsyncResult[R]], object],
+    on_error: Callable[[Exception], object] | None,
+    news: News | None,
+) -> None:
+    try:
+        if isinstance(news, Exception):
+            raise news
+        callback(result)
+    except Exception as error:
+        if on_error is None:
+            raise
+        on_error(error)
 
 
 def _exception(found: TaskResult) -> BaseException:

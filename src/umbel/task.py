@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import functools
 import inspect
 import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import CodeType, MethodType
+from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar, Unpack, cast
 
 from umbel import current
 from umbel.arguments import checker
+from umbel.entities import Exchange, Queue
 from umbel.exceptions import MaxRetriesExceededError, Retry
+from umbel.functions import is_async_function, without_partials
 from umbel.message import Publication
 from umbel.options import (
     CallKeywords,
@@ -28,7 +29,7 @@ from umbel.options import (
 from umbel.publish import Context, Template, build
 from umbel.request import Request, arguments_of_retry
 from umbel.result import AsyncResult
-from umbel.routing import Wish, route
+from umbel.routing import Route, inherited
 from umbel.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,11 +60,15 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """What `Task.retry` asks for: the same call once more, with these arguments and options."""
+    """What `Task.retry` asks for: the same call once more, with these arguments and options.
+
+    `route` is where it goes; None is where it came from.
+    """
 
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     options: CallOptions
+    route: Route | None = None
 
 
 class Task(Generic[P, R]):
@@ -73,8 +78,10 @@ class Task(Generic[P, R]):
     """
 
     name: str = ""
-    queue: str | None = None
+    queue: str | Queue | None = None
+    exchange: str | Exchange | None = None
     routing_key: str | None = None
+    delivery_mode: int | str | None = None
     priority: int | None = None
     serializer: str | None = None
     expires: float | datetime | None = None
@@ -179,7 +186,7 @@ class Task(Generic[P, R]):
         app = self.app
         publication = self._publisher(app, checked)(args or (), kwargs or {})
         _publish(app, [publication], checked)
-        return AsyncResult(publication.message.headers["id"], app)
+        return self._result_of(publication, app)
 
     def delay_many(
         self, calls: Iterable[Sequence[Any]], **options: Unpack[CallKeywords]
@@ -209,7 +216,19 @@ class Task(Generic[P, R]):
     ) -> list[AsyncResult[R]]:
         if batch:
             _publish(app, batch, options)
-        return [AsyncResult(publication.message.headers["id"], app) for publication in batch]
+        return [self._result_of(publication, app) for publication in batch]
+
+    def _result_of(self, publication: Publication, app: Umbel) -> AsyncResult[R]:
+        """Return the result of a call that was sent; a task that made the call remembers it."""
+        headers = publication.message.headers
+        result: AsyncResult[R] = AsyncResult(headers["id"], app=app)
+        result.ignored = bool(headers.get("ignore_result")) or (
+            self.ignore_result is None and app.conf.snapshot.task_ignore_result
+        )
+        maker = current.running.get()
+        if maker is not None:
+            maker.children.append(result)
+        return result
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send like `delay`, without blocking the event loop."""
@@ -230,9 +249,12 @@ class Task(Generic[P, R]):
         """Return what makes a publication of arguments; what all calls share is settled here."""
         settings = app.conf.snapshot
         template = self.template(settings)
-        own = Wish(self.queue, self.priority, self.routing_key)
-        where = route(self.name, options, own, settings)
-        context = Context(settings, app.clock, parent=current.running.get())
+        router, parent = app.amqp.router, current.running.get()
+        context = Context(settings, app.clock, parent=parent)
+        fixed = router.fixed
+        if fixed:
+            where, chosen = router.where(self.name, options, self)
+            where = inherited(where, settings, parent)
 
         def publication(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Publication:
             if not isinstance(args, list | tuple):
@@ -241,7 +263,11 @@ class Task(Generic[P, R]):
                 raise TypeError("task keyword arguments must be a mapping")
             if self.typing:
                 self._check(*args, **kwargs)
-            return build(template, args, kwargs, options, where, context)
+            if fixed:
+                return build(template, args, kwargs, chosen, where, context)
+            there, taken = router.where(self.name, options, self, args, kwargs)
+            there = inherited(there, settings, parent)
+            return build(template, args, kwargs, taken, there, context)
 
         return publication
 
@@ -318,15 +344,18 @@ class Task(Generic[P, R]):
             )
         if countdown is None and eta is None:
             countdown = self.default_retry_delay
-        again = Again(
-            args=args,
-            kwargs=kwargs,
-            options=_same_call(request, retries, countdown, eta, options),
-        )
+        same = _same_call(request, retries, countdown, eta, options)
+        again = Again(args, kwargs, same, self._route_of_retry(same, options))
         retry = Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=again)
         if throw:
             raise retry from exc
         return retry
+
+    def _route_of_retry(self, same: CallOptions, options: Mapping[str, Any]) -> Route | None:
+        """Return where a retry goes that is told another queue or exchange; None: to where it was."""
+        if same.queue is None and same.exchange is None:
+            return None
+        return self.app.amqp.router.elsewhere(same)
 
     def _signature(self) -> inspect.Signature:
         """Return what a call of the task takes: without `self` where it is bound."""
@@ -372,55 +401,6 @@ class AsyncTask(Task[P, R]):
             ...
 
 
-def without_partials(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that a partial calls in the end; any other as it is."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
-
-
-def code_of(function: Callable[..., Any]) -> CodeType | None:
-    """Return the code of what a task was made from, inside of decorators; None if it is not Python's."""
-    function = inspect.unwrap(without_partials(function))
-    if not inspect.isroutine(function):
-        function = type(function).__call__
-    return getattr(function, "__code__", None)
-
-
-def described(function: Callable[..., Any]) -> str:
-    """Return what a task was made from, for people to read: ``shop.mails.send (/srv/mails.py:12)``."""
-    function = without_partials(function)
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    code = code_of(function)
-    place = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
-    return f"{function.__module__}.{name}{place}"
-
-
-def is_loaded_again(first: Callable[..., Any], second: Callable[..., Any]) -> bool:
-    """Tell whether two functions are one whose module was loaded twice, or its script imported as well.
-
-    Of what a function defines, name and place do not tell: each call of it makes another one.
-    """
-    name = getattr(first, "__qualname__", None)
-    if name is None or name != getattr(second, "__qualname__", None) or "<locals>" in name:
-        return False
-    one, other = code_of(first), code_of(second)
-    in_one_file = bool(one and other and one.co_filename == other.co_filename)
-    return in_one_file or first.__module__ == second.__module__
-
-
-def is_async_function(function: Callable[..., Any]) -> bool:
-    """Tell whether calling a task's function gives a coroutine.
-
-    A partial is what it calls, an object what its ``__call__`` is. A plain function around an async one, as
-    decorators make, is plain: some run the coroutine themselves.
-    """
-    function = without_partials(function)
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - not whether it can be called
-    )
-
-
 def _publish(app: Umbel, publications: list[Publication], options: CallOptions) -> None:
     if options.retry is None and options.retry_policy is None:
         app.publish(publications)
@@ -452,7 +432,6 @@ def _same_call(
         "headers": request.headers,
         "reply_to": request.reply_to,
         "ignore_result": request.ignore_result,
-        "queue": options.get("routing_key") or info.get("routing_key"),
         "priority": info.get("priority") or None,
         "retries": retries,
         "countdown": None if eta is not None else countdown,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.conftest import Command
-from tests.conftest import calls, only_call
+from tests.conftest import calls, messages, only_call
 from umbel import Umbel, states
 from umbel.exceptions import RemoteError
 from umbel.records import TaskResult, encode
@@ -55,9 +55,27 @@ def test_errors_that_help(
     assert calls(project) == []
 
 
+def test_celerys_options_of_routing_and_writing(umbel: Command, project: Umbel) -> None:
+    words = ("call", "add", "-a", "[1]", "--serializer", "json", "--exchange", "celery")
+    assert umbel(*words, "--routing-key", "celery").code == 0
+    (message,) = messages(project, "celery")
+    assert message.headers["task"] == "add"
+
+
+def test_as_json(umbel: Command, project: Umbel, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = umbel("call", "add", "-a", "[2]", "--json")
+    assert ended.data == {"id": only_call(project).id}
+    ended = umbel("call", "add", "-a", "[2]", "--json", "--wait", "0")
+    assert (ended.code, ended.data["state"]) == (3, "PENDING")
+    monkeypatch.setattr("umbel.publish.unique_id", lambda: "i")
+    project.result_store().put([encode(TaskResult("i", states.FAILURE, ValueError("boom")))])
+    ended = umbel("call", "add", "-a", "[2]", "--json", "--wait", "5")
+    assert (ended.code, ended.data["result"]) == (1, "ValueError('boom')")
+
+
 def test_waiting_in_vain(umbel: Command) -> None:
     ended = umbel("call", "add", "-a", "[1]", "--wait", "0.01")
-    assert ended.code == 1
+    assert ended.code == 3
     assert "did not arrive within 0.01 s. Is a worker running" in ended.err
 
 
@@ -87,3 +105,9 @@ def test_waiting_for_the_outcome(
     assert ended.out == f"i\n{out}"
     assert err in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_an_exchange_that_nothing_is_bound_to(umbel: Command) -> None:
+    ended = umbel("call", "add", "-a", "[1]", "--exchange", "media", "--routing-key", "k")
+    assert ended.code == 1
+    assert "to the exchange 'media' with the routing key 'k' reaches no queue" in ended.err

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import platform
+import re
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -38,6 +40,7 @@ def test_what_the_command_line_leaves_out_is_the_settings_to_say(started: Any) -
     ("words", "wanted"),
     [
         (("-Q", "a, b,,c"), {"queues": ("a", "b", "c")}),
+        (("-X", "a, b"), {"exclude_queues": ("a", "b")}),
         (("-c", "3"), {"concurrency": 3}),
         (("-P", "solo"), {"executor": "solo"}),
         (("-l", "info"), {"loglevel": "INFO"}),
@@ -66,5 +69,115 @@ def test_the_exit_code_is_the_workers(started: Any) -> None:
 
 def test_a_name_with_a_space_is_refused(umbel: Command) -> None:
     ended = umbel("worker", "-n", "my worker@%h")
-    assert ended.code == 1
+    assert ended.code == 2
     assert "contains white space" in ended.err
+
+
+def test_what_counts_before_the_worker_starts(started: Any) -> None:
+    assert started("-X", "a,b", "--purge")[1] == replace(
+        Wanted(f"celery@{HOST}", "WARNING"), exclude_queues=("a", "b"), purge=True
+    )
+    assert started("--disable-prefetch")[0].settings == {"worker_prefetch_multiplier": 1}
+    assert started("--", "worker.lease_ttl=30", "result_expires=(int)60")[0].settings == {
+        "worker_lease_ttl": "30",
+        "result_expires": 60,
+    }
+
+
+def test_auto_is_as_many_as_there_are_processors(started: Any) -> None:
+    assert started("-c", "auto")[1].concurrency == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-P", "processes"),
+        ("-O", "fair"),
+        ("-O", "default"),
+        ("--pool-start-method", "fork"),
+        ("--without-gossip", "--without-mingle", "--without-heartbeat"),
+    ],
+)
+def test_options_whose_promise_is_kept_anyway_are_silent(
+    started: Any, words: tuple[str, ...]
+) -> None:
+    started(*words)  # which asserts that nothing is said
+
+
+WARNED = [
+    ("--autoscale=10,3",),
+    ("--time-limit", "5"),
+    ("--soft-time-limit", "5"),
+    ("--max-tasks-per-child", "5"),
+    ("--max-memory-per-child", "5"),
+    ("-E",),
+    ("--events",),
+    ("--task-events",),
+    ("-S", "x"),
+    ("--statedb", "x"),
+    ("-f", "x"),
+    ("--logfile", "x"),
+    ("--pidfile", "x"),
+    ("--umask", "022"),
+    ("--executable", "x"),
+    ("-s", "x"),
+    ("--schedule", "x"),
+    ("--schedule-filename", "x"),
+    ("--scheduler", "x"),
+    ("--heartbeat-interval", "2"),
+    ("--pool-start-method", "spawn"),
+]
+
+
+@pytest.mark.parametrize("words", WARNED, ids=" ".join)
+def test_options_without_effect_are_warned_of_once(umbel: Command, words: tuple[str, ...]) -> None:
+    with patch("umbel.cli.worker.run_worker", return_value=0) as run:
+        ended = umbel("worker", *words)
+    assert (ended.code, ended.out, run.call_count) == (0, "", 1)
+    (line,) = ended.err.splitlines()
+    assert re.fullmatch(r"Warning: --[a-z-]+ has no effect yet: .*[^.]\.", line)
+
+
+@pytest.mark.parametrize(
+    "words", [("-D",), ("-B",), ("--uid", "nobody"), ("--gid", "nogroup")], ids=" ".join
+)
+def test_options_that_must_not_be_ignored_are_errors(
+    umbel: Command, words: tuple[str, ...]
+) -> None:
+    ended = umbel("worker", *words)
+    assert ended.code == 2
+    assert "does not work yet: " in ended.err
+
+
+def test_autoscale_gives_as_many_children_as_it_allows(umbel: Command) -> None:
+    for words, number in ((("--autoscale=10,3",), 10), (("--autoscale=10,3", "-c", "4"), 4)):
+        with patch("umbel.cli.worker.run_worker", return_value=0) as run:
+            umbel("worker", *words)
+        assert run.call_args.args[1].concurrency == number
+    assert "'many' is no pair of numbers" in umbel("worker", "--autoscale", "many").err
+
+
+#: `celery worker --help` of Celery 5.7.0.
+CELERYS = """
+-n --hostname -D --detach -S --statedb -l --loglevel -O --optimization --prefetch-multiplier
+--disable-prefetch -c --concurrency -P --pool -E --task-events --events --time-limit --soft-time-limit
+--max-tasks-per-child --pool-start-method --max-memory-per-child --purge --discard -Q --queues -X
+--exclude-queues -I --include --without-gossip --without-mingle --without-heartbeat --heartbeat-interval
+--autoscale -B --beat -s --schedule-filename --schedule --scheduler -f --logfile --pidfile --uid --gid
+--umask --executable --help
+"""
+
+
+def test_all_of_celerys_options_are_known(umbel: Command) -> None:
+    ours = umbel("worker", "--help").out
+    known = set(re.findall(r"(?<![\w-])--?[A-Za-z][a-z-]*", ours))
+    assert set(CELERYS.split()) <= known
+
+
+# What the supervisor makes of it
+
+
+def test_nothing_left_to_consume_is_an_error(umbel: Command) -> None:
+    ended = umbel("worker", "-Q", "a,b", "-X", "a,b")
+    assert ended.code == 2
+    assert "No queue is left to consume from: -X a,b excludes all there are." in ended.err

@@ -693,6 +693,21 @@ def record_results(r: Recorder) -> None:
         result_extended=True,
         options={"group_id": fixed_id(7), "parent_id": fixed_id(9), "retries": 1},
     )
+    run(
+        "result-extended-stamps",
+        "add",
+        (1, 2),
+        result_extended=True,
+        options={"stamped_headers": ["monitor"], "monitor": ["m-1"]},
+    )
+    run("result-extended-children", "spawn", result_extended=True)
+    progress = App()
+    r.result(
+        "result-progress",
+        progress,
+        describe(progress, "store_result", result={"done": 50}, state="PROGRESS"),
+        lambda: progress.celery.backend.store_result(TASK_ID, {"done": 50}, "PROGRESS"),
+    )
 
     app = App()
     started = {"pid": 1, "hostname": WORKER}

@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from umbel import records
+from umbel import Umbel, records
 from umbel.exceptions import DecodeError, RemoteError, TaskRevokedError
 from umbel.message import Call, Message, decode, encode, timestamp
-from umbel.records import ResultRecord
+from umbel.records import CallInfo, ResultRecord
 from umbel.serialization import JSON
 
 Record = dict[str, Any]
@@ -250,10 +250,6 @@ def call_made(record: Record) -> Call:
     )
 
 
-#: Keys that umbel does not write into results, or not with that value.
-EXTENDED = {"name", "args", "kwargs", "worker", "retries", "queue"}
-
-
 class PaymentError(Exception):
     pass
 
@@ -296,6 +292,9 @@ class TestResults:
             ("result-success-types", Decimal("3.5")),
             ("result-success-children", "spawned"),
             ("result-extended", 3),
+            ("result-extended-stamps", 3),
+            ("result-extended-children", "spawned"),
+            ("result-progress", {"done": 50}),
             ("result-started", {"pid": 1, "hostname": "worker1@host"}),
         ],
     )
@@ -329,16 +328,24 @@ class TestResults:
     @pytest.mark.parametrize("name", RESULTS)
     def test_is_written_with_the_same_keys_and_values(self, name: str) -> None:
         record = RESULTS[name]
-        document = dict(record["document"])
         written = records.encode(records.decode(stored(record)))
-        if document["children"] == [] and not EXTENDED & document.keys():
-            assert written.document == record["raw"]
-        # Calls made by a task are not kept as its children yet, nor is result_extended there.
-        document["children"] = []
-        expected = {key: value for key, value in document.items() if key not in EXTENDED}
-        found = json.loads(written.document)
-        assert found == expected
-        assert list(found) == list(expected)
+        assert written.document == record["raw"]
+
+    def test_what_is_kept_of_the_call_is_read(self) -> None:
+        call = records.decode(stored(RESULTS["result-extended"])).call
+        assert call == CallInfo("proj.add", [1, 2], {}, "worker1@host", 1, "celery")
+        stamped = records.decode(stored(RESULTS["result-extended-stamps"])).call
+        assert stamped is not None
+        assert (stamped.stamped_headers, stamped.stamps) == (["monitor"], {"monitor": ["m-1"]})
+
+    @pytest.mark.parametrize("name", ["result-success-children", "result-extended-children"])
+    def test_children_are_results(self, app: Umbel, name: str) -> None:
+        app.result_store().put([stored(RESULTS[name])])
+        result = app.AsyncResult(RESULTS[name]["document"]["task_id"])
+        assert [child.id for child in result.children or ()] == [
+            "11111111-0000-4000-8000-000000000002",
+            "11111111-0000-4000-8000-000000000003",
+        ]
 
     @pytest.mark.usefixtures("payment_error")
     def test_an_exception_is_written_alike_whether_its_class_is_known_or_not(self) -> None:
@@ -349,4 +356,4 @@ class TestResults:
 def test_all_was_recorded_from_one_version() -> None:
     assert {record["celery"] for record in ALL.values()} == {"5.7.0"}
     assert len(MESSAGES) > 60
-    assert len(RESULTS) == 9
+    assert len(RESULTS) == 12

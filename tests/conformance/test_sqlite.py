@@ -46,6 +46,10 @@ class TestResultStore(conformance.ResultStoreContract):
     pass
 
 
+class TestResultSubscription(conformance.ResultSubscriptionContract):
+    pass
+
+
 class TestGroup(conformance.GroupContract):
     pass
 

@@ -22,8 +22,10 @@ def start(project: Path) -> Iterator[Start]:
     """Start a worker, and wait until it says that it is ready."""
     started: list[Worker] = []
 
-    def one(*words: str, ready: bool = True, before: str = "") -> Worker:
-        worker = Worker(project, ("-l", "INFO", *words), before)
+    def one(
+        *words: str, ready: bool = True, before: str = "", options: tuple[str, ...] = ()
+    ) -> Worker:
+        worker = Worker(project, ("-l", "INFO", *words), before, options)
         started.append(worker)
         if ready:
             until(lambda: worker.says(" ready."))

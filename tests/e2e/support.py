@@ -62,10 +62,16 @@ def _heed_hangups() -> None:
 class Worker:
     """One ``umbel worker``, the leader of a process group of its own.
 
-    `before` is what a shell does before it becomes the worker.
+    `before` is what a shell does before it becomes the worker, `options` what stands before the command.
     """
 
-    def __init__(self, project: Path, words: Sequence[str], before: str = "") -> None:
+    def __init__(
+        self,
+        project: Path,
+        words: Sequence[str],
+        before: str = "",
+        options: Sequence[str] = (),
+    ) -> None:
         self.log = project / "log"
         environment = {
             **os.environ,
@@ -74,7 +80,7 @@ class Worker:
             "PYTHONPATH": str(SOURCE),
         }
         umbel_command = str(Path(sys.executable).with_name("umbel"))
-        command = [umbel_command, "-A", "tasks", "worker", *words]
+        command = [umbel_command, "-A", "tasks", *options, "worker", *words]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 ["sh", "-c", f'{before}\nexec "$0" "$@"', *command],

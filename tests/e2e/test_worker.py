@@ -95,7 +95,35 @@ def test_queues_and_names(start: Start, app: Umbel) -> None:
     ]
     assert elsewhere.state == "PENDING"
     assert f"mails@{HOST} ready." in worker.text
-    assert "  queues:      a, b\n" in worker.text
+    assert "  .> a                exchange=a(direct) key=a\n" in worker.text
+    assert "  .> b                exchange=b(direct) key=b\n" in worker.text
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+def test_what_waits_is_deleted_first_if_that_is_wanted(start: Start, app: Umbel) -> None:
+    where = app.tasks["tasks.where"]
+    deleted, kept = where.apply_async(queue="a"), where.apply_async(queue="b")
+    worker = start("-Q", "a,b", "-X", "b", "-c", "1", "--purge")
+    assert "Deleted 1 waiting messages, as --purge says." in worker.text
+    assert where.apply_async(queue="a").get(timeout=PATIENCE)
+    assert (deleted.state, kept.state) == ("PENDING", "PENDING")
+    assert app.queues.depths()["b"].ready == 1
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_module_of_settings_reaches_the_children(
+    start: Start, app: Umbel, project: Path, pool: str
+) -> None:
+    (project / "more.py").write_text("worker_lease_ttl = 44\n")
+    (project / "tasks.py").write_text(
+        f"{TASKS}\n@app.task\ndef ttl():\n    return app.conf.worker_lease_ttl\n"
+    )
+    worker = start("-P", pool, "-c", "1", options=("--config", "more", "-q"))
+    assert app.task(name="tasks.ttl")(lambda: None).delay().get(timeout=PATIENCE) == 44
+    assert "concurrency:" not in worker.text  # quiet
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
 

@@ -64,7 +64,7 @@ def test_a_signal_breaks_the_import_off(
     worker = start("-c", "1", ready=False)
     until(lambda: both_import(project))
     if still != "both":
-        until(lambda: worker.says("queues:"))  # it waits for the fork server
+        until(lambda: worker.says("[queues]"))  # it waits for the fork server
     (worker.send_all if everyone else worker.send)(number)
     assert worker.wait() == code
     ends_with_nothing_left(worker, project)

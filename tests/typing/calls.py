@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from umbel import AsyncResult, Umbel, shared_task
+from umbel import AsyncResult, Exchange, Queue, Umbel, binding, shared_task
 
 app = Umbel()
 
@@ -49,6 +49,16 @@ assert_type(crawl_bound.delay("https://example.org").get(), bytes)
 assert_type(double.delay(2).get(), int)
 assert_type(add.apply_async((1, 2), countdown=3), AsyncResult[int])
 assert_type(add.delay_many([(1, 2)]), list[AsyncResult[int]])
+
+
+media = Exchange("media", type="topic")
+queue = Queue("videos", media, routing_key="media.#")
+assert_type(queue.exchange, Exchange | None)
+add.apply_async((1, 2), queue=queue, exchange=media, routing_key="media.video")
+Queue("videos", "media")
+Queue("videos", [binding(media, "a"), binding(media, "b")])
+Queue("videos", 5)  # wrong
+add.apply_async((1, 2), queue=5)  # wrong
 
 
 async def asynchronous() -> None:

@@ -181,5 +181,21 @@ def test_a_secret_in_a_query_is_never_shown(secret: str, before: str) -> None:
 
 
 @given(st.text())
-def test_a_text_without_a_url_is_not_touched(text: str) -> None:
-    assert masked_url(text) == text or "://" in text
+def test_a_text_without_a_url_or_a_value_is_not_touched(text: str) -> None:
+    assert masked_url(text) == text or "://" in text or "=" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("host=db user=u password=geheim", f"host=db user=u password={MASK}"),
+        ("password=geheim", f"password={MASK}"),
+        ("password = 'ge heim' host=db", f"password ={MASK} host=db"),
+        (r"password='ge\'heim' host=db", f"password={MASK} host=db"),
+        ("AccountName=a;AccountKey=geheim==;x=1", f"AccountName=a;AccountKey={MASK};x=1"),
+        ("token=geheim redis://:geheim@h", f"token={MASK} redis://:{MASK}@h"),
+        ("a = b, no secret here", "a = b, no secret here"),
+    ],
+)
+def test_words_of_a_text_that_is_no_url(text: str, shown: str) -> None:
+    assert masked_url(text) == shown

@@ -244,8 +244,20 @@ class TestPublishPolicy:
 
 
 @pytest.mark.parametrize(
-    ("keywords", "told"), [({"retry": "no"}, "retry is 'no'"), ({"routing_key": 5}, "routing_key")]
+    ("keywords", "told"),
+    [
+        ({"retry": "no"}, "retry is 'no'"),
+        ({"routing_key": 5}, "routing_key"),
+        ({"queue": 5}, "queue is 5"),
+        ({"exchange": 5}, "An exchange is given as 5"),
+        ({"exchange_type": 5}, "exchange_type is 5"),
+    ],
 )
 def test_how_and_where_are_checked_too(keywords: dict[str, Any], told: str) -> None:
     with pytest.raises(TypeError, match=told):
         call_options(keywords)
+
+
+def test_a_delivery_mode_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="delivery_mode is 3"):
+        call_options({"delivery_mode": 3})

@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import ManualClock, calls, messages
 from umbel import Umbel, signals
 from umbel.clock import utc
+from umbel.entities import Exchange, Queue
 from umbel.exceptions import BrokerFull, EncodeError, ImproperlyConfigured, OperationalError
 from umbel.message import Call, Publication, decode
 from umbel.options import call_options
@@ -28,6 +29,7 @@ from umbel.publish import (
     build,
     derived_tag,
     send,
+    spread,
     warn_if_never_consumed,
 )
 from umbel.request import Request
@@ -297,6 +299,45 @@ def test_signals_before_and_after_a_publish(app: Umbel, heard: Heard) -> None:
         assert arguments["headers"] == message.headers
         assert arguments["routing_key"] == "video"
         assert arguments["exchange"] == ""
+
+
+MEDIA = Exchange("media", "topic")
+THREE = [Queue("celery"), *(Queue(name, MEDIA, "#") for name in ("one", "two", "three"))]
+
+
+def test_a_message_for_many_queues_is_announced_once(app: Umbel, heard: Heard) -> None:
+    app.conf.task_queues = THREE
+    app.task(name="t")(lambda: None).apply_async(exchange="media", routing_key="k")
+    assert [(name, told["exchange"], told["routing_key"]) for name, _, told in heard] == [
+        ("before_task_publish", "media", "k"),
+        ("after_task_publish", "media", "k"),
+    ]
+
+
+def test_and_sent_at_once_with_tags_of_their_own() -> None:
+    context = Context(Config({}).snapshot, ManualClock(), tag="0190-1111-tag")
+    place = Route("one", 3, "k", "media", ("two", "three"))
+    plain, many = built(), build(ADD, (), {}, call_options({}), place, context)
+    assert spread([plain]) == [plain]
+    first, *rest = spread([many, plain])
+    assert [one.queue for one in (first, *rest)] == ["one", "two", "three", "q"]
+    assert len({one.tag for one in (first, *rest)}) == 4
+    assert first.tag == "0190-1111-tag"
+    assert spread([many]) == spread([many])  # the same tags each time: it may be repeated
+    for one in (first, *rest[:2]):
+        assert (one.exchange, one.routing_key, one.priority) == ("media", "k", 3)
+        assert one.message is many.message
+        assert one.more_queues == ()
+
+
+def test_a_message_says_which_exchange_it_was_sent_to() -> None:
+    context = Context(Config({}).snapshot, ManualClock())
+    sent = build(ADD, (), {}, call_options({}), Route("q", None, "", "media"), context)
+    assert sent.message.properties["delivery_info"] == {"exchange": "media", "routing_key": ""}
+    assert "delivery_info" not in built().message.properties
+    transient = build(ADD, (), {}, call_options({}), Route("q", delivery_mode=1), context)
+    assert transient.message.properties["delivery_mode"] == 1
+    assert built().message.properties["delivery_mode"] == 2
 
 
 def test_a_receiver_may_listen_to_one_task(app: Umbel) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -95,6 +95,13 @@ def test_a_task_sees_its_delivery() -> None:
         "redelivered": True,
     }
     assert request.crashes == 1
+
+
+def test_a_task_sees_the_exchange_that_its_message_was_sent_to() -> None:
+    info = {"exchange": "media", "routing_key": "media.x"}
+    message = replace(DELIVERY.message, properties={"delivery_info": info})
+    found = request_of(Call(**SEEN), replace(DELIVERY, message=message), "celery@host")  # type: ignore[arg-type]
+    assert found.delivery_info == {**info, "priority": 7, "redelivered": True}
 
 
 def test_no_field_of_a_call_is_forgotten() -> None:

@@ -1,59 +1,37 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import gc
+import io
+import json
+import pickle
+import queue
 import threading
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from tests.conftest import ManualClock
 from umbel import AsyncResult, Umbel, states
 from umbel.current import running
 from umbel.exceptions import (
     ImproperlyConfigured,
+    IncompleteStream,
     OperationalError,
     RemoteError,
     TaskRevokedError,
     TimeoutError,
     UmbelError,
 )
-from umbel.ports import ResultStore
-from umbel.records import TaskResult, encode
+from umbel.graph import DependencyGraph
+from umbel.records import CallInfo, TaskResult, encode
 from umbel.request import Request
-from umbel.result import WAIT
+from umbel.result import allow_join_result, denied_join_result, result_from_tuple
 from umbel.testing.conformance.support import PATIENCE, at_most, in_thread
-
-
-class Ticking(ManualClock):
-    """A clock that passes half a second whenever someone looks."""
-
-    def monotonic(self) -> float:
-        self.now += 0.5
-        return self.now
-
-
-class Source:
-    """What a result needs of an app."""
-
-    def __init__(self, clock: Any, store: Any) -> None:
-        self.clock = clock
-        self._store = store
-
-    def result_store(self) -> ResultStore:
-        return cast(ResultStore, self._store)
-
-
-class Never:
-    """A store to which no result ever comes; it notes how long it was asked to wait."""
-
-    def __init__(self) -> None:
-        self.waits: list[float] = []
-
-    def wait(self, task_ids: Any, timeout: float) -> dict[str, Any]:
-        self.waits.append(timeout)
-        return {}
+from umbel.waiting import hub_of
 
 
 def stored(
@@ -157,14 +135,25 @@ def test_a_state_that_is_not_final_does_not_end_the_wait(app: Umbel) -> None:
         stored(app, states.RETRY, ValueError("boom")).get(timeout=0.01)
 
 
-def test_on_interval_is_called_while_waiting_and_bounds_each_wait() -> None:
-    store, called = Never(), []
-    result: AsyncResult[Any] = AsyncResult("i", Source(Ticking(), store))
-    with pytest.raises(TimeoutError):
-        result.get(timeout=4, interval=0.75, on_interval=lambda: called.append(1))
-    assert len(store.waits) >= 3
-    assert max(store.waits) == 0.75
-    assert len(called) == len(store.waits) - 1
+def test_on_interval_is_called_while_waiting(app: Umbel) -> None:
+    called: list[int] = []
+
+    def look() -> None:
+        called.append(1)
+        if len(called) == 3:
+            stored(app, states.SUCCESS, 5)
+
+    assert app.AsyncResult("i").get(PATIENCE, interval=0.01, on_interval=look) == 5
+    assert len(called) == 3
+
+
+def test_what_on_interval_raises_ends_the_wait(app: Umbel) -> None:
+    def stop() -> None:
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        app.AsyncResult("i").get(interval=0.01, on_interval=stop)
+    assert not hub_of(app.result_store()).busy
 
 
 def test_a_failure_is_raised_as_it_was(app: Umbel) -> None:
@@ -207,7 +196,7 @@ def test_without_propagate_the_exception_is_returned(app: Umbel) -> None:
     assert isinstance(found, ValueError)
 
 
-def test_the_callback_hears_of_success_and_failure(app: Umbel) -> None:
+def test_the_callback_hears_of_what_is_returned(app: Umbel) -> None:
     heard: list[tuple[str, Any]] = []
 
     def hear(task_id: str, value: Any) -> None:
@@ -217,10 +206,272 @@ def test_the_callback_hears_of_success_and_failure(app: Umbel) -> None:
     failed = stored(app, states.FAILURE, ValueError("boom"), id="j")
     with pytest.raises(ValueError, match="boom"):
         failed.get(callback=hear)
+    failed.get(callback=hear, propagate=False)
     assert [(task_id, repr(value)) for task_id, value in heard] == [
         ("i", "5"),
         ("j", "ValueError('boom')"),
     ]
+
+
+def test_on_message_hears_of_every_state_on_the_way(app: Umbel) -> None:
+    told: list[tuple[str, Any]] = []
+
+    def hear(meta: dict[str, Any]) -> None:
+        told.append((meta["status"], meta["result"]))
+        if meta["status"] == "PROGRESS":
+            following = {10: ("PROGRESS", 60), 60: ("SUCCESS", None)}
+            state, done = following[meta["result"]["done"]]
+            stored(app, state, {"done": done} if done else 5)
+
+    stored(app, "PROGRESS", {"done": 10})
+    assert app.AsyncResult("i").get(PATIENCE, on_message=hear) == 5
+    assert told == [("PROGRESS", {"done": 10}), ("PROGRESS", {"done": 60}), ("SUCCESS", 5)]
+
+
+def test_an_ignored_result_is_nothing_at_once(app: Umbel) -> None:
+    result = app.AsyncResult("i")
+    assert not result.ignored
+    result.ignored = True
+    assert result.get() is None
+    assert asyncio.run(_awaited(result)) is None
+
+
+async def _awaited(result: AsyncResult[Any]) -> Any:
+    return await result
+
+
+@pytest.mark.parametrize(
+    ("of_task", "of_call", "general", "ignored"),
+    [
+        (None, None, False, False),
+        (True, None, False, True),
+        (None, True, False, True),
+        (None, None, True, True),
+        (False, None, True, False),
+    ],
+)
+def test_calls_whose_result_is_not_stored_are_ignored(
+    app: Umbel, of_task: bool | None, of_call: bool | None, general: bool, ignored: bool
+) -> None:
+    app.conf.task_ignore_result = general
+    task = app.task(name="t", ignore_result=of_task)(lambda: None)
+    assert task.apply_async((), {}, ignore_result=of_call).ignored is ignored
+
+
+# Parents
+
+
+def chained(app: Umbel) -> AsyncResult[Any]:
+    first = AsyncResult[Any]("first", app=app)
+    return AsyncResult("i", app=app, parent=AsyncResult("second", app=app, parent=first))
+
+
+def test_the_failure_of_a_parent_is_raised(app: Umbel) -> None:
+    stored(app, states.SUCCESS, 1, id="second")
+    stored(app, states.FAILURE, ValueError("parent"), id="first")
+    with pytest.raises(ValueError, match="parent"):
+        chained(app).get(PATIENCE)
+    with pytest.raises(ValueError, match="parent"):
+        asyncio.run(_awaited(chained(app)))
+
+
+def test_a_parent_that_fails_later_ends_the_wait(app: Umbel) -> None:
+    with in_thread(lambda: chained(app).get(PATIENCE)) as found:
+        stored(app, states.SUCCESS, 1, id="first")
+        stored(app, states.REVOKED, TaskRevokedError("why"), id="second")
+        with pytest.raises(TaskRevokedError, match="why"):
+            found.result(PATIENCE)
+
+
+@pytest.mark.parametrize("options", [{"follow_parents": False}, {"propagate": False}])
+def test_parents_are_followed_only_if_wanted(app: Umbel, options: dict[str, Any]) -> None:
+    stored(app, states.FAILURE, ValueError("parent"), id="first")
+    with pytest.raises(TimeoutError):
+        chained(app).get(0.01, **options)
+    stored(app, states.SUCCESS, 5)
+    assert chained(app).get(PATIENCE, **options) == 5
+
+
+def test_forgetting_forgets_the_parents_too(app: Umbel) -> None:
+    for id in ("first", "second", "i", "other"):
+        stored(app, states.SUCCESS, 5, id=id)
+    result = chained(app)
+    assert result.get() == 5
+    result.forget()
+    exists = {id: app.AsyncResult(id).exists() for id in ("first", "second", "i", "other")}
+    assert exists == {"first": False, "second": False, "i": False, "other": True}
+    assert result.state == states.PENDING
+
+
+# maybe_throw, as Celery 5.7 does
+
+
+def test_maybe_throw(app: Umbel) -> None:
+    heard: list[Any] = []
+
+    def hear(_: str, value: Any) -> None:
+        heard.append(value)
+
+    assert app.AsyncResult("nobody").maybe_throw(callback=hear) is None
+    assert stored(app, states.SUCCESS, 5).maybe_throw(callback=hear) == 5
+    failed = stored(app, states.FAILURE, ValueError("boom"), id="j")
+    with pytest.raises(ValueError, match="boom"):
+        failed.maybe_reraise(callback=hear)
+    assert repr(failed.maybe_throw(propagate=False, callback=hear)) == "ValueError('boom')"
+    retried = stored(app, states.RETRY, ValueError("again"), id="k")
+    assert repr(retried.maybe_throw()) == "ValueError('again')"
+    assert list(map(repr, heard)) == ["None", "5", "ValueError('boom')"]
+
+
+def test_throw(app: Umbel) -> None:
+    with pytest.raises(KeyError, match="x"):
+        app.AsyncResult("i").throw(KeyError("x"))
+
+
+# then
+
+
+def test_then_is_called_when_the_result_is_there(app: Umbel) -> None:
+    heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    result = app.AsyncResult("i")
+    assert result.then(heard.put) is result
+    stored(app, states.STARTED)
+    stored(app, states.FAILURE, ValueError("boom"))
+    assert heard.get(timeout=PATIENCE) is result
+    assert result.failed()
+    result.then(heard.put)
+    assert heard.get_nowait() is result
+
+
+def test_what_a_callback_raises_goes_to_on_error(app: Umbel) -> None:
+    heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    result = app.AsyncResult("i")
+    result.then(lambda _: 1 / 0, on_error=heard.put)
+    stored(app, states.SUCCESS, 5)
+    assert repr(heard.get(timeout=PATIENCE)) == "ZeroDivisionError('division by zero')"
+    with pytest.raises(ZeroDivisionError):
+        result.then(lambda _: 1 / 0)
+
+
+def test_a_callback_may_not_wait_for_other_results(app: Umbel) -> None:
+    heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    app.AsyncResult("i").then(lambda _: app.AsyncResult("j").get(), on_error=heard.put)
+    stored(app, states.SUCCESS, 5)
+    with pytest.raises(RuntimeError, match="must not wait for other results"):
+        raise heard.get(timeout=PATIENCE)
+
+
+def test_a_weak_callback_goes_with_its_result(app: Umbel) -> None:
+    heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    app.AsyncResult("i").then(lambda _: heard.put("weak"), weak=True)
+    app.AsyncResult("i").then(lambda _: heard.put("strong"))
+    gc.collect()
+    stored(app, states.SUCCESS, 5)
+    assert heard.get(timeout=PATIENCE) == "strong"
+    assert heard.empty()
+
+
+# What followed
+
+
+def family(app: Umbel) -> AsyncResult[Any]:
+    """Store what two calls left that a task made, one of which made another one."""
+    tree: dict[str, list[str]] = {"root": ["a", "b"], "a": ["c"], "b": [], "c": []}
+    for number, (id, children) in enumerate(tree.items()):
+        made = [[[child, None], None] for child in children]
+        result = TaskResult(id, states.SUCCESS, number, children=made)
+        app.result_store().put([encode(result)])
+    return app.AsyncResult("root")
+
+
+def test_children_are_results(app: Umbel) -> None:
+    root = family(app)
+    assert list(map(str, root.children or ())) == ["a", "b"]
+    assert root.children is root.children
+    assert all(child.app is app for child in root.children or ())
+    assert app.AsyncResult("b").children == []
+    assert app.AsyncResult("nobody").children is None
+
+
+def test_what_followed_is_walked_through(app: Umbel) -> None:
+    root = family(app)
+    walked = [(str(maker), str(node)) for maker, node in root.iterdeps()]
+    assert walked == [("None", "root"), ("root", "a"), ("root", "b"), ("a", "c")]
+    collected = [(str(node), value) for node, value in root.collect(timeout=1)]
+    assert collected == [("root", 0), ("a", 1), ("b", 2), ("c", 3)]
+    assert root.get_leaf() == 3
+
+
+def test_what_has_not_ended_ends_the_walk_unless_that_is_wanted(app: Umbel) -> None:
+    root = family(app)
+    app.AsyncResult("b").forget()
+    with pytest.raises(IncompleteStream, match="The task b has not ended"):
+        list(root.iterdeps())
+    assert len(list(root.iterdeps(intermediate=True))) == 4
+
+
+def test_the_graph(app: Umbel) -> None:
+    graph = family(app).graph
+    assert dict(graph.items()) == {"root": ["a", "b"], "a": ["c"], "b": [], "c": []}
+    assert list(graph.edges()) == ["root", "a"]
+    assert (graph.valency_of("root"), graph.valency_of("b"), graph.valency_of("x")) == (3, 0, 0)
+    order = graph.topsort()
+    assert order[-1] == "root"
+    assert order.index("c") < order.index("a")
+    written = io.StringIO()
+    graph.to_dot(written)
+    assert written.getvalue().splitlines()[:4] == [
+        "digraph dependencies {",
+        '    "root"',
+        '    "root" -> "a"',
+        '    "root" -> "b"',
+    ]
+    assert ("a" in graph, "x" in graph, len(graph), list(graph)) == (
+        True,
+        False,
+        4,
+        ["root", "a", "b", "c"],
+    )
+    assert repr(graph) == "<DependencyGraph: 4 objects>"
+    whole = DependencyGraph([("x", ["y"])])
+    whole.connect(graph)
+    assert len(whole) == 5
+
+
+def test_calls_made_by_a_task_are_its_children(app: Umbel) -> None:
+    task = app.task(name="t")(lambda: None)
+    request = Request(id="maker", task="t")
+    token = running.set(request)
+    one, two = task.delay(), *task.delay_many([()])
+    running.reset(token)
+    task.delay()
+    assert request.children == [one, two]
+
+
+# Extended results
+
+
+def test_what_is_kept_of_the_call(app: Umbel) -> None:
+    call = CallInfo("t", [1], {"x": 2}, "celery@host", 3, "mails")
+    app.result_store().put([encode(TaskResult("i", states.SUCCESS, 5, call=call))])
+    result = app.AsyncResult("i")
+    assert (result.name, result.args, result.kwargs) == ("t", [1], {"x": 2})
+    assert (result.worker, result.retries, result.queue) == ("celery@host", 3, "mails")
+
+
+# What is not there yet
+
+
+def test_revoking_says_that_it_is_not_possible(app: Umbel) -> None:
+    with pytest.raises(NotImplementedError, match="i cannot be revoked: umbel has no remote"):
+        app.AsyncResult("i").revoke(terminate=True)
+    with pytest.raises(NotImplementedError, match="no remote control"):
+        app.AsyncResult("i").revoke_by_stamped_headers({"a": "b"})
+
+
+def test_groups_are_refused(app: Umbel) -> None:
+    with pytest.raises(NotImplementedError, match="g is that of a group"):
+        result_from_tuple([["g", None], [[["a", None], None]]], app)
 
 
 # Never within a task
@@ -240,6 +491,23 @@ def test_never_within_a_task(app: Umbel) -> None:
         result.get()
     assert result.get(disable_sync_subtasks=False) == 5
     assert result.result == 5
+    with allow_join_result():
+        assert result.get() == 5
+        with denied_join_result(), pytest.raises(RuntimeError, match="Never call"):
+            result.get()
+    with pytest.raises(RuntimeError, match="Never call"):
+        result.get()
+
+
+def test_within_an_eager_task_it_may_wait(app: Umbel) -> None:
+    token = running.set(Request(id="outer", task="outer", is_eager=True))
+    assert stored(app, states.SUCCESS, 5).get() == 5
+    running.reset(token)
+
+
+def test_waiting_can_be_denied_anywhere(app: Umbel) -> None:
+    with denied_join_result(), pytest.raises(RuntimeError, match="Never call"):
+        stored(app, states.SUCCESS, 5).get()
 
 
 @pytest.mark.usefixtures("_within_a_task")
@@ -278,58 +546,49 @@ def test_awaiting_leaves_the_event_loop_free(app: Umbel) -> None:
     asyncio.run(main())
 
 
-def waiting_threads(of: str) -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == f"umbel-result-{of}"]
-
-
-@pytest.mark.parametrize("end", ["cancel", "wait_for"])
-def test_who_stops_awaiting_leaves_no_thread(app: Umbel, end: str) -> None:
-    id = f"never-{end}"
+@pytest.mark.parametrize("end", ["cancel", "wait_for", "timeout"])
+def test_who_stops_awaiting_leaves_nothing_behind(app: Umbel, end: str) -> None:
+    hub = hub_of(app.result_store())
 
     async def main() -> None:
-        result = app.AsyncResult(id)
+        result = app.AsyncResult("never")
         if end == "cancel":
             waiting = asyncio.ensure_future(result.aget())
-            while not waiting_threads(id):
+            while not hub.busy:
                 await asyncio.sleep(0)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
+        elif end == "timeout":
+            with pytest.raises(TimeoutError, match=r"never did not arrive within 0\.01 s"):
+                await result.aget(timeout=0.01)
         else:
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(result.aget(), 0.01)
 
-    with at_most(0.8 * WAIT + 5):
-        asyncio.run(main())
-    for thread in waiting_threads(id):
-        thread.join(WAIT + PATIENCE)
-    assert waiting_threads(id) == []
+    asyncio.run(main())
+    assert not hub.busy
 
 
-def test_however_many_wait_there_is_a_thread_left(app: Umbel) -> None:
-    task = app.task(name="t")(lambda: None)
-
-    async def main() -> int:
-        waiting = [asyncio.ensure_future(app.AsyncResult("i").aget()) for _ in range(100)]
-        while len(waiting_threads("i")) < len(waiting):
-            await asyncio.sleep(0)
-        await asyncio.wait_for(task.adelay(), PATIENCE)
-        await asyncio.to_thread(stored, app, states.SUCCESS, 5)
-        return sum(await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE))
-
-    assert asyncio.run(main()) == 500
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_awaiting_for_no_time_only_looks(app: Umbel, timeout: float) -> None:
+    with pytest.raises(TimeoutError):
+        asyncio.run(app.AsyncResult("i").aget(timeout=timeout))
+    assert asyncio.run(stored(app, states.SUCCESS, 5).aget(timeout=timeout)) == 5
 
 
 def test_a_store_that_fails_raises_where_it_is_awaited() -> None:
-    class Broken:
-        def wait(self, task_ids: Any, timeout: float) -> dict[str, Any]:
-            raise OperationalError("away")
+    app = Umbel("broken", broker="memory://broken", backend="memory://broken")
+    store = app.result_store()
 
-    async def main() -> None:
-        await AsyncResult("i", Source(ManualClock(), Broken()))
+    def fail() -> Any:
+        raise OperationalError("away")
 
+    store.subscribe = fail  # type: ignore[method-assign]
     with pytest.raises(OperationalError, match="away"):
-        asyncio.run(main())
+        asyncio.run(_awaited(app.AsyncResult("i")))
+    with pytest.raises(OperationalError, match="away"):
+        app.AsyncResult("i").get(timeout=PATIENCE)
 
 
 # Identity
@@ -340,12 +599,48 @@ def test_a_result_is_its_id(app: Umbel) -> None:
     assert str(result) == result.id == result.task_id == "i"
     assert repr(result) == "<AsyncResult: i>"
     assert hash(result) == hash("i")
-    assert result == AsyncResult("i", app)
+    assert result == AsyncResult("i", app=app)
     assert result == "i"
-    assert result != AsyncResult("j", app)
+    assert result != AsyncResult("j", app=app)
     assert result != "j"
     assert result != 1
-    assert {result, AsyncResult("i", app), AsyncResult("j", app)} == {"i", "j"}
+    assert {result, AsyncResult("i", app=app), AsyncResult("j", app=app)} == {"i", "j"}
+
+
+def test_as_tuple_and_back(app: Umbel) -> None:
+    result = chained(app)
+    written = (("i", (("second", (("first", None), None)), None)), None)
+    assert result.as_tuple() == written
+    assert result.as_list() == ["i", "second", "first"]
+    assert app.AsyncResult("i").as_tuple() == (("i", None), None)
+    found = result_from_tuple(json.loads(json.dumps(written)), app)
+    assert found.as_tuple() == written
+    assert found.app is app
+    assert result_from_tuple(found) is found
+    assert result_from_tuple(["i", None], app).as_tuple() == (("i", None), None)
+
+
+def test_copies(app: Umbel) -> None:
+    result = chained(app)
+    copied, unpickled = copy.copy(result), pickle.loads(pickle.dumps(result))  # noqa: S301 - ours
+    assert copied.as_tuple() == unpickled.as_tuple() == result.as_tuple()
+    assert copied.app is app
+
+
+def test_the_id_may_be_a_uuid_and_may_change(app: Umbel) -> None:
+    id = uuid.UUID(int=5)
+    stored(app, states.SUCCESS, 5, id=str(id))
+    result = AsyncResult[Any](id, app=app)  # type: ignore[arg-type]
+    assert (result.get(), result.exists(), str(result)) == (5, True, str(id))
+    other = app.AsyncResult("j")
+    other.task_id = str(id)
+    assert other.result == 5
+
+
+def test_a_backend_may_be_given_instead_of_an_app(app: Umbel) -> None:
+    stored(app, states.SUCCESS, 5)
+    result = AsyncResult[Any]("i", app.backend)
+    assert (result.get(), result.backend, result.app) == (5, app.backend, app)
 
 
 @pytest.mark.parametrize("id", [None, ""])

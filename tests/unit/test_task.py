@@ -16,7 +16,8 @@ import pytest
 from tests.conftest import calls, messages, only_call
 from umbel import MaxRetriesExceededError, Retry, Task, Umbel, shared_task
 from umbel.current import running
-from umbel.exceptions import OperationalError
+from umbel.entities import Exchange, Queue
+from umbel.exceptions import OperationalError, Unroutable
 from umbel.message import decode
 from umbel.options import CallOptions, RepeatOptions, warn_once
 from umbel.publish import Context, build
@@ -335,10 +336,12 @@ OPTIONS: dict[str, tuple[Any, Callable[[Any], Any], Any]] = {
     "group_id": ("g", lambda found: found.message.headers["group"], "g"),
     "group_index": (4, lambda found: found.message.headers["group_index"], 4),
     "retries": (2, lambda found: found.message.headers["retries"], 2),
-    "routing_key": ("audio", lambda found: found.queue, "audio"),
+    "delivery_mode": (1, lambda found: found.message.properties["delivery_mode"], 1),
 }
 #: Of no effect on the message: how a publish is tried again.
 ELSEWHERE = {"retry", "retry_policy"}
+#: Said of exchanges, which `test_routes.py` of the compatibility tests sends to.
+PLACES = {"exchange", "exchange_type", "routing_key"}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -350,7 +353,7 @@ def test_every_option_arrives(app: Umbel, name: str) -> None:
 
 
 def test_no_option_is_forgotten() -> None:
-    assert CallOptions.__dataclass_fields__.keys() == OPTIONS.keys() | ELSEWHERE
+    assert CallOptions.__dataclass_fields__.keys() == OPTIONS.keys() | ELSEWHERE | PLACES
 
 
 def test_an_unknown_option_of_a_call_suggests_the_nearest(app: Umbel) -> None:
@@ -428,6 +431,21 @@ def test_delay_many_checks_before_it_sends_a_batch(app: Umbel) -> None:
     with pytest.raises(TypeError, match="takes from 1 to 2"):
         app.task(plain).delay_many([(1,), (1, 2, 3)])
     assert messages(app) == []
+
+
+def test_each_of_many_goes_where_its_arguments_say(app: Umbel) -> None:
+    app.conf.task_routes = lambda name, args, kwargs, options, task=None: f"shard{args[0] % 2}"
+    results = app.task(plain).delay_many([(1,), (2,), (3,)])
+    assert [call.id for call in calls(app, "shard1")] == [results[0].id, results[2].id]
+    assert [call.id for call in calls(app, "shard0")] == [results[1].id]
+
+
+def test_many_calls_to_many_queues_have_one_result_each(app: Umbel) -> None:
+    exchange = Exchange("x", "fanout")
+    app.conf.task_queues = [Queue("a", exchange), Queue("b", exchange)]
+    results = app.task(plain).delay_many([(1,), (2,)], queue="a")
+    for queue in ("a", "b"):
+        assert [call.id for call in calls(app, queue)] == [result.id for result in results]
 
 
 def test_delay_many_cannot_share_an_id(app: Umbel) -> None:
@@ -712,7 +730,6 @@ def test_a_retry_is_the_same_call(task: Task[..., Any]) -> None:
         headers={"tenant": "a"},
         reply_to="me",
         ignore_result=True,
-        queue="video",
         priority=7,
         retries=1,
         countdown=1,
@@ -752,9 +769,18 @@ def test_what_follows_is_not_the_callers_to_write(task: Task[..., Any], name: st
         task.retry(throw=False, **own)
 
 
-def test_a_retry_may_go_to_another_routing_key(task: Task[..., Any]) -> None:
+def test_a_retry_may_go_to_another_place(task: Task[..., Any]) -> None:
     with run_as(task, delivery_info={"routing_key": "video", "priority": 0}):
-        assert again(task.retry(throw=False, routing_key="audio")).options.queue == "audio"
+        assert again(task.retry(throw=False)).route is None
+        # As in Celery: a key alone is none that the queue's exchange looks at.
+        assert again(task.retry(throw=False, routing_key="audio")).route is None
+        assert again(task.retry(throw=False, queue="audio")).route == Route("audio")
+        queue = Queue("audio", Exchange("media", "topic"), "media.#")
+        assert again(task.retry(throw=False, queue=queue, routing_key="media.a")).route == Route(
+            "audio", None, "media.a", "media"
+        )
+        with pytest.raises(Unroutable):
+            task.retry(throw=False, exchange="media", routing_key="media.a")
 
 
 def test_a_retry_without_a_parent_is_its_own_child(task: Task[..., Any]) -> None:

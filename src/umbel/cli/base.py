@@ -5,55 +5,53 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
 import click
 
 from umbel._version import __version__
-from umbel.app import Umbel
-from umbel.current import set_default_app
-from umbel.exceptions import UmbelError
-from umbel.settings import COMMAND_LINE
-from umbel.worker.bootstrap import find_app
+from umbel.cli.given import Global
+from umbel.cli.groups import Group, examples
+from umbel.exceptions import ImproperlyConfigured, UmbelError
 
-#: The commands, each in a module of that name whose attribute ``command`` it is.
-COMMANDS = ("call", "dead", "purge", "queues", "result", "worker")
-
-
-@dataclass(frozen=True, slots=True)
-class Global:
-    """The options that stand before the command."""
-
-    app: str
-    broker: str | None
-    result_backend: str | None
-
-    def settings(self) -> dict[str, Any]:
-        """Return the settings that the command line gives."""
-        given = {"broker_url": self.broker, "result_backend": self.result_backend}
-        return {name: value for name, value in given.items() if value is not None}
-
-    def named_app(self) -> str:
-        """Return what -A says. Raises UsageError when it says nothing."""
-        if not self.app:
-            raise click.UsageError(
-                "Which app? Name its module with -A, for example: umbel -A tasks worker"
-            )
-        return self.app
-
-    def load(self) -> Umbel:
-        """Return the app, with the command line's settings and all its modules imported."""
-        app = find_app(self.named_app())
-        app.conf.load(self.settings(), COMMAND_LINE)
-        set_default_app(app)
-        app.import_modules()
-        return app
+#: The commands, each in a module of that name whose attribute ``command`` it is, with the first
+#: line of its help: the modules are imported only when they are used.
+COMMANDS = {
+    "call": "Send a call of a task.",
+    "completion": "Print the script that completes umbel's words in a shell.",
+    "config": "Explain settings: value, origin, meaning, default.",
+    "dead": "Show, retry or drop dead letters.",
+    "dev": "Run a worker that starts anew when the code changes.",
+    "list": "List tasks, queues or bindings.",
+    "purge": "Delete every message that waits in queues.",
+    "queues": "Show what waits in each queue.",
+    "report": "Print what a bug report should contain.",
+    "result": "Show what became of a call.",
+    "shell": "Open a Python shell with the app and its tasks.",
+    "worker": "Start a worker.",
+}
+#: Celery's commands that umbel does not have yet.
+LATER: tuple[str, ...] = (
+    "amqp",
+    "beat",
+    "control",
+    "events",
+    "graph",
+    "inspect",
+    "logtool",
+    "migrate",
+)
+LATER += ("multi", "status", "upgrade")
+CODES = """Exit codes: 0 done; 1 failed, or not found; 2 wrong words or settings; 3 a result has not come
+yet; 130 interrupted by Ctrl+C."""
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """Imports the module of a command when it is used, so that each starts fast."""
+
+    others = {  # noqa: RUF012 - a table, never changed
+        name: f"umbel has no command {name!r} yet: it is on the roadmap." for name in LATER
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -64,30 +62,62 @@ class _Commands(click.Group):
         command: click.Command = import_module(f"umbel.cli.{cmd_name}").command
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples("umbel -A tasks worker -l INFO", "umbel worker --help", codes=CODES),
+)
 @click.option(
     "-A",
     "--app",
-    default=lambda: os.environ.get("UMBEL_APP", ""),
-    help="The app: a module (proj), module:attribute, or package. Default: UMBEL_APP.",
+    help="The app: a module (proj), module:attribute, or package. Default: $UMBEL_APP.",
 )
-@click.option("-b", "--broker", help="URL of the broker, instead of the setting broker_url.")
-@click.option("--result-backend", help="URL of the result store, instead of the setting.")
+@click.option(
+    "-b", "--broker", envvar="BROKER_URL", help="URL of the broker, instead of the setting."
+)
+@click.option(
+    "--result-backend",
+    envvar="RESULT_BACKEND",
+    help="URL of the result store, instead of the setting.",
+)
+@click.option(
+    "--loader", envvar="LOADER", help="Celery's loaders; umbel has one, and no need of it."
+)
+@click.option("--config", envvar="CONFIG_MODULE", help="Module of settings to load into the app.")
 @click.option("--workdir", type=click.Path(exists=True, file_okay=False), help="Go there first.")
+@click.option("-C", "--no-color", is_flag=True, help="No colours; NO_COLOR does the same.")
+@click.option("-q", "--quiet", is_flag=True, help="Say less: no banner, no counts.")
+@click.option("--skip-checks", is_flag=True, hidden=True)
 @click.version_option(__version__, message="%(version)s")
 @click.pass_context
 def group(
     context: click.Context,
-    app: str,
+    app: str | None,
     broker: str | None,
     result_backend: str | None,
+    loader: str | None,
+    config: str | None,
     workdir: str | None,
+    no_color: bool,
+    quiet: bool,
+    skip_checks: bool,
 ) -> None:
     """Run tasks in the background: workers, queues and results of an umbel app."""
     if workdir:
         os.chdir(workdir)
-    context.obj = Global(app, broker, result_backend)
+    if loader not in (None, "app", "default"):
+        click.echo(f"Warning: --loader {loader} has no effect: -A names the app.", err=True)
+    if no_color or os.environ.get("NO_COLOR"):
+        context.color = False
+        os.environ["NO_COLOR"] = "1"  # for what is started from here
+    context.obj = Global.of(
+        app, broker=broker, result_backend=result_backend, config=config, quiet=quiet
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -96,16 +126,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = group.main(args=arguments, prog_name="umbel", standalone_mode=False)
         sys.exit(code() if callable(code) else code or 0)
     except click.ClickException as error:
-        error.show()
+        _explained(error).show()
         sys.exit(error.exit_code)
-    except click.Abort:
+    except click.Abort as abort:
+        if isinstance(abort.__cause__, KeyboardInterrupt):
+            sys.exit(130)
         click.echo("Nothing was done.", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except UmbelError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, ImproperlyConfigured) else 1)
+
+
+def _explained(error: click.ClickException) -> click.ClickException:
+    """Say of a global option that it stands before the command."""
+    if isinstance(error, click.NoSuchOption) and error.ctx and error.ctx.parent:
+        name = error.option_name
+        if any(name in option.opts for option in group.params):
+            text = f"{name} stands before the command: umbel {name} … {error.ctx.info_name}"
+            return click.UsageError(text, error.ctx)
+    return error
 
 
 if __name__ == "__main__":

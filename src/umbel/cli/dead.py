@@ -3,117 +3,148 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from typing import Any
 
 import click
 
-from umbel.cli.base import Global
-from umbel.cli.tables import show_table
-from umbel.clock import utc
-from umbel.ports import DeadLetter, QueueAdmin
+from umbel.app import Umbel
+from umbel.cli.filters import Filter, filter_options
+from umbel.cli.given import Global
+from umbel.cli.groups import Group, examples
+from umbel.cli.letters import as_data, messages, show_letters
+from umbel.cli.output import json_option, show_json
+from umbel.ports import DeadLetter
 
-#: Dead letters read at a time when all are wanted.
-PAGE = 1000
+limit_option = click.option("-n", "--limit", type=click.IntRange(min=1), help="At most so many.")
+all_option = click.option("--all", "everything", is_flag=True, help="All of them.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only show which ones it would be.")
 
 
-@click.group("dead")
+@click.group("dead", cls=Group, epilog=examples("umbel -A tasks dead list --since 2h"))
 def command() -> None:
     """Show, retry or drop dead letters.
 
-    Messages kept apart with the reason why they could not be run.
+    Messages kept apart with the reason why they could not be run. They are told from each other by
+    their key.
     """
 
 
-@command.command("list")
+@command.command("list", epilog=examples("umbel -A tasks dead list --task 'shop.*' --since 1d"))
+@filter_options
 @click.option("-n", "--limit", default=50, show_default=True, type=click.IntRange(min=1))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.pass_obj
-def list_(given: Global, limit: int, as_json: bool) -> None:
+def list_(given: Global, /, limit: int, as_json: bool, **words: str | None) -> None:
     """Show dead letters, the latest first."""
-    letters = given.load().queues.dead_letters(limit)
+    app = given.load()
+    letters = Filter.of(app, words).find(app.queues, limit + 1)
     if as_json:
-        click.echo(json.dumps([_as_data(letter) for letter in letters]))
+        show_json([as_data(letter) for letter in letters[:limit]])
         return
-    show_table(
-        ("key", "died", "queue", "task", "reason"),
-        [
-            (
-                letter.key,
-                utc(letter.died_at).strftime("%Y-%m-%d %H:%M:%S"),
-                letter.queue,
-                letter.message.headers.get("task", "?"),
-                letter.reason,
-            )
-            for letter in letters
-        ],
-        empty="There are no dead letters.",
-    )
+    show_letters(app, letters[:limit])
+    if len(letters) > limit:
+        click.echo(f"These are the latest {limit}; --limit shows more.", err=True)
 
 
-@command.command("show")
+@command.command("show", epilog=examples("umbel -A tasks dead show 17"))
 @click.argument("key")
+@json_option
 @click.pass_obj
-def show(given: Global, key: str) -> None:
-    """Show the dead letter KEY with its headers and body."""
-    for letter in _all(given.load().queues):
-        if letter.key == key:
-            click.echo(json.dumps(_as_data(letter), indent=2))
-            return
-    raise click.ClickException(f"There is no dead letter {key!r}.")
+def show(given: Global, key: str, as_json: bool) -> None:
+    """Show the dead letter KEY with its headers and body, as JSON."""
+    letters = Filter(keys=frozenset({key})).find(given.load().queues, 1)
+    if not letters:
+        raise click.ClickException(f"There is no dead letter {key!r}.")
+    data = as_data(letters[0])
+    if as_json:
+        show_json(data)
+    else:
+        click.echo(json.dumps(data, indent=2, default=repr))
 
 
-@command.command("retry")
+@command.command(
+    "retry",
+    epilog=examples("umbel -A tasks dead retry 17", "umbel -A tasks dead retry --reason timeout"),
+)
 @click.argument("keys", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Retry all of them.")
+@filter_options
+@limit_option
+@all_option
+@dry_run_option
+@json_option
 @click.pass_obj
-def retry(given: Global, keys: tuple[str, ...], everything: bool) -> None:
-    """Put dead letters back on their queues."""
-    queues = given.load().queues
-    wanted = _wanted(queues, keys, everything)
-    count = queues.retry_dead(wanted)
-    click.echo(f"Put {count} messages back on their queues.")
-    _check_all(count, wanted)
+def retry(given: Global, /, dry_run: bool, as_json: bool, **which: Any) -> None:
+    """Put dead letters back on their queues, with no crash counted."""
+    app = given.load()
+    letters, missing = _wanted(app, **which)
+    if dry_run:
+        _dry_run(app, letters, as_json)
+    else:
+        count = app.queues.retry_dead([letter.key for letter in letters])
+        done = f"Put {messages(count)} back on {'its queue' if count == 1 else 'their queues'}."
+        _tell(given, {"retried": count, "missing": missing}, done, as_json)
+    _refuse_missing(missing)
 
 
-@command.command("drop")
+@command.command(
+    "drop",
+    epilog=examples("umbel -A tasks dead drop 17", "umbel -A tasks dead drop --until 7d --dry-run"),
+)
 @click.argument("keys", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Drop all of them.")
+@filter_options
+@limit_option
+@all_option
+@dry_run_option
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@json_option
 @click.pass_obj
-def drop(given: Global, keys: tuple[str, ...], everything: bool) -> None:
-    """Delete dead letters for good."""
-    queues = given.load().queues
-    wanted = _wanted(queues, keys, everything)
-    count = queues.drop_dead(wanted)
-    click.echo(f"Dropped {count} messages.")
-    _check_all(count, wanted)
+def drop(given: Global, /, dry_run: bool, yes: bool, as_json: bool, **which: Any) -> None:
+    """Delete dead letters for good. It asks first."""
+    app = given.load()
+    letters, missing = _wanted(app, **which)
+    if dry_run:
+        _dry_run(app, letters, as_json)
+    else:
+        if letters and not yes:
+            click.confirm(f"Delete {messages(len(letters))} for good?", abort=True, err=True)
+        count = app.queues.drop_dead([letter.key for letter in letters])
+        data = {"dropped": count, "missing": missing}
+        _tell(given, data, f"Dropped {messages(count)}.", as_json)
+    _refuse_missing(missing)
 
 
-def _wanted(queues: QueueAdmin, keys: Collection[str], everything: bool) -> Collection[str]:
-    if everything == bool(keys):
-        raise click.UsageError("Name the keys of dead letters (umbel dead list), or give --all.")
-    return [letter.key for letter in _all(queues)] if everything else keys
+def _wanted(
+    app: Umbel, keys: tuple[str, ...], everything: bool, limit: int | None, **words: str | None
+) -> tuple[list[DeadLetter], list[str]]:
+    """Return the letters that are meant, and the keys that none has."""
+    chosen = Filter.of(app, words, keys)
+    if everything == chosen.says_something:
+        raise click.UsageError(
+            "Name the keys of dead letters (umbel dead list), or what they have in common (--task,"
+            " --reason and so on), or give --all."
+        )
+    letters = chosen.find(app.queues, limit)
+    by_keys_alone = chosen == Filter(keys=chosen.keys) and limit is None
+    missing = chosen.keys - {letter.key for letter in letters} if by_keys_alone else ()
+    return letters, sorted(missing)
 
 
-def _check_all(count: int, wanted: Collection[str]) -> None:
-    if count < len(wanted):
-        raise click.ClickException(f"{len(wanted) - count} of the keys name no dead letter.")
+def _dry_run(app: Umbel, letters: list[DeadLetter], as_json: bool) -> None:
+    if as_json:
+        show_json([as_data(letter) for letter in letters])
+        return
+    show_letters(app, letters)
+    click.echo(f"It would be {messages(len(letters))}. Nothing was done.")
 
 
-def _all(queues: QueueAdmin) -> list[DeadLetter]:
-    letters: list[DeadLetter] = []
-    while page := queues.dead_letters(PAGE, len(letters)):
-        letters += page
-    return letters
+def _tell(given: Global, data: dict[str, Any], text: str, as_json: bool) -> None:
+    if as_json:
+        show_json(data)
+    else:
+        given.say(text)
 
 
-def _as_data(letter: DeadLetter) -> dict[str, object]:
-    return {
-        "key": letter.key,
-        "queue": letter.queue,
-        "reason": letter.reason,
-        "died_at": letter.died_at,
-        "crashes": letter.crashes,
-        "headers": dict(letter.message.headers),
-        "properties": dict(letter.message.properties),
-        "body": letter.message.body.decode("utf-8", "backslashreplace"),
-    }
+def _refuse_missing(missing: list[str]) -> None:
+    if missing:
+        verb = "is no dead letter" if len(missing) == 1 else "are no dead letters"
+        raise click.ClickException(f"There {verb} {', '.join(map(repr, missing))}.")

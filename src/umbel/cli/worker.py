@@ -3,93 +3,125 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import click
 
-from umbel.cli.base import Global
-from umbel.exceptions import ImproperlyConfigured
+from umbel.cli.completing import queue_names
+from umbel.cli.given import Global
+from umbel.cli.groups import examples
+from umbel.cli.purge import names
+from umbel.cli.worker_options import WorkerCommand, later_options, warn_of
+from umbel.cli.worker_values import POOLS, children, executor, node_name
+from umbel.settings.sources import from_words
 from umbel.worker.bootstrap import Source
 from umbel.worker.supervisor import Wanted, run_worker
 
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
-@click.command("worker")
+@click.command(
+    "worker",
+    cls=WorkerCommand,
+    epilog=examples(
+        "umbel -A tasks worker -l INFO",
+        "umbel -A tasks worker -c 4 -Q mails,reports -n mails@%h",
+        "umbel -A tasks worker -- worker_lease_ttl=30",
+        codes="Exit codes: 0 warm shutdown, 1 it failed or was interrupted, 2 wrong words or settings.",
+    ),
+)
 @click.option("-n", "--hostname", help="Name of the node, for example mails@%h (%h is the host).")
-@click.option("-Q", "--queues", help="Queues to consume from, separated by commas.")
 @click.option(
-    "-c", "--concurrency", type=click.IntRange(min=1), help="Child processes. Default: one a CPU."
+    "-Q",
+    "--queues",
+    shell_complete=queue_names,
+    help="Queues to consume from, separated by commas.",
+)
+@click.option("-X", "--exclude-queues", help="Queues not to consume from, separated by commas.")
+@click.option(
+    "-c", "--concurrency", metavar="N", help="Child processes, or auto. Default: one a CPU."
 )
 @click.option(
     "-P",
     "--pool",
-    type=click.Choice(["prefork", "solo"]),
+    type=click.Choice(POOLS),
+    metavar="[prefork|solo]",
     help="What runs the tasks: child processes (prefork, the default) or this process (solo).",
 )
 @click.option(
     "-l",
     "--loglevel",
     type=click.Choice(LEVELS, case_sensitive=False),
+    metavar="LEVEL",
     default="WARNING",
     show_default=True,
-    help="What to log.",
+    help="What to log: DEBUG, INFO, WARNING, ERROR, CRITICAL or FATAL.",
 )
 @click.option("-I", "--include", help="More modules to import, separated by commas.")
+@click.option("--purge", "--discard", is_flag=True, help="First delete what waits in its queues.")
 @click.option(
     "--prefetch-multiplier",
     type=click.IntRange(min=0),
     help="Most messages a child holds. 0, the default: what it can run in some 30 ms.",
 )
+@click.option("--disable-prefetch", is_flag=True, help="As --prefetch-multiplier 1.")
+@later_options
+@click.argument("words", nargs=-1, metavar="[-- SETTING=VALUE ...]")
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     hostname: str | None,
     queues: str | None,
-    concurrency: int | None,
+    exclude_queues: str | None,
     pool: str | None,
     loglevel: str,
-    include: str | None,
-    prefetch_multiplier: int | None,
+    purge: bool,
+    words: tuple[str, ...],
+    **more: Any,
 ) -> Callable[[], int]:
-    """Start a worker: it takes messages from queues and runs their tasks.
+    """Start a worker.
 
-    TERM or one Ctrl+C lets running tasks end first; a second Ctrl+C, or QUIT, does not, and what
-    was running is run again by another worker.
+    It takes messages from queues and runs their tasks. TERM or one Ctrl+C lets running tasks end first;
+    a second Ctrl+C, or QUIT, does not, and what was running is run again by another worker.
+
+    All of Celery's options are accepted. One that does not work yet says so.
     """
     # It is run when the command line is done with: tasks shall not find its context.
     given: Global = context.obj
-    settings = given.settings()
-    if concurrency is not None:
-        settings["worker_concurrency"] = concurrency
-    if include is not None:
-        settings["include"] = [name.strip() for name in include.split(",") if name.strip()]
-    if prefetch_multiplier is not None:
-        settings["worker_prefetch_multiplier"] = prefetch_multiplier
+    warn_of(more)
+    concurrency = children(more["concurrency"], more["autoscale"])
     wanted = Wanted(
-        hostname=_node_name(hostname),
+        hostname=node_name(hostname),
         loglevel=loglevel.upper(),
-        queues=tuple(name.strip() for name in (queues or "").split(",") if name.strip()),
+        queues=tuple(names(queues)),
+        exclude_queues=tuple(names(exclude_queues)),
         concurrency=concurrency,
-        executor=pool,
+        executor=executor(pool),
+        purge=purge,
+        quiet=given.quiet,
     )
-    return partial(run_worker, Source(given.named_app(), os.getcwd(), settings), wanted)
+    settings = (
+        given.settings() | from_words(words) | _settings(**more | {"concurrency": concurrency})
+    )
+    source = Source(given.named_app(), os.getcwd(), settings, given.config)
+    return partial(run_worker, source, wanted)
 
 
-def _node_name(given: str | None) -> str:
-    """Return the node's name, with Celery's abbreviations.
-
-    %h host with domain, %n name, %d domain.
-    """
-    host = platform.node()
-    name, _, domain = host.partition(".")
-    text = given or "celery@%h"
-    for code, value in (("%h", host), ("%n", name), ("%d", domain), ("%%", "%")):
-        text = text.replace(code, value)
-    if "@" not in text:
-        text = f"{text}@{host}"
-    if any(character.isspace() for character in text):
-        raise ImproperlyConfigured(f"The node name {text!r} contains white space.")
-    return text
+def _settings(
+    *,
+    concurrency: int | None,
+    include: str | None,
+    prefetch_multiplier: int | None,
+    disable_prefetch: bool,
+    **_: Any,
+) -> dict[str, Any]:
+    multiplier = 1 if disable_prefetch else prefetch_multiplier
+    found = {
+        "worker_concurrency": concurrency,
+        "include": None if include is None else names(include),
+        "worker_prefetch_multiplier": multiplier,
+    }
+    return {name: value for name, value in found.items() if value is not None}

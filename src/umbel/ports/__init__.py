@@ -28,7 +28,7 @@ from umbel.ports.broker import (
 )
 from umbel.ports.engine import Engine, EngineOptions
 from umbel.ports.queues import DeadLetter, QueueAdmin, QueueDepth, StoredMessage
-from umbel.ports.results import ResultStore
+from umbel.ports.results import ResultStore, ResultSubscription
 from umbel.ports.state import StateStore
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "QueueAdmin",
     "QueueDepth",
     "ResultStore",
+    "ResultSubscription",
     "Settled",
     "Settlement",
     "StateStore",

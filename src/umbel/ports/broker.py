@@ -36,6 +36,12 @@ class Features:
     """
     dedupes: bool
     """A publication repeated with the same tag while the broker holds the first is recognized."""
+    remembers: float
+    """Seconds for which it is also recognized after the first is gone, settled by a quick worker.
+
+    0 where the answer to a publish cannot get lost, because the engine is part of the caller's process.
+    An engine behind a network remembers longer than any caller repeats.
+    """
     counts: bool
     """Deliveries are counted; else only "delivered before" is known."""
     batch: int
@@ -123,10 +129,11 @@ class Broker(ABC):
         """Put messages on their queues and return when they are as safe as the engine makes them.
 
         All or none with ``features.atomic_settle``. A queue exists from its first use. With
-        ``features.dedupes`` a publication whose tag the broker still holds is taken as a repetition
-        and changes nothing. Raises OperationalError after `timeout` seconds in total, with an unknown
-        outcome: the caller may repeat with the same tags; EncodeError, before anything is sent, for
-        headers that are not JSON and names that are not UTF-8.
+        ``features.dedupes`` a publication whose tag the broker holds, or has held within the last
+        ``features.remembers`` seconds, is taken as a repetition and changes nothing. Raises
+        OperationalError after `timeout` seconds in total, with an unknown outcome: the caller may
+        repeat with the same tags; EncodeError, before anything is sent, for headers that are not
+        JSON and names that are not UTF-8.
         """
 
     @abstractmethod

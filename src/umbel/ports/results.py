@@ -4,8 +4,48 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from contextlib import closing
+from time import monotonic
 
 from umbel.records import ResultRecord
+
+
+class ResultSubscription(ABC):
+    """One process's ear for results: however many it waits for, one of these hears of all.
+
+    One thread at a time uses it; only `interrupt` may be called by any other. It may lie idle for long.
+    On a server it is one connection: to channels named after the tasks (Redis), to notifications
+    (PostgreSQL), or to a reply queue (RabbitMQ). It connects again by itself, and looks after everything
+    it was asked for when it has.
+    """
+
+    @abstractmethod
+    def add(self, task_ids: Collection[str]) -> None:
+        """Listen for these too.
+
+        What is stored of them already is received like what comes later: listening begins before
+        looking, so nothing falls in between.
+        """
+
+    @abstractmethod
+    def discard(self, task_ids: Collection[str]) -> None:
+        """Listen no more for these."""
+
+    @abstractmethod
+    def receive(self, timeout: float) -> dict[str, ResultRecord]:
+        """Return what was stored, waiting up to `timeout` seconds for the first; nothing if interrupted.
+
+        Of a task that changed more than once, the latest record, and no record twice. With a final one its
+        task is no longer listened for.
+        """
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """Make `receive` return, now or at its next call."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Listen no more. In a child of a fork: let go of the parent's, which goes on undisturbed."""
 
 
 class ResultStore(ABC):
@@ -13,7 +53,7 @@ class ResultStore(ABC):
 
     @abstractmethod
     def put(self, records: Sequence[ResultRecord]) -> None:
-        """Store results and wake whoever waits for them.
+        """Store results and tell whoever listens for them.
 
         A SUCCESS is never replaced by another state.
         """
@@ -23,12 +63,28 @@ class ResultStore(ABC):
         """Return the records that exist and have not expired."""
 
     @abstractmethod
+    def subscribe(self) -> ResultSubscription:
+        """Return a subscription that listens for nothing yet."""
+
     def wait(self, task_ids: Collection[str], timeout: float) -> dict[str, ResultRecord]:
-        """Return the records in a final state as soon as there is one, or what there is after `timeout`."""
+        """Return the records in a final state as soon as there is one, or what there is after `timeout`.
+
+        For who waits once. Who waits often, or for many, keeps a subscription.
+        """
+        found = {name: record for name, record in self.get(task_ids).items() if record.ready}
+        if found or timeout <= 0:
+            return found
+        deadline = monotonic() + timeout
+        with closing(self.subscribe()) as subscription:
+            subscription.add(task_ids)
+            while not found and (left := deadline - monotonic()) > 0:
+                news = subscription.receive(left)
+                found = {name: record for name, record in news.items() if record.ready}
+        return found
 
     @abstractmethod
     def forget(self, task_ids: Collection[str]) -> None:
-        """Delete results."""
+        """Delete results, in one call however many."""
 
     @abstractmethod
     def add_part(self, group: str, part: str, document: str, size: int, claimant: str) -> bool:

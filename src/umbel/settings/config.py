@@ -63,15 +63,15 @@ class Config(MutableMapping[str, Any]):
     _snapshot: Settings
     _other: dict[str, Any]
     _origins: dict[str, Origin]
-    _pending: list[Callable[[], None]]
-    _loading: bool
+    _pending: list[Callable[[], bool | None]]
+    _loading: set[int]
     _lock: threading.RLock
 
     def __init__(
         self, initial: Mapping[str, Any] | None = None, environment: Mapping[str, str] = os.environ
     ) -> None:
         self.__dict__.update(_snapshot=Settings(), _other={}, _origins={})
-        self.__dict__.update(_pending=[], _loading=False, _lock=threading.RLock())
+        self.__dict__.update(_pending=[], _loading=set(), _lock=threading.RLock())
         self.load(initial or {}, Origin(Rank.GIVEN, "the app's constructor"))
         for name, variables in ENVIRONMENT.items():
             variable = next((variable for variable in variables if environment.get(variable)), None)
@@ -91,20 +91,33 @@ class Config(MutableMapping[str, Any]):
 
         What cannot be loaded raises its error again each time: nobody shall go on with the defaults.
         """
-        with self._lock:
-            if self._loading:  # what is being loaded reads settings itself: it gets those there are
-                return self
-            self.__dict__["_loading"] = True
-            try:
-                while self._pending:
-                    self._pending[0]()
-                    del self._pending[0]
-            finally:
-                self.__dict__["_loading"] = False
+        # No lock is held meanwhile: another thread may be importing the same module, and read settings in
+        # it. Two threads that load the same come to the same.
+        thread = threading.get_ident()
+        if (
+            thread in self._loading
+        ):  # what is being loaded reads settings itself: it gets those there are
+            return self
+        self._loading.add(thread)
+        try:
+            for load in iter(self._first_pending, None):
+                if load() is False:
+                    break
+                with self._lock:
+                    if self._first_pending() is load:  # else another thread was faster
+                        del self._pending[0]
+        finally:
+            self._loading.discard(thread)
         return self
 
-    def put_off(self, load: Callable[[], None]) -> None:
-        """Have something done before the settings are read the next time."""
+    def _first_pending(self) -> Callable[[], bool | None] | None:
+        return next(iter(self._pending), None)
+
+    def put_off(self, load: Callable[[], bool | None]) -> None:
+        """Have something done before the settings are read the next time.
+
+        `load` returns False where that cannot be done yet, and is asked again at the next read.
+        """
         self._pending.append(load)
 
     # Writing
@@ -136,16 +149,16 @@ class Config(MutableMapping[str, Any]):
             return
         row = TABLE[known]
         kept = _checked(row, name, value)
-        if self._rank(known) > origin.rank:
-            return
-        changed = self._snapshot.replaced(known, kept)
-        if known == "strict_settings" and kept:
-            for other in self._other:
-                self._refuse_strange(other, self._rank(other))
-        self._origins[known] = origin
-        self.__dict__["_snapshot"] = changed
-        if known == "umbel_compat":
-            self._take_defaults()
+        with self._lock:
+            if self._rank(known) > origin.rank:
+                return
+            if known == "strict_settings" and kept:
+                for other in self._other:
+                    self._refuse_strange(other, self._rank(other))
+            self._origins[known] = origin
+            self.__dict__["_snapshot"] = self._snapshot.replaced(known, kept)
+            if known == "umbel_compat":
+                self._take_defaults()
         if row.later and kept != row.default:
             warn_once(f"The setting {known} {row.later}.")
         if row.unused and kept != row.celery_default:
@@ -189,14 +202,15 @@ class Config(MutableMapping[str, Any]):
     def __delitem__(self, name: str) -> None:
         self.finalize()
         known = spelling(name)
-        if known is None:
-            del self._other[name]
-        else:
-            default = TABLE[known].fresh_default(self._snapshot.umbel_compat)
-            self.__dict__["_snapshot"] = self._snapshot.replaced(known, default)
-        self._origins.pop(known or name, None)
-        if known == "umbel_compat":
-            self._take_defaults()
+        with self._lock:
+            if known is None:
+                del self._other[name]
+            else:
+                default = TABLE[known].fresh_default(self._snapshot.umbel_compat)
+                self.__dict__["_snapshot"] = self._snapshot.replaced(known, default)
+            self._origins.pop(known or name, None)
+            if known == "umbel_compat":
+                self._take_defaults()
 
     def _take_defaults(self) -> None:
         """Give what nobody wrote the defaults that ``umbel_compat`` wants."""

@@ -63,24 +63,18 @@ class Queues:
         None,
         "The exchange of the default queue. None: the queue's name.",
         like="task_default_queue",
-        later="has no effect yet",
     )
-    task_default_exchange_type = text(
-        "direct", "The type of the default exchange.", later="has no effect yet"
-    )
+    task_default_exchange_type = text("direct", "The type of the default exchange.")
     task_default_routing_key = text(
         None,
         "The routing key of the default queue. None: the queue's name.",
         like="task_default_queue",
-        later="has no effect yet",
     )
     task_default_queue_type = choice("classic", "quorum")(
         "classic", "The type of the default queue on RabbitMQ.", later=_DECLARED_BY_ENGINE
     )
     task_default_delivery_mode = anything(
-        2,
-        "2 or persistent: messages survive the broker's restart. 1 or transient: they may not.",
-        later="has no effect yet",
+        2, "2 or persistent: messages survive the broker's restart. 1 or transient: they may not."
     )
     task_default_priority = priority(
         None, "Priority of messages that name none, 0 to 255; higher is more urgent."
@@ -89,34 +83,23 @@ class Queues:
         None, "The highest priority of RabbitMQ's queues.", later=_DECLARED_BY_ENGINE
     )
     task_inherit_parent_priority = flag(
-        False,
-        "Calls made within a task have its priority, unless they name one.",
-        later="has no effect yet",
+        False, "Calls made within a task have its priority, unless they name one."
     )
     task_queues = anything(
-        None,
-        "The queues there are: a list of Queue, or a mapping of names to options.",
-        later="has no effect yet",
+        None, "The queues there are: a list of Queue, or a mapping of names to options."
     )
     task_routes = anything(None, "Which task goes to which queue, by name or pattern.")
     task_create_missing_queues = flag(
-        True,
-        "A queue that is named but not in task_queues is made; else naming it is an error.",
-        later="has no effect yet",
+        True, "A queue that is named but not in task_queues is made; else naming it is an error."
     )
     task_create_missing_queue_type = choice("classic", "quorum")(
         "classic", "Type of queues that are made so, on RabbitMQ.", later=_DECLARED_BY_ENGINE
     )
     task_create_missing_queue_exchange_type = text(
-        None,
-        "Type of the exchanges of queues that are made so. None: direct.",
-        later="has no effect yet",
+        None, "Type of the exchanges of queues that are made so. None: direct."
     )
     worker_direct = flag(
-        False,
-        "Each worker has a queue of its own, named after it.",
-        old="CELERY_WORKER_DIRECT",
-        later="has no effect yet: workers consume from the queues they are given",
+        False, "Each worker has a queue of its own, named after it.", old="CELERY_WORKER_DIRECT"
     )
     worker_detect_quorum_queues = unused(
         True, "The kind of a queue is asked of the server where it matters."

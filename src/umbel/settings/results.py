@@ -34,14 +34,10 @@ class Results:
         old="CELERY_TASK_RESULT_EXPIRES",
     )
     result_failure_expires = seconds(
-        None,
-        "Seconds that failures are kept; None: as result_expires says.",
-        later="has no effect yet",
+        None, "Seconds that failures are kept; None: as result_expires says."
     )
     result_extended = flag(
-        False,
-        "Results also say the task's name, arguments, retries, worker and queue.",
-        later="has no effect yet",
+        False, "Results also say the task's name, arguments, retries, worker and queue."
     )
     result_serializer = format_name(
         "json", "How results are written.", later="has no effect yet: results are written as JSON"

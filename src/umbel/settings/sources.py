@@ -28,13 +28,18 @@ class Found:
     values: Mapping[str, Any]
 
 
+class StillImported(Exception):
+    """The module of settings has not run to its end, so not all of it is there."""
+
+
 def from_object(source: object, namespace: str | None = None) -> Found:
     """Return the settings of a module, given by name or itself, of another object or of a mapping.
 
     ``"settings"`` names a module, ``"proj:attribute"`` and ``"proj.attribute"`` something in one. With
     a `namespace` only names that begin with it count: ``CELERY_TASK_ACKS_LATE`` for ``CELERY``.
     Raises ImportError when there is no such module, ImproperlyConfigured when there is nothing of
-    that name in it, or when it says two things of one setting.
+    that name in it, or when it says two things of one setting, and StillImported when it is read by
+    what it imports itself.
     """
     place = _place(source)
     if isinstance(source, str):
@@ -68,6 +73,8 @@ def _named(name: str) -> object:
         if module == missing or module.startswith(f"{missing}."):
             error.msg = f"{error.msg}; the settings {name!r} were to be read from there."
         raise
+    if getattr(getattr(found, "__spec__", None), "_initializing", False):
+        raise StillImported
     for part in attribute.split(".") if attribute else ():
         try:
             found = getattr(found, part)

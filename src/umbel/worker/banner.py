@@ -6,6 +6,7 @@ import platform
 
 from umbel._version import __version__
 from umbel.app import Umbel
+from umbel.topology import described
 from umbel.worker.bootstrap import Orders
 
 
@@ -19,7 +20,9 @@ def banner(app: Umbel, orders: Orders, executor: str) -> str:
         f"  broker:      {app.show_url(app.broker_url)}",
         f"  results:     {app.show_url(app.result_url) if app.result_url else 'not kept'}",
         f"  concurrency: {concurrency} ({executor})",
-        f"  queues:      {', '.join(orders.queues)}",
+        "",
+        "[queues]",
+        *(f"  {described(app.amqp.queues[name])}" for name in sorted(orders.queues)),
         "",
     ]
     if orders.loglevel.upper() in ("INFO", "DEBUG"):

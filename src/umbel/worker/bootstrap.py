@@ -25,15 +25,21 @@ from umbel.settings import COMMAND_LINE
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the app comes from, and the settings that the command line adds."""
+    """Where the app comes from, and the settings that the command line adds.
+
+    `config` names a module of settings that is loaded into the app.
+    """
 
     app: str
     workdir: str
     settings: Mapping[str, Any]
+    config: str | None = None
 
     def load(self) -> Umbel:
         """Import the app and the modules it names, and apply the command line's settings."""
         app = find_app(self.app, self.workdir)
+        if self.config:
+            app.config_from_object(self.config)
         given = dict(self.settings)
         if "include" in given:
             given["include"] = (*app.conf.snapshot.include, *given["include"])

@@ -289,7 +289,9 @@ class Child:
         return self._page.start(item.index, self.started_at)
 
     def _run(self, item: Waiting) -> None:
-        record = started(item.prepared, self._hostname, self._pid)
+        record = started(
+            item.prepared, self._hostname, self._pid, self._app.conf.snapshot, self._clock
+        )
         if record is not None:
             self._tell_started(record)
         run = self._runner.run(item.prepared)

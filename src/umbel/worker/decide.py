@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from umbel import records, states
+from umbel.backend import ResultBase, call_info, children_of, expiry
 from umbel.clock import Clock, utc
 from umbel.exceptions import (
     EncodeError,
@@ -21,9 +22,9 @@ from umbel.exceptions import (
 )
 from umbel.message import Delivery, Publication
 from umbel.ports import Action, Settlement
-from umbel.publish import Context, build, derived_tag
+from umbel.publish import Context, build, derived_tag, spread
 from umbel.records import ResultRecord, TaskResult
-from umbel.routing import Route
+from umbel.routing import back_to
 from umbel.settings import Settings
 from umbel.task import Again, Policy, Task
 from umbel.worker.outcome import (
@@ -70,10 +71,19 @@ def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
 
 
 def unsettleable(run: Run, error: Exception, settings: Settings, clock: Clock) -> Verdict:
-    """Return what becomes of a run whose outcome no store can take: a dead letter, and no result."""
+    """Return what becomes of a run whose outcome no store can take: a dead letter, and a failure.
+
+    Where it is the id that cannot be stored there is no result: that could be refused again.
+    """
+    decision = _Decision(run, settings, clock)
     reason = f"Its outcome cannot be stored: {type(error).__name__}: {error}"
     safe = reason.encode("utf-8", "backslashreplace").decode("utf-8")
-    return Verdict(run, _Decision(run, settings, clock).dead(safe))
+    call = run.prepared.call
+    nameable = call is not None and call.id.encode("utf-8", "replace").decode() == call.id
+    result = None
+    if nameable and decision.wants_result(error=True):
+        result = decision.record(states.FAILURE, EncodeError(safe))
+    return Verdict(run, decision.dead(safe, result=result))
 
 
 def default_policy(settings: Settings) -> Policy:
@@ -87,7 +97,9 @@ def default_policy(settings: Settings) -> Policy:
     )
 
 
-def started(prepared: Prepared, hostname: str, pid: int) -> ResultRecord | None:
+def started(
+    prepared: Prepared, hostname: str, pid: int, settings: Settings, clock: Clock
+) -> ResultRecord | None:
     """Return the record of a task that is about to start, where its policy wants one."""
     call, policy = prepared.call, prepared.policy
     if not isinstance(prepared.work, Job) or call is None or policy is None:
@@ -95,7 +107,24 @@ def started(prepared: Prepared, hostname: str, pid: int) -> ResultRecord | None:
     if not policy.track_started or policy.ignore_result or call.ignore_result:
         return None
     value = {"pid": pid, "hostname": hostname}
-    return records.encode(TaskResult(call.id, states.STARTED, value))
+    result = TaskResult(
+        call.id,
+        states.STARTED,
+        value,
+        parent_id=call.parent_id,
+        group_id=call.group_id,
+        **_about(prepared, settings),
+    )
+    return records.encode(result, expiry(settings, states.STARTED, clock.time()))
+
+
+def _about(prepared: Prepared, settings: Settings) -> dict[str, Any]:
+    """Return what a result says of its call beside the ids: the calls that it made, and its arguments."""
+    if not isinstance(prepared.work, Job):
+        return {}
+    request = prepared.work.request
+    call = call_info(request) if settings.result_extended else None
+    return {"children": children_of(request), "call": call}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +147,8 @@ class _Decision:
         """Store the value, if it is wanted and can be."""
         if not self.wants_result():
             return Verdict(self.run, Settlement(self.delivery))
+        if isinstance(value, ResultBase):
+            value = value.as_tuple()
         try:
             record = self.record(states.SUCCESS, value)
         except EncodeError as error:
@@ -157,7 +188,9 @@ class _Decision:
         except (EncodeError, ImproperlyConfigured, OverflowError) as error:
             # New arguments that cannot be sent, no such serializer, a time that does not exist.
             return self.failure(error, traceback)
-        return Verdict(self.run, Settlement(self.delivery, result=record, publish=(publication,)))
+        return Verdict(
+            self.run, Settlement(self.delivery, result=record, publish=tuple(spread([publication])))
+        )
 
     def again(self, task: Task[Any, Any], again: Again) -> Publication:
         """Return the message of the next try; the same message whenever it is decided on."""
@@ -167,7 +200,7 @@ class _Decision:
             again.args,
             again.kwargs,
             again.options,
-            Route(again.options.queue or self.delivery.queue, again.options.priority),
+            again.route or back_to(self.delivery, again.options),
             Context(self.settings, self.clock, tag=tag),
         )
 
@@ -233,9 +266,9 @@ class _Decision:
             date_done=utc(now) if state in states.READY_STATES else None,
             parent_id=call.parent_id if call else None,
             group_id=call.group_id if call else None,
+            **_about(self.run.prepared, self.settings),
         )
-        kept = self.settings.result_expires
-        return records.encode(result, None if kept is None else now + kept)
+        return records.encode(result, expiry(self.settings, state, now))
 
     def dead(
         self, reason: str, result: ResultRecord | None = None, crashed: bool = False

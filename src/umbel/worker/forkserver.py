@@ -41,7 +41,7 @@ from umbel.worker.bootstrap import (
 from umbel.worker.child import Child
 from umbel.worker.helper import Helper
 from umbel.worker.page import Page
-from umbel.worker.processes import my_start_time
+from umbel.worker.processes import my_start_time, signalled_by
 from umbel.worker.settler import Settler
 from umbel.worker.stops import heed_all, heed_nothing
 from umbel.worker.tracebacks import traceback_text
@@ -247,28 +247,14 @@ def _silence() -> Iterator[None]:
             logging.disable(disabled)
 
 
-@contextlib.contextmanager
-def _ended_by(connection: socket.socket) -> Iterator[None]:
-    """Let anything that comes from the supervisor, or its end, end this process at once.
+def _load(source: Source, connection: socket.socket) -> Umbel:
+    """Import the app; whatever comes from the supervisor meanwhile, or its end, ends this process.
 
-    It can only be that this process is not wanted any more. The system sends SIGIO for it, which
-    needs no thread; and a process that is to be forked may have none.
+    It can only be that the process is not wanted any more, and an import that hangs does not see it.
     """
-    before = signal.signal(signal.SIGIO, lambda *_: os._exit(1))
-    flags = fcntl.fcntl(connection, fcntl.F_GETFL)
-    fcntl.fcntl(connection, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(connection, fcntl.F_SETFL, flags | os.O_ASYNC)
-    try:
+    with _silence(), signalled_by(connection.fileno()):
         if select.select([connection], [], [], 0)[0]:  # it came before
             os._exit(1)
-        yield
-    finally:
-        fcntl.fcntl(connection, fcntl.F_SETFL, flags)
-        signal.signal(signal.SIGIO, before)
-
-
-def _load(source: Source, connection: socket.socket) -> Umbel:
-    with _silence(), _ended_by(connection):
         return source.load()
 
 

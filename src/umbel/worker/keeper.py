@@ -107,6 +107,8 @@ class Keeper:
         self.is_ready = False
         #: Called by the thread when it ends, for whatever reason.
         self.on_end: Callable[[], None] = lambda: None
+        #: Called whenever leases are renewed: for what else a living node has to say again.
+        self.on_renewal: Callable[[], None] = lambda: None
         self._ttl = app.conf.snapshot.worker_lease_ttl
         self._renewal = Timer(self._ttl / 3)
         self._expiry = Timer(min(self._ttl / 3, 1.0))
@@ -323,6 +325,7 @@ class Keeper:
         alive = self._broker.renew(self._orders.node, self._ttl)
         if self._broker.features.leases and own not in alive:
             self._recovery.start_over()
+        self.on_renewal()
 
     def _reclaim_expired(self) -> None:
         self._recovery.expired(self._orders.node)

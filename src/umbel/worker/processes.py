@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def start_time(pid: int) -> float:
@@ -58,3 +65,25 @@ def ending(status: int | None) -> str:
 def my_start_time() -> float:
     """Return the start time of this process."""
     return start_time(os.getpid())
+
+
+@contextlib.contextmanager
+def signalled_by(descriptor: int, number: signal.Signals | None = None) -> Iterator[None]:
+    """Have the system send this process a signal when the other end of a pipe or socket closes.
+
+    Or when data comes: it is meant for those from which none is expected. No thread waits for it, since
+    a process with threads must not be forked, and code that hangs is no hindrance. Without `number`
+    it is SIGIO, which ends a process; so it is where the system cannot send another.
+    """
+    if fcntl is None:
+        yield
+        return
+    before = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    if number is not None and hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, number)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, before | fcntl.FASYNC)
+    try:
+        yield
+    finally:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, before)

@@ -19,8 +19,10 @@ from dataclasses import dataclass
 
 from umbel import signals
 from umbel.app import Umbel
+from umbel.broadcasts import Listening
 from umbel.clock import SYSTEM, unique_id
-from umbel.exceptions import ImproperlyConfigured, UmbelError
+from umbel.entities import Broadcast, worker_direct
+from umbel.exceptions import ImproperlyConfigured, QueueNotFound, UmbelError
 from umbel.ports import Owner
 from umbel.worker.banner import banner
 from umbel.worker.bootstrap import Orders, Source, set_up_logging
@@ -77,6 +79,27 @@ class Node:
             self.directory,
             nursery,
         )
+        self._listening = self._listen()
+        if self._listening is not None:
+            self.keeper.on_renewal = self._listening.renew
+
+    def _listen(self) -> Listening | None:
+        """Return what tells the publishers of broadcasts about this node's own queues, if it has any."""
+        queues = [self.app.amqp.queues[name] for name in self.orders.queues]
+        own = {
+            queue.name: queue.exchange.name
+            for queue in queues
+            if isinstance(queue, Broadcast) and queue.is_unique and queue.exchange
+        }
+        if not own:
+            return None
+        engine = self._engines[self.app.broker_url]
+        if engine.state is None:
+            raise ImproperlyConfigured(
+                f"This broker cannot broadcast to {', '.join(own.values())}."
+            )
+        ttl = self.app.conf.snapshot.worker_lease_ttl
+        return Listening(engine.state, engine.queues, own, ttl)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
@@ -99,6 +122,8 @@ class Node:
             self.nursery.close()
         try:
             self._recovery.close()
+            if self._listening is not None:
+                self._listening.leave()
         except UmbelError as error:
             logger.warning("Leaving without the broker's answer. %s", error)
         self.directory.leave()
@@ -116,6 +141,9 @@ class Wanted:
     queues: tuple[str, ...] = ()
     concurrency: int | None = None
     executor: str | None = None
+    exclude_queues: tuple[str, ...] = ()
+    purge: bool = False
+    quiet: bool = False
 
 
 def run_worker(source: Source, wanted: Wanted) -> int:
@@ -156,7 +184,11 @@ def _run(source: Source, wanted: Wanted, stops: Stops, nursery: Nursery | None) 
         set_up_logging(app, orders.loglevel, "MainProcess")
         signals.worker_init.send(None)
     with contextlib.suppress(OSError):  # nobody reads it
-        print(banner(app, orders, executor), file=sys.stdout, flush=True)
+        if not wanted.quiet:
+            print(banner(app, orders, executor), file=sys.stdout, flush=True)
+    if wanted.purge:
+        deleted = sum(app.queues.purge(queue) for queue in orders.queues)
+        logger.warning("Deleted %d waiting messages, as --purge says.", deleted)
     if nursery is not None and executor != "solo":
         return _run_prefork(app, orders, nursery, stops)
     if nursery is not None:  # the settings say so, which was not known before
@@ -192,12 +224,29 @@ def _orders(app: Umbel, source: Source, wanted: Wanted) -> Orders:
     settings = app.conf.snapshot
     return Orders(
         source=source,
-        queues=wanted.queues or (settings.task_default_queue,),
+        queues=consumed(app, wanted),
         hostname=wanted.hostname,
         node=unique_id(),
         concurrency=wanted.concurrency or settings.worker_concurrency or os.cpu_count() or 1,
         loglevel=wanted.loglevel,
     )
+
+
+def consumed(app: Umbel, wanted: Wanted) -> tuple[str, ...]:
+    """Return the queues to consume from: those asked for, else the declared ones, else the default."""
+    queues = app.amqp.queues
+    try:
+        queues.select(wanted.queues)
+    except QueueNotFound as error:
+        raise ImproperlyConfigured(f"-Q {','.join(wanted.queues)}: {error}") from None
+    queues.deselect(wanted.exclude_queues)
+    if app.conf.snapshot.worker_direct:
+        queues.select_add(worker_direct(wanted.hostname))
+    if not queues.consume_from:
+        raise ImproperlyConfigured(
+            f"No queue is left to consume from: -X {','.join(wanted.exclude_queues)} excludes all there are."
+        )
+    return tuple(queues.consume_from)
 
 
 def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery, stops: Stops) -> int:

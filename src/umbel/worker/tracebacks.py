@@ -15,7 +15,11 @@ def traceback_text(error: BaseException) -> str:
     frames: TracebackType | None = error.__traceback__
     while frames is not None and _is_ours(frames.tb_frame):
         frames = frames.tb_next
-    lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
+    if frames is None and isinstance(error, SyntaxError):
+        # The file and line are in the error itself; no frame is the user's.
+        lines = traceback.format_exception_only(error)
+    else:
+        lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
     return "".join(lines)[-LIMIT:]
 
 

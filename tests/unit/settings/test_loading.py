@@ -1,7 +1,10 @@
 """How an app comes to its settings: from its constructor, from modules, variables and words."""
 
 import sys
+import threading
+import types
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,13 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     yield write
     for name in written:
         sys.modules.pop(name, None)
+
+
+def share(monkeypatch: pytest.MonkeyPatch, **values: object) -> None:
+    """Give modules of settings something to import."""
+    module = types.ModuleType("shared_with_settings")
+    vars(module).update(values)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
 class TestFromObject:
@@ -98,6 +108,51 @@ class TestFromObject:
         )
         assert app.conf.result_expires == 5
         assert app.conf.queue_of_app == "mails"
+
+    def test_a_module_that_is_imported_by_itself_may_read_the_apps_settings(
+        self, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It gets the defaults, and nothing of it is lost."""
+        app = Umbel(set_as_current=False)
+        share(monkeypatch, app=app)
+        name = write(
+            "from shared_with_settings import app\n"
+            "seen = app.conf.task_default_queue\n"
+            "task_default_queue = 'mine'\n"
+        )
+        app.config_from_object(name)
+        assert import_module(name).seen == "celery"
+        assert app.conf.task_default_queue == "mine"
+
+    def test_a_thread_that_reads_and_one_that_imports_do_not_wait_for_each_other(
+        self, write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        app = Umbel(set_as_current=False)
+        importing, reading = threading.Event(), threading.Event()
+        share(monkeypatch, app=app, importing=importing, reading=reading)
+        name = write(
+            "from shared_with_settings import *\n"
+            "importing.set()\n"
+            "assert reading.wait(10)\n"
+            "seen = app.conf.task_default_queue\n"
+            "task_default_queue = 'mine'\n"
+        )
+        app.config_from_object(name)
+        found: list[str] = []
+
+        def read() -> None:
+            assert importing.wait(10)
+            reading.set()
+            found.append(app.conf.task_default_queue)
+
+        reader = threading.Thread(target=read, daemon=True)
+        importer = threading.Thread(target=import_module, args=(name,), daemon=True)
+        for thread in (reader, importer):
+            thread.start()
+        for thread in (reader, importer):
+            thread.join(10)
+            assert not thread.is_alive()
+        assert found == ["mine"]
 
     def test_of_several_the_last_counts(self, bare: Umbel, write: Write) -> None:
         bare.config_from_object({"task_default_queue": "one", "worker_concurrency": 1})

@@ -16,7 +16,7 @@ import pytest
 from tests.unit.worker.support import UNKNOWN, UNREADABLE, Made, consumer_of, foreign
 from umbel import AsyncResult, Ignore, Reject, Umbel, signals, states
 from umbel.clock import SYSTEM, utc
-from umbel.exceptions import OperationalError, TaskRevokedError, WorkerLostError
+from umbel.exceptions import EncodeError, OperationalError, TaskRevokedError, WorkerLostError
 from umbel.message import Delivery, Publication
 from umbel.ports import Consumer, FetchRequest
 from umbel.records import ResultRecord
@@ -750,6 +750,8 @@ def test_an_outcome_that_no_store_can_take_is_put_away_alone(
     assert ran == ["first", "bad", "last"]
     (letter,) = app.queues.dead_letters(10)
     assert (letter.message.task_id, "no such text" in letter.reason) == (bad.id, True)
+    with pytest.raises(EncodeError, match="Its outcome cannot be stored: ValueError: no such text"):
+        got(bad)
     assert got(note.delay("next")) == "next"
 
 

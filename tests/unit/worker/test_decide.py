@@ -13,15 +13,16 @@ from umbel.message import Delivery, decode
 from umbel.options import CallOptions
 from umbel.ports import Action
 from umbel.publish import derived_tag
-from umbel.records import TaskResult
+from umbel.records import CallInfo, TaskResult
 from umbel.records import decode as read
 from umbel.task import Again
-from umbel.worker.decide import Verdict, decide, started
+from umbel.worker.decide import Verdict, decide, started, unsettleable
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import (
     Expired,
     Failure,
     Ignored,
+    Job,
     Lost,
     NotDue,
     Outcome,
@@ -285,6 +286,25 @@ def test_a_result_that_nobody_wants_need_not_be_storable(app: Umbel) -> None:
     assert verdict.settlement.result is None
 
 
+@pytest.mark.parametrize(("id", "told"), [("good", True), ("half \ud800", False)])
+def test_an_outcome_that_no_store_can_take_is_a_dead_letter_and_a_failure(
+    app: Umbel, id: str, told: bool
+) -> None:
+    run = verdict_on(app, delivery_of(make(app)), Success(1)).run
+    call = run.prepared.call
+    assert call is not None
+    run = replace(run, prepared=replace(run.prepared, call=replace(call, id=id)))
+    error = ValueError("no such text \ud800")
+    verdict = unsettleable(run, error, app.conf.snapshot, ManualClock())
+    assert verdict.settlement.action is DEAD
+    assert verdict.settlement.reason == (
+        "Its outcome cannot be stored: ValueError: no such text \\ud800"
+    )
+    found = stored(verdict)
+    assert (found is not None) is told
+    assert found is None or (found.state, found.task_id) == (states.FAILURE, "good")
+
+
 def test_a_message_without_an_id_is_put_away_without_a_result(app: Umbel) -> None:
     foreign(app, NAMELESS)
     (delivery,) = take(app)
@@ -406,7 +426,7 @@ def test_started_is_stored_only_where_it_is_wanted(
     app: Umbel, options: dict[str, Any], call: dict[str, Any], wanted: bool
 ) -> None:
     prepared = Runner(app, "celery@host").prepare(delivery_of(make(app, **options), **call))
-    record = started(prepared, "celery@host", 4711)
+    record = started(prepared, "celery@host", 4711, app.conf.snapshot, ManualClock())
     if not wanted:
         assert record is None
         return
@@ -417,4 +437,47 @@ def test_started_is_stored_only_where_it_is_wanted(
 
 def test_what_does_not_run_does_not_start(app: Umbel) -> None:
     delivery = delivery_of(make(app, track_started=True), expires="2000-01-01T00:00:00+00:00")
-    assert started(Runner(app, "celery@host").prepare(delivery), "h", 1) is None
+    prepared = Runner(app, "celery@host").prepare(delivery)
+    assert started(prepared, "h", 1, app.conf.snapshot, ManualClock()) is None
+
+
+def test_how_long_results_are_kept(app: Umbel) -> None:
+    task = make(app, track_started=True)
+    delivery, now = delivery_of(task), ManualClock().time()
+    prepared = Runner(app, "celery@host").prepare(delivery)
+
+    def kept() -> list[float | None]:
+        success = verdict_on(app, delivery, Success(5)).settlement.result
+        failure = verdict_on(app, delivery, Failure(ValueError("v"), "t")).settlement.result
+        start = started(prepared, "h", 1, app.conf.snapshot, ManualClock())
+        expiries = [one.expires for one in (success, failure, start) if one is not None]
+        return [None if moment is None else moment - now for moment in expiries]
+
+    assert kept() == [86400, 86400, 86400]
+    app.conf.result_failure_expires = 5
+    assert kept() == [86400, 5, 86400]
+    app.conf.result_expires = None
+    assert kept() == [None, 5, None]
+    app.conf.update(result_expires=0, result_failure_expires=None)
+    assert kept() == [None, None, None]
+
+
+def test_what_is_stored_of_the_call(app: Umbel) -> None:
+    app.conf.result_extended = True
+    task: Made = app.task(name="t")(lambda *args, **kwargs: None)
+    delivery = delivery_of(task, 1, kwargs={"x": 2})
+    prepared = Runner(app, "celery@host").prepare(delivery)
+    assert isinstance(prepared.work, Job)
+    prepared.work.request.children.append(app.AsyncResult("made"))
+    verdict = decide(Run(prepared, Success(5)), app.conf.snapshot, ManualClock())
+    found = stored(verdict)
+    assert found is not None
+    assert found.children == [[["made", None], None]]
+    assert found.call == CallInfo("t", [1], {"x": 2}, "celery@host", 0, delivery.queue)
+
+
+def test_a_result_that_a_task_returns_is_stored_as_its_tuple(app: Umbel) -> None:
+    verdict = verdict_on(app, delivery_of(make(app)), Success(app.AsyncResult("made")))
+    found = stored(verdict)
+    assert found is not None
+    assert found.result == [["made", None], None]

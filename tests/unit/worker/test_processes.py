@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from umbel.worker.processes import ending, is_alive, my_start_time, start_time
+from umbel.worker.processes import (
+    ending,
+    is_alive,
+    my_start_time,
+    signalled_by,
+    start_time,
+)
 
 
 @pytest.fixture
@@ -64,3 +71,31 @@ def test_a_process_that_ended_is_dead_before_anyone_asked_for_its_exit_code(
 )
 def test_every_ending_has_words(status: int | None, text: str) -> None:
     assert ending(status) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [("None", -signal.SIGIO), ("signal.SIGQUIT", -signal.SIGQUIT)]
+)
+def test_a_process_that_hangs_ends_with_its_pipe(number: str, code: int) -> None:
+    script = (
+        "import signal, sys; from umbel.worker.processes import signalled_by\n"
+        f"with signalled_by(0, {number}):\n    print(flush=True); signal.pause()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdin.close()
+        assert process.wait(20) == code
+
+
+def test_afterwards_the_end_of_the_pipe_is_no_signal() -> None:
+    ours, theirs = os.pipe()
+    with signalled_by(ours):
+        pass
+    os.close(theirs)
+    assert os.read(ours, 1) == b""
+    os.close(ours)

@@ -195,7 +195,9 @@ def test_the_banner_says_what_runs_where(task: Made) -> None:
         f"  broker:      {task.app.broker_url}\n",
         f"  results:     {task.app.result_url}\n",
         "  concurrency: 4 (prefork)\n",
-        "  queues:      celery, video\n",
+        "[queues]\n"
+        "  .> celery           exchange=celery(direct) key=celery\n"
+        "  .> video            exchange=video(direct) key=video\n",
     ):
         assert line in text
     assert "[tasks]" not in text

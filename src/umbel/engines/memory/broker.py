@@ -20,6 +20,7 @@ FEATURES = Features(
     fencing=True,
     leases=True,
     dedupes=True,
+    remembers=0.0,
     counts=True,
     batch=BATCH,
     priorities=256,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Sequence
 
 from umbel import states
 from umbel.clock import Clock
 from umbel.engines.memory.space import Group, Space
-from umbel.ports import ResultStore
+from umbel.ports import ResultStore, ResultSubscription
 from umbel.records import ResultRecord
 
 
 def store_results(space: Space, records: Sequence[ResultRecord], now: float) -> None:
-    """Store results and wake who waits for them; the lock of the space is held by the caller."""
+    """Store results and tell who listens for them; the lock of the space is held by the caller."""
     for record in records:
         before = space.results.get(record.task_id)
         # What succeeded stays so, whatever a late duplicate says.
@@ -23,7 +24,19 @@ def store_results(space: Space, records: Sequence[ResultRecord], now: float) -> 
             or _is_over(before, now)
         ):
             space.results[record.task_id] = record
-        space.waiters.wake(f"result:{record.task_id}")
+        for subscription in list(space.result_subscriptions):
+            subscription.tell(space.results[record.task_id])
+
+
+def stored_results(space: Space, task_ids: Collection[str], now: float) -> dict[str, ResultRecord]:
+    """Return results that have not expired."""
+    with space.lock:
+        found = {task_id: space.results.get(task_id) for task_id in task_ids}
+    return {
+        task_id: record
+        for task_id, record in found.items()
+        if record is not None and not _is_over(record, now)
+    }
 
 
 class MemoryResults(ResultStore):
@@ -40,33 +53,11 @@ class MemoryResults(ResultStore):
 
     def get(self, task_ids: Collection[str]) -> dict[str, ResultRecord]:
         """Look them up."""
-        with self.space.lock:
-            now = self._clock.time()
-            found = {task_id: self.space.results.get(task_id) for task_id in task_ids}
-        return {
-            task_id: record
-            for task_id, record in found.items()
-            if record is not None and not _is_over(record, now)
-        }
+        return stored_results(self.space, task_ids, self._clock.time())
 
-    def wait(self, task_ids: Collection[str], timeout: float) -> dict[str, ResultRecord]:
-        """Sleep until one is stored that is final."""
-        deadline = self._clock.monotonic() + timeout
-        while True:
-            with self.space.lock:
-                found = {
-                    task_id: record
-                    for task_id, record in self.get(task_ids).items()
-                    if record.ready
-                }
-                left = deadline - self._clock.monotonic()
-                if found or left <= 0:
-                    return found
-                waiter = self.space.waiters.listen(f"result:{task_id}" for task_id in task_ids)
-                try:
-                    waiter.wait(left)
-                finally:
-                    self.space.waiters.stop(waiter)
+    def subscribe(self) -> ResultSubscription:
+        """Listen in this process."""
+        return MemoryResultSubscription(self.space, self._clock)
 
     def forget(self, task_ids: Collection[str]) -> None:
         """Delete them."""
@@ -118,6 +109,68 @@ class MemoryResults(ResultStore):
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+class MemoryResultSubscription(ResultSubscription):
+    """See `umbel.ports.ResultSubscription`."""
+
+    def __init__(self, space: Space, clock: Clock) -> None:
+        self._space = space
+        self._clock = clock
+        self._wanted: set[str] = set()
+        self._news: dict[str, ResultRecord] = {}
+        #: What was told last of a task that goes on.
+        self._told: dict[str, ResultRecord] = {}
+        self._interrupted = False
+        self._condition = threading.Condition(space.lock)
+        with space.lock:
+            space.result_subscriptions.add(self)
+
+    def tell(self, record: ResultRecord) -> None:
+        """Hear of a record that was stored; the lock of the space is held by the caller."""
+        if record.task_id in self._wanted and self._told.get(record.task_id) != record:
+            self._news[record.task_id] = record
+            self._condition.notify()
+
+    def add(self, task_ids: Collection[str]) -> None:
+        """Listen and look under the lock."""
+        with self._condition:
+            self._wanted.update(task_ids)
+            for record in stored_results(self._space, task_ids, self._clock.time()).values():
+                self.tell(record)
+
+    def discard(self, task_ids: Collection[str]) -> None:
+        """Forget them under the lock."""
+        with self._condition:
+            self._wanted.difference_update(task_ids)
+            for task_id in task_ids:
+                self._news.pop(task_id, None)
+                self._told.pop(task_id, None)
+
+    def receive(self, timeout: float) -> dict[str, ResultRecord]:
+        """Sleep until something was told."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._news or self._interrupted, max(timeout, 0.0))
+            self._interrupted = False
+            news, self._news = self._news, {}
+            for task_id, record in news.items():
+                if record.ready:
+                    self._wanted.discard(task_id)
+                    self._told.pop(task_id, None)
+                else:
+                    self._told[task_id] = record
+        return news
+
+    def interrupt(self) -> None:
+        """Wake the one who sleeps."""
+        with self._condition:
+            self._interrupted = True
+            self._condition.notify()
+
+    def close(self) -> None:
+        """Leave the space."""
+        with self._condition:
+            self._space.result_subscriptions.discard(self)
 
 
 def _is_over(record: ResultRecord, now: float) -> bool:

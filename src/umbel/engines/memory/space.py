@@ -61,6 +61,13 @@ class Listener(Protocol):
         """Keep broadcasts until they are received."""
 
 
+class ResultListener(Protocol):
+    """Where news of results arrive."""
+
+    def tell(self, record: ResultRecord) -> None:
+        """Hear of a record that was stored."""
+
+
 class Space:
     """The data behind one name. Whoever touches it holds `lock`."""
 
@@ -75,6 +82,7 @@ class Space:
         self.versions: dict[str, int] = {}
         self.buckets: dict[str, Bucket] = {}
         self.subscriptions: weakref.WeakSet[Listener] = weakref.WeakSet()
+        self.result_subscriptions: weakref.WeakSet[ResultListener] = weakref.WeakSet()
 
 
 _registry_lock = threading.RLock()
@@ -107,7 +115,9 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     for space in _spaces.values():
-        space.waiters.forget_all()  # their threads are not here
+        # Their threads are not here.
+        space.waiters.forget_all()
+        space.result_subscriptions.clear()
     _after_fork_in_parent()
 
 

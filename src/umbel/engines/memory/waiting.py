@@ -1,7 +1,6 @@
 """Who waits for what: threads asleep on conditions of one lock, woken no more than needed.
 
-Topics: ``queue:<name>``, of whose waiters as many are woken as there are messages, and
-``result:<task id>``, whose waiters are all woken.
+Topics: ``queue:<name>``, of whose waiters as many are woken as there are messages.
 """
 
 from __future__ import annotations

@@ -8,12 +8,14 @@ datagram costs a second: waiters look by themselves then. Rows are renewed by wh
 those of the dead are taken out.
 
 Topics: ``queue:<number>``, of whose waiters as many are woken as there are messages; ``result:<task
-id>`` and ``broadcast``, whose waiters are all woken.
+id>`` and ``broadcast``, whose waiters are all woken. Of results the datagram says which, so that who
+waits for thousands need not look for all of them each time; with a final one its rows go.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import sqlite3
@@ -21,6 +23,7 @@ from collections.abc import Iterable, Sequence
 
 from umbel.engines.sql import statements
 from umbel.engines.sqlite.rows import escaped
+from umbel.records import ResultRecord
 
 _SQL = statements(__package__, "bell.sql")
 
@@ -29,6 +32,19 @@ SLOW_CHECK = 1.0
 #: Seconds after which a waiter lists itself again, and milliseconds after which a row that nobody
 #: renewed is swept away: its process died, or could not take it out.
 RENEWAL, STALE = 60.0, 300_000
+#: Says that there is news, but not what.
+NEWS = b"!"
+#: Bytes of a datagram that names results, at most.
+WORD = 8000
+_RESULT = "result:"
+
+#: Whom to wake: a port, or a port and the ids of results, a line each.
+Ring = int | tuple[int, bytes]
+
+
+def result_topics(task_ids: Iterable[str]) -> list[str]:
+    """Return the topics of results."""
+    return [_RESULT + task_id for task_id in task_ids]
 
 
 def forget_listeners(connection: sqlite3.Connection, owner: int) -> None:
@@ -71,19 +87,29 @@ class Bell:
         """Take this port out of the file."""
         connection.execute(_SQL["stop_listening"], (self.port,))
 
+    def stop_listening_for(self, connection: sqlite3.Connection, topics: Iterable[str]) -> None:
+        """Take some topics of this port out of the file."""
+        values = [(escaped(topic), self.port) for topic in topics]
+        connection.executemany(_SQL["stop_listening_for"], values)
+
     def wait(self, seconds: float) -> bool:
         """Wait to be woken; False when `seconds` passed instead."""
+        return bool(self.hear(seconds))
+
+    def hear(self, seconds: float) -> list[bytes]:
+        """Wait to be woken; return what was said, nothing when `seconds` passed instead."""
+        heard = []
         try:
             # Not select(), which fails in a process with more than 1024 open files.
             self._socket.settimeout(max(seconds, 0.0))
-            self._socket.recv(16)
+            heard.append(self._socket.recv(WORD))
         except (TimeoutError, BlockingIOError):
-            return False
+            return heard
         self._socket.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while True:
-                self._socket.recv(16)
-        return True
+                heard.append(self._socket.recv(WORD))
+        return heard
 
     def close(self) -> None:
         """Close the port. A row left in the file swallows bells until its owner goes or it is swept."""
@@ -109,21 +135,29 @@ class Ringer:
             connection.executemany(_SQL["stop_listening"], rows)
         return [port for (port,) in rows]
 
-    def result_waiters(self, connection: sqlite3.Connection, task_ids_json: str) -> Sequence[int]:
-        """Return all who wait for one of the results (task ids as a JSON list)."""
+    def result_waiters(
+        self, connection: sqlite3.Connection, records: Sequence[ResultRecord]
+    ) -> list[Ring]:
+        """Return all who wait for one of the results. Of a final one, they are no longer listed."""
         if connection.execute(_SQL["any_result_listener"]).fetchone() is None:
-            return ()
-        return [port for _, port in connection.execute(_SQL["result_listeners"], (task_ids_json,))]
+            return []
+        rows: list[tuple[str, int]] = []
+        for statement, final in (("result_told", True), ("result_listeners", False)):
+            ids = [record.task_id for record in records if record.ready is final]
+            if ids:
+                rows += connection.execute(_SQL[statement], (json.dumps(ids),)).fetchall()
+        return _with_words(rows)
 
     def broadcast_waiters(self, connection: sqlite3.Connection) -> Sequence[int]:
         """Return all who listen to broadcasts."""
         return [port for (port,) in connection.execute(_SQL["listeners"], ("broadcast", -1))]
 
-    def ring(self, ports: Iterable[int]) -> None:
+    def ring(self, rings: Iterable[Ring]) -> None:
         """Wake waiters; one that is gone is passed over."""
-        for port in ports:
+        for ring in rings:
+            port, word = ring if isinstance(ring, tuple) else (ring, NEWS)
             with contextlib.suppress(OSError):
-                self._sender().sendto(b"!", ("127.0.0.1", port))
+                self._sender().sendto(word, ("127.0.0.1", port))
 
     def _sender(self) -> socket.socket:
         if self._socket is None or self._pid != os.getpid():
@@ -137,3 +171,15 @@ class Ringer:
         if self._socket is not None and self._pid == os.getpid():
             self._socket.close()
         self._socket = None
+
+
+def _with_words(rows: Iterable[tuple[str, int]]) -> list[Ring]:
+    """Return whom to wake, told by as few datagrams as hold the ids."""
+    words: dict[int, list[bytes]] = {}
+    for topic, port in rows:
+        task_id = topic.removeprefix(_RESULT).encode("utf-8", "replace")[: WORD - 1]
+        said = words.setdefault(port, [b""])
+        if len(said[-1]) + len(task_id) >= WORD:
+            said.append(b"")
+        said[-1] += task_id + b"\n"
+    return [(port, word) for port, said in words.items() for word in said]

@@ -23,5 +23,11 @@ DELETE FROM listener WHERE since < ? OR since > ?;
 -- name: result_listeners
 SELECT topic, port FROM listener WHERE topic IN (SELECT 'result:' || value FROM json_each(?));
 
+-- name: result_told
+DELETE FROM listener WHERE topic IN (SELECT 'result:' || value FROM json_each(?)) RETURNING topic, port;
+
+-- name: stop_listening_for
+DELETE FROM listener WHERE topic = ? AND port = ?;
+
 -- name: any_result_listener
 SELECT 1 FROM listener WHERE topic >= 'result:' AND topic < 'result;' LIMIT 1;

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 from umbel.engines.sqlite import rows
-from umbel.engines.sqlite.bell import RENEWAL, SLOW_CHECK, Bell, forget_listeners
+from umbel.engines.sqlite.bell import RENEWAL, SLOW_CHECK, Bell, Ring, forget_listeners
 from umbel.engines.sqlite.messages import MARKED, SQL, Messages, Row, counted
 from umbel.engines.sqlite.results import store_results
 from umbel.exceptions import LeaseLost, OperationalError
@@ -184,7 +184,7 @@ class SqliteConsumer(Consumer):
             self._messages.number_queues(fetch.queues)
         refused: list[Delivery] = []
         fetched: list[Delivery] = []
-        ports: list[int] = []
+        ports: list[Ring] = []
         with self._database.write(durable=bool(settlements)) as connection:
             self._check_attached(connection)
             if settlements:
@@ -202,14 +202,14 @@ class SqliteConsumer(Consumer):
         connection: sqlite3.Connection,
         settlements: Sequence[Settlement],
         follow_ups: Mapping[int, Sequence[Row]],
-    ) -> tuple[list[Delivery], list[int]]:
+    ) -> tuple[list[Delivery], list[Ring]]:
         """Make settlements true; return what was refused and whom to wake."""
         wanted = [item.delivery.handle for item in settlements]
         held = self._messages.held(connection, self._number, wanted)
         refused: list[Delivery] = []
         if len(held) < len(settlements):
             settlements, refused = _divided(settlements, held)
-        ports: list[int] = []
+        ports: list[Ring] = []
         results = [item.result for item in settlements if item.result is not None]
         if results:
             ports += store_results(connection, self._messages.ringer, results, self._database.now)

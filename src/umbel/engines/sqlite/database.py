@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import random
+from typing import NoReturn
 
 from umbel.clock import SYSTEM, Clock
 from umbel.engines.sql import script
@@ -81,6 +82,7 @@ class Database:
                         yield connection
                     return
             finally:
+                self._roll_back()  # after an interrupt before the transaction was somebody's
                 # Between two tries, too: while another process writes, other threads here can read.
                 self._lock.release()
             left = deadline - self.clock.monotonic()
@@ -97,7 +99,7 @@ class Database:
             try:
                 yield self._connect()
             except sqlite3.Error as error:
-                raise self._translated(error) from error
+                self._raise(error)
 
     def _begin(self, durable: bool) -> sqlite3.Connection | None:
         """Begin a transaction that writes; None while another process does."""
@@ -111,7 +113,7 @@ class Database:
         except sqlite3.Error as error:
             if _is_busy(error):
                 return None
-            raise self._translated(error) from error
+            self._raise(error)
         return connection
 
     @contextlib.contextmanager
@@ -121,13 +123,16 @@ class Database:
             yield
             connection.execute("COMMIT")
         except BaseException as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            self._roll_back()
             if isinstance(error, sqlite3.Error):
-                raise self._translated(error) from error
+                self._raise(error)
             if isinstance(error, UnicodeEncodeError):
                 raise EncodeError(f"A text cannot be written as UTF-8: {error}.") from error
             raise
+
+    def _roll_back(self) -> None:
+        if self._connection is not None and self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -145,7 +150,7 @@ class Database:
                 # Of processes that make a file at the same moment, SQLite tells some at once that it
                 # is locked, without waiting.
                 if not _is_busy(error) or self.clock.monotonic() >= deadline:
-                    raise self._translated(error) from error
+                    self._raise(error)
             self.clock.sleep(0.005 * (0.5 + random()))
 
     def _open_once(self) -> sqlite3.Connection:
@@ -209,17 +214,25 @@ class Database:
             connection.execute("ROLLBACK")
             raise
 
-    def _translated(self, error: sqlite3.Error) -> OperationalError:
-        """Return our error for one of SQLite's: what happened, where, and what to do."""
+    def _raise(self, error: sqlite3.Error) -> NoReturn:
+        """Raise our error for one of SQLite's: what happened, where, and what to do.
+
+        What no other try could mend is no trouble of the broker's: a value that is too large is an
+        EncodeError, and mistakes in statements stay what they are.
+        """
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if isinstance(error, sqlite3.DataError) or code == sqlite3.SQLITE_TOOBIG:
+            raise EncodeError(f"{self.path} cannot hold anything that large: {error}.") from error
+        if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):
+            raise error
         if code == sqlite3.SQLITE_FULL:
-            return BrokerFull(
+            raise BrokerFull(
                 f"The disk that holds {self.path} is full; nothing was written. Free some space."
-            )
+            ) from error
         if code == sqlite3.SQLITE_BUSY:
-            return OperationalError(files.who_locks(self.path, LOCK_TIMEOUT))
+            raise OperationalError(files.who_locks(self.path, LOCK_TIMEOUT)) from error
         advice = _ADVICE.get(code, "")
-        return OperationalError(f"{self.path}: {error}.{advice}")
+        raise OperationalError(f"{self.path}: {error}.{advice}") from error
 
     def close(self) -> None:
         """Close this process's connection; the next use opens it again."""

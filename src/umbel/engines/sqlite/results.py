@@ -1,31 +1,28 @@
-"""Results on SQLite: one row a task, and bells for those who wait."""
+"""Results on SQLite: one row a task. How to wait for them is in subscription.py."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 from umbel.engines.sql import statements
 from umbel.engines.sqlite import rows
-from umbel.engines.sqlite.bell import RENEWAL, SLOW_CHECK, Bell, Ringer, sweep_listeners
+from umbel.engines.sqlite.bell import Ring, Ringer, sweep_listeners
 from umbel.engines.sqlite.database import Database
-from umbel.exceptions import OperationalError
-from umbel.ports import ResultStore
+from umbel.engines.sqlite.subscription import SqliteResultSubscription
+from umbel.ports import ResultStore, ResultSubscription
 from umbel.records import ResultRecord
 
 _SQL = statements(__package__, "results.sql")
 
-#: Seconds that asking to be woken may take: who waits can do without.
-REGISTERING = 0.5
-
 
 def store_results(
     connection: sqlite3.Connection, ringer: Ringer, records: Sequence[ResultRecord], now: int
-) -> list[int]:
-    """Store results within a transaction; return the ports of those who wait for them."""
+) -> list[Ring]:
+    """Store results within a transaction; return those who wait for them."""
     connection.executemany(
         _SQL["put"],
         [
@@ -39,8 +36,17 @@ def store_results(
             for record in records
         ],
     )
-    ids = json.dumps([record.task_id for record in records])
-    return list(ringer.result_waiters(connection, ids))
+    return ringer.result_waiters(connection, records)
+
+
+def stored_results(database: Database, task_ids: Collection[str]) -> dict[str, ResultRecord]:
+    """Read results that have not expired."""
+    values = (json.dumps(list(task_ids)), database.now)
+    with database.read() as connection:
+        return {
+            task_id: ResultRecord(task_id, state, document, rows.seconds(expires))
+            for task_id, state, document, expires in connection.execute(_SQL["get"], values)
+        }
 
 
 class SqliteResults(ResultStore):
@@ -65,62 +71,11 @@ class SqliteResults(ResultStore):
 
     def get(self, task_ids: Collection[str]) -> dict[str, ResultRecord]:
         """Read them with one statement."""
-        with self._database.read() as connection:
-            return self._get(connection, task_ids)
+        return stored_results(self._database, task_ids)
 
-    def _get(
-        self, connection: sqlite3.Connection, task_ids: Collection[str]
-    ) -> dict[str, ResultRecord]:
-        values = (json.dumps(list(task_ids)), self._database.now)
-        return {
-            task_id: ResultRecord(task_id, state, document, rows.seconds(expires))
-            for task_id, state, document, expires in connection.execute(_SQL["get"], values)
-        }
-
-    def wait(self, task_ids: Collection[str], timeout: float) -> dict[str, ResultRecord]:
-        """Look; then listen, look again, and wait for the bell.
-
-        A file that cannot be written to costs no more than the bell: this looks every second then.
-        """
-        found = _ready(self.get(task_ids).values())
-        if found or timeout <= 0:
-            return found
-        clock = self._database.clock
-        deadline = clock.monotonic() + timeout
-        bell = Bell()
-        renewal = clock.monotonic()
-        try:
-            while not found and (left := deadline - clock.monotonic()) > 0:
-                if clock.monotonic() >= renewal and self._listen(bell, task_ids, left):
-                    renewal = clock.monotonic() + RENEWAL
-                    found = _ready(self.get(task_ids).values())
-                if not found:
-                    bell.wait(min(left, SLOW_CHECK))
-                    found = _ready(self.get(task_ids).values())
-        finally:
-            self._stop_listening(bell)
-        return found
-
-    def _listen(self, bell: Bell, task_ids: Collection[str], left: float) -> bool:
-        """Ask to be woken; False when the file cannot be written to."""
-        try:
-            with self._database.write(durable=False, timeout=min(left, REGISTERING)) as connection:
-                topics = [f"result:{task_id}" for task_id in task_ids]
-                bell.listen(connection, topics, self._database.now)
-        except OperationalError:
-            return False
-        return True
-
-    def _stop_listening(self, bell: Bell) -> None:
-        """Leave the file, if that works; else the row is swept away in time."""
-        try:
-            with (
-                suppress(OperationalError),
-                self._database.write(durable=False, timeout=REGISTERING) as connection,
-            ):
-                bell.stop_listening(connection)
-        finally:
-            bell.close()
+    def subscribe(self) -> ResultSubscription:
+        """Listen on a port of its own."""
+        return SqliteResultSubscription(self._database, partial(stored_results, self._database))
 
     def forget(self, task_ids: Collection[str]) -> None:
         """Delete the rows."""
@@ -165,7 +120,3 @@ class SqliteResults(ResultStore):
     def close(self) -> None:
         """Close the sockets; the file is the engine's to close."""
         self._ringer.close()
-
-
-def _ready(records: Iterable[ResultRecord]) -> dict[str, ResultRecord]:
-    return {record.task_id: record for record in records if record.ready}

@@ -44,7 +44,11 @@ from umbel.testing.conformance.consumer import ConsumerContract  # noqa: E402
 from umbel.testing.conformance.forks import ForkContract  # noqa: E402
 from umbel.testing.conformance.leases import LeaseContract  # noqa: E402
 from umbel.testing.conformance.queues import QueueAdminContract  # noqa: E402
-from umbel.testing.conformance.results import GroupContract, ResultStoreContract  # noqa: E402
+from umbel.testing.conformance.results import (  # noqa: E402
+    GroupContract,
+    ResultStoreContract,
+    ResultSubscriptionContract,
+)
 from umbel.testing.conformance.settle import SettleContract  # noqa: E402
 from umbel.testing.conformance.state import StateStoreContract  # noqa: E402
 from umbel.testing.conformance.support import EngineFactory, factory  # noqa: E402
@@ -57,6 +61,7 @@ __all__ = [
     "ForkContract",
     "QueueAdminContract",
     "ResultStoreContract",
+    "ResultSubscriptionContract",
     "GroupContract",
     "StateStoreContract",
     "BroadcastContract",

@@ -9,6 +9,7 @@ import pytest
 
 from umbel.exceptions import EncodeError
 from umbel.message import Message, Publication
+from umbel.ports import Settlement
 from umbel.testing.conformance.support import (
     LONG,
     PATIENCE,
@@ -122,6 +123,17 @@ class BrokerContract(Contract):
         here.broker.publish([once], PATIENCE)
         consumer = here.consumer()
         assert ids(fetch(consumer)) == ["1"]
+        here.broker.publish([once], PATIENCE)
+        assert fetch(consumer) == []
+
+    def test_a_repeated_publish_changes_nothing_when_the_message_has_just_gone(
+        self, here: Side
+    ) -> None:
+        needs(here.features.remembers > 0, "tags that outlive their messages")
+        once = publication("1", tag="tag")
+        here.broker.publish([once], PATIENCE)
+        consumer = here.consumer()
+        consumer.settle([Settlement(delivery) for delivery in fetch(consumer)], None)
         here.broker.publish([once], PATIENCE)
         assert fetch(consumer) == []
 

@@ -59,6 +59,27 @@ class ForkContract(Contract):
         assert fetch(here.consumer()) == []
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_a_child_lets_go_of_a_subscription_and_the_parent_hears_on(
+        self, here: Side, there: Side
+    ) -> None:
+        results = here.results
+        subscription = results.subscribe()
+        subscription.add(["1"])
+
+        def child() -> None:
+            subscription.close()
+            own = results.subscribe()
+            own.add(["2"])
+            results.put([record("2", "SUCCESS")])
+            assert set(own.receive(PATIENCE)) == {"2"}
+            own.close()
+
+        _fork(child)()
+        there.results.put([record("1", "SUCCESS")])
+        assert set(subscription.receive(PATIENCE)) == {"1"}
+        subscription.close()
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
     def test_a_child_is_not_hurt_by_what_other_threads_of_the_parent_were_doing(
         self, here: Side, there: Side
     ) -> None:

@@ -1,10 +1,14 @@
-"""The contract of the result store: results, and parts of groups."""
+"""The contract of the result store: results, hearing of them, and parts of groups."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
-from umbel.ports import Action, Settlement
+import pytest
+
+from umbel.ports import Action, ResultSubscription, Settlement
 from umbel.testing.conformance.support import (
     LONG,
     PATIENCE,
@@ -20,6 +24,8 @@ from umbel.testing.conformance.support import (
 )
 
 ROUNDS = 40
+#: So many are listened for at once.
+MANY = 2000
 
 
 class ResultStoreContract(Contract):
@@ -128,6 +134,15 @@ class ResultStoreContract(Contract):
                     consumer.settle([Settlement(delivery, result=record(task_id, "SUCCESS"))])
                     assert set(found.result(PATIENCE)) == {task_id}
 
+    def test_a_result_that_is_not_stored_because_of_a_success_tells_of_the_success(
+        self, here: Side, there: Side
+    ) -> None:
+        with closing(here.results.subscribe()) as subscription:
+            subscription.add(["1"])
+            there.results.put([record("1", "SUCCESS", text="first")])
+            there.results.put([record("1", "FAILURE", text="late")])
+            assert subscription.receive(LONG) == {"1": record("1", "SUCCESS", text="first")}
+
     # Cleaning up
 
     def test_cleaning_up_deletes_what_expired(self, here: Side, there: Side) -> None:
@@ -136,6 +151,13 @@ class ResultStoreContract(Contract):
         here.results.put([record("for ever", "SUCCESS")])
         _drain_cleanup(there)
         assert set(here.results.get(["old", "new", "for ever"])) == {"new", "for ever"}
+
+    def test_many_are_forgotten_at_once(self, here: Side, there: Side) -> None:
+        ids = [f"{number}" for number in range(MANY)]
+        here.results.put([record(id, "SUCCESS") for id in [*ids, "kept"]])
+        with at_most(PATIENCE):
+            here.results.forget(ids)
+        assert set(there.results.get([*ids, "kept"])) == {"kept"}
 
     def test_cleaning_up_deletes_dead_letters_that_expired(self, here: Side) -> None:
         queues, _ = here.queues, here.results
@@ -156,6 +178,150 @@ class ResultStoreContract(Contract):
 def _drain_cleanup(side: Side) -> None:
     """Clean up until nothing is left to do."""
     until(lambda: side.results.cleanup() == 0)
+
+
+class ResultSubscriptionContract(Contract):
+    """`ResultSubscription`."""
+
+    @pytest.fixture
+    def heard(self, here: Side) -> Iterator[ResultSubscription]:
+        with closing(here.results.subscribe()) as subscription:
+            yield subscription
+
+    def test_what_is_there_is_received_like_what_comes(
+        self, heard: ResultSubscription, there: Side
+    ) -> None:
+        there.results.put([record("1", "SUCCESS"), record("2", "STARTED"), record("x", "SUCCESS")])
+        heard.add(["1", "2", "3"])
+        assert _all_of(heard, "1", "2") == {"1": ["SUCCESS"], "2": ["STARTED"]}
+        there.results.put([record("2", "FAILURE"), record("3", "SUCCESS"), record("y", "SUCCESS")])
+        assert _all_of(heard, "2", "3") == {"2": ["FAILURE"], "3": ["SUCCESS"]}
+
+    def test_nothing_comes_twice(self, heard: ResultSubscription, there: Side) -> None:
+        heard.add(["1", "2"])
+        there.results.put([record("1", "SUCCESS"), record("2", "STARTED")])
+        _all_of(heard, "1", "2")
+        there.results.put([record("1", "SUCCESS", text="again")])
+        assert heard.receive(SOON) == {}
+
+    def test_every_change_is_told_the_latest_at_least(
+        self, heard: ResultSubscription, there: Side
+    ) -> None:
+        heard.add(["1"])
+        with at_most(PATIENCE):
+            for number in range(ROUNDS):
+                there.results.put([record("1", "PROGRESS", text=str(number))])
+                assert heard.receive(LONG) == {"1": record("1", "PROGRESS", text=str(number))}
+            for number in range(ROUNDS):
+                there.results.put([record("1", "PROGRESS", text=f"again {number}")])
+            last = record("1", "PROGRESS", text=f"again {ROUNDS - 1}")
+            until(lambda: heard.receive(LONG).get("1") == last)
+
+    def test_what_is_received_as_final_can_be_listened_for_again(
+        self, heard: ResultSubscription, there: Side
+    ) -> None:
+        there.results.put([record("1", "FAILURE", text="first")])
+        for _ in range(2):
+            heard.add(["1"])
+            assert heard.receive(LONG) == {"1": record("1", "FAILURE", text="first")}
+        there.results.put([record("1", "SUCCESS", text="second")])
+        assert heard.receive(SOON) == {}
+        heard.add(["1"])
+        assert heard.receive(LONG) == {"1": record("1", "SUCCESS", text="second")}
+
+    def test_what_is_discarded_is_not_received(
+        self, heard: ResultSubscription, there: Side
+    ) -> None:
+        heard.add(["1", "2", "3"])
+        heard.discard(["1", "unknown"])
+        there.results.put([record("1", "SUCCESS"), record("2", "SUCCESS"), record("3", "STARTED")])
+        heard.discard(["2"])
+        assert _all_of(heard, "3") == {"3": ["STARTED"]}
+        heard.add(["1"])
+        assert set(_all_of(heard, "1")) == {"1"}
+
+    def test_receiving_in_vain_returns_nothing_in_the_end(self, heard: ResultSubscription) -> None:
+        with at_most(PATIENCE):
+            assert heard.receive(0.0) == {}
+            heard.add(["1"])
+            assert heard.receive(SOON) == {}
+            assert heard.receive(0.0) == {}
+
+    def test_an_interrupt_ends_the_receive_of_now_or_the_next(
+        self, heard: ResultSubscription
+    ) -> None:
+        heard.add(["1"])
+        with at_most(PATIENCE):
+            heard.interrupt()
+            assert heard.receive(LONG) == {}
+            with in_thread(lambda: heard.receive(LONG)) as found:
+                heard.interrupt()
+                assert found.result(PATIENCE) == {}
+
+    def test_after_an_interrupt_nothing_is_missed(
+        self, heard: ResultSubscription, there: Side
+    ) -> None:
+        heard.add(["1"])
+        heard.interrupt()
+        there.results.put([record("1", "SUCCESS")])
+        with at_most(PATIENCE):
+            assert until(lambda: heard.receive(LONG)) == {"1": record("1", "SUCCESS")}
+
+    def test_thousands_are_heard_of_by_one(self, heard: ResultSubscription, there: Side) -> None:
+        ids = [f"{number}" for number in range(MANY)]
+        heard.add(ids[::2])
+        heard.add(ids[1::2])
+
+        def store() -> None:
+            for start in range(0, MANY, 50):
+                there.results.put([record(id, "SUCCESS") for id in ids[start : start + 50]])
+
+        with at_most(PATIENCE), in_thread(store):
+            assert len(_all_of(heard, *ids)) == MANY
+
+    def test_none_is_missed_while_others_are_added(
+        self, heard: ResultSubscription, there: Side
+    ) -> None:
+        ids = [f"{number}" for number in range(MANY // 10)]
+
+        def store() -> None:
+            for id in ids:
+                there.results.put([record(id, "SUCCESS")])
+
+        with at_most(PATIENCE), in_thread(store):
+            found: set[str] = set()
+            for id in ids:
+                heard.add([id])
+                found |= set(heard.receive(0.0))
+            while len(found) < len(ids):
+                found |= set(heard.receive(LONG))
+
+    def test_two_hear_of_the_same(self, heard: ResultSubscription, there: Side) -> None:
+        with closing(there.results.subscribe()) as other:
+            heard.add(["1", "2"])
+            other.add(["1"])
+            there.results.put([record("1", "SUCCESS"), record("2", "SUCCESS")])
+            assert set(_all_of(heard, "1", "2")) == {"1", "2"}
+            assert set(_all_of(other, "1")) == {"1"}
+
+    def test_closing_one_leaves_the_others(self, heard: ResultSubscription, there: Side) -> None:
+        other = there.results.subscribe()
+        heard.add(["1"])
+        other.add(["1"])
+        other.close()
+        there.results.put([record("1", "SUCCESS")])
+        assert set(_all_of(heard, "1")) == {"1"}
+
+
+def _all_of(subscription: ResultSubscription, *task_ids: str) -> dict[str, list[str]]:
+    """Receive until something came of each task; return the states in order."""
+    found: dict[str, list[str]] = {}
+    while found.keys() != set(task_ids):
+        news = subscription.receive(PATIENCE)
+        assert news, f"nothing came of {set(task_ids) - found.keys()}"
+        for task_id, item in news.items():
+            found.setdefault(task_id, []).append(item.state)
+    return found
 
 
 class GroupContract(Contract):

@@ -351,13 +351,50 @@ def test_a_failed_transaction_changes_nothing(database: Database) -> None:
         assert connection.execute("SELECT count(*) FROM queue").fetchone() == (0,)
 
 
-def test_errors_of_the_database_are_translated(database: Database) -> None:
-    def fail() -> None:
-        with database.write() as connection:
-            connection.execute("INSERT INTO queue (id, name) VALUES (1, NULL)")
+def test_what_is_too_large_is_no_trouble_of_the_file(database: Database) -> None:
+    with database.write() as connection:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
+    for value in ("x" * 20_000, b"x" * 20_000):
+        with (
+            pytest.raises(
+                EncodeError, match="cannot hold anything that large: string or blob too big"
+            ),
+            database.write() as connection,
+        ):
+            connection.execute("INSERT INTO queue (name) VALUES (?)", (value,))
 
-    with pytest.raises(OperationalError, match=r"umbel\.db: NOT NULL constraint failed"):
-        fail()
+
+def test_mistakes_in_statements_stay_what_they_are(database: Database) -> None:
+    with pytest.raises(sqlite3.IntegrityError), database.write() as connection:
+        connection.execute("INSERT INTO queue (id, name) VALUES (1, NULL)")
+    with pytest.raises(sqlite3.ProgrammingError), database.read() as connection:
+        connection.execute("SELECT ?", ([],))
+    with database.write() as connection:
+        connection.execute("INSERT INTO queue (id, name) VALUES (1, 'good')")
+
+
+class Interrupted(Database):
+    """A database whose first transaction is interrupted when it has begun."""
+
+    interrupts = 1
+
+    def _begin(self, durable: bool) -> sqlite3.Connection | None:
+        connection = super()._begin(durable)
+        if self.interrupts:
+            self.interrupts -= 1
+            raise KeyboardInterrupt
+        return connection
+
+
+def test_an_interrupt_leaves_the_file_unlocked(tmp_path: Path) -> None:
+    mine, other = Interrupted(tmp_path / "umbel.db"), Database(tmp_path / "umbel.db")
+    with pytest.raises(KeyboardInterrupt), mine.write():
+        pytest.fail("the transaction was interrupted")
+    for database in (other, mine):
+        with database.write(timeout=0.1) as connection:
+            connection.execute("INSERT INTO queue (name) VALUES (?)", (str(database),))
+    mine.close()
+    other.close()
 
 
 def test_waiting_costs_no_polling(engine: SqliteEngine) -> None:

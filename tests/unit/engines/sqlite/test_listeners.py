@@ -6,10 +6,11 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from umbel.engines.sqlite import SqliteEngine, broadcast, consumer, results
+from umbel.engines.sqlite import SqliteEngine, broadcast, consumer, subscription
 from umbel.engines.sqlite.bell import STALE, Bell
 from umbel.exceptions import OperationalError
 from umbel.ports import Consumer, Owner
@@ -66,7 +67,7 @@ def die_waiting(engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch) -> Consum
     return dead
 
 
-def _interrupted(bell: Bell, seconds: float) -> bool:
+def _interrupted(bell: Bell, seconds: float) -> Any:
     raise KeyboardInterrupt
 
 
@@ -118,7 +119,7 @@ def test_an_exception_that_ends_a_fetch_takes_its_row_out(
 def test_an_exception_that_ends_a_wait_for_a_result_takes_its_row_out(
     engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Bell, "wait", _interrupted)
+    monkeypatch.setattr(Bell, "hear", _interrupted)
     with pytest.raises(KeyboardInterrupt):
         engine.results.wait(["1"], LONG)
     assert topics(engine) == []
@@ -150,7 +151,7 @@ def test_who_waits_long_for_messages_lists_itself_again(
 def test_who_waits_long_for_a_result_lists_itself_again(
     engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "RENEWAL", 0.0)
+    monkeypatch.setattr(subscription, "RENEWAL", 0.0)
     with at_most(PATIENCE), in_thread(lambda: engine.results.wait(["1"], LONG)) as found:
         until(lambda: topics(engine))
         age(engine, STALE)
@@ -181,7 +182,7 @@ def test_who_listens_long_to_broadcasts_lists_itself_again(
 def test_a_result_is_waited_for_while_the_file_is_locked(
     engine: SqliteEngine, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "REGISTERING", 0.05)
+    monkeypatch.setattr(subscription, "REGISTERING", 0.05)
     engine.results.put([record("stored", "SUCCESS")])
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")

@@ -1,0 +1,378 @@
+"""`app.backend`: what Celery's users call on a result backend, on top of the `ResultStore`.
+
+Results as Celery's "meta" mappings, by task id. Nothing is cached here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from contextlib import closing
+from typing import Any, Protocol
+
+from umbel import current, records, states
+from umbel.clock import Clock, utc
+from umbel.exceptions import TaskRevokedError, TimeoutError
+from umbel.ports import ResultStore
+from umbel.records import CallInfo, ResultRecord, TaskResult
+from umbel.settings import Config, Settings
+from umbel.waiting import OutOfPatience, Patience, watch
+
+Meta = dict[str, Any]
+PREFIX = "celery-task-meta-"
+
+
+class ResultBase:
+    """Base of results: of a call, and of several."""
+
+    __slots__ = ()
+
+    def as_tuple(self) -> tuple[Any, Any]:
+        """Return ids as documents have them, for `result_from_tuple`."""
+        raise NotImplementedError
+
+
+class Source(Protocol):
+    """What a backend needs of the app."""
+
+    clock: Clock
+    conf: Config
+
+    @property
+    def backend(self) -> Backend:
+        """The app's backend."""
+
+    @property
+    def result_url(self) -> str | None:
+        """The result store's URL; None when there are no results."""
+
+    @property
+    def results(self) -> ResultStore | None:
+        """The result store, or None when there is none."""
+
+    def result_store(self) -> ResultStore:
+        """Return the result store. Raises ImproperlyConfigured when results are not kept."""
+
+    def show_url(self, url: str) -> str:
+        """Return a URL without its password."""
+
+
+def expiry(settings: Settings, state: str, now: float) -> float | None:
+    """Return when a result may be deleted; None for never, which 0 means too."""
+    kept = settings.result_expires
+    if state == states.FAILURE and settings.result_failure_expires is not None:
+        kept = settings.result_failure_expires
+    return now + kept if kept else None
+
+
+def call_info(request: Any) -> CallInfo:
+    """Return what ``result_extended`` keeps of a call."""
+    delivery_info = getattr(request, "delivery_info", None) or {}
+    return CallInfo(
+        name=getattr(request, "task", None),
+        args=getattr(request, "args", None),
+        kwargs=getattr(request, "kwargs", None),
+        worker=getattr(request, "hostname", None),
+        retries=getattr(request, "retries", None),
+        queue=delivery_info.get("routing_key"),
+        stamped_headers=getattr(request, "stamped_headers", None),
+        stamps=getattr(request, "stamps", None) or {},
+    )
+
+
+def children_of(request: Any) -> list[Any] | None:
+    """Return the calls that a task made, as a document has them; None where nobody knows."""
+    if request is None:
+        return None
+    return [child.as_tuple() for child in getattr(request, "children", None) or ()]
+
+
+def out_of_time(task_id: str, timeout: float | None) -> TimeoutError:
+    """Return the error of who waited in vain."""
+    return TimeoutError(
+        f"The result of task {task_id} did not arrive within {timeout:g} s. Is a worker running that consumes"
+        " from its queue?"
+    )
+
+
+class Backend:
+    """The result backend of an app.
+
+    Where results are not kept, storing does nothing and reading raises ImproperlyConfigured.
+    """
+
+    READY_STATES = states.READY_STATES
+    UNREADY_STATES = states.UNREADY_STATES
+    EXCEPTION_STATES = states.EXCEPTION_STATES
+    TimeoutError = TimeoutError
+    task_keyprefix = PREFIX
+    persistent = True
+    #: Results come by themselves and are not polled for; workers delete what expired.
+    is_async = True
+    supports_autoexpire = True
+    supports_native_join = True
+
+    def __init__(self, app: Source) -> None:
+        self.app = app
+
+    @property
+    def store(self) -> ResultStore:
+        """The result store. Raises ImproperlyConfigured when results are not kept."""
+        return self.app.result_store()
+
+    @property
+    def url(self) -> str | None:
+        """The store's URL, with its password."""
+        return self.app.result_url
+
+    @property
+    def expires(self) -> float | None:
+        """Seconds that results are kept."""
+        return self.app.conf.snapshot.result_expires
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """Return the store's URL, by default without its password."""
+        url = self.url
+        if url is None:
+            return "disabled://"
+        return url if include_password or "@" not in url else self.app.show_url(url)
+
+    def get_key_for_task(self, task_id: str) -> str:
+        """Return the key under which Celery's key-value stores keep a result."""
+        return f"{self.task_keyprefix}{task_id}"
+
+    # Reading
+
+    def record(self, task_id: str) -> ResultRecord | None:
+        """Return what is stored for a task."""
+        return self.store.get([str(task_id)]).get(str(task_id))
+
+    def get_task_meta(self, task_id: str, cache: bool = True) -> Meta:
+        """Return a task's state, result, traceback and so on; PENDING when nothing is known."""
+        record = self.record(task_id)
+        return _pending() if record is None else records.meta(record)
+
+    def get_state(self, task_id: str) -> str:
+        """Return a task's state."""
+        return str(self.get_task_meta(task_id)["status"])
+
+    get_status = get_state
+
+    def get_result(self, task_id: str) -> Any:
+        """Return what a task returned, or the exception it raised."""
+        return self.get_task_meta(task_id)["result"]
+
+    def get_traceback(self, task_id: str) -> str | None:
+        """Return the traceback of a failed task."""
+        return self.get_task_meta(task_id).get("traceback")
+
+    def get_children(self, task_id: str) -> list[Any] | None:
+        """Return the calls that a task made, as stored."""
+        return self.get_task_meta(task_id).get("children")
+
+    def task_result_exists(self, task_id: str) -> bool:
+        """Tell whether anything is stored for a task."""
+        return self.record(task_id) is not None
+
+    def is_cached(self, task_id: str) -> bool:
+        """Tell whether a result is kept in this process, which none is."""
+        return False
+
+    # Waiting
+
+    def watch(
+        self, task_ids: Collection[str], patience: Patience
+    ) -> Generator[ResultRecord, None, None]:
+        """Yield what is stored for tasks, and then what will be; see `umbel.waiting.watch`."""
+        return watch(self.store, task_ids, patience)
+
+    def wait_for(
+        self,
+        task_id: str,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_interval: Callable[[], object] | None = None,
+    ) -> Meta:
+        """Wait for a final state and return its meta. Raises TimeoutError."""
+        found = self.get_many([task_id], timeout, interval, on_interval=on_interval)
+        return next(meta for _, meta in found)
+
+    def get_many(
+        self,
+        task_ids: Collection[str],
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: Callable[[Meta], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+    ) -> Iterator[tuple[str, Meta]]:
+        """Yield tasks with their meta as they end. Raises TimeoutError when that takes too long."""
+        left = {str(task_id) for task_id in task_ids}
+        patience = Patience(self.app.clock, timeout, interval, on_interval)
+        if not left:
+            return
+        try:
+            with closing(self.watch(list(left), patience)) as news:
+                for record in news:
+                    meta = records.meta(record)
+                    if on_message is not None:
+                        on_message(meta)
+                    if record.ready and record.task_id in left:
+                        left.remove(record.task_id)
+                        yield record.task_id, meta
+                    if not left:
+                        return
+        except OutOfPatience:
+            raise out_of_time(min(left), timeout) from None
+
+    def add_pending_result(self, result: Any, weak: bool = False) -> Any:
+        """Return the result: whoever waits says so when it does."""
+        return result
+
+    remove_pending_result = add_pending_result
+
+    # Storing
+
+    def store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        request: Any = None,
+        **_: Any,
+    ) -> Any:
+        """Store a state with its result or meta; return what was written for the result.
+
+        A SUCCESS stays. Without a `request`, the one of the task that runs here counts for the children.
+        """
+        value = self.encode_result(result, state)
+        store, settings, now = self.app.results, self.app.conf.snapshot, self.app.clock.time()
+        if store is None:
+            return value
+        document = TaskResult(
+            task_id=str(task_id),
+            state=state,
+            result=value,
+            traceback=traceback if traceback is None else str(traceback),
+            date_done=utc(now) if state in states.READY_STATES else None,
+            parent_id=getattr(request, "parent_id", None),
+            group_id=getattr(request, "group", None),
+            children=children_of(request or current.running.get()),
+            call=call_info(request) if settings.result_extended and request else None,
+        )
+        store.put([records.encode(document, expiry(settings, state, now))])
+        return value
+
+    def mark_as_started(self, task_id: str, **meta: Any) -> Any:
+        """Store that a task has started."""
+        return self.store_result(task_id, meta, states.STARTED)
+
+    def mark_as_done(
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.SUCCESS,
+    ) -> None:
+        """Store that a task ended well."""
+        if store_result and not getattr(request, "ignore_result", None):
+            self.store_result(task_id, result, state, request=request)
+
+    def mark_as_failure(
+        self,
+        task_id: str,
+        exc: BaseException,
+        traceback: str | None = None,
+        request: Any = None,
+        store_result: bool = True,
+        call_errbacks: bool = True,
+        state: str = states.FAILURE,
+    ) -> None:
+        """Store that a task failed. Calls no errbacks: what follows a task is the worker's to send."""
+        if store_result:
+            self.store_result(task_id, exc, state, traceback, request)
+
+    def mark_as_retry(
+        self,
+        task_id: str,
+        exc: BaseException | None,
+        traceback: str | None = None,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.RETRY,
+    ) -> Any:
+        """Store that a task will run again, and why."""
+        return self.store_result(task_id, exc, state, traceback, request)
+
+    def mark_as_revoked(
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.REVOKED,
+    ) -> None:
+        """Store that a task was revoked."""
+        if store_result:
+            self.store_result(task_id, TaskRevokedError(reason), state, request=request)
+
+    def forget(self, task_id: str) -> None:
+        """Delete a result."""
+        self.forget_many([task_id])
+
+    def forget_many(self, task_ids: Collection[str]) -> None:
+        """Delete results in one call."""
+        self.store.forget([str(task_id) for task_id in task_ids])
+
+    def cleanup(self) -> None:
+        """Delete all results that have expired; workers do so by themselves."""
+        while self.store.cleanup():
+            pass
+
+    def process_cleanup(self) -> None:
+        """Do nothing: there is nothing to give back when a process ends."""
+
+    # Values
+
+    def prepare_value(self, result: Any) -> Any:
+        """Return a value as it is stored: a result that a task returned becomes its tuple."""
+        return result.as_tuple() if isinstance(result, ResultBase) else result
+
+    def encode_result(self, result: Any, state: str) -> Any:
+        """Return a result or an exception as it is stored."""
+        if state in self.EXCEPTION_STATES and isinstance(result, BaseException):
+            return self.prepare_exception(result)
+        return self.prepare_value(result)
+
+    def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Meta:
+        """Return an exception as it is stored."""
+        return records.exception_to_data(exc)
+
+    def exception_to_python(self, exc: Any) -> BaseException | None:
+        """Return the exception that was stored."""
+        if not exc:
+            return None
+        if isinstance(exc, BaseException):
+            return exc
+        if not isinstance(exc, Mapping):
+            raise TypeError(f"A stored exception is a mapping, not {exc!r}.")
+        if "exc_type" not in exc:
+            raise ValueError(
+                f"A stored exception names its type as exc_type, which {exc!r} does not."
+            )
+        return records.exception_from_data(exc)
+
+    def meta_from_decoded(self, meta: Meta) -> Meta:
+        """Put a real exception into a meta that was just read."""
+        if meta["status"] in self.EXCEPTION_STATES:
+            meta["result"] = self.exception_to_python(meta["result"])
+        return meta
+
+    def __repr__(self) -> str:
+        return f"<Backend: {self.as_uri()}>"
+
+
+def _pending() -> Meta:
+    return {"status": states.PENDING, "result": None}

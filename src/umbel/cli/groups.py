@@ -1,0 +1,45 @@
+"""What all commands share: groups that guess what was meant, and examples below each help."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import click
+
+
+def examples(*lines: str, codes: str = "") -> str:
+    """Return the end of a command's help: an example or two, and exit codes of its own."""
+    text = "\b\n" + "\n".join(("Example:" if len(lines) == 1 else "Examples:", *indented(lines)))
+    return f"{text}\n\n{codes}" if codes else text
+
+
+def indented(lines: Iterable[str]) -> list[str]:
+    """Return lines set in from the margin."""
+    return [f"  {line}" for line in lines]
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Return the question what was meant, to follow an error; empty when nothing is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+class Group(click.Group):
+    """A group of commands that says what was probably meant by a wrong name."""
+
+    #: Commands that do not exist, and what to say of each.
+    others: dict[str, str] = {}  # noqa: RUF012 - a table, never changed
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names. Raises UsageError when there is none."""
+        name = args[0]
+        known = self.list_commands(ctx)
+        if name in known or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        reason = self.others.get(name)
+        if reason is not None:
+            raise click.UsageError(reason, ctx)
+        raise click.UsageError(f"There is no command {name!r}.{meant(name, known)}", ctx)

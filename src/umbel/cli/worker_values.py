@@ -1,0 +1,74 @@
+"""What the words of ``umbel worker`` mean: names of nodes, numbers of children, pools."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import click
+
+from umbel.exceptions import ImproperlyConfigured
+
+#: Celery's names, of which not all are there yet.
+POOLS = ("prefork", "solo", "processes", "threads", "gevent", "eventlet", "custom")
+
+
+def executor(pool: str | None) -> str | None:
+    """Return what is to run the tasks. Raises BadParameter for what does not exist yet.
+
+    That is no warning: a thousand greenlets are not a thousand processes.
+    """
+    if pool == "processes":  # Celery's other name of it
+        return "prefork"
+    if pool not in (None, "prefork", "solo"):
+        raise click.BadParameter(
+            f"There is no pool {pool!r} yet: use -P prefork (child processes) or -P solo (this process).",
+            param_hint="--pool",
+        )
+    return pool
+
+
+def children(given: str | None, autoscale: str | None) -> int | None:
+    """Return how many children are wanted: what --autoscale allows at most, if nothing else says it."""
+    if given == "auto":
+        return _processors()
+    if given is not None:
+        return _number(given, given, "--concurrency", "no number of processes, such as 4, nor auto")
+    if autoscale is not None:
+        most = autoscale.partition(",")[0]
+        return _number(most, autoscale, "--autoscale", "no pair of numbers, such as 10,3")
+    return None
+
+
+def _number(text: str, whole: str, option: str, what: str) -> int:
+    try:
+        found = int(text)
+    except ValueError:
+        found = 0
+    if found < 1:
+        raise click.BadParameter(f"{whole!r} is {what}.", param_hint=option)
+    return found
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def node_name(given: str | None) -> str:
+    """Return the node's name, with Celery's abbreviations.
+
+    %h host with domain, %n name, %d domain.
+    """
+    host = platform.node()
+    name, _, domain = host.partition(".")
+    text = given or "celery@%h"
+    for code, value in (("%h", host), ("%n", name), ("%d", domain), ("%%", "%")):
+        text = text.replace(code, value)
+    if "@" not in text:
+        text = f"{text}@{host}"
+    if any(character.isspace() for character in text):
+        raise ImproperlyConfigured(f"The node name {text!r} contains white space.")
+    return text

@@ -1,0 +1,402 @@
+"""Waiting for results: one subscription for each store and process, however many wait.
+
+Whoever waits leaves a listener for a task's id, from any thread or event loop. One of them *drives*:
+it receives for all and hands on. A thread that waits with nobody beside it drives by itself, so that
+a plain ``get()`` needs no other thread. Else a thread of our own does, which ends `LINGER` seconds
+after the last one who waited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Collection, Generator, Iterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from umbel.clock import Clock
+from umbel.ports import ResultStore, ResultSubscription
+from umbel.records import ResultRecord
+
+logger = logging.getLogger("umbel.results")
+
+#: What was stored for a task, or why nobody can tell.
+News = ResultRecord | Exception
+#: Hears of one task until its record is final, or an error came. Called by who drives, whom it must not
+#: keep: it passes on, and does not raise.
+Listener = Callable[[News], None]
+
+#: Seconds that the thread stays when nobody waits: who awaits one result after the other finds it.
+LINGER = 1.0
+#: Seconds of one wait of the subscription, which an interrupt ends.
+STEP = 60.0
+#: Seconds of one wait of who waits: more than any lock can be waited for would be an error.
+LONGEST = 3600.0
+
+
+class OutOfPatience(Exception):
+    """What was waited for did not come in time."""
+
+
+class Hub:
+    """Who waits for what of one store, and who drives: takes what comes and hands it on."""
+
+    def __init__(self, store: ResultStore) -> None:
+        self._store = weakref.ref(store)
+        self._subscription: ResultSubscription | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: dict[str, list[Listener]] = {}
+        #: What the subscription does not know yet: ids to listen for (True) or no longer (False).
+        self._changes: dict[str, bool] = {}
+        self._driver: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
+        self._closing = False
+
+    @property
+    def busy(self) -> bool:
+        """True while somebody waits."""
+        return bool(self._listeners)
+
+    def add(self, task_ids: Collection[str], listener: Listener, drives: bool = False) -> None:
+        """Let a listener hear of tasks: of what is stored already, and of what will be.
+
+        With `drives` its thread will call `next_news`, so that it needs no other.
+        """
+        with self._lock:
+            known = bool(self._changes)
+            for task_id in task_ids:
+                listeners = self._listeners.setdefault(task_id, [])
+                listeners.append(listener)
+                if len(listeners) == 1:
+                    self._changes[task_id] = True
+            if self._driver is None and not drives:
+                self._start()
+            elif not known:
+                self._tell()
+
+    def remove(self, task_ids: Collection[str], listener: Listener) -> None:
+        """Forget a listener; one that was told all there is has gone by itself."""
+        with self._lock:
+            for task_id in task_ids:
+                listeners = self._listeners.get(task_id, [])
+                if listener in listeners:
+                    listeners.remove(listener)
+                    if not listeners:
+                        del self._listeners[task_id]
+                        self._changes[task_id] = False
+            if not self._changes:
+                return
+            drives = self._driver is None
+            if drives:
+                self._driver = threading.current_thread()
+            else:
+                self._tell()
+        if drives:
+            self._drive(listener, lambda: False, 0.0)
+
+    def next_news(self, news: queue.SimpleQueue[News], timeout: float | None) -> News:
+        """Return what comes first for a listener that puts it there. Raises `queue.Empty` in the end."""
+        with self._lock:
+            drives = self._driver is None
+            if drives:
+                self._driver = threading.current_thread()
+        if not drives:
+            return news.get(timeout=timeout)
+        self._drive(news.put, lambda: not news.empty(), timeout)
+        return news.get_nowait()
+
+    def is_own_thread(self) -> bool:
+        """Tell whether the caller is called by the hub, and would keep it."""
+        return threading.current_thread() is self._driver
+
+    def close(self) -> None:
+        """End thread and subscription, unless somebody waits."""
+        with self._lock:
+            self._closing = True
+            thread = self._thread
+            idle = self._driver is None and not self._listeners
+            if not idle:
+                self._tell()
+        if idle:
+            self._disconnect()
+        elif thread is not None and not self.busy and not self.is_own_thread():
+            thread.join(LINGER)
+
+    def _tell(self) -> None:
+        """Make the driver take up changes; the lock is held by the caller."""
+        if self._driver is not None and self._subscription is not None:
+            self._subscription.interrupt()
+
+    def _start(self) -> None:
+        """Start a thread that drives; the lock is held by the caller."""
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="umbel-results", daemon=True)
+        self._driver = self._thread
+        self._thread.start()
+
+    def _run(self) -> None:
+        """Drive until nobody has waited for a while."""
+        idle = False
+        while True:
+            with self._lock:
+                if not (self._listeners or self._changes) and (idle or self._closing):
+                    closing, self._driver, self._thread = self._closing, None, None
+                    break
+                waiting = bool(self._listeners)
+            happened = self._turn(STEP if waiting else LINGER)
+            idle = self._subscription is None or not (happened or waiting)
+        if closing:
+            self._disconnect()
+
+    def _drive(self, listener: Listener, until: Callable[[], bool], timeout: float | None) -> None:
+        """Drive in the thread of a waiter, until it has heard or time is up, and leave it to others.
+
+        Whatever interrupts it, such as Ctrl-C, may have lost what had just been received: begin anew.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        try:
+            while not until():
+                left = STEP if deadline is None else deadline - monotonic()
+                self._turn(min(max(left, 0.0), STEP))
+                if left <= 0:
+                    break
+        except BaseException:
+            self._disconnect()
+            raise
+        finally:
+            with self._lock:
+                self._driver = None
+                if self._subscription is None:
+                    self._changes = dict.fromkeys(self._listeners, True)
+                others = (one for several in self._listeners.values() for one in several)
+                if self._changes or any(one != listener for one in others):
+                    self._start()
+
+    def _turn(self, timeout: float) -> bool:
+        """Take up changes, and hand on what comes. What fails is told to all who wait."""
+        try:
+            with self._lock:
+                changes, self._changes = self._changes, {}
+            subscription = self._connected()
+            gone = [task_id for task_id, wanted in changes.items() if not wanted]
+            new = [task_id for task_id, wanted in changes.items() if wanted]
+            if gone:
+                subscription.discard(gone)
+            if new:
+                subscription.add(new)
+            news = subscription.receive(timeout)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
+            self._disconnect()
+            self._fail(error)
+            return True
+        self._hand_on(news)
+        return bool(changes or news)
+
+    def _connected(self) -> ResultSubscription:
+        if self._subscription is None:
+            store = self._store()
+            if store is None:  # whoever waits has it, so nobody does
+                raise RuntimeError("The result store is gone.")
+            self._subscription = store.subscribe()
+        return self._subscription
+
+    def _disconnect(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            with contextlib.suppress(Exception):  # it is of no use any more, whatever became of it
+                subscription.close()
+
+    def _hand_on(self, news: dict[str, ResultRecord]) -> None:
+        for task_id, record in news.items():
+            with self._lock:
+                if record.ready:
+                    listeners = self._listeners.pop(task_id, [])
+                    self._changes.pop(task_id, None)
+                else:
+                    listeners = list(self._listeners.get(task_id, ()))
+            _call(listeners, record)
+
+    def _fail(self, error: Exception) -> None:
+        with self._lock:
+            listeners = [one for several in self._listeners.values() for one in several]
+            self._listeners.clear()
+            self._changes.clear()
+        _call(listeners, error)
+
+    def forked(self) -> None:
+        """Begin anew in the child of a fork: those who wait are the parent's."""
+        self._begin()
+        self._disconnect()
+
+    def __del__(self) -> None:
+        """Let go of the subscription when the store is gone."""
+        self._disconnect()
+
+
+def _call(listeners: Collection[Listener], news: News) -> None:
+    for listener in listeners:
+        try:
+            listener(news)
+        except Exception:  # others wait too
+            logger.exception("A listener for results failed.")
+
+
+_hubs: weakref.WeakKeyDictionary[ResultStore, Hub] = weakref.WeakKeyDictionary()
+_hubs_lock = threading.Lock()
+
+
+def hub_of(store: ResultStore) -> Hub:
+    """Return the hub of a store, one for the whole process."""
+    with _hubs_lock:
+        found = _hubs.get(store)
+        if found is None:
+            found = _hubs[store] = Hub(store)
+        return found
+
+
+def stop_listening(store: ResultStore | None) -> None:
+    """End a store's thread, if it has one and nobody waits."""
+    hub = None if store is None else _hubs.get(store)
+    if hub is not None:
+        hub.close()
+
+
+@contextlib.contextmanager
+def listening(store: ResultStore, task_ids: Collection[str]) -> Iterator[queue.SimpleQueue[News]]:
+    """Collect what is stored for tasks, until the end of the block."""
+    hub = hub_of(store)
+    if hub.is_own_thread():
+        raise RuntimeError(
+            "A callback given to `then` must not wait for other results: the thread that it runs in brings"
+            " them. Give those a callback too."
+        )
+    news: queue.SimpleQueue[News] = queue.SimpleQueue()
+    listener = news.put
+    hub.add(task_ids, listener, drives=True)
+    try:
+        yield news
+    finally:
+        hub.remove(task_ids, listener)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait, in seconds (None: for ever), and what to call meanwhile how often."""
+
+    clock: Clock
+    timeout: float | None = None
+    interval: float = 0.5
+    on_interval: Callable[[], object] | None = None
+
+
+def watch(
+    store: ResultStore, task_ids: Collection[str], patience: Patience
+) -> Generator[ResultRecord, None, None]:
+    """Yield what is stored for tasks, and then what will be.
+
+    What is there comes in the order given. Raises OutOfPatience in the end, OperationalError when the
+    store fails, and whatever ``on_interval`` raises. Close it to wait no longer.
+    """
+    timeout = patience.timeout
+    deadline = None if timeout is None else patience.clock.monotonic() + timeout
+    over = timeout is not None and timeout <= 0
+    hub = hub_of(store)
+    said: dict[str, ResultRecord] = {}
+    if over or not hub.busy:
+        # Else the hub looks, for all who come at the same time at once.
+        said = store.get(task_ids)
+        yield from (said[task_id] for task_id in task_ids if task_id in said)
+        task_ids = [one for one in task_ids if one not in said or not said[one].ready]
+    if not task_ids:
+        return
+    if over:
+        raise OutOfPatience
+    with listening(store, task_ids) as news:
+        while True:
+            found = _next_of(hub, news, patience, deadline)
+            if isinstance(found, Exception):
+                raise found.with_traceback(None)
+            if said.get(found.task_id) != found:
+                yield found
+
+
+def _next_of(
+    hub: Hub, news: queue.SimpleQueue[News], patience: Patience, deadline: float | None
+) -> News:
+    """Return what comes next; raise OutOfPatience when nothing does."""
+    clock, on_interval = patience.clock, patience.on_interval
+    while True:
+        left = None if deadline is None else min(max(deadline - clock.monotonic(), 0.0), LONGEST)
+        if on_interval is not None:
+            left = patience.interval if left is None else min(left, patience.interval)
+        try:
+            return hub.next_news(news, left)
+        except queue.Empty:
+            if deadline is not None and clock.monotonic() >= deadline:
+                raise OutOfPatience from None
+            if on_interval is not None:
+                on_interval()
+
+
+async def result_of(
+    store: ResultStore,
+    task_ids: Collection[str],
+    ends: Callable[[ResultRecord], bool],
+    timeout: float | None,
+) -> ResultRecord:
+    """Return the first record for which `ends` is true, without blocking the event loop.
+
+    Raises OutOfPatience when there was none in `timeout` seconds.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[ResultRecord] = loop.create_future()
+
+    def hear(news: News) -> None:
+        if isinstance(news, Exception):
+            loop.call_soon_threadsafe(_settle, future.set_exception, future, news)
+        elif ends(news):
+            loop.call_soon_threadsafe(_settle, future.set_result, future, news)
+
+    def listener(news: News) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            hear(news)
+
+    if timeout is not None and timeout <= 0:
+        for record in (await asyncio.to_thread(store.get, task_ids)).values():
+            if ends(record):
+                return record
+        raise OutOfPatience
+    hub = hub_of(store)
+    hub.add(task_ids, listener)
+    try:
+        done, _ = await asyncio.wait([future], timeout=timeout)
+        if not done:
+            raise OutOfPatience
+        return future.result()
+    finally:
+        hub.remove(task_ids, listener)
+
+
+def _settle(set_outcome: Callable[[Any], None], future: asyncio.Future[Any], outcome: Any) -> None:
+    if not future.done():
+        set_outcome(outcome)
+
+
+def _after_fork_in_child() -> None:
+    global _hubs_lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _hubs_lock = threading.Lock()
+    for hub in list(_hubs.values()):
+        hub.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
