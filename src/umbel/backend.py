@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing
 from typing import Any, Protocol
 
-from umbel import current, records, states
+from umbel import current, failures, records, serialization, states
 from umbel.clock import Clock, utc
 from umbel.exceptions import TaskRevokedError, TimeoutError
 from umbel.ports import ResultStore
@@ -129,6 +129,11 @@ class Backend:
         """Seconds that results are kept."""
         return self.app.conf.snapshot.result_expires
 
+    @property
+    def form(self) -> Settings:
+        """The settings in force, which say how results are written and which are read."""
+        return self.app.conf.snapshot
+
     def as_uri(self, include_password: bool = False) -> str:
         """Return the store's URL, by default without its password."""
         url = self.url
@@ -149,7 +154,7 @@ class Backend:
     def get_task_meta(self, task_id: str, cache: bool = True) -> Meta:
         """Return a task's state, result, traceback and so on; PENDING when nothing is known."""
         record = self.record(task_id)
-        return _pending() if record is None else records.meta(record)
+        return _pending() if record is None else records.meta(record, self.form)
 
     def get_state(self, task_id: str) -> str:
         """Return a task's state."""
@@ -214,7 +219,7 @@ class Backend:
         try:
             with closing(self.watch(list(left), patience)) as news:
                 for record in news:
-                    meta = records.meta(record)
+                    meta = records.meta(record, self.form)
                     if on_message is not None:
                         on_message(meta)
                     if record.ready and record.task_id in left:
@@ -261,7 +266,7 @@ class Backend:
             children=children_of(request or current.running.get()),
             call=call_info(request) if settings.result_extended and request else None,
         )
-        store.put([records.encode(document, expiry(settings, state, now))])
+        store.put([records.encode(document, expiry(settings, state, now), settings)])
         return value
 
     def mark_as_started(self, task_id: str, **meta: Any) -> Any:
@@ -346,9 +351,10 @@ class Backend:
             return self.prepare_exception(result)
         return self.prepare_value(result)
 
-    def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Meta:
-        """Return an exception as it is stored."""
-        return records.exception_to_data(exc)
+    def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Any:
+        """Return an exception as it is stored: as data, or itself where a pickle can hold it."""
+        used = serialization.serializer(serializer or self.form.result_serializer)
+        return failures.to_stored(exc, used)
 
     def exception_to_python(self, exc: Any) -> BaseException | None:
         """Return the exception that was stored."""
@@ -362,7 +368,7 @@ class Backend:
             raise ValueError(
                 f"A stored exception names its type as exc_type, which {exc!r} does not."
             )
-        return records.exception_from_data(exc)
+        return failures.from_data(exc)
 
     def meta_from_decoded(self, meta: Meta) -> Meta:
         """Put a real exception into a meta that was just read."""

@@ -3,11 +3,14 @@
     Exception
     └── UmbelError (CeleryError)
         ├── ImproperlyConfigured
+        │   └── SerializerNotInstalled   a serializer is not known, or its library not installed
+        ├── SecurityError                a worker would run what others may make it run, as root
         ├── OperationalError             the broker or the result store did not answer in time
         │   └── BrokerFull               it answered that it has no room left
         ├── LeaseLost                    a worker acted on deliveries that are no longer its own
         ├── Unroutable                   a message was sent to an exchange that passes it to no queue
         ├── EncodeError                  an argument or a result cannot be serialized
+        │   └── MessageTooLarge          a call is larger than a worker would read
         ├── DecodeError                  a message or a result cannot be read
         │   └── ContentDisallowed        ... because its content type is not accepted
         ├── TaskError
@@ -35,6 +38,7 @@ Engines translate the errors of their client libraries into this tree at their b
 from __future__ import annotations
 
 import builtins
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,6 +66,14 @@ class DuplicateTaskNameWarning(UmbelWarning):
 
 class ImproperlyConfigured(UmbelError):
     """A setting, an option or a URL is wrong; the text says which and what to do."""
+
+
+class SerializerNotInstalled(ImproperlyConfigured):
+    """A serializer is not known, or the library that it needs is not installed."""
+
+
+class SecurityError(UmbelError):
+    """A worker is not started since it would be unsafe; the text says why."""
 
 
 class TaskError(UmbelError):
@@ -102,6 +114,10 @@ class LeaseLost(UmbelError):
 
 class EncodeError(UmbelError):
     """A value cannot be serialized."""
+
+
+class MessageTooLarge(EncodeError):
+    """A call is larger, or nested more deeply, than a worker with the same settings would read."""
 
 
 class DecodeError(UmbelError):
@@ -165,6 +181,29 @@ class RemoteError(TaskError):
         text = ", ".join(str(arg) for arg in self.args[1:])
         return f"{self.type_name}: {text}" if text else self.type_name
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Travel by pickle without a stand-in's class, which is made where it is needed."""
+        kind = type(self)
+        if kind is RemoteError:
+            return super().__reduce__()
+        return remote_error, (kind.__module__, kind.__qualname__, *self.args[1:])
+
+
+@lru_cache(maxsize=1024)  # bounded: the names come from outside
+def _stand_in(module: str, name: str) -> type[RemoteError]:
+    names = {"__module__": module, "__qualname__": name, "__doc__": f"{name} as {module} has it."}
+    return type(name.rpartition(".")[2], (RemoteError,), names)
+
+
+def remote_error(module: str, name: str, *args: object) -> RemoteError:
+    """Return a RemoteError whose class has the names of one that is not known here."""
+    full = f"{module}.{name}" if module else name
+    try:
+        kind = _stand_in(module, name)
+    except (ValueError, UnicodeError):  # no name that a class can have
+        kind = RemoteError
+    return kind(full, *args)
+
 
 class TaskPredicate(UmbelError):
     """Base of the exceptions by which a task says what is to become of it."""
@@ -219,3 +258,25 @@ class Reject(TaskPredicate):
         super().__init__(reason, requeue)
         self.reason = reason
         self.requeue = requeue
+
+
+#: Errors that Celery has too, and in which of its modules: what travels is Celery's name for them.
+CELERY_MODULES = {
+    "ImproperlyConfigured": "celery.exceptions",
+    "IncompleteStream": "celery.exceptions",
+    "MaxRetriesExceededError": "celery.exceptions",
+    "NotRegistered": "celery.exceptions",
+    "Reject": "celery.exceptions",
+    "SecurityError": "celery.exceptions",
+    "TaskError": "celery.exceptions",
+    "TaskRevokedError": "celery.exceptions",
+    "TimeoutError": "celery.exceptions",
+    "SoftTimeLimitExceeded": "billiard.exceptions",
+    "TimeLimitExceeded": "billiard.exceptions",
+    "WorkerLostError": "billiard.exceptions",
+    "ContentDisallowed": "kombu.exceptions",
+    "DecodeError": "kombu.exceptions",
+    "EncodeError": "kombu.exceptions",
+    "OperationalError": "kombu.exceptions",
+    "SerializerNotInstalled": "kombu.exceptions",
+}

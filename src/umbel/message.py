@@ -6,15 +6,21 @@ https://docs.celeryq.dev/en/stable/internals/protocol.html and ``as_task_v2`` in
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
+from umbel import limits as sizes
 from umbel import serialization
-from umbel.exceptions import DecodeError
-from umbel.representation import representation
+from umbel.compression import compress, decompress
+from umbel.exceptions import DecodeError, MessageTooLarge
+from umbel.limits import Limits
+from umbel.representation import LEVELS, LIMIT, representation
 from umbel.serialization import Serializer
+
+_LISTS = (list, tuple)  # not ``list | tuple``, which is made anew each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,34 +107,21 @@ _KNOWN_HEADERS = frozenset(
 )
 
 
-def encode(call: Call, serializer: Serializer, priority: int | None = None) -> Message:
+def encode(
+    call: Call,
+    serializer: Serializer,
+    priority: int | None = None,
+    compression: str | None = None,
+    limits: Limits = sizes.DEFAULT,
+    levels: int = LEVELS,
+) -> Message:
     """Write a call as a message of protocol 2.
 
-    Raises EncodeError when an argument cannot be written by the serializer.
+    `levels` is how deep its `argsrepr` and `kwargsrepr` go. Raises EncodeError when an argument cannot be
+    written by the serializer, and MessageTooLarge for what no worker with these limits would read.
     """
     kwargs = call.kwargs if isinstance(call.kwargs, dict) else dict(call.kwargs)
-    headers: dict[str, Any] = {
-        "lang": "py",
-        "task": call.task,
-        "id": call.id,
-        "shadow": call.shadow,
-        "eta": call.eta,
-        "expires": call.expires,
-        "group": call.group_id,
-        "group_index": call.group_index,
-        "retries": call.retries,
-        "timelimit": [call.time_limit, call.soft_time_limit],
-        "root_id": call.root_id or call.id,
-        "parent_id": call.parent_id,
-        "argsrepr": representation(call.args) if call.argsrepr is None else call.argsrepr,
-        "kwargsrepr": representation(kwargs) if call.kwargsrepr is None else call.kwargsrepr,
-        "origin": call.origin,
-        "ignore_result": call.ignore_result,
-        "replaced_task_nesting": call.replaced_task_nesting,
-        "stamped_headers": call.stamped_headers,
-        "stamps": dict(call.stamps),
-        "sent_at": call.sent_at,
-    }
+    headers = _headers(call, kwargs, levels)
     if call.headers:
         headers.update(call.headers)
     properties: dict[str, Any] = {
@@ -144,29 +137,84 @@ def encode(call: Call, serializer: Serializer, priority: int | None = None) -> M
         "chain": call.chain,
         "chord": call.chord,
     }
-    body = serializer.dumps((call.args, kwargs, embed))
+    content = (call.args, kwargs, embed)
+    body = plain = serializer.dumps(content)
+    if compression:
+        body, headers["compression"] = compress(plain, compression)
+    if compression or len(plain) > limits.message_max_bytes:
+        sizes.check_sent(len(plain), len(body), limits)
+    if serialization.is_deeper(serializer, content, plain, limits.message_max_depth):
+        raise MessageTooLarge(sizes.too_deep(limits.message_max_depth))
     return Message(headers, properties, body, serializer.content_type, serializer.content_encoding)
 
 
-def decode(message: Message, accept: Collection[str]) -> Call:
+def _headers(call: Call, kwargs: Mapping[str, Any], levels: int) -> dict[str, Any]:
+    """Return the headers of protocol 2, without those of the caller's own."""
+    return {
+        "lang": "py",
+        "task": call.task,
+        "id": call.id,
+        "shadow": call.shadow,
+        "eta": call.eta,
+        "expires": call.expires,
+        "group": call.group_id,
+        "group_index": call.group_index,
+        "retries": call.retries,
+        "timelimit": [call.time_limit, call.soft_time_limit],
+        "root_id": call.root_id or call.id,
+        "parent_id": call.parent_id,
+        "argsrepr": (
+            representation(call.args, LIMIT, levels) if call.argsrepr is None else call.argsrepr
+        ),
+        "kwargsrepr": (
+            (representation(kwargs, LIMIT, levels) if kwargs else "{}")
+            if call.kwargsrepr is None
+            else call.kwargsrepr
+        ),
+        "origin": call.origin,
+        "ignore_result": call.ignore_result,
+        "replaced_task_nesting": call.replaced_task_nesting,
+        "stamped_headers": call.stamped_headers,
+        "stamps": dict(call.stamps) if call.stamps else {},
+        "sent_at": call.sent_at,
+    }
+
+
+def decode(message: Message, accept: Collection[str], limits: Limits = sizes.DEFAULT) -> Call:
     """Read a message of protocol 2 or 1.
 
     Raises ContentDisallowed when its content type is not accepted and DecodeError, with the field
-    at fault, for everything that is not a task message.
+    at fault, for everything that is not a task message or is larger than the limits allow.
     """
-    if message.headers.get("compression"):
-        raise DecodeError(f"The compression {message.headers['compression']!r} is not known here.")
+    body = _body(message, accept, limits)
     if "task" in message.headers:
-        return _decode_2(message, accept)
-    return _decode_1(message, accept)
+        return _decode_2(message, body)
+    return _decode_1(message, body)
 
 
-def _read_body(
-    message: Message, accept: Collection[str]
-) -> tuple[Sequence[Any], Mapping[str, Any], Mapping[str, Any]]:
-    """Read the body of protocol 2: args, kwargs and embedded signatures."""
-    body = serialization.decode(message.body, message.content_type, accept)
-    if not isinstance(body, list | tuple) or len(body) != 3:
+def _body(message: Message, accept: Collection[str], limits: Limits) -> Any:
+    """Decompress and read the body."""
+    data, content_type = message.body, message.content_type
+    if len(data) > limits.message_max_bytes:
+        raise sizes.too_large(len(data), limits)
+    compression = message.headers.get("compression")
+    if compression:
+        if type(compression) is not str:
+            raise DecodeError(f"The message's compression is {_shown(compression)}, not a text.")
+        data = decompress(data, compression, limits.message_max_decompressed)
+    if type(content_type) is not str:
+        raise DecodeError(f"The message's content type is {_shown(content_type)}, not a text.")
+    return serialization.decode(data, content_type, accept, limits)
+
+
+def _shown(value: Any) -> str:
+    """Return a value for an error: short, whatever it is."""
+    return representation(value, 200)
+
+
+def _parts(body: Any) -> tuple[Sequence[Any], Mapping[str, Any], Mapping[str, Any]]:
+    """Return args, kwargs and embedded signatures, of which the body of protocol 2 consists."""
+    if not isinstance(body, _LISTS) or len(body) != 3:
         raise DecodeError("The body is not a list of args, kwargs and embedded signatures.")
     args, kwargs, embed = body
     if embed is not None and not isinstance(embed, dict):
@@ -174,9 +222,10 @@ def _read_body(
     return args, kwargs, embed or {}
 
 
-def _decode_2(message: Message, accept: Collection[str]) -> Call:
+def _decode_2(message: Message, body: Any) -> Call:
+    """Read a message of protocol 2."""
+    args, kwargs, embed = _parts(body)
     headers = message.headers
-    args, kwargs, embed = _read_body(message, accept)
     limits = _limits(headers.get("timelimit"))
     ignore_result = headers.get("ignore_result")
     own: dict[str, Any] = {}
@@ -220,9 +269,8 @@ def _decode_2(message: Message, accept: Collection[str]) -> Call:
     return _checked(call)
 
 
-def _decode_1(message: Message, accept: Collection[str]) -> Call:
+def _decode_1(message: Message, body: Any) -> Call:
     """Read a message of protocol 1, in which the body holds what protocol 2 has in headers."""
-    body = serialization.decode(message.body, message.content_type, accept)
     if not isinstance(body, dict) or "task" not in body:
         raise DecodeError("The message names no task, neither in its headers nor in its body.")
     limits = _limits(body.get("timelimit"))
@@ -254,8 +302,8 @@ def _limits(value: Any) -> Sequence[Any]:
     """Return the hard and the soft time limit of a message."""
     if not value:
         return (None, None)
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise DecodeError(f"The message's time limits are {value!r}, not a pair.")
+    if not isinstance(value, _LISTS) or len(value) != 2:
+        raise DecodeError(f"The message's time limits are {_shown(value)}, not a pair.")
     return value
 
 
@@ -283,16 +331,25 @@ _OPTIONAL_TEXTS = (
 )
 
 
+_TEXT_TYPES = frozenset({str, type(None)})
+_optional_texts: Callable[[Call], tuple[Any, ...]] = attrgetter(*_OPTIONAL_TEXTS)
+
+
+def _no_text(call: Call) -> DecodeError:
+    """Return the error about the first field that has to be a text and is none."""
+    values = zip(_OPTIONAL_TEXTS, _optional_texts(call), strict=True)
+    name, value = next(each for each in values if type(each[1]) not in _TEXT_TYPES)
+    return DecodeError(f"The message's {name} is {_shown(value)}, not a text.")
+
+
 def _checked(call: Call) -> Call:
     """Return the call if its fields have the types that the rest of umbel relies on."""
     for name in _TEXTS:
         value = getattr(call, name)
         if type(value) is not str or not value:
-            raise DecodeError(f"The message's {name} is {value!r}, not a text.")
-    for name in _OPTIONAL_TEXTS:
-        value = getattr(call, name)
-        if value is not None and type(value) is not str:
-            raise DecodeError(f"The message's {name} is {value!r}, not a text.")
+            raise DecodeError(f"The message's {name} is {_shown(value)}, not a text.")
+    if not _TEXT_TYPES.issuperset(map(type, _optional_texts(call))):
+        raise _no_text(call)
     _check_containers(call)
     _check_numbers(call)
     for name in ("eta", "expires"):
@@ -306,22 +363,24 @@ def _checked(call: Call) -> Call:
 
 
 def _check_containers(call: Call) -> None:
-    if not isinstance(call.args, list | tuple) or not isinstance(call.kwargs, dict):
+    if not isinstance(call.args, _LISTS) or not isinstance(call.kwargs, dict):
         raise DecodeError("The body's args are not a list, or its kwargs not an object.")
     if not isinstance(call.stamps, dict):
-        raise DecodeError(f"The message's stamps are {call.stamps!r}, not an object.")
+        raise DecodeError(f"The message's stamps are {_shown(call.stamps)}, not an object.")
 
 
 def _check_numbers(call: Call) -> None:
     if type(call.retries) is not int or call.retries < 0:
-        raise DecodeError(f"The message's number of retries is {call.retries!r}.")
+        raise DecodeError(f"The message's number of retries is {_shown(call.retries)}.")
     if type(call.replaced_task_nesting) is not int:
-        raise DecodeError(f"The message's nesting is {call.replaced_task_nesting!r}.")
+        raise DecodeError(f"The message's nesting is {_shown(call.replaced_task_nesting)}.")
     if call.group_index is not None and type(call.group_index) is not int:
-        raise DecodeError(f"The message's group_index is {call.group_index!r}.")
+        raise DecodeError(f"The message's group_index is {_shown(call.group_index)}.")
     for limit in (call.time_limit, call.soft_time_limit):
         if limit is not None and (type(limit) not in (int, float) or not limit >= 0):
-            raise DecodeError(f"The message's time limit is {limit!r}, not a number of seconds.")
+            raise DecodeError(
+                f"The message's time limit is {_shown(limit)}, not a number of seconds."
+            )
 
 
 def parse_time(text: str) -> datetime:
@@ -329,7 +388,7 @@ def parse_time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise DecodeError(f"{text!r} is not an ISO 8601 time.") from error
+        raise DecodeError(f"{_shown(text)} is not an ISO 8601 time.") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -53,6 +53,7 @@ class CallKeywords(TypedDict, total=False):
     routing_key: str | None
     delivery_mode: int | str | None
     serializer: str | None
+    compression: str | None
     headers: Mapping[str, Any] | None
     retry: bool | None
     retry_policy: Mapping[str, Any] | None
@@ -89,6 +90,7 @@ class CallOptions:
     routing_key: str | None = None
     delivery_mode: int | str | None = None
     serializer: str | None = None
+    compression: str | None = None
     headers: Mapping[str, Any] | None = None
     retry: bool | None = None
     retry_policy: Mapping[str, Any] | None = None
@@ -333,6 +335,7 @@ class TaskKeywords(TypedDict, total=False):
     rate_limit: str | float | None
     expires: float | datetime | None
     serializer: str | None
+    compression: str | None
     ignore_result: bool | None
     store_errors_even_if_ignored: bool | None
     acks_late: bool | None

@@ -6,6 +6,7 @@ Nothing here touches a result.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 import os
 import platform
@@ -19,11 +20,12 @@ from umbel import serialization, signals
 from umbel.clock import Clock, unique_id, utc
 from umbel.exceptions import EncodeError, OperationalError
 from umbel.message import Call, Message, Publication, encode, timestamp
-from umbel.options import CallOptions, PublishPolicy, RepeatOptions, publish_policy
+from umbel.options import CallOptions, PublishPolicy, RepeatOptions, publish_policy, warn_once
 from umbel.ports import Broker
 from umbel.request import Request
 from umbel.routing import Route
 from umbel.settings import Settings, zone
+from umbel.unsendable import of_call
 
 logger = logging.getLogger("umbel.publish")
 
@@ -45,6 +47,8 @@ class Template:
     soft_time_limit: float | None = None
     ignore_result: bool | None = False
     shadow: str | None = None
+    compression: str | None = None
+    signature: Callable[[], inspect.Signature] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +74,27 @@ def build(
 ) -> Publication:
     """Return a call as a publication.
 
-    Raises EncodeError, naming task and argument, when an argument cannot be serialized.
+    Raises EncodeError, naming task and argument, when an argument cannot be serialized, and MessageTooLarge
+    for a call that no worker with these settings would read.
     """
     settings = context.settings
     call, due = _call(template, args, kwargs, options, context)
     name = options.serializer or template.serializer or settings.task_serializer
+    if name not in settings.accept_content:
+        _warn_if_not_accepted(name, settings)
+    serializer = serialization.serializer(name)
     try:
-        message = encode(call, serialization.serializer(name), route.priority)
+        message = encode(
+            call,
+            serializer,
+            route.priority,
+            options.compression or template.compression or settings.task_compression,
+            settings,
+            settings.task_repr_maxlevels,
+        )
     except EncodeError as error:
-        raise _explained(error, template.name, args, kwargs, name) from error
+        names = _parameters(template)
+        raise of_call(error, template.name, args, kwargs, serializer, names) from error
     key = route.routing_key
     if route.exchange or route.delivery_mode != PERSISTENT:
         message = _routed(message, route)
@@ -92,6 +108,16 @@ def build(
         routing_key=route.queue if key is None else key,
         more_queues=route.more_queues,
     )
+
+
+def _warn_if_not_accepted(name: str, settings: Settings) -> None:
+    """Say once that workers with these settings refuse what is sent."""
+    found = serialization.serializer(name)
+    if found.content_type not in settings.accept_content:
+        warn_once(
+            f"Calls are sent as {name}, which accept_content does not list: workers with these settings"
+            " refuse them."
+        )
 
 
 def _routed(message: Message, route: Route) -> Message:
@@ -298,33 +324,12 @@ def _origin(pid: int) -> str:
     return f"gen{pid}@{platform.node()}"
 
 
-def _explained(
-    error: EncodeError,
-    task: str,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    serializer_name: str,
-) -> EncodeError:
-    """Return the error with the name of the task and the argument at fault, and what to do."""
-    dumps = serialization.serializer(serializer_name).dumps
-    named: list[tuple[str, Any]] = [(f"argument {i + 1}", value) for i, value in enumerate(args)]
-    named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
-    for name, value in named:
-        try:
-            dumps(value)
-        except EncodeError as cause:
-            kind = type(value)
-            advice = f"Pass plain data instead of {_a(kind.__name__)}"
-            if hasattr(value, "pk"):
-                advice += ", for example its primary key (.pk), and load it in the task"
-            return EncodeError(
-                f"{task}: {name} cannot be sent as {serializer_name}: {cause}. {advice}."
-            )
-    return EncodeError(f"{task}: the call cannot be sent as {serializer_name}: {error}.")
-
-
-def _a(noun: str) -> str:
-    return f"an {noun}" if noun[:1].lower() in "aeiou" else f"a {noun}"
+def _parameters(template: Template) -> list[str]:
+    """Return the names that a task has for its positional arguments."""
+    if template.signature is None:
+        return []
+    found = template.signature().parameters.values()
+    return [each.name for each in found if each.kind <= each.POSITIONAL_OR_KEYWORD]
 
 
 def warn_if_never_consumed(broker: Broker, describe: Callable[[], str]) -> None:

@@ -1,35 +1,69 @@
 """What a result store keeps for a task: Celery's result document, written and read.
 
-The document is the JSON that Celery's key-value backends store under ``celery-task-meta-<id>``
-(celery/backends/base.py), so that each side reads the other's results. Exceptions travel as data:
-class name, module and arguments.
+The document is what Celery's key-value backends store under ``celery-task-meta-<id>``
+(celery/backends/base.py), so that each side reads the other's results: a mapping, written by
+`result_serializer` and compressed as `result_compression` says. Exceptions travel as data (failures.py).
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
-from umbel import exceptions, serialization, states
+from umbel import failures, serialization, states
 from umbel.clock import utc
-from umbel.exceptions import DecodeError, EncodeError, RemoteError
-from umbel.representation import careful_repr
+from umbel.compression import compress, decompress
+from umbel.exceptions import DecodeError, EncodeError, ImproperlyConfigured
+from umbel.limits import FixedLimits, Limits, too_deep
+from umbel.serialization import JSON, Serializer
+
+
+class Form(Limits, Protocol):
+    """The settings that say how results are written; `umbel.settings.Settings` has them."""
+
+    @property
+    def accept_content(self) -> Collection[str]:
+        """What is read of messages."""
+
+    @property
+    def result_serializer(self) -> str:
+        """How documents are written."""
+
+    @property
+    def result_compression(self) -> str | None:
+        """How documents are compressed."""
+
+    @property
+    def result_accept_content(self) -> Collection[str] | None:
+        """What is read of results; None: as of messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedForm(FixedLimits):
+    """How results are written where there are no settings: as JSON."""
+
+    accept_content: Collection[str] = ("json",)
+    result_serializer: str = "json"
+    result_compression: str | None = None
+    result_accept_content: Collection[str] | None = None
+
+
+PLAIN: Form = FixedForm()
 
 
 @dataclass(frozen=True, slots=True)
 class ResultRecord:
     """A task's state and result as stored.
 
-    `expires` is in seconds since the epoch, None means never.
+    The document is text when it is plain JSON. `expires` is in seconds since the epoch, None means never.
     """
 
     task_id: str
     state: str
-    document: str
+    document: str | bytes
     expires: float | None = None
 
     @property
@@ -71,11 +105,42 @@ class TaskResult:
     call: CallInfo | None = None
 
 
-def encode(result: TaskResult, expires: float | None = None) -> ResultRecord:
-    """Write a result. Raises EncodeError when the returned value is not JSON."""
+def encode(result: TaskResult, expires: float | None = None, form: Form = PLAIN) -> ResultRecord:
+    """Write a result. Raises EncodeError when the returned value cannot be written.
+
+    An exception always can: as JSON, where the serializer of results does not take it.
+    """
+    name = form.result_serializer
+    try:
+        document = _written(
+            result, JSON if name == "json" else serialization.serializer(name), form
+        )
+    except (EncodeError, ImproperlyConfigured):
+        if result.state not in states.EXCEPTION_STATES or not isinstance(
+            result.result, BaseException
+        ):
+            raise
+        document = _written(result, JSON, PLAIN)
+    return ResultRecord(result.task_id, result.state, document, expires)
+
+
+def _written(result: TaskResult, serializer: Serializer, form: Form) -> str | bytes:
+    """Return the document of a result."""
+    document = _document(result, serializer)
+    if serializer is JSON and not form.result_compression:
+        text = serialization.dumps(document)
+        if len(text) > form.message_max_depth:
+            _check_depth(serializer, document, text.encode(), form)
+        return text
+    data = serializer.dumps(document)
+    _check_depth(serializer, document, data, form)
+    return _compressed(data, form.result_compression) if form.result_compression else data
+
+
+def _document(result: TaskResult, serializer: Serializer) -> dict[str, Any]:
     value = result.result
     if result.state in states.EXCEPTION_STATES and isinstance(value, BaseException):
-        value = exception_to_data(value)
+        value = failures.to_stored(value, serializer)
     document: dict[str, Any] = {
         "status": result.state,
         "result": value,
@@ -88,14 +153,64 @@ def encode(result: TaskResult, expires: float | None = None) -> ResultRecord:
     if result.parent_id:
         document["parent_id"] = result.parent_id
     if result.call is not None:
-        document = _call_to_data(result.call, document)
+        document = _call_to_data(result.call, document, serializer)
     document["task_id"] = result.task_id
-    return ResultRecord(result.task_id, result.state, serialization.dumps(document), expires)
+    return document
 
 
-def decode(record: ResultRecord) -> TaskResult:
-    """Read a record. Raises DecodeError when it is not a result document."""
-    document = meta(record)
+_CALL_KEYS = ("name", "args", "kwargs", "worker", "retries", "queue")
+
+
+def _call_to_data(
+    call: CallInfo, document: Mapping[str, Any], serializer: Serializer
+) -> dict[str, Any]:
+    """Return a document with a call. A stamp that has the name of a part of it hides nothing."""
+    data = dict(document)
+    # What came in by another serializer may be nothing for this one.
+    for key in _CALL_KEYS:
+        data[key] = failures.plain(getattr(call, key), serializer.dumps)
+    if call.stamps:
+        names = call.stamped_headers
+        data["stamped_headers"] = failures.plain(names, serializer.dumps)
+        for name, value in call.stamps.items():
+            if name in (names or ()):
+                data.setdefault(name, failures.plain(value, serializer.dumps))
+    return data
+
+
+def _call_from_data(document: Mapping[str, Any]) -> CallInfo | None:
+    if not any(key in document for key in _CALL_KEYS):
+        return None
+    names = document.get("stamped_headers")
+    stamps = {name: document[name] for name in _texts(names) if name in document}
+    found = {key: document.get(key) for key in _CALL_KEYS}
+    return CallInfo(**found, stamped_headers=names, stamps=stamps)
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the texts in a list: what else a document may have there is nothing of Celery's."""
+    if not isinstance(value, list | tuple | set | frozenset):
+        return []
+    return [item for item in value if isinstance(item, str)]
+
+
+def _check_depth(serializer: Serializer, value: Any, data: bytes, form: Form) -> None:
+    if serialization.is_deeper(serializer, value, data, form.message_max_depth):
+        raise EncodeError(too_deep(form.message_max_depth))
+
+
+#: How Celery marks a compressed document: this, the compression's content type, a zero byte.
+_COMPRESSED = b"\x00celery-compressed\x00"
+
+
+def _compressed(data: bytes, compression: str) -> bytes:
+    body, content_type = compress(data, compression)
+    return b"".join((_COMPRESSED, content_type.encode(), b"\x00", body))
+
+
+def decode(record: ResultRecord, form: Form = PLAIN) -> TaskResult:
+    """Read a record; see `meta` for what it raises."""
+    document = meta(record, form)
     children = document.get("children")
     return TaskResult(
         task_id=document.get("task_id") or record.task_id,
@@ -110,44 +225,62 @@ def decode(record: ResultRecord) -> TaskResult:
     )
 
 
-def meta(record: ResultRecord) -> dict[str, Any]:
+def meta(record: ResultRecord, form: Form = PLAIN) -> dict[str, Any]:
     """Read a record as the mapping that Celery calls "meta": the document, with a real exception.
 
-    Raises DecodeError when it is not a result document.
+    Raises DecodeError when it is not a result document, and ContentDisallowed when its serializer is not
+    acceptable. Of json, pickle, yaml and msgpack a document shows which it is, so a change of
+    `result_serializer` leaves those readable that were stored before.
     """
-    document = serialization.loads(record.document)
+    document = _read(record, form)
     if not isinstance(document, dict) or not isinstance(document.get("status"), str):
         raise DecodeError(f"The result stored for {record.task_id} is not a result document.")
     value = document.setdefault("result", None)
-    if document["status"] in states.EXCEPTION_STATES and isinstance(value, dict):
-        document["result"] = exception_from_data(value)
+    if document["status"] in states.EXCEPTION_STATES:
+        document["result"] = failures.from_stored(value)
     return document
 
 
-_CALL_KEYS = ("name", "args", "kwargs", "worker", "retries", "queue")
+def _read(record: ResultRecord, form: Form) -> Any:
+    """Decompress and read a document."""
+    text = record.document
+    accept = (
+        form.accept_content if form.result_accept_content is None else form.result_accept_content
+    )
+    plain = isinstance(text, str) and form.result_serializer == "json" and "json" in accept
+    if plain and len(text) <= form.message_max_depth:
+        return serialization.loads(text)  # as nearly all are
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if data.startswith(_COMPRESSED):
+        compression, _, body = data[len(_COMPRESSED) :].partition(b"\x00")
+        name = compression.decode("utf-8", "replace")
+        data = decompress(body, name, form.message_max_decompressed)
+    content_type = _content_type(data, form.result_serializer)
+    return serialization.decode(data, content_type, accept, form)
 
 
-def _call_to_data(call: CallInfo, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document with a call. A stamp that has the name of a part of it hides nothing."""
-    data = {**document, **{key: getattr(call, key) for key in _CALL_KEYS}}
-    if call.stamps:
-        names = data["stamped_headers"] = call.stamped_headers
-        for name, value in call.stamps.items():
-            if name in (names or ()):
-                data.setdefault(name, value)
-    return data
+_YAML = re.compile(rb"[a-z_]+: ")
+_OWN = ("json", "pickle", "yaml", "msgpack")
 
 
-def _call_from_data(document: Mapping[str, Any]) -> CallInfo | None:
-    if not any(key in document for key in _CALL_KEYS):
-        return None
-    names = document.get("stamped_headers")
-    stamps = {name: document[name] for name in names or () if name in document}
-    found = {key: document.get(key) for key in _CALL_KEYS}
-    return CallInfo(**found, stamped_headers=names, stamps=stamps)
+def _content_type(data: bytes, configured: str) -> str:
+    """Return what a document is: as it begins, or else as the settings say."""
+    if configured in _OWN:
+        first = data[0] if data else 0
+        if data[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            configured = "pickle"
+        elif 0x80 <= first <= 0x8F or first in (0xDE, 0xDF):
+            configured = "msgpack"
+        elif data[:1] == b"{":
+            configured = "json"
+        elif _YAML.match(data):
+            configured = "yaml"
+    return serialization.serializer(configured).content_type
 
 
 def _moment(value: Any) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value)
@@ -157,77 +290,3 @@ def _moment(value: Any) -> datetime | None:
         return utc(value) if isinstance(value, int | float) else None
     except (ValueError, OverflowError, OSError):
         return None
-
-
-#: Errors that Celery has too, and in which of its modules: what travels is Celery's name for them.
-_CELERY_MODULES = {
-    "ImproperlyConfigured": "celery.exceptions",
-    "IncompleteStream": "celery.exceptions",
-    "MaxRetriesExceededError": "celery.exceptions",
-    "NotRegistered": "celery.exceptions",
-    "TaskError": "celery.exceptions",
-    "TaskRevokedError": "celery.exceptions",
-    "TimeoutError": "celery.exceptions",
-    "SoftTimeLimitExceeded": "billiard.exceptions",
-    "TimeLimitExceeded": "billiard.exceptions",
-    "WorkerLostError": "billiard.exceptions",
-    "ContentDisallowed": "kombu.exceptions",
-    "DecodeError": "kombu.exceptions",
-    "EncodeError": "kombu.exceptions",
-    "OperationalError": "kombu.exceptions",
-}
-
-
-def exception_to_data(error: BaseException) -> dict[str, Any]:
-    """Return an exception as JSON values; arguments that are not JSON become their `repr`.
-
-    A RemoteError is written as the exception it stands for, an error that Celery has too under the
-    module where Celery has it.
-    """
-    name, arguments = type(error).__qualname__, error.args
-    module: str | None = type(error).__module__
-    if isinstance(error, RemoteError):
-        module, _, name = error.type_name.rpartition(".")
-        arguments = arguments[1:]
-    elif module == exceptions.__name__:
-        module = _CELERY_MODULES.get(name, module)
-    return {
-        "exc_type": name,
-        "exc_message": [_plain(argument) for argument in arguments],
-        "exc_module": module or None,
-    }
-
-
-def _plain(value: Any) -> Any:
-    try:
-        serialization.dumps(value)
-    except EncodeError:
-        return careful_repr(value)
-    return value
-
-
-def exception_from_data(data: Mapping[str, Any]) -> BaseException:
-    """Return the exception that `data` describes.
-
-    Its class is looked up only in modules that are already imported and is called only if it is an
-    exception: a result is data from outside (CVE-2021-23727). Anything else becomes a RemoteError.
-    """
-    name, module = data.get("exc_type"), data.get("exc_module")
-    message = data.get("exc_message")
-    if message is None:
-        arguments: tuple[Any, ...] = ()
-    else:
-        arguments = tuple(message) if isinstance(message, list | tuple) else (message,)
-    home = module
-    if isinstance(name, str) and module is not None and _CELERY_MODULES.get(name) == module:
-        home = exceptions.__name__
-    found: Any = sys.modules.get(home) if isinstance(home, str) else None
-    for part in str(name).split("."):
-        # Not getattr: it would run what a module does to import its parts lazily.
-        found = vars(found).get(part) if isinstance(found, type | ModuleType) else None
-    if isinstance(found, type) and issubclass(found, BaseException):
-        try:
-            return found(*arguments)
-        except Exception:  # noqa: BLE001 - constructors are not ours and may want other arguments
-            return RemoteError(f"{module}.{name}", *arguments)
-    return RemoteError(f"{module}.{name}" if module else str(name), *arguments)

@@ -100,7 +100,7 @@ class AsyncResult(Tree, Generic[R]):
         return TaskResult(self.id, children=None) if record is None else self._noted(record)
 
     def _noted(self, record: ResultRecord) -> TaskResult:
-        found = records.decode(record)
+        found = records.decode(record, self.backend.form)
         if record.ready:
             self._done = found
         return found
@@ -245,7 +245,7 @@ class AsyncResult(Tree, Generic[R]):
                         parent.maybe_throw()
                         continue
                     if on_message is not None:
-                        on_message(records.meta(record))
+                        on_message(records.meta(record, self.backend.form))
                     if record.ready:
                         self._noted(record)
                         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from umbel.entities import EXCHANGE_TYPES, Exchange, Queue, as_exchange, as_queue, delivery_mode
@@ -23,13 +23,8 @@ from umbel.topology import Queues
 
 #: Options of calls that say where a message goes.
 DESTINATION = ("queue", "exchange", "exchange_type", "routing_key", "priority", "delivery_mode")
-_CALL_FIELDS = frozenset(entry.name for entry in fields(CallOptions))
 #: Other options of calls that a route may give.
-OTHERS = tuple(
-    name
-    for name in ("serializer", "compression", "headers", "retry", "retry_policy")
-    if name in _CALL_FIELDS
-)
+OTHERS = ("serializer", "compression", "headers", "retry", "retry_policy")
 #: The attributes of a task that are options of its calls.
 _OF_TASKS = (
     "queue",

@@ -1,5 +1,9 @@
 """How values become bytes and back: the serializers by name, and JSON with kombu's extended types.
 
+``json``, ``pickle``, ``yaml`` and ``msgpack`` are known, others by `register` or the entry points
+``kombu.serializers`` of installed packages. What is read has to be listed as acceptable, and is checked for
+size and depth before it is decoded (limits.py).
+
 JSON carries ``datetime``, ``date``, ``time``, ``Decimal``, ``UUID`` and ``bytes`` as
 ``{"__type__": marker, "__value__": value}``, exactly as kombu 5.7 does (kombu/utils/json.py), so
 both sides read each other's messages. Objects with a ``__json__`` method are replaced by what it
@@ -10,25 +14,38 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
+from importlib.metadata import entry_points
 from typing import Any
 
-from umbel.exceptions import ContentDisallowed, DecodeError, EncodeError, ImproperlyConfigured
+from umbel import formats
+from umbel.exceptions import (
+    ContentDisallowed,
+    DecodeError,
+    EncodeError,
+    SerializerNotInstalled,
+)
+from umbel.limits import DEFAULT, Limits, check_json, json_is_deeper, value_is_deeper
 
 
 @dataclass(frozen=True, slots=True)
 class Serializer:
-    """A way to write values as bytes: `name` in settings, `content_type` in messages."""
+    """A way to write values as bytes: `name` in settings, `content_type` in messages.
+
+    `dumps` raises EncodeError for what cannot be written. `read` raises DecodeError for what cannot be
+    read, or costs more than the limits allow.
+    """
 
     name: str
     content_type: str
     content_encoding: str
     dumps: Callable[[Any], bytes]
-    loads: Callable[[bytes], Any]
+    read: Callable[[bytes, Limits], Any]
 
 
 _encoders: dict[type, tuple[str | None, Callable[[Any], Any]]] = {}
@@ -69,6 +86,8 @@ def _encode_extended(value: Any) -> Any:
     reducer = getattr(value, "__json__", None)
     if reducer is not None:
         return reducer()
+    if _is_lazy_text(value):
+        return str(value)
     for kind, (marker, encoder) in _encoders.items():
         if isinstance(value, kind):
             return encoder(value) if marker is None else _marked(marker, encoder(value))
@@ -78,6 +97,12 @@ def _encode_extended(value: Any) -> Any:
         except UnicodeDecodeError:
             return _marked("base64", base64.b64encode(value).decode("ascii"))
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def _is_lazy_text(value: Any) -> bool:
+    """Tell whether a value is a text of Django's that is translated when it is shown."""
+    functional: Any = sys.modules.get("django.utils.functional")
+    return functional is not None and isinstance(value, functional.Promise)
 
 
 def _decode_extended(value: dict[str, Any]) -> Any:
@@ -128,52 +153,245 @@ def loads(text: str | bytes) -> Any:
     """Read what `dumps` wrote. Raises DecodeError for anything that is not such JSON."""
     try:
         return _decode_json(text if isinstance(text, str) else text.decode("utf-8"))
-    except (DecodeError, MemoryError):
+    except DecodeError:
         raise
     except Exception as error:
         # Decoders of extended types get whatever the sender wrote, and raise what they like.
-        raise DecodeError(f"not JSON as umbel or Celery write it: {error}") from error
+        raise DecodeError(f"not JSON as umbel or Celery write it: {_reason(error)}") from error
+
+
+def loads_mapping(text: str) -> dict[str, Any]:
+    """Read headers or properties as an engine keeps them, whatever is in them.
+
+    A message whose headers no decoder of extended types takes is one that a worker refuses, and not one
+    that keeps it from fetching others.
+    """
+    for decode in (loads, json.loads):
+        try:
+            found = decode(text)
+        except (DecodeError, ValueError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says, at most a few lines: some repeat what they could not read."""
+    return str(error)[:500] or type(error).__name__
+
+
+def _read_json(data: bytes, limits: Limits) -> Any:
+    if len(data) > limits.message_max_depth:
+        check_json(data, limits)
+    return loads(data)
 
 
 JSON = Serializer(
-    "json", "application/json", "utf-8", lambda value: dumps(value).encode("utf-8"), loads
+    "json", "application/json", "utf-8", lambda value: dumps(value).encode("utf-8"), _read_json
 )
 
 _by_name: dict[str, Serializer] = {}
 _by_content_type: dict[str, Serializer] = {}
+#: What `decode` refuses where nobody says what is acceptable, by content type.
+_disabled: set[str] = set()
 
 
-def register(serializer: Serializer) -> None:
-    """Make a serializer known by its name and by its content type."""
+def _add(serializer: Serializer) -> None:
     _by_name[serializer.name] = serializer
     _by_content_type[serializer.content_type] = serializer
 
 
-register(JSON)
+def register(
+    name: str,
+    encoder: Callable[[Any], str | bytes] | None,
+    decoder: Callable[[bytes], Any] | None,
+    content_type: str,
+    content_encoding: str = "utf-8",
+) -> None:
+    """Make a serializer known by its name and content type, as kombu's ``register`` does.
+
+    Without an `encoder` it only reads, without a `decoder` it only writes. The decoder gets the body's bytes,
+    of at most `message_max_bytes`; how deep it lets them nest is its own affair.
+    """
+
+    def read(data: bytes, limits: Limits) -> Any:
+        if decoder is None:
+            raise DecodeError(f"The serializer {name!r} has no decoder.")
+        return decoder(data)
+
+    _add(_guarded(name, encoder, read, content_type, content_encoding))
+
+
+def _guarded(
+    name: str,
+    encoder: Callable[[Any], str | bytes] | None,
+    read: Callable[[bytes, Limits], Any],
+    content_type: str,
+    content_encoding: str,
+) -> Serializer:
+    """Return a serializer that raises nothing but EncodeError and DecodeError, or what to install."""
+
+    def dumps(value: Any) -> bytes:
+        if encoder is None:
+            raise SerializerNotInstalled(f"The serializer {name!r} has no encoder.")
+        try:
+            written = encoder(value)
+            return written.encode("utf-8") if isinstance(written, str) else written
+        except (EncodeError, SerializerNotInstalled, MemoryError):
+            raise
+        except Exception as error:
+            raise EncodeError(_reason(error)) from error
+
+    def guarded(data: bytes, limits: Limits) -> Any:
+        try:
+            return read(data, limits)
+        except DecodeError:
+            raise
+        except Exception as error:  # MemoryError too: to be read again would not help
+            raise DecodeError(f"The body cannot be read as {name}: {_reason(error)}") from error
+
+    return Serializer(name, content_type, content_encoding, dumps, guarded)
+
+
+def unregister(name: str) -> None:
+    """Forget a serializer. Raises SerializerNotInstalled when there is none of that name."""
+    found = _by_name.pop(name, None)
+    if found is None:
+        raise SerializerNotInstalled(f"There is no serializer {name!r}.")
+    _by_content_type.pop(found.content_type, None)
+
+
+_add(JSON)
+for _found in (
+    _guarded(
+        "pickle",
+        formats.dump_pickle,
+        lambda data, limits: formats.load_pickle(data),
+        "application/x-python-serialize",
+        "binary",
+    ),
+    _guarded("yaml", formats.dump_yaml, formats.read_yaml, "application/x-yaml", "utf-8"),
+    _guarded(
+        "msgpack", formats.dump_msgpack, formats.read_msgpack, "application/x-msgpack", "binary"
+    ),
+):
+    _add(_found)
+    _disabled.add(_found.content_type)
+
+
+#: Names of entry points that were looked for; None: all that there are.
+_looked_for: set[str | None] = set()
+
+
+def _load_entry_points(name: str | None = None) -> None:
+    """Register what installed packages bring as ``kombu.serializers``: that of a name, or all.
+
+    Each is loaded at most once, and only when something is asked for that is not known.
+    """
+    if name in _looked_for or None in _looked_for:
+        return
+    _looked_for.add(name)
+    for entry in entry_points(group="kombu.serializers"):
+        if entry.name not in _by_name and name in (None, entry.name):
+            try:
+                register(entry.name, *entry.load())
+            except Exception as error:
+                raise SerializerNotInstalled(
+                    f"The serializer {entry.name!r} of an installed package cannot be loaded from"
+                    f" {entry.value}: {error!r}"
+                ) from error
 
 
 def serializer(name: str) -> Serializer:
-    """Return the serializer of that name. Raises ImproperlyConfigured when there is none."""
-    try:
-        return _by_name[name]
-    except KeyError:
+    """Return the serializer of that name. Raises SerializerNotInstalled when there is none."""
+    found = _by_name.get(name)
+    if found is None:
+        _load_entry_points(name)
+        found = _by_name.get(name)
+    if found is None:
         known = ", ".join(sorted(_by_name))
-        raise ImproperlyConfigured(
-            f"There is no serializer {name!r}; known are: {known}."
-        ) from None
+        raise SerializerNotInstalled(f"There is no serializer {name!r}; known are: {known}.")
+    return found
 
 
-def decode(data: bytes, content_type: str, accept: Collection[str]) -> Any:
+def is_deeper(serializer: Serializer, value: Any, data: bytes, most: int) -> bool:
+    """Tell whether `value`, written as `data`, nests more deeply than the serializer would read.
+
+    Only of JSON, YAML and msgpack is the depth checked.
+    """
+    if serializer is JSON:
+        return len(data) > most and json_is_deeper(data, most)
+    return serializer.name in ("yaml", "msgpack") and value_is_deeper(value, most)
+
+
+def content_types(names: Iterable[str]) -> frozenset[str]:
+    """Return content types for a list of them and of serializers' names.
+
+    Raises SerializerNotInstalled for a name that is not known.
+    """
+    return frozenset(name if "/" in name else serializer(name).content_type for name in names)
+
+
+def enable_insecure_serializers(choices: Iterable[str] = ("pickle", "yaml", "msgpack")) -> None:
+    """Let `decode` read these where nobody says what is acceptable, as kombu's function of that name.
+
+    Workers and results never ask for that: `accept_content` says what they read.
+    """
+    for choice in choices:
+        found = _by_name.get(choice)
+        _disabled.discard(found.content_type if found else choice)
+
+
+def disable_insecure_serializers(allowed: Iterable[str] = ("json",)) -> None:
+    """Let `decode` read only these where nobody says what is acceptable."""
+    _disabled.update(_by_content_type)
+    enable_insecure_serializers(allowed)
+
+
+def decode(
+    data: bytes,
+    content_type: str,
+    accept: Collection[str] | None = None,
+    limits: Limits = DEFAULT,
+) -> Any:
     """Read a body of a content type, if `accept` lists it by content type or by serializer name.
 
-    Raises ContentDisallowed when it is not listed, DecodeError when it cannot be read.
+    Without `accept`, everything but what is disabled is read. Raises ContentDisallowed when it is not
+    listed, DecodeError when it cannot be read or costs more than the limits allow.
     """
     found = _by_content_type.get(content_type)
-    if content_type not in accept and (found is None or found.name not in accept):
+    if found is None or (accept is not None and found.name not in accept):
+        found = _acceptable(content_type, accept)
+    elif accept is None and content_type in _disabled:
+        raise ContentDisallowed(f"The content type {content_type!r} is disabled.")
+    return found.read(data, limits)
+
+
+def _acceptable(content_type: str, accept: Collection[str] | None) -> Serializer:
+    """Return the serializer of a content type that is not simply listed by its serializer's name."""
+    listed = accept is None or ("/" in content_type and content_type in accept)
+    try:
+        if listed and content_type not in _by_content_type:
+            _load_entry_points()
+        elif not listed:
+            for name in accept or ():
+                listed = listed or ("/" not in name and _type_of(name) == content_type)
+    except SerializerNotInstalled as error:
+        raise DecodeError(str(error)) from error
+    if not listed:
         raise ContentDisallowed(
-            f"The content type {content_type!r} is refused: accept_content lists only "
-            f"{', '.join(sorted(accept))}."
+            f"The content type {content_type[:100]!r} is refused: accept_content lists only"
+            f" {', '.join(sorted(accept or ()))}."
         )
+    found = _by_content_type.get(content_type)
     if found is None:
         raise DecodeError(f"No serializer is registered for the content type {content_type!r}.")
-    return found.loads(data)
+    return found
+
+
+def _type_of(name: str) -> str | None:
+    if name not in _by_name:
+        _load_entry_points(name)
+    found = _by_name.get(name)
+    return None if found is None else found.content_type

@@ -84,6 +84,7 @@ class Task(Generic[P, R]):
     delivery_mode: int | str | None = None
     priority: int | None = None
     serializer: str | None = None
+    compression: str | None = None
     expires: float | datetime | None = None
     max_retries: int | None = 3
     default_retry_delay: float = 180
@@ -280,6 +281,8 @@ class Task(Generic[P, R]):
             time_limit=self.time_limit,
             soft_time_limit=self.soft_time_limit,
             ignore_result=bool(self.ignore_result),
+            compression=self.compression,
+            signature=self._signature,
         )
 
     # Within a worker

@@ -15,6 +15,7 @@ import umbel
 from tests.compat.calls import CASES
 from tests.compat.calls.gaps import DELIBERATE, NOT_YET, SKIPPED, UNREAD_PROPERTIES, WRONG
 from tests.compat.calls.model import Case, Json, Kit, message_record, outcome_of
+from tests.compat.test_serialized import case
 from tests.conftest import ManualClock
 from tests.unit.worker.support import take
 from umbel import Umbel
@@ -152,7 +153,7 @@ def compared(name: str) -> tuple[Json, Json, list[tuple[str, Json, Json]]]:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in COMPARED if name not in DELIBERATE.keys() | FAILING.keys()]
+    "name", [case(name) for name in COMPARED if name not in DELIBERATE.keys() | FAILING.keys()]
 )
 def test_comes_to_what_celery_made_of_it(name: str) -> None:
     assert compared(name)[2] == []
@@ -163,7 +164,7 @@ def test_still_comes_to_something_else(name: str) -> None:
     assert compared(name)[2], f"{name} is as in Celery now: remove it from calls/gaps.py"
 
 
-@pytest.mark.parametrize("name", DELIBERATE)
+@pytest.mark.parametrize("name", [case(name) for name in DELIBERATE])
 def test_differs_by_design_and_no_further(name: str) -> None:
     why = DELIBERATE[name]
     expected, found, differing = compared(name)

@@ -13,7 +13,13 @@ from tests.conftest import ManualClock
 from umbel import Umbel, states
 from umbel.backend import Backend
 from umbel.current import running
-from umbel.exceptions import ImproperlyConfigured, RemoteError, TaskRevokedError, TimeoutError
+from umbel.exceptions import (
+    ContentDisallowed,
+    ImproperlyConfigured,
+    RemoteError,
+    TaskRevokedError,
+    TimeoutError,
+)
 from umbel.request import Request
 from umbel.testing.conformance.support import PATIENCE
 
@@ -269,3 +275,23 @@ def test_without_a_store_storing_does_nothing_and_reading_says_why(memory: str) 
     assert backend.as_uri() == "disabled://"
     with pytest.raises(ImproperlyConfigured, match="Results are not kept"):
         backend.get_state("i")
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_the_settings_say_how_results_are_written_and_read(
+    app: Umbel, compression: str | None
+) -> None:
+    app.conf.update(result_serializer="pickle", accept_content=["json", "pickle"])
+    app.conf.result_compression = compression
+    app.backend.mark_as_done("s", {1, 2})
+    app.backend.mark_as_failure("f", error := ValueError({3}))
+    assert app.backend.get_result("s") == {1, 2}
+    assert app.backend.prepare_exception(error) is error
+    assert app.backend.prepare_exception(error, "json")["exc_message"] == ["{3}"]
+    assert repr(app.backend.get_result("f")) == "ValueError({3})"
+    assert app.AsyncResult("f").get(propagate=False).args == ({3},)
+    seen: list[object] = []
+    assert app.AsyncResult("s").get(on_message=seen.append, timeout=5) == {1, 2}
+    app.conf.result_accept_content = ["json"]
+    with pytest.raises(ContentDisallowed):
+        app.backend.get_result("s")

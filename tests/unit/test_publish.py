@@ -18,9 +18,15 @@ from tests.conftest import ManualClock, calls, messages
 from umbel import Umbel, signals
 from umbel.clock import utc
 from umbel.entities import Exchange, Queue
-from umbel.exceptions import BrokerFull, EncodeError, ImproperlyConfigured, OperationalError
+from umbel.exceptions import (
+    BrokerFull,
+    EncodeError,
+    ImproperlyConfigured,
+    MessageTooLarge,
+    OperationalError,
+)
 from umbel.message import Call, Publication, decode
-from umbel.options import call_options
+from umbel.options import call_options, warn_once
 from umbel.ports import Broker, Owner
 from umbel.publish import (
     ONE_TRY,
@@ -238,17 +244,17 @@ class Order:
         (
             (1, object()),
             {},
-            r"proj\.add: argument 2 cannot be sent as json: .*instead of an object\.",
+            r"proj\.add: argument 2 cannot be sent as json: it is an object\. Pass plain data",
         ),
         (
             (),
             {"day": {1, 2}},
-            r"proj\.add: argument 'day' cannot be sent as json: .*instead of a set\.",
+            r"proj\.add: argument 'day' cannot be sent as json: it is a set\. Pass a sorted list",
         ),
         (
             (Order(),),
             {},
-            r"argument 1 .* instead of an Order, for example its primary key \(\.pk\), and load it",
+            r"argument 1 .* it is an Order\. Pass its primary key \(\.pk\), and load it",
         ),
     ],
 )
@@ -260,6 +266,108 @@ def test_the_error_names_task_and_argument(args: Any, kwargs: Any, text: str) ->
 def test_the_argument_that_can_be_sent_is_not_blamed() -> None:
     with pytest.raises(EncodeError, match="argument 3 cannot"):
         built(args=(1, Order.pk, Order()))
+
+
+class Pair:
+    def __init__(self) -> None:
+        self.id = 7
+
+
+def test_a_positional_argument_has_the_name_that_the_task_has_for_it(app: Umbel) -> None:
+    @app.task(name="proj.welcome")
+    def welcome(user: Any, /, *rest: Any, day: Any = None) -> None: ...
+
+    with pytest.raises(
+        EncodeError, match=r"argument 'user' → \['a'\] cannot be sent as json: it is a Pair\."
+    ):
+        welcome.delay({"a": Pair()})
+    with pytest.raises(EncodeError, match=r"argument 2 cannot be sent"):
+        welcome.delay(1, Pair())
+    with pytest.raises(EncodeError, match=r"argument 'day' cannot be sent"):
+        welcome.delay(1, day=Pair())
+
+
+# What no worker would read
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "text"),
+    [
+        (
+            {"message_max_bytes": 100},
+            {},
+            r"proj\.add: .* message_max_bytes .* argument 'x' \(202 bytes\)",
+        ),
+        (
+            {"message_max_bytes": 100},
+            {"serializer": "pickle"},
+            "cannot be sent as pickle.*message_max_bytes",
+        ),
+        ({"message_max_decompressed": 100}, {"compression": "gzip"}, "message_max_decompressed"),
+        ({"message_max_depth": 2}, {}, None),
+        ({"message_max_depth": 1}, {}, "more than 1 lists or mappings"),
+    ],
+)
+def test_a_call_that_a_worker_would_refuse_is_not_sent(
+    app: Umbel, settings: dict[str, Any], options: dict[str, Any], text: str | None
+) -> None:
+    @app.task(name="proj.add")
+    def add(x: Any) -> None: ...
+
+    app.conf.update(settings)
+    if text is None:
+        add.apply_async(("x" * 200,), **options)
+        return
+    with pytest.raises(MessageTooLarge, match=text):
+        add.apply_async(("x" * 200,), **options)
+    assert messages(app) == []
+
+
+def test_a_serializer_that_workers_would_refuse_is_told_once(
+    app: Umbel, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task(name="proj.add", serializer="pickle")
+    def add(x: Any) -> None: ...
+
+    warn_once.cache_clear()
+    add.delay(1)
+    add.delay(2)
+    assert [text for text in caplog.messages if "accept_content does not list" in text] == [
+        "Calls are sent as pickle, which accept_content does not list: workers with these settings"
+        " refuse them."
+    ]
+    app.conf.accept_content = ["application/x-python-serialize"]
+    warn_once.cache_clear()
+    caplog.clear()
+    add.delay(1)
+    assert not any("accept_content" in text for text in caplog.messages)
+
+
+def test_compression_is_the_calls_or_the_tasks_or_the_settings(app: Umbel) -> None:
+    plain = app.task(name="plain")(lambda: None)
+    own = app.task(name="own", compression="bzip2")(lambda: None)
+    app.conf.task_compression = "gzip"
+    plain.delay()
+    own.delay()
+    own.apply_async(compression="lzma")
+    assert [message.headers["compression"] for message in messages(app)] == [
+        "application/x-gzip",
+        "application/x-bz2",
+        "application/x-lzma",
+    ]
+    with pytest.raises(ImproperlyConfigured, match="no compression 'gzp'"):
+        own.apply_async(compression="gzp")
+
+
+def test_the_depth_of_what_monitors_show(app: Umbel) -> None:
+    echo = app.task(name="echo")(lambda *args, **kwargs: None)
+    app.conf.task_repr_maxlevels = 1
+    echo.delay([1, [2]], a={"b": 1})
+    (message,) = messages(app)
+    assert (message.headers["argsrepr"], message.headers["kwargsrepr"]) == (
+        "([...],)",
+        "{'a': {...}}",
+    )
 
 
 # Signals

@@ -1,21 +1,31 @@
 import contextlib
 import json
 import math
+import pickle
 import uuid
 from collections import OrderedDict, namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import IntEnum, StrEnum
-from typing import Any
+from importlib import import_module
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umbel import serialization
-from umbel.exceptions import ContentDisallowed, DecodeError, EncodeError, ImproperlyConfigured
-from umbel.serialization import JSON, Serializer, dumps, loads
+from umbel.exceptions import (
+    ContentDisallowed,
+    DecodeError,
+    EncodeError,
+    ImproperlyConfigured,
+    SerializerNotInstalled,
+)
+from umbel.serialization import JSON, dumps, loads
+
+PICKLE = "application/x-python-serialize"
 
 
 class Level(IntEnum):
@@ -308,19 +318,167 @@ class TestSerializers:
             serialization.decode(b"never read: {", "application/json", accept)
 
     def test_accepted_but_unknown_is_a_decode_error(self) -> None:
-        with pytest.raises(DecodeError, match="application/x-yaml"):
-            serialization.decode(b"", "application/x-yaml", ("application/x-yaml",))
+        with pytest.raises(DecodeError, match="application/x-unknown"):
+            serialization.decode(b"", "application/x-unknown", ("application/x-unknown",))
 
-    def test_pickle_is_not_read(self) -> None:
+    def test_pickle_is_not_read_unless_it_is_listed(self) -> None:
         with pytest.raises(ContentDisallowed):
-            serialization.decode(b"\x80\x04.", "application/x-python-serialize", ("json",))
-        with pytest.raises(ImproperlyConfigured):
-            serialization.serializer("pickle")
+            serialization.decode(b"\x80\x04.", PICKLE, ("json",))
+        assert serialization.decode(pickle.dumps({1}), PICKLE, ("pickle",)) == {1}
+        assert serialization.decode(pickle.dumps({1}), PICKLE, (PICKLE,)) == {1}
 
-    def test_others_can_be_registered(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("_by_name", "_by_content_type"):
-            monkeypatch.setattr(serialization, name, dict(getattr(serialization, name)))
-        write: Callable[[Any], bytes] = lambda value: str(value).encode()  # noqa: E731
-        serialization.register(Serializer("text", "text/plain", "utf-8", write, bytes.decode))
-        assert serialization.serializer("text").dumps(5) == b"5"
-        assert serialization.decode(b"5", "text/plain", ("text",)) == "5"
+    def test_what_is_listed_is_a_name_or_a_content_type_and_never_both(self) -> None:
+        with pytest.raises(ContentDisallowed):
+            serialization.decode(b"[1]", "json", ("json",))
+        assert serialization.content_types(("json", "a/b")) == {"application/json", "a/b"}
+        with pytest.raises(SerializerNotInstalled):
+            serialization.content_types(("jsn",))
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """What is registered while the test runs is forgotten after it."""
+    for name in ("_by_name", "_by_content_type", "_disabled", "_looked_for"):
+        monkeypatch.setattr(serialization, name, type(getattr(serialization, name))())
+    for found in (JSON, *before):
+        serialization._add(found)
+    return monkeypatch
+
+
+before = [serialization.serializer(name) for name in ("pickle", "yaml", "msgpack")]
+
+
+def shout(value: Any) -> str:
+    return str(value).upper()
+
+
+@pytest.mark.usefixtures("registry")
+class TestRegister:
+    def test_a_serializer_of_ones_own(self) -> None:
+        serialization.register("shout", shout, bytes.decode, "text/x-shout", "us-ascii")
+        found = serialization.serializer("shout")
+        assert (found.content_type, found.content_encoding) == ("text/x-shout", "us-ascii")
+        assert found.dumps("größe") == "GRÖSSE".encode()
+        for accept in (("shout",), ("text/x-shout",), None):
+            assert serialization.decode(b"A", "text/x-shout", accept) == "A"
+        with pytest.raises(ContentDisallowed):
+            serialization.decode(b"A", "text/x-shout", ("json",))
+
+    @pytest.mark.parametrize("error", [KeyError("mine"), MemoryError(), RecursionError()])
+    def test_what_it_raises_is_translated(self, error: Exception) -> None:
+        def fail(_: object) -> str:
+            raise error
+
+        serialization.register("fail", fail, fail, "text/x-fail")
+        with pytest.raises((EncodeError, MemoryError)):
+            serialization.serializer("fail").dumps(1)
+        with pytest.raises(DecodeError, match="cannot be read as fail"):
+            serialization.decode(b"", "text/x-fail")
+
+    def test_half_a_serializer(self) -> None:
+        serialization.register("half", None, None, "text/x-half")
+        with pytest.raises(SerializerNotInstalled, match="no encoder"):
+            serialization.serializer("half").dumps(1)
+        with pytest.raises(DecodeError, match="no decoder"):
+            serialization.decode(b"", "text/x-half")
+
+    def test_unregister(self) -> None:
+        serialization.unregister("yaml")
+        with pytest.raises(SerializerNotInstalled, match="'yaml'"):
+            serialization.serializer("yaml")
+        with pytest.raises(SerializerNotInstalled, match="'yaml'"):
+            serialization.unregister("yaml")
+
+    def test_without_a_list_only_what_is_enabled_is_read(self) -> None:
+        serialization.disable_insecure_serializers()
+        assert serialization.decode(b"[1]", "application/json") == [1]
+        with pytest.raises(ContentDisallowed, match="disabled"):
+            serialization.decode(pickle.dumps(1), PICKLE)
+        serialization.enable_insecure_serializers(["pickle", "nobody"])
+        assert serialization.decode(pickle.dumps(1), PICKLE) == 1
+        serialization.disable_insecure_serializers([PICKLE])
+        assert serialization.decode(pickle.dumps(1), PICKLE) == 1
+        with pytest.raises(ContentDisallowed):
+            serialization.decode(b"[1]", "application/json")
+
+
+class Entry:
+    """An entry point of an installed package."""
+
+    loaded: ClassVar[list[str]] = []
+    value = "package:register_args"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def load(self) -> tuple[Any, ...]:
+        self.loaded.append(self.name)
+        if self.name == "broken":
+            raise ImportError("no such module")
+        return shout, bytes.decode, f"text/x-{self.name}", "utf-8"
+
+
+class TestEntryPoints:
+    @pytest.fixture(autouse=True)
+    def _entries(self, registry: pytest.MonkeyPatch) -> None:
+        Entry.loaded.clear()
+        entries = [Entry("json"), Entry("one"), Entry("two")]
+        registry.setattr(serialization, "entry_points", lambda group: entries)
+
+    def test_are_loaded_only_when_something_is_not_known(self) -> None:
+        serialization.serializer("json")
+        serialization.decode(b"1", "application/json", ("json",))
+        assert Entry.loaded == []
+        assert serialization.serializer("one").dumps("a") == b"A"
+        assert Entry.loaded == ["one"]
+        for _ in range(2):
+            with pytest.raises(SerializerNotInstalled):
+                serialization.serializer("three")
+        assert Entry.loaded == ["one"]
+
+    def test_are_loaded_for_a_name_that_is_accepted(self) -> None:
+        assert serialization.decode(b"a", "text/x-two", ("json", "two")) == "a"
+        assert Entry.loaded == ["two"]
+
+    def test_are_loaded_for_a_content_type_that_is_accepted(self) -> None:
+        assert serialization.decode(b"a", "text/x-two", ("text/x-two",)) == "a"
+        assert Entry.loaded == ["one", "two"]
+
+    def test_a_content_type_that_is_not_accepted_loads_none(self) -> None:
+        with pytest.raises(ContentDisallowed):
+            serialization.decode(b"a", "text/x-two", ("json",))
+        assert Entry.loaded == []
+
+    def test_a_broken_one_is_told(self, registry: pytest.MonkeyPatch) -> None:
+        registry.setattr(serialization, "entry_points", lambda group: [Entry("broken")])
+        with pytest.raises(
+            SerializerNotInstalled, match=r"'broken'.*package:register_args.*no such"
+        ):
+            serialization.serializer("broken")
+
+
+def test_texts_of_django_that_are_translated_later_are_texts() -> None:
+    pytest.importorskip("django")
+    lazy = import_module("django.utils.functional").lazy(lambda: "größe", str)()
+    assert loads(dumps([lazy])) == ["größe"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        (
+            '{"a": {"__type__": "nobody", "__value__": 1}}',
+            {"a": {"__type__": "nobody", "__value__": 1}},
+        ),
+        (
+            '{"__type__": "date", "__value__": "2030-01-01"}',
+            {"__type__": "date", "__value__": "2030-01-01"},
+        ),
+        ("[1]", {}),
+        ("{", {}),
+        ("[" * 100_000, {}),
+    ],
+)
+def test_headers_are_read_whatever_they_hold(text: str, found: dict[str, Any]) -> None:
+    assert serialization.loads_mapping(text) == found

@@ -323,6 +323,11 @@ OPTIONS: dict[str, tuple[Any, Callable[[Any], Any], Any]] = {
     "priority": (7, lambda found: found.message.properties["priority"], 7),
     "queue": ("video", lambda found: found.queue, "video"),
     "serializer": ("json", lambda found: found.message.content_type, "application/json"),
+    "compression": (
+        "bzip2",
+        lambda found: found.message.headers["compression"],
+        "application/x-bz2",
+    ),
     "headers": ({"tenant": "a"}, lambda found: found.message.headers["tenant"], "a"),
     "time_limit": (20, lambda found: found.message.headers["timelimit"], [20, None]),
     "soft_time_limit": (10, lambda found: found.message.headers["timelimit"], [None, 10]),
@@ -366,6 +371,7 @@ def test_the_tasks_options_arrive_too(app: Umbel) -> None:
     app.task(
         queue="video",
         priority=3,
+        compression="zlib",
         expires=1e9,
         time_limit=20,
         soft_time_limit=10,
@@ -374,6 +380,7 @@ def test_the_tasks_options_arrive_too(app: Umbel) -> None:
     (message,) = messages(app, "video")
     assert message.properties["priority"] == 3
     assert message.headers["timelimit"] == [20, 10]
+    assert message.headers["compression"] == "application/x-gzip"
     assert message.headers["ignore_result"] is True
     assert message.headers["expires"].startswith("20")
 

@@ -7,6 +7,7 @@ from umbel.settings.declare import (
     choice,
     flag,
     format_names,
+    natural,
     priority,
     serializer_name,
     text,
@@ -31,9 +32,24 @@ class Messages:
     )
     task_compression = text(
         None,
-        "How bodies are compressed: gzip, bzip2, lzma, brotli or zstd.",
+        "How messages are compressed: gzip, bzip2, lzma, brotli, zstd or a content type. None: not at all.",
         old="CELERY_MESSAGE_COMPRESSION",
-        later="has no effect yet: bodies are sent as they are",
+    )
+    message_max_bytes = natural(
+        32 * 2**20,
+        "Most bytes of a message's body; a larger one is neither sent nor read. The default is twice what"
+        " RabbitMQ takes; to decode so much JSON takes a second and up to a gigabyte.",
+        ours=True,
+    )
+    message_max_depth = natural(
+        500,
+        "Most lists and mappings within each other in a message; Python's own limit is near 1000.",
+        ours=True,
+    )
+    message_max_decompressed = natural(
+        32 * 2**20,
+        "Most bytes of a compressed body or result once it is decompressed.",
+        ours=True,
     )
     task_protocol = unused(
         2,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from umbel.settings.declare import (
     anything,
     flag,
-    format_name,
     format_names,
     mapping,
     number,
     seconds,
+    serializer_name,
     store,
     text,
     unused,
@@ -39,17 +39,14 @@ class Results:
     result_extended = flag(
         False, "Results also say the task's name, arguments, retries, worker and queue."
     )
-    result_serializer = format_name(
-        "json", "How results are written.", later="has no effect yet: results are written as JSON"
-    )
+    result_serializer = serializer_name("json", "How results are written.")
     result_compression = text(
-        None, "How results are compressed, as task_compression.", later="has no effect yet"
+        None, "How results are compressed, as task_compression. None: not at all."
     )
     result_accept_content = format_names(
         None,
         "As accept_content, for results. None: what accept_content says.",
         old="RESULT_ACCEPT_CONTENT",
-        later="has no effect yet",
     )
     result_persistent = flag(
         None,

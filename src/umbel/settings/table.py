@@ -71,7 +71,7 @@ _OLD_NAMES = {row.old_name: row.name for row in TABLE.values() if row.old_name}
 PROJECTS_OWN = frozenset(
     {
         *("ARANGODB", "CACHE", "COUCHBASE", "DATA", "DATABASE", "ELASTICSEARCH", "EVENT", "EVENTS"),
-        *("GCS", "MONGODB", "REDIS", "S3", "SECURITY"),
+        *("GCS", "MESSAGE", "MONGODB", "REDIS", "S3", "SECURITY"),
     }
 )
 #: How settings' names in upper case begin, up to the first underscore.

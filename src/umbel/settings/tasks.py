@@ -107,7 +107,6 @@ class Tasks:
         3,
         "How deep nested arguments are shown in argsrepr and kwargsrepr.",
         old="CELERY_REPR_MAXLEVELS",
-        later="has no effect yet",
     )
     task_send_sent_event = flag(
         False, "Send an event for each call.", old="CELERY_SEND_TASK_SENT_EVENT", later=_NO_EVENTS

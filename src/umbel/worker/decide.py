@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from umbel import records, states
+from umbel import records, serialization, states
 from umbel.backend import ResultBase, call_info, children_of, expiry
 from umbel.clock import Clock, utc
 from umbel.exceptions import (
@@ -20,13 +20,14 @@ from umbel.exceptions import (
     TaskRevokedError,
     WorkerLostError,
 )
-from umbel.message import Delivery, Publication
+from umbel.message import Call, Delivery, Publication
 from umbel.ports import Action, Settlement
 from umbel.publish import Context, build, derived_tag, spread
-from umbel.records import ResultRecord, TaskResult
+from umbel.records import CallInfo, ResultRecord, TaskResult
 from umbel.routing import back_to
 from umbel.settings import Settings
 from umbel.task import Again, Policy, Task
+from umbel.unsendable import of_result
 from umbel.worker.outcome import (
     Expired,
     Failure,
@@ -115,16 +116,30 @@ def started(
         group_id=call.group_id,
         **_about(prepared, settings),
     )
-    return records.encode(result, expiry(settings, states.STARTED, clock.time()))
+    return records.encode(result, expiry(settings, states.STARTED, clock.time()), settings)
 
 
 def _about(prepared: Prepared, settings: Settings) -> dict[str, Any]:
     """Return what a result says of its call beside the ids: the calls that it made, and its arguments."""
-    if not isinstance(prepared.work, Job):
+    work = prepared.work
+    if isinstance(work, Job):
+        call = call_info(work.request) if settings.result_extended else None
+        return {"children": children_of(work.request), "call": call}
+    if prepared.call is None or not settings.result_extended:
         return {}
-    request = prepared.work.request
-    call = call_info(request) if settings.result_extended else None
-    return {"children": children_of(request), "call": call}
+    return {"call": _call_that_did_not_run(prepared.call, prepared.delivery.queue)}
+
+
+def _call_that_did_not_run(call: Call, queue: str) -> CallInfo:
+    return CallInfo(
+        name=call.task,
+        args=call.args,
+        kwargs=call.kwargs,
+        retries=call.retries,
+        queue=queue,
+        stamped_headers=call.stamped_headers,
+        stamps=call.stamps,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +168,13 @@ class _Decision:
             record = self.record(states.SUCCESS, value)
         except EncodeError as error:
             call = self.run.prepared.call
-            return self.failure(
-                EncodeError(
-                    f"{call.task if call else 'The task'} returned {type(value).__name__}, which cannot be"
-                    f" stored: {error}. Return plain data, or set ignore_result."
-                ),
-                "",
-            )
+            task = call.task if call else "The task"
+            used = serialization.serializer(self.settings.result_serializer)
+            return self.failure(of_result(task, value, error, used), "")
+        except (
+            ImproperlyConfigured
+        ) as error:  # no such serializer or compression, or no library of it
+            return self.failure(error, "")
         return Verdict(self.run, Settlement(self.delivery, result=record))
 
     def failure(self, error: BaseException, traceback: str) -> Verdict:
@@ -268,7 +283,7 @@ class _Decision:
             group_id=call.group_id if call else None,
             **_about(self.run.prepared, self.settings),
         )
-        return records.encode(result, expiry(self.settings, state, now))
+        return records.encode(result, expiry(self.settings, state, now), self.settings)
 
     def dead(
         self, reason: str, result: ResultRecord | None = None, crashed: bool = False

@@ -48,8 +48,8 @@ class Runner:
         """Read a delivery and find its task, or the reason why it cannot or must not run now."""
         self._follow_settings()
         try:
-            call = decode(delivery.message, self._settings.accept_content)
-        except DecodeError as error:
+            call = decode(delivery.message, self._settings.accept_content, self._settings)
+        except Exception as error:  # noqa: BLE001 - no message, whatever is in it, may stop a worker
             return Prepared(delivery, Unprocessable(error, f"{type(error).__name__}: {error}"))
         try:
             task = self._app.tasks[call.task]

@@ -164,7 +164,7 @@ class Recovery:
         """Read a delivery as far as possible: its task's options decide on its fate."""
         settings = self._app.conf.snapshot
         try:
-            call = decode(delivery.message, settings.accept_content)
+            call = decode(delivery.message, settings.accept_content, settings)
         except DecodeError:
             return Prepared(delivery, lost)
         try:

@@ -22,11 +22,12 @@ from umbel.app import Umbel
 from umbel.broadcasts import Listening
 from umbel.clock import SYSTEM, unique_id
 from umbel.entities import Broadcast, worker_direct
-from umbel.exceptions import ImproperlyConfigured, QueueNotFound, UmbelError
+from umbel.exceptions import ImproperlyConfigured, QueueNotFound, SecurityError, UmbelError
 from umbel.ports import Owner
 from umbel.worker.banner import banner
 from umbel.worker.bootstrap import Orders, Source, set_up_logging
 from umbel.worker.children import Nursery, StartFailed
+from umbel.worker.content import check_content, this_user
 from umbel.worker.forkserver import make_child
 from umbel.worker.helper import Helper
 from umbel.worker.keeper import Keeper
@@ -157,7 +158,7 @@ def run_worker(source: Source, wanted: Wanted) -> int:
         return _run(source, wanted, stops, nursery)
     except BrokenOff:
         return stops.exit_code
-    except ImproperlyConfigured as error:
+    except (ImproperlyConfigured, SecurityError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     except StartFailed as failure:
@@ -182,6 +183,7 @@ def _run(source: Source, wanted: Wanted, stops: Stops, nursery: Nursery | None) 
         executor = _executor(app, wanted)
         orders = _orders(app, source, wanted)
         set_up_logging(app, orders.loglevel, "MainProcess")
+        check_content(app.conf.snapshot, this_user(), os.environ)
         signals.worker_init.send(None)
     with contextlib.suppress(OSError):  # nobody reads it
         if not wanted.quiet:

@@ -141,19 +141,31 @@ class Renumber:
         return value
 
 
+#: The modules that have ``decompress``, of which any will do.
 _DECOMPRESS = {
-    "application/x-gzip": "zlib",
-    "application/x-bz2": "bz2",
-    "application/x-lzma": "lzma",
-    "application/x-brotli": "brotli",
-    "application/zstd": "backports.zstd",
+    "application/x-gzip": ("zlib",),
+    "application/x-bz2": ("bz2",),
+    "application/x-lzma": ("lzma",),
+    "application/x-brotli": ("brotli",),
+    "application/zstd": ("compression.zstd", "backports.zstd", "zstandard"),
 }
+
+
+def _decompressed(body: bytes, compression: str) -> bytes:
+    for name in _DECOMPRESS[compression]:
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            continue
+        decompressed: bytes = module.decompress(body)
+        return decompressed
+    raise ImportError(f"None of {_DECOMPRESS[compression]} is installed.")
 
 
 def body_text(body: bytes, content_type: str, compression: str | None) -> str:
     """Return a body as text: JSON and YAML as they are, others as what they decode to."""
     if compression is not None:
-        body = importlib.import_module(_DECOMPRESS[compression]).decompress(body)
+        body = _decompressed(body, compression)
     if content_type in ("application/json", "application/x-yaml"):
         return body.decode()
     if content_type == "application/x-msgpack":

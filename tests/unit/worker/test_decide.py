@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import ManualClock
 from tests.unit.worker.support import NAMELESS, Made, delivery_of, foreign, take
 from umbel import Retry, Umbel, states
-from umbel.exceptions import NotRegistered
+from umbel.exceptions import ContentDisallowed, NotRegistered
 from umbel.message import Delivery, decode
 from umbel.options import CallOptions
 from umbel.ports import Action
@@ -276,8 +276,65 @@ def test_a_result_that_cannot_be_stored_is_a_failure(app: Umbel) -> None:
     assert isinstance(verdict.run.outcome, Failure)
     assert (verdict.settlement.action, found.state) == (ACK, states.FAILURE)
     assert type(found.result).__name__ == "EncodeError"
-    assert str(found.result).startswith("t returned dict, which cannot be stored: ")
-    assert str(found.result).endswith("Return plain data, or set ignore_result.")
+    assert str(found.result) == (
+        "t: the result → ['a'] cannot be stored as json: it is a Strange. Return plain data: texts,"
+        " numbers, lists and mappings of them, or set ignore_result."
+    )
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("serializer", ["json", "pickle", "yaml", "msgpack"])
+def test_the_settings_say_how_results_are_written(
+    app: Umbel, serializer: str, compression: str | None
+) -> None:
+    if serializer in ("yaml", "msgpack"):
+        pytest.importorskip(serializer)
+    app.conf.update(result_serializer=serializer, result_compression=compression)
+    app.conf.update(accept_content=["json", serializer], result_expires=None)
+    task = make(app, track_started=True)
+    for outcome, expected in ((Success([1, {"a": 2}]), [1, {"a": 2}]), (OUTCOMES["failure"], None)):
+        delivery = delivery_of(task)
+        prepared = Runner(app, "celery@host").prepare(delivery)
+        begun = started(prepared, "celery@host", 4711, app.conf.snapshot, ManualClock())
+        record = verdict_on(app, delivery, outcome).settlement.result
+        assert begun is not None
+        assert record is not None
+        assert isinstance(record.document, str) is (serializer == "json" and not compression)
+        assert isinstance(begun.document, str) is isinstance(record.document, str)
+        result = app.AsyncResult(record.task_id)
+        app.result_store().put([begun])
+        assert result.result == {"pid": 4711, "hostname": "celery@host"}
+        app.result_store().put([record])
+        found = result.get(propagate=False)
+        assert found == expected or repr(found) == "ValueError('boom')"
+    app.conf.result_accept_content = ["yaml"] if serializer != "yaml" else ["json"]
+    with pytest.raises(ContentDisallowed):
+        app.AsyncResult(result.id).get()
+
+
+def test_a_result_serializer_that_is_not_known_is_the_tasks_failure(app: Umbel) -> None:
+    app.conf.result_compression = "gzp"
+    found = stored(verdict_on(app, delivery_of(make(app)), Success(1)))
+    assert found is not None
+    assert "no compression 'gzp'" in str(found.result)
+
+
+def test_an_extended_result_says_of_which_call_it_is(app: Umbel) -> None:
+    app.conf.update(result_extended=True, accept_content=["json", "pickle"], result_expires=None)
+    task = make(app)
+    assert app.AsyncResult("nobody").name is None
+    delivery = delivery_of(task, 1, {2}, serializer="pickle", retries=1)
+    prepared = Runner(app, "celery@host").prepare(delivery)
+    verdict = decide(Run(prepared, Success(5)), app.conf.snapshot, ManualClock())
+    assert verdict.settlement.result is not None
+    app.result_store().put([verdict.settlement.result])
+    result = app.AsyncResult(str(delivery.message.task_id))
+    assert (result.name, result.worker, result.queue) == ("t", "celery@host", "celery")
+    # What JSON does not take is shown.
+    assert (result.args, result.kwargs, result.retries) == ("(1, {2})", {}, 1)
+    foreign(app, NAMELESS)
+    (nameless,) = take(app)
+    assert verdict_on(app, nameless, Expired()).settlement.result is None
 
 
 def test_a_result_that_nobody_wants_need_not_be_storable(app: Umbel) -> None:
@@ -385,7 +442,7 @@ def test_each_retry_has_a_tag_of_its_own(app: Umbel) -> None:
     ("args", "options", "error"),
     [
         ((Strange(),), {}, "EncodeError"),
-        ((1,), {"serializer": "nope"}, "ImproperlyConfigured"),
+        ((1,), {"serializer": "nope"}, "SerializerNotInstalled"),
         ((1,), {"countdown": 1e15}, "OverflowError"),
     ],
 )
@@ -474,6 +531,14 @@ def test_what_is_stored_of_the_call(app: Umbel) -> None:
     assert found is not None
     assert found.children == [[["made", None], None]]
     assert found.call == CallInfo("t", [1], {"x": 2}, "celery@host", 0, delivery.queue)
+
+
+def test_what_is_stored_of_a_call_that_did_not_run(app: Umbel) -> None:
+    app.conf.result_extended = True
+    delivery = delivery_of(make(app), 1, retries=2, expires="2000-01-01T00:00:00+00:00")
+    found = stored(verdict_on(app, delivery, Expired()))
+    assert found is not None
+    assert found.call == CallInfo("t", [1], {}, None, 2, delivery.queue)
 
 
 def test_a_result_that_a_task_returns_is_stored_as_its_tuple(app: Umbel) -> None:

@@ -58,8 +58,8 @@ class Stored:
     def message(self) -> Message:
         """Return the message as it was published."""
         return Message(
-            serialization.loads(self.headers),
-            serialization.loads(self.properties),
+            serialization.loads_mapping(self.headers),
+            serialization.loads_mapping(self.properties),
             self.body,
             self.content_type,
             self.content_encoding,

@@ -81,8 +81,8 @@ def message(row: tuple[Any, ...]) -> Message:
     """Return the message of (headers, properties, content_type, content_encoding, body)."""
     headers, properties, content_type, content_encoding, body = row
     return Message(
-        serialization.loads(headers),
-        serialization.loads(properties),
+        serialization.loads_mapping(headers),
+        serialization.loads_mapping(properties),
         body,
         content_type,
         content_encoding,

@@ -40,7 +40,7 @@ class SqliteResultSubscription(ResultSubscription):
         self._ringer = Ringer()
         self._pid = os.getpid()
         #: What is listened for, with the document that was handed out last.
-        self._wanted: dict[str, str] = {}
+        self._wanted: dict[str, str | bytes] = {}
         #: What to look for next.
         self._due: set[str] = set()
         #: Rows that are to be written, and rows that may be left.

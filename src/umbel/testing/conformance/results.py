@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 
 from umbel.ports import Action, ResultSubscription, Settlement
+from umbel.records import ResultRecord
 from umbel.testing.conformance.support import (
     LONG,
     PATIENCE,
@@ -35,6 +36,14 @@ class ResultStoreContract(Contract):
         stored = record("1", "FAILURE", text="grüße")
         here.results.put([stored])
         assert there.results.get(["1"]) == {"1": stored}
+
+    def test_a_result_that_is_no_text_is_read_as_it_was_stored(
+        self, here: Side, there: Side
+    ) -> None:
+        document = b"\x80\x04\x00\xff" + bytes(range(256))
+        stored = ResultRecord("1", "SUCCESS", document)
+        here.results.put([stored, record("2", "SUCCESS")])
+        assert there.results.get(["1", "2"]) == {"1": stored, "2": record("2", "SUCCESS")}
 
     def test_an_expiry_is_kept_with_the_result(self, here: Side) -> None:
         expires = round(now()) + LONG
