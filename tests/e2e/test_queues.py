@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_worker import HOST, Start, project, start
+from tests.e2e.support import HOST, Start
 from umbel import Broadcast, Exchange, Queue, Umbel
 from umbel.entities import worker_direct
 from umbel.testing.conformance.support import PATIENCE, until
-
-__all__ = ["project", "start"]  # fixtures
 
 TASKS = """
 from pathlib import Path

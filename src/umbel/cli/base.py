@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors that umbel explains are shown without a traceback."""
     try:
         code = group.main(args=arguments, prog_name="umbel", standalone_mode=False)
-        sys.exit(code or 0)
+        sys.exit(code() if callable(code) else code or 0)
     except click.ClickException as error:
         _explained(error).show()
         sys.exit(error.exit_code)

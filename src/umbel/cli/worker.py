@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -79,7 +81,7 @@ def command(
     purge: bool,
     words: tuple[str, ...],
     **more: Any,
-) -> None:
+) -> Callable[[], int]:
     """Start a worker.
 
     It takes messages from queues and runs their tasks. TERM or one Ctrl+C lets running tasks end first;
@@ -87,6 +89,7 @@ def command(
 
     All of Celery's options are accepted. One that does not work yet says so.
     """
+    # It is run when the command line is done with: tasks shall not find its context.
     given: Global = context.obj
     warn_of(more)
     concurrency = children(more["concurrency"], more["autoscale"])
@@ -104,7 +107,7 @@ def command(
         given.settings() | from_words(words) | _settings(**more | {"concurrency": concurrency})
     )
     source = Source(given.named_app(), os.getcwd(), settings, given.config, wanted.hostname)
-    context.exit(run_worker(source, wanted))
+    return partial(run_worker, source, wanted)
 
 
 def _settings(

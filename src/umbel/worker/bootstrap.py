@@ -52,7 +52,8 @@ class Source:
             options=dict(self.settings),
         )
         given = dict(self.settings)
-        given["include"] = (*app.conf.snapshot.include, *given.get("include", ()))
+        if "include" in given:
+            given["include"] = (*app.conf.snapshot.include, *given["include"])
         app.conf.load(given, COMMAND_LINE)
         # The module may make several; shared tasks belong to the one that was named.
         current.set_default_app(app)

@@ -22,7 +22,7 @@ from umbel.message import Delivery
 from umbel.ports import Consumer, FetchRequest
 from umbel.records import ResultRecord
 from umbel.worker import report
-from umbel.worker.decide import Verdict, decide, started, unsettleable
+from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import Job, Lost, Prepared, Run
 from umbel.worker.page import Page
@@ -50,7 +50,7 @@ class Waiting:
 class Child:
     """Runs tasks until it is told to stop.
 
-    `make_settler` attaches a consumer and is called again when lost.
+    `make_settler` attaches a consumer; it is called when one is first needed, and when it is lost.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Child:
         self._pid = pid
         self._page = page
         self._make_settler = make_settler
-        self._settler = make_settler()
+        self._settler: Settler | None = None
         self._runner = Runner(app, hostname)
         bound = app.conf.snapshot.worker_prefetch_multiplier or app.broker.features.batch
         self._prefetch = Prefetch(min(bound, app.broker.features.batch))
@@ -91,7 +91,23 @@ class Child:
     @property
     def consumer(self) -> Consumer:
         """The consumer that holds this child's leases."""
-        return self._settler.consumer
+        return self.settler.consumer
+
+    @property
+    def settler(self) -> Settler:
+        """What settles for this child."""
+        if self._settler is None:
+            self._settler = self._make_settler()
+        return self._settler
+
+    def interrupt(self) -> None:
+        """End the wait for messages."""
+        if self._settler is not None:
+            self._settler.consumer.interrupt()
+
+    def attach(self) -> None:
+        """Attach to the broker: ask until it answers, or until told to stop."""
+        self._persist(self._attach)
 
     # The loop
 
@@ -139,7 +155,8 @@ class Child:
         """Start over as another owner, between two batches: what we do not know of goes back then."""
         if self._in_doubt:
             self.settle_finished()
-            self.consumer.close()
+            if self._settler is not None:
+                self.consumer.close()
             self._attach()
 
     def settle_finished(self, request: FetchRequest | None = None) -> Sequence[Delivery]:
@@ -151,7 +168,7 @@ class Child:
             return ()
         self._settled_at = self._clock.monotonic()
         try:
-            return self._settler.settle(verdicts, request)
+            return self.settler.settle(verdicts, request)
         except (OperationalError, LeaseLost):
             self.finished.extendleft(reversed(verdicts))
             raise
@@ -163,15 +180,9 @@ class Child:
     def _settle_one_by_one(self, verdicts: Sequence[Verdict]) -> None:
         """Settle each outcome for itself; one that cannot be becomes a dead letter with the reason."""
         left = deque(verdicts)
+        settings = self._app.conf.snapshot
         try:
-            while left:
-                try:
-                    self._settler.settle([left[0]])
-                except (OperationalError, LeaseLost):
-                    raise
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is this outcome's fault
-                    settings = self._app.conf.snapshot
-                    self._settler.settle([unsettleable(left[0].run, error, settings, self._clock)])
+            for _ in self.settler.settle_one_by_one(verdicts, settings, self._clock):
                 left.popleft()
         finally:
             self.finished.extendleft(reversed(left))
@@ -294,7 +305,7 @@ class Child:
     def _tell_started(self, record: ResultRecord) -> None:
         """Store STARTED, if that works: the task does not depend on it."""
         try:
-            self._settler.store([record])
+            self.settler.store([record])
         except OperationalError as error:
             logger.warning("The state STARTED of %s was not stored. %s", record.task_id, error)
 
@@ -337,14 +348,15 @@ class Child:
         item = self.current
         if item is not None:
             run = Run(item.prepared, Lost(reason, running=False))
-            self._settler.settle([decide(run, self._app.conf.snapshot, self._clock)])
+            self.settler.settle([decide(run, self._app.conf.snapshot, self._clock)])
 
     def _leave(self) -> None:
         try:
             with self.lock:
                 self.settle_finished()
                 self.release_waiting()
-                self.consumer.close()
+                if self._settler is not None:
+                    self.consumer.close()
         except (OperationalError, LeaseLost) as error:
             logger.warning(
                 "Leaving without the broker's answer; leases end by themselves. %s", error

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,8 @@ from umbel.clock import Clock
 from umbel.worker.bootstrap import Orders, Source, threads_and_connections
 from umbel.worker.forkserver import Channel, serve
 from umbel.worker.page import Held, Page
-from umbel.worker.processes import is_alive, start_time
+from umbel.worker.processes import ending, is_alive, start_time
+from umbel.worker.stops import held_back
 
 logger = logging.getLogger("umbel.worker")
 
@@ -40,7 +40,8 @@ class StartFailed(Exception):
 class ChildProcess:
     """A child as its supervisor knows it.
 
-    `status` is its exit code, negative for a signal, once it is known.
+    `status` is its exit code, negative for a signal, once it is known. Nobody will tell it of an
+    `orphaned` one, whose fork server is dead.
     """
 
     number: int
@@ -55,6 +56,7 @@ class ChildProcess:
     told_to_stop: bool = False
     fenced_batch: int = -1
     gone_since: float | None = None
+    orphaned: bool = False
     process: subprocess.Popen[bytes] | None = None
 
     def is_dead(self, now: float) -> bool:
@@ -71,7 +73,7 @@ class ChildProcess:
             return False
         if self.gone_since is None:
             self.gone_since = now
-        return now - self.gone_since > STATUS_WAIT
+        return self.orphaned or now - self.gone_since > STATUS_WAIT
 
     def _learn_pid(self) -> None:
         """Read from its page who it is, if the fork server died before it told."""
@@ -88,10 +90,14 @@ class ChildProcess:
         """Return a phrase for logs: ``pid 4711 ended with signal 9 (SIGKILL)``."""
         if self.status is None:
             return f"pid {self.pid} vanished"
-        if self.status < 0:
-            name = signal.Signals(-self.status).name
-            return f"pid {self.pid} ended with signal {-self.status} ({name})"
-        return f"pid {self.pid} ended with exit code {self.status}"
+        return f"pid {self.pid} ended with {ending(self.status)}"
+
+    def went_as_told(self) -> bool:
+        """Tell whether its end is the one that was asked for."""
+        if not self.told_to_stop:
+            return False
+        # One that was still importing the app ends in the middle of that.
+        return self.status in (0, None) or self.page.read() is None
 
     def tell_to_stop(self) -> None:
         """Let it end after its current task; what it has not started goes back at once."""
@@ -112,7 +118,9 @@ class Nursery:
     def __init__(self, source: Source, clock: Clock) -> None:
         self._source = source
         self._clock = clock
-        self._await_server: Callable[[], object] | None = None
+        # The app's import may change these; a later fork server shall begin like the first.
+        self._face = {"argv": sys.argv[:], "path": sys.path[:]}
+        self._server: _Forked | subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._spawning = False
         self._importing = False
@@ -129,15 +137,20 @@ class Nursery:
         """Start the fork server; it imports the app while the caller goes on.
 
         The first one is forked from this process, which has then imported nothing but umbel: that
-        saves it from importing umbel again. Later ones start from scratch.
+        saves it from importing umbel again. Later ones start from scratch. Raises OSError when the
+        system allows no other process.
         """
         clean = not threads_and_connections()
         ours, theirs = socket.socketpair()
-        self._await_server = _fork_server(theirs, ours) if clean else _spawn(theirs).wait
-        theirs.close()
         self._channel = Channel(ours)
-        self._channel.send(dataclasses.asdict(self._source))
         self._importing = True
+        try:
+            with theirs:
+                self._server = _Forked(theirs) if clean else self._spawn(theirs)
+            self._channel.send({"source": dataclasses.asdict(self._source), **self._face})
+        except OSError:
+            self._dismiss()
+            raise
 
     def wait_until_ready(self) -> None:
         """Wait for the app's import in the fork server. Raises StartFailed with its traceback."""
@@ -146,7 +159,8 @@ class Nursery:
         while messages == []:
             messages = self._channel.receive()
         if messages is None:
-            raise StartFailed("The fork server ended while it imported the app.")
+            how = ending(self._dismiss())
+            raise StartFailed(f"The fork server ended with {how} while it imported the app.")
         if "failed" in messages[0]:
             raise StartFailed(str(messages[0]["failed"]))
         self._imported(messages[0])
@@ -160,7 +174,12 @@ class Nursery:
         if self._channel is None and not self._spawning:
             if self._clock.monotonic() < self._not_before:
                 return False
-            self.launch()
+            try:
+                self.launch()
+            except OSError as error:
+                logger.error("The fork server cannot be started; trying again. %s", error)
+                self._not_before = self._clock.monotonic() + PAUSE
+                return False
         return not self._importing
 
     def _imported(self, answer: dict[str, Any]) -> None:
@@ -176,37 +195,51 @@ class Nursery:
             self._dismiss()
 
     def start(self, number: int, page: Page, orders: Orders) -> ChildProcess:
-        """Start a child, when `is_ready`; its pid is known a moment later."""
+        """Start a child, when `is_ready`; its pid is known a moment later.
+
+        Raises OSError when the fork server is dead or the system allows no other process.
+        """
         ours, theirs = socket.socketpair()
         child = ChildProcess(number, page, ours, self._clock.monotonic())
         name = f"ForkPoolWorker-{number}"
         message = {"page": str(page.path), "name": name, "orders": orders.to_data()}
-        if self._channel is None:
-            # Through the socket and not as an argument: settings may hold passwords.
-            Channel(ours).send(message)
-            child.process = _spawn(theirs, "--child")
-            child.pid = child.process.pid
-            child.start_time = start_time(child.pid)
-        else:
-            self._waiting_for_pid.append(child)
-            self._channel.send(message, theirs.fileno())
-        theirs.close()
+        try:
+            with theirs:
+                self._order(child, theirs, message)
+        except OSError:
+            ours.close()
+            raise
         ours.setblocking(False)
         return child
 
-    def listen(self) -> None:
-        """Take in what the fork server says: pids, and ends of children."""
+    def _order(self, child: ChildProcess, control: socket.socket, message: dict[str, Any]) -> None:
+        if self._channel is not None:
+            self._channel.send(message, control.fileno())
+            self._waiting_for_pid.append(child)
+            return
+        # Through the socket and not as an argument: settings may hold passwords.
+        Channel(child.control).send({**message, **self._face})
+        child.process = self._spawn(control, "--child")
+        child.pid = child.process.pid
+        child.start_time = start_time(child.pid)
+
+    def _spawn(self, connection: socket.socket, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a Python process that has one end of a pipe."""
+        number = connection.fileno()
+        command = [sys.executable, "-m", "umbel.worker.forkserver", str(number), *arguments]
+        with held_back():
+            return subprocess.Popen(command, pass_fds=[number], cwd=self._source.workdir)
+
+    def listen(self, stopping: bool = False) -> None:
+        """Take in what the fork server says: pids, and ends of children.
+
+        While the node is `stopping`, none is started in place of one that died.
+        """
         if self._channel is None:
             return
         messages = self._channel.receive()
         if messages is None:
-            logger.error(
-                "The fork server died; starting another. Running children are not affected."
-            )
-            self._dismiss()
-            self._not_before = self._clock.monotonic() + (PAUSE if self._importing else 0.0)
-            self._importing = False
-            self._waiting_for_pid.clear()  # those that live tell their pid in their page
+            self._lose_server(stopping)
             return
         for message in messages:
             if "ready" in message:
@@ -223,32 +256,56 @@ class Nursery:
                 if ended is not None:
                     ended.status = message["status"]
 
-    def _dismiss(self) -> None:
+    def _lose_server(self, stopping: bool) -> None:
+        how = ending(self._dismiss())
+        if not stopping:
+            logger.error(
+                "The fork server died: %s; starting another. Running children are not affected.",
+                how,
+            )
+        self._not_before = self._clock.monotonic() + (PAUSE if self._importing else 0.0)
+        self._importing = False
+        for child in (*self._waiting_for_pid, *self._by_pid.values()):
+            child.orphaned = True
+        self._waiting_for_pid.clear()  # those that live tell their pid in their page
+        self._by_pid.clear()
+
+    def _dismiss(self) -> int | None:
+        """End the fork server; return its exit status if that is known."""
         if self._channel is not None:
             self._channel.connection.close()
             self._channel = None
-        if self._await_server is not None:
-            self._await_server()
-            self._await_server = None
+        server, self._server = self._server, None
+        if server is None:
+            return None
+        if self._importing:  # it has no children yet, and imports may take for ever
+            server.kill()
+        return server.wait()
 
     def close(self) -> None:
         """End the fork server."""
         self._dismiss()
 
 
-def _fork_server(connection: socket.socket, ours: socket.socket) -> Callable[[], object]:
-    """Fork the fork server; return what waits for its end."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # what is buffered would be written twice
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        serve(connection)
-    return lambda: os.waitpid(pid, 0)
+class _Forked:
+    """A fork server that is forked from this process, with the methods of one that is spawned."""
 
+    def __init__(self, connection: socket.socket) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # what is buffered would be written twice
+                stream.flush()
+        self._pid = os.fork()
+        if self._pid == 0:
+            serve(connection)
 
-def _spawn(connection: socket.socket, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start a Python process that has one end of a pipe."""
-    number = connection.fileno()
-    command = [sys.executable, "-m", "umbel.worker.forkserver", str(number), *arguments]
-    return subprocess.Popen(command, pass_fds=[number])
+    def kill(self) -> None:
+        """End it now."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+
+    def wait(self) -> int | None:
+        """Wait for its end; return its exit status if that is known."""
+        try:
+            return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        except ChildProcessError:  # the app's import had the ends of children ignored
+            return None

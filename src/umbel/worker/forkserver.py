@@ -5,9 +5,9 @@ child for each order and report each child's end. It runs no task and no thread.
 dies it sees the end of the pipe, gives its children a moment to hand back, kills what is left, and
 goes.
 
-Messages are JSON lines. In: the `Source`; then ``{"orders", "page", "name"}`` with the child's
-control socket attached. Out: ``{"ready", "unsafe"}`` or ``{"failed"}``; then ``{"forked", "pid"}``
-and ``{"exited", "status"}``.
+Messages are JSON lines. In: ``{"source", "argv", "path"}``; then ``{"orders", "page", "name"}`` with
+the child's control socket attached. Out: ``{"ready", "unsafe"}`` or ``{"failed"}``; then
+``{"forked", "pid"}`` and ``{"exited", "status"}``.
 """
 
 from __future__ import annotations
@@ -44,9 +44,17 @@ from umbel.worker.helper import Helper
 from umbel.worker.page import Page
 from umbel.worker.processes import my_start_time, signalled_by
 from umbel.worker.settler import Settler
+from umbel.worker.stops import heed_all, heed_nothing
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing is forked
+    fcntl = None  # type: ignore[assignment]
 
 #: Seconds that children are given to hand back when the supervisor died.
 GRACE = 3.0
+#: The level up to which logging is off while the app is imported; none that a module would choose.
+KEPT_BACK = logging.WARNING + 1
 
 
 class Channel:
@@ -97,7 +105,7 @@ class ForkServer:
 
     def serve(self, app: Umbel) -> None:
         """Fork and report until the supervisor is gone."""
-        signal.signal(signal.SIGCHLD, _nothing)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # it wakes the loop
         signal.set_wakeup_fd(self._signal_in.fileno(), warn_on_full_buffer=False)
         while True:
             readable, _, _ = select.select([self._channel.connection, self._signal_out], [], [])
@@ -124,7 +132,8 @@ class ForkServer:
             _run_and_exit(app, message, socket.socket(fileno=control))
         os.close(control)
         self._children.add(pid)
-        self._channel.send({"forked": message["page"], "pid": pid})
+        with contextlib.suppress(OSError):  # the supervisor is dead, which is noticed next
+            self._channel.send({"forked": message["page"], "pid": pid})
 
     def _reap(self) -> None:
         while self._children:
@@ -147,13 +156,6 @@ class ForkServer:
             os.kill(pid, signal.SIGKILL)
 
 
-def _nothing(signum: int, frame: object) -> None:
-    """Take a signal without effect.
-
-    Unlike SIG_IGN it is not inherited by programs that tasks start.
-    """
-
-
 def run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> None:
     """Be a child: attach, run until told to stop, leave."""
     orders = Orders.from_data(message["orders"])
@@ -165,13 +167,15 @@ def run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> No
     app.on_after_fork.send(app)
     signals.worker_process_init.send(None)
     helper.start()
-    control.send(b"r")
+    child.attach()
+    with contextlib.suppress(OSError):  # the supervisor is dead, and the helper knows
+        control.send(b"r")
     child.run()
     app.close()
 
 
 def make_child(app: Umbel, orders: Orders, page: Page, pid: int) -> Child:
-    """Return a child of this process that is attached to the broker."""
+    """Return a child of this process."""
     started = my_start_time()
 
     def attach() -> Settler:
@@ -210,6 +214,18 @@ def _first_line(connection: socket.socket) -> Any:
     return json.loads(line)
 
 
+def _close_all_but(connection: socket.socket) -> None:
+    """Close what was inherited from whoever started the worker, but for the standard streams."""
+    try:
+        numbers = [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:  # a system that does not list them
+        return
+    for number in numbers:
+        if number > 2 and number != connection.fileno():
+            with contextlib.suppress(OSError):  # the one that was used for listing
+                os.close(number)
+
+
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Keep warnings back: the supervisor imports the same modules, and has told them.
@@ -223,35 +239,49 @@ def _silence() -> Iterator[None]:
         pass
 
     warnings.showwarning = keep_back
-    logging.disable(logging.WARNING)
+    logging.disable(KEPT_BACK)
     try:
         yield
     finally:
         if warnings.showwarning is keep_back:
             warnings.showwarning = show
-        if manager.disable == logging.WARNING:
+        if manager.disable == KEPT_BACK:
             logging.disable(disabled)
+
+
+def _load(source: Source, connection: socket.socket) -> Umbel:
+    """Import the app; whatever comes from the supervisor meanwhile, or its end, ends this process.
+
+    It can only be that the process is not wanted any more, and an import that hangs does not see it.
+    """
+    with _silence(), signalled_by(connection.fileno()):
+        if select.select([connection], [], [], 0)[0]:  # it came before
+            os._exit(1)
+        return source.load()
 
 
 def _serve(connection: socket.socket, *, alone: bool) -> int:
     """Import the app and fork children of it or, when `alone`, be a single child of it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _nothing)
+    if alone:
+        heed_nothing()
+    else:  # while it imports it has no children to care for, and any signal may end it
+        heed_all()
+    _close_all_but(connection)
     first = _first_line(connection)
     if first is None:
         return 1
+    sys.argv[:], sys.path[:] = first["argv"], first["path"]
     if alone:
-        run_child(Orders.from_data(first["orders"]).source.load(), first, connection)
+        run_child(_load(Orders.from_data(first["orders"]).source, connection), first, connection)
         return 0
     channel = Channel(connection)
     try:
-        # An import that hangs does not see that the supervisor is gone.
-        with _silence(), signalled_by(connection.fileno()):
-            app = Source(**first).load()
+        app = _load(Source(**first["source"]), connection)
     except BaseException as error:  # noqa: BLE001 - whatever it raises is the supervisor's to show
         with contextlib.suppress(OSError):  # the supervisor met the same and is gone
             channel.send({"failed": traceback_text(error)})
         return 1
+    heed_nothing()
     unsafe = threads_and_connections(connection.fileno())
     try:
         channel.send({"ready": True, "unsafe": unsafe})

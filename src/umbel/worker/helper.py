@@ -135,7 +135,7 @@ class Helper:
     def _stop(self) -> None:
         """Let the main thread end after its current task; what waits goes back at once."""
         self._child.stopping.set()
-        self._child.consumer.interrupt()
+        self._child.interrupt()
         self._relieve()
 
     def _supervisor_died(self) -> None:

@@ -13,7 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 from umbel.app import Umbel
 from umbel.clock import Clock, unique_id
@@ -46,6 +46,9 @@ LONGEST_PAUSE = 5.0
 #: Seconds by which the wall clock may move against the monotonic one between two steps.
 JUMP = 2.0
 
+#: Something that may fail, and is tried again with the next step.
+Duty = Callable[..., object]
+
 
 @dataclass(slots=True)
 class Timer:
@@ -70,6 +73,11 @@ class Slot:
         self.child: ChildProcess | None = None
         self.not_before = 0.0
         self.short_lives = 0
+
+    def stumble(self, now: float) -> None:
+        """Count a short life: the next try waits longer."""
+        self.short_lives += 1
+        self.not_before = now + min(0.1 * 2**self.short_lives, LONGEST_PAUSE)
 
 
 class Keeper:
@@ -110,7 +118,8 @@ class Keeper:
         self._dead: list[ChildProcess] = []
         self._stopping = False
         self._cold = False
-        self._complained = False
+        #: What did not work the last time, and was told of.
+        self._complaints: set[Duty] = set()
         self._word_out, self._word_in = socket.socketpair()
         self._word_out.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="umbel-keeper", daemon=True)
@@ -159,7 +168,7 @@ class Keeper:
             with contextlib.suppress(BlockingIOError):
                 self._word_out.recv(64)
         if self._nursery is not None and self._nursery.connection in readable:
-            self._nursery.listen()
+            self._nursery.listen(self._stopping)
         for child in children:
             if child.control in readable:
                 self._hear(child)
@@ -205,27 +214,27 @@ class Keeper:
             if timer.is_due(now):
                 self._try(duty)
 
-    def _try(self, duty: Callable[[], object]) -> bool:
-        """Do something that needs the broker; say once when it does not answer."""
+    def _try(self, duty: Duty, *arguments: Any) -> bool:
+        """Do something that needs the broker; say once of each duty when it does not answer."""
         try:
-            duty()
+            duty(*arguments)
         except LeaseLost:
             self._recovery.start_over()
             return False
         except OperationalError as error:
-            if not self._complained:
+            if duty not in self._complaints:
                 logger.warning(
                     "The broker does not answer the supervisor; it keeps trying. %s", error
                 )
-            self._complained = True
+            self._complaints.add(duty)
             return False
         except Exception:
             # Whatever it is, the node's leases depend on this thread: it must go on.
-            if not self._complained:
+            if duty not in self._complaints:
                 logger.exception("The supervisor failed at %r; it keeps trying.", duty)
-            self._complained = True
+            self._complaints.add(duty)
             return False
-        self._complained = False
+        self._complaints.discard(duty)
         return True
 
     def _mourn(self, now: float) -> None:
@@ -236,15 +245,14 @@ class Keeper:
                 continue
             slot.child = None
             self._dead.append(child)
-            if child.told_to_stop and child.status == 0:
+            if child.went_as_told():
                 continue
             logger.error("Child %d: %s.", child.number, child.how_it_died())
             if now - child.begun < SHORT_LIFE and not child.died_of_a_task():
-                slot.short_lives += 1
-                slot.not_before = now + min(0.1 * 2**slot.short_lives, LONGEST_PAUSE)
+                slot.stumble(now)
             else:
                 slot.short_lives = 0
-        self._dead = [child for child in self._dead if not self._try(partial(self._bury, child))]
+        self._dead = [child for child in self._dead if not self._try(self._bury, child)]
 
     def _bury(self, child: ChildProcess) -> None:
         snapshot = child.page.read()
@@ -253,8 +261,7 @@ class Keeper:
                 # It was stopped, by us or by whoever stops us: no task is to blame.
                 snapshot = snapshot.blameless()
             self._recovery.child_died(snapshot.owner, snapshot, child.how_it_died())
-        child.page.close()
-        child.page.path.unlink(missing_ok=True)
+        child.page.remove()
         child.control.close()
 
     def _tend(self, now: float) -> None:
@@ -272,7 +279,7 @@ class Keeper:
             latest = child.page.read()
             if latest is not None and latest.batch == snapshot.batch:
                 waiting = latest.keys(Held.WAITING)
-                if self._try(partial(self._broker.take_back, latest.owner, waiting)):
+                if self._try(self._broker.take_back, latest.owner, waiting):
                     child.fenced_batch = snapshot.batch
 
     def _fill(self, now: float) -> None:
@@ -281,8 +288,19 @@ class Keeper:
             return
         for slot in self._slots:
             if slot.child is None and now >= slot.not_before and self._nursery.is_ready():
-                page = self._directory.new_page(unique_id())
-                slot.child = self._nursery.start(slot.number, page, self._orders)
+                self._start(slot, self._nursery, now)
+
+    def _start(self, slot: Slot, nursery: Nursery, now: float) -> None:
+        page = None
+        try:
+            page = self._directory.new_page(unique_id())
+            slot.child = nursery.start(slot.number, page, self._orders)
+        except OSError as error:
+            # A full disk, too many processes, or a fork server that died just now.
+            logger.error("Child %d cannot be started; trying again. %s", slot.number, error)
+            slot.stumble(now)
+            if page is not None:
+                page.remove()
 
     def _tell_to_stop(self) -> None:
         for slot in self._slots:

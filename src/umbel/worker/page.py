@@ -89,7 +89,7 @@ class Page:
 
     @classmethod
     def create(cls, path: Path) -> Page:
-        """Make the file, readable only by its owner."""
+        """Make the file, readable only by its owner. Raises OSError and leaves nothing."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             if hasattr(os, "posix_fallocate"):
@@ -99,6 +99,9 @@ class Page:
             else:
                 os.ftruncate(descriptor, SIZE)
             return cls(path, mmap.mmap(descriptor, SIZE))
+        except OSError:
+            path.unlink()
+            raise
         finally:
             os.close(descriptor)
 
@@ -188,3 +191,8 @@ class Page:
     def close(self) -> None:
         """Unmap the page; the file stays."""
         self._memory.close()
+
+    def remove(self) -> None:
+        """Unmap the page and delete its file."""
+        self.close()
+        self.path.unlink(missing_ok=True)

@@ -47,6 +47,21 @@ def is_alive(pid: int, started: float) -> bool:
     return found != 0.0 and started in (0.0, found)
 
 
+def ending(status: int | None) -> str:
+    """Return a phrase for an exit status, negative for a signal: ``signal 9 (SIGKILL)``.
+
+    None is an end of which the system did not tell.
+    """
+    if status is None:
+        return "an unknown exit code"
+    if status >= 0:
+        return f"exit code {status}"
+    try:
+        return f"signal {-status} ({signal.Signals(-status).name})"
+    except ValueError:  # most real-time signals have no name
+        return f"signal {-status}"
+
+
 def my_start_time() -> float:
     """Return the start time of this process."""
     return start_time(os.getpid())

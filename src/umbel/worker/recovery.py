@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from umbel.app import Umbel
-from umbel.exceptions import DecodeError, NotRegistered, OperationalError
+from umbel.exceptions import DecodeError, LeaseLost, NotRegistered, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery, decode
 from umbel.ports import Broker, Consumer
@@ -33,6 +33,8 @@ class Recovery:
         self._broker = broker
         self._attach = attach
         self._attached: Settler | None = None
+        #: What a former settler settled, perhaps, without being answered.
+        self._unanswered: set[str] = set()
         self._undecided: list[tuple[Delivery, Snapshot | None, str]] = []
         #: Owners that this supervisor was when a reclaim was not answered: they may hold something.
         self._doubtful: deque[tuple[str, Snapshot | None, str]] = deque()
@@ -42,6 +44,8 @@ class Recovery:
         """What settles for the supervisor; attached when first needed, since from then on leases run."""
         if self._attached is None:
             self._attached = self._attach()
+            self._attached.unanswered |= self._unanswered
+            self._unanswered.clear()
         return self._attached
 
     @property
@@ -55,6 +59,7 @@ class Recovery:
             "The supervisor was taken for dead (frozen for longer than worker_lease_ttl?); it goes on."
         )
         self._attached = None
+        self._unanswered.clear()
         self._undecided.clear()
 
     def close(self) -> None:
@@ -108,11 +113,12 @@ class Recovery:
         When no answer comes it may have been done all the same. The supervisor is another owner from
         then on, who takes over from the one it was.
         """
-        consumer = self.consumer
+        settler = self._settler
         try:
-            deliveries = consumer.reclaim(owner, waiting, only_expired)
+            deliveries = settler.consumer.reclaim(owner, waiting, only_expired)
         except OperationalError:
-            self._doubtful.append((consumer.owner.id, page, how))
+            self._doubtful.append((settler.consumer.owner.id, page, how))
+            self._unanswered |= settler.unanswered
             self._attached = None
             raise
         known = {delivery.key for delivery, _, _ in self._undecided}
@@ -133,10 +139,21 @@ class Recovery:
         if not self._undecided:
             return
         verdicts = [self._verdict(*undecided) for undecided in self._undecided]
-        self._settler.settle(verdicts)
-        self._undecided.clear()
-        for verdict in verdicts:
+        for verdict in self._settled(verdicts):
+            del self._undecided[0]
             report.lost(verdict)
+
+    def _settled(self, verdicts: Sequence[Verdict]) -> Iterable[Verdict]:
+        """Settle verdicts and give those that are true now, in their order."""
+        try:
+            self._settler.settle(verdicts)
+        except (OperationalError, LeaseLost):
+            raise
+        except Exception:
+            logger.exception("What a dead process held cannot be settled; settling one by one.")
+            settings = self._app.conf.snapshot
+            return self._settler.settle_one_by_one(verdicts, settings, self._app.clock)
+        return verdicts
 
     def _verdict(self, delivery: Delivery, page: Snapshot | None, how: str) -> Verdict:
         state = Held.GONE if page is None else page.held.get(delivery.key, Held.GONE)

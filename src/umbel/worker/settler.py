@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from umbel.exceptions import OperationalError
+from umbel.clock import Clock
+from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
 from umbel.ports import Broker, Consumer, FetchRequest, ResultStore, Settlement
 from umbel.records import ResultRecord
-from umbel.worker.decide import Verdict
+from umbel.settings import Settings
+from umbel.worker.decide import Verdict, unsettleable
 
 logger = logging.getLogger("umbel.worker")
 
@@ -28,7 +30,7 @@ class Settler:
         self._results = results
         self._joint = results is not None and broker.shares(results)
         #: What was settled, perhaps, by calls that were not answered.
-        self._unanswered: set[str] = set()
+        self.unanswered: set[str] = set()
 
     def settle(
         self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
@@ -40,23 +42,42 @@ class Settler:
         counts.
         """
         settlements = [verdict.settlement for verdict in verdicts]
+        keys = [item.delivery.key for item in settlements]
         if not self._joint:
             settlements = self._in_safe_order(settlements)
         try:
             settled = self.consumer.settle(settlements, fetch)
         except OperationalError:
-            self._unanswered.update(item.delivery.key for item in settlements)
+            self.unanswered.update(keys)
             raise
         for delivery in settled.refused:
-            if delivery.key in self._unanswered:
+            if delivery.key in self.unanswered:
                 continue  # the first of the two calls did it
             logger.warning(
                 "The outcome of task %s was not stored: its lease was taken over meanwhile, so it runs or ran"
                 " elsewhere.",
                 delivery.message.task_id,
             )
-        self._unanswered.clear()
+        self.unanswered.difference_update(keys)
         return settled.fetched
+
+    def settle_one_by_one(
+        self, verdicts: Sequence[Verdict], settings: Settings, clock: Clock
+    ) -> Iterator[Verdict]:
+        """Settle each verdict for itself, and give each that is true now.
+
+        One that no store can take becomes a dead letter with the reason.
+        """
+        for verdict in verdicts:
+            try:
+                self.settle([verdict])
+                yield verdict
+            except (OperationalError, LeaseLost):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this outcome's fault
+                instead = unsettleable(verdict.run, error, settings, clock)
+                self.settle([instead])
+                yield instead
 
     def _in_safe_order(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Make true what cannot be so together with the acknowledgement; return what is left.

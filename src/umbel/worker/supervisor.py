@@ -1,4 +1,4 @@
-"""The supervisor: the main process of a node. It starts the parts, takes signals, and stops the parts.
+"""The supervisor: the main process of a node. It starts the parts, and stops them when told to (stops.py).
 
 It imports the app, since it needs its settings and its receivers of signals, but it never runs a
 task. Everything that tasks depend on, leases and children, is the keeper's, on a thread that runs
@@ -11,13 +11,11 @@ import contextlib
 import logging
 import os
 import platform
-import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import FrameType
 
 from umbel import signals
 from umbel.app import Umbel
@@ -37,12 +35,11 @@ from umbel.worker.keeper import Keeper
 from umbel.worker.nodes import NodeDirectory, runtime_directory
 from umbel.worker.recovery import Recovery
 from umbel.worker.settler import Settler
+from umbel.worker.stops import BrokenOff, Stops
 
 logger = logging.getLogger("umbel.worker")
 
 CAN_FORK = hasattr(os, "fork")
-
-Stop = Callable[[bool], None]
 
 
 class Node:
@@ -110,6 +107,16 @@ class Node:
         hostname = self.orders.hostname
         signals.celeryd_after_setup.send(hostname, instance=self, conf=self.app.conf)
 
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Have the keeper at work; however the block ends, children end with it in order."""
+        self.keeper.start()
+        try:
+            yield
+        finally:
+            self.keeper.stop()
+            self.keeper.join()
+
     def say_ready(self) -> None:
         """Say that the node takes messages."""
         logger.info("%s ready.", self.orders.hostname)
@@ -147,26 +154,15 @@ class Wanted:
 
 def run_worker(source: Source, wanted: Wanted) -> int:
     """Run a node until it is stopped; return the exit code of the process."""
-    nursery = None
-    if wanted.executor != "solo" and CAN_FORK:
-        # It imports the app while this process does: with two processors that takes half the time.
-        nursery = Nursery(source, SYSTEM)
-        nursery.launch()
+    _open_standard_streams()
+    stops = Stops()
+    stops.listen()
+    forks = wanted.executor != "solo" and CAN_FORK
+    nursery = Nursery(source, SYSTEM) if forks else None
     try:
-        app = source.load()
-        executor = _executor(app, wanted)
-        orders = _orders(app, source, wanted)
-        set_up_logging(app, orders.loglevel, "MainProcess")
-        check_content(app.conf.snapshot, this_user(), os.environ)
-        signals.worker_init.send(None)
-        if not wanted.quiet:
-            print(banner(app, orders, executor), file=sys.stdout, flush=True)
-        if wanted.purge:
-            deleted = sum(app.queues.purge(queue) for queue in orders.queues)
-            logger.warning("Deleted %d waiting messages, as --purge says.", deleted)
-        if nursery is None or executor == "solo":
-            return _run_solo(app, orders)
-        return _run_prefork(app, orders, nursery)
+        return _run(source, wanted, stops, nursery)
+    except BrokenOff:
+        return stops.exit_code
     except (ImproperlyConfigured, SecurityError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
@@ -174,12 +170,46 @@ def run_worker(source: Source, wanted: Wanted) -> int:
         print(f"{failure}\nError: importing the app {source.app} failed.", file=sys.stderr)
         return 1
     except Exception as error:  # noqa: BLE001 - importing runs code of users, and may raise anything
+        what = "failed" if stops.running else "could not start"
         text = traceback_text(error)
-        print(f"{text}Error: the worker of {source.app} could not start.", file=sys.stderr)
+        print(f"{text}Error: the worker of {source.app} {what}.", file=sys.stderr)
         return 1
     finally:
         if nursery is not None:
             nursery.close()
+
+
+def _run(source: Source, wanted: Wanted, stops: Stops, nursery: Nursery | None) -> int:
+    if nursery is not None:
+        # It imports the app while this process does: with two processors that takes half the time.
+        nursery.launch()
+    with stops.breakable():
+        app = source.load()
+        executor = _executor(app, wanted)
+        orders = _orders(app, source, wanted)
+        set_up_logging(app, orders.loglevel, "MainProcess")
+        check_content(app.conf.snapshot, this_user(), os.environ)
+        signals.worker_init.send(None)
+    with contextlib.suppress(OSError):  # nobody reads it
+        if not wanted.quiet:
+            print(banner(app, orders, executor), file=sys.stdout, flush=True)
+    if wanted.purge:
+        deleted = sum(app.queues.purge(queue) for queue in orders.queues)
+        logger.warning("Deleted %d waiting messages, as --purge says.", deleted)
+    if nursery is not None and executor != "solo":
+        return _run_prefork(app, orders, nursery, stops)
+    if nursery is not None:  # the settings say so, which was not known before
+        nursery.close()
+    return _run_solo(app, orders, stops)
+
+
+def _open_standard_streams() -> None:
+    """Open those that were closed (``umbel worker >&-``): else what is opened next takes their numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 def _executor(app: Umbel, wanted: Wanted) -> str:
@@ -226,26 +256,24 @@ def consumed(app: Umbel, wanted: Wanted) -> tuple[str, ...]:
     return tuple(queues.consume_from)
 
 
-def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery) -> int:
+def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery, stops: Stops) -> int:
     node = Node(app, orders, nursery)
     try:
-        nursery.wait_until_ready()
-    except StartFailed:
+        with stops.breakable():
+            nursery.wait_until_ready()
+            node.say_set_up()
+        stops.hand_over(node.keeper.stop)
+        with node.kept():
+            node.keeper.ready.wait()
+            if node.keeper.is_ready:
+                node.say_ready()
+            node.keeper.join()
+    finally:
         node.leave()
-        raise
-    node.say_set_up()
-    stops = _Stops(node.keeper.stop)
-    stops.listen()
-    node.keeper.start()
-    node.keeper.ready.wait()
-    if node.keeper.is_ready:
-        node.say_ready()
-    node.keeper.join()
-    node.leave()
     return _ended(node, stops)
 
 
-def _run_solo(app: Umbel, orders: Orders) -> int:
+def _run_solo(app: Umbel, orders: Orders, stops: Stops) -> int:
     """Run tasks in this very process: for debugging, and for systems without fork."""
     node = Node(app, orders, nursery=None)
     node.say_set_up()
@@ -253,77 +281,25 @@ def _run_solo(app: Umbel, orders: Orders) -> int:
     child = make_child(app, orders, page, os.getpid())
     ours, theirs = socket.socketpair()
     helper = Helper(child, page, theirs, app.clock)
-    stops = _Stops(lambda cold: _stop_solo(ours, cold))
-    stops.listen()
-    node.keeper.on_end = lambda: _stop_solo(ours, cold=False)
-    node.keeper.start()
-    helper.start()
-    signals.worker_process_init.send(None)
-    node.say_ready()
-    child.run()
-    node.keeper.stop()
-    node.keeper.join()
+
+    def stop(cold: bool = False) -> None:
+        with contextlib.suppress(OSError):
+            ours.send(b"stop")
+
+    stops.hand_over(stop, alone=True)
+    node.keeper.on_end = stop
+    with node.kept():
+        helper.start()
+        signals.worker_process_init.send(None)
+        child.attach()
+        node.say_ready()
+        child.run()
     node.leave()
     return _ended(node, stops)
 
 
-def _stop_solo(control: socket.socket, cold: bool) -> None:
-    if cold:
-        # The page tells whoever takes over what was running; nothing is lost.
-        os._exit(1)
-    with contextlib.suppress(OSError):
-        control.send(b"stop")
-
-
-def _ended(node: Node, stops: _Stops) -> int:
+def _ended(node: Node, stops: Stops) -> int:
     if node.keeper.error is not None:
         traceback.print_exception(node.keeper.error)
         return 1
     return stops.exit_code
-
-
-class _Stops:
-    """Celery's signals: TERM and the first INT stop warmly, QUIT and the second INT at once."""
-
-    def __init__(self, stop: Stop) -> None:
-        self._stop = stop
-        self._asked = False
-        self.exit_code = 0
-
-    def listen(self) -> None:
-        """Take the signals from here on."""
-        signal.signal(signal.SIGTERM, self._warm)
-        signal.signal(signal.SIGINT, self._interrupted)
-        if hasattr(signal, "SIGQUIT"):
-            signal.signal(signal.SIGQUIT, self._cold)
-
-    def _warm(self, signum: int, frame: FrameType | None) -> None:
-        self._asked = True
-        _say("worker: Warm shutdown (MainProcess)")
-        signals.worker_shutting_down.send(
-            None, sig=signal.Signals(signum).name, how="Warm", exitcode=self.exit_code
-        )
-        self._stop(False)
-
-    def _interrupted(self, signum: int, frame: FrameType | None) -> None:
-        if self._asked:
-            return self._cold(signum, frame)
-        self.exit_code = 1
-        _say(
-            "worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!"
-        )
-        return self._warm(signum, frame)
-
-    def _cold(self, signum: int, frame: FrameType | None) -> None:
-        self._asked = True
-        self.exit_code = 1
-        _say("worker: Cold shutdown (MainProcess)")
-        signals.worker_shutting_down.send(
-            None, sig=signal.Signals(signum).name, how="Cold", exitcode=1
-        )
-        self._stop(True)
-
-
-def _say(text: str) -> None:
-    """Print from a signal handler, where buffered output might be in the middle of something."""
-    os.write(1, f"\n{text}\n".encode())

@@ -188,6 +188,14 @@ def test_an_error_of_a_receiver_of_import_modules_is_raised(project: Project) ->
         Source("tasks_e", str(project({"tasks_e": text})), {}, hostname="celery@there").load()
 
 
+def test_only_what_the_command_line_says_counts_as_its_word(project: Project) -> None:
+    directory = project({"tasks_o": app_text("app")})
+    app = Source("tasks_o", str(directory), {}).load()
+    assert "include" not in app.conf.changed()
+    app.conf.include = ["json"]
+    assert list(app.conf.include) == ["json"]
+
+
 def test_the_loaded_app_is_the_current_one(project: Project) -> None:
     directory = project({"two_apps": app_text("app", "mine") + app_text("other", "theirs")})
     app = Source("two_apps", str(directory), {}).load()

@@ -663,11 +663,55 @@ def test_a_worker_without_a_broker_can_be_stopped(
     worker.join()
 
 
+class Closed:
+    """What attaches a child to a server that is away for the first tries."""
+
+    def __init__(self, child: Child, refusals: int) -> None:
+        self._make = child._make_settler
+        self.left = refusals
+        child._make_settler = self
+
+    def __call__(self) -> Settler:
+        if self.left:
+            self.left -= 1
+            raise OperationalError("No answer.")
+        return self._make()
+
+
+@pytest.mark.parametrize("attach", [True, False])
+def test_a_child_asks_until_it_is_attached(
+    app: Umbel, make: Make, note: Made, caplog: pytest.LogCaptureFixture, attach: bool
+) -> None:
+    worker = make(start=False)
+    server = Closed(worker.child, 2)
+    if attach:
+        worker.child.attach()
+        assert server.left == 0
+    worker.start()
+    assert got(note.delay(1)) == 1
+    said = [text.partition(";")[0] for text in caplog.messages if "The broker" in text]
+    assert said[0] == "The broker does not answer"
+    assert said[1].startswith("The broker answers again, after ")
+
+
+def test_a_child_that_was_never_attached_can_be_stopped(
+    app: Umbel, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = make(start=False)
+    Closed(worker.child, 1_000_000)
+    worker.start()
+    until(lambda: "The broker does not answer" in caplog.text)
+    worker.stop()
+    worker.join()
+    assert worker.page.read() is None
+
+
 def test_a_child_is_attached_before_it_runs(app: Umbel, tmp_path: Path) -> None:
     """Whoever finds the page of a dead process finds all that it may hold."""
     page = Page.create(tmp_path / "child.page")
     orders = Orders(Source("app", "/", {}), ("celery",), "celery@host", "node", 1, "INFO")
     child: Child = make_child(app, orders, page, os.getpid())
+    child.attach()
     found = page.read()
     assert found is not None
     assert found.owner == child.consumer.owner.id

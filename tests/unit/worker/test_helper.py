@@ -72,6 +72,7 @@ class Scene:
             self.page,
             lambda: Settler(app.broker, consumer, app.results),
         )
+        self.child.attach()
         self.ours, theirs = socket.socketpair()
         self.left: list[int] = []
         self.helper = Helper(self.child, self.page, theirs, clock, self.left.append)

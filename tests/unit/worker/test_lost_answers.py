@@ -141,6 +141,30 @@ def test_what_was_given_back_is_not_run(
     leave(child)
 
 
+def test_what_was_settled_without_an_answer_is_not_said_to_be_refused(
+    app: Umbel,
+    note: Made,
+    lose_answer: Callable[[str], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Though another answer is lost next, and the supervisor is another owner from then on."""
+    note.delay_many([(1,), (2,)])
+    one = FetchRequest(("celery",), 1)
+    recovery = Recovery(app, app.broker, lambda: Settler(app.broker, consumer_of(app), app.results))
+    dead = [
+        (consumer, consumer.fetch(one, 0.0)) for consumer in (consumer_of(app), consumer_of(app))
+    ]
+    for (consumer, (held,)), operation in zip(dead, ("settle", "reclaim"), strict=True):
+        page = Snapshot(1, 1.0, consumer.owner.id, 1, {held.key: Held.RUNNING}, 0.0, 0.0, 0.0, 0.0)
+        lose_answer(operation)
+        with pytest.raises(OperationalError):
+            recovery.child_died(consumer.owner.id, page, "pid 1 vanished")
+    recovery.settle_undecided()
+    assert "was not stored" not in caplog.text
+    assert [one.crashes for one in consumer_of(app).fetch(REQUEST, 0.0)] == [1, 1]
+    recovery.close()
+
+
 def test_what_was_taken_over_is_found(
     app: Umbel, note: Made, lose_answer: Callable[[str], None]
 ) -> None:

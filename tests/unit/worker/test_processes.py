@@ -8,7 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from umbel.worker.processes import is_alive, my_start_time, signalled_by, start_time
+from umbel.worker.processes import (
+    ending,
+    is_alive,
+    my_start_time,
+    signalled_by,
+    start_time,
+)
 
 
 @pytest.fixture
@@ -50,6 +56,21 @@ def test_a_process_that_ended_is_dead_before_anyone_asked_for_its_exit_code(
     assert not is_alive(process.pid, 0.0)
     process.wait()
     assert not is_alive(process.pid, started)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (0, "exit code 0"),
+        (3, "exit code 3"),
+        (-9, "signal 9 (SIGKILL)"),
+        (-40, "signal 40"),
+        (-1000, "signal 1000"),
+        (None, "an unknown exit code"),
+    ],
+)
+def test_every_ending_has_words(status: int | None, text: str) -> None:
+    assert ending(status) == text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tests.unit.worker.support import consumer_of
 from umbel import Umbel
 from umbel.exceptions import OperationalError
 from umbel.message import Delivery
-from umbel.ports import FetchRequest, Owner
+from umbel.ports import Action, FetchRequest, Owner
 from umbel.worker.decide import Verdict
 from umbel.worker.page import Held, Snapshot
 from umbel.worker.recovery import Recovery
@@ -83,6 +83,36 @@ def test_what_was_taken_over_is_kept_until_it_is_settled(app: Umbel) -> None:
     assert node.ready() == 3
     node.recovery.settle_undecided()
     assert node.ready() == 3
+
+
+class Picky(Settler):
+    """A settler whose store cannot take the outcome of one message."""
+
+    bad = ""
+
+    def settle(
+        self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
+    ) -> Sequence[Delivery]:
+        for verdict in verdicts:
+            settlement = verdict.settlement
+            if settlement.delivery.key == self.bad and settlement.action is not Action.DEAD_LETTER:
+                raise ValueError("no such text")
+        return super().settle(verdicts, fetch)
+
+
+def test_an_outcome_that_no_store_can_take_does_not_hold_up_the_others(
+    app: Umbel, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = Node(app)
+    settler = Picky(app.broker, node.supervisor, app.results)
+    settler.bad = node.page.keys(Held.RUNNING)[0]
+    recovery = Recovery(app, app.broker, lambda: settler)
+    recovery.child_died(node.page.owner, node.page, "pid 1 vanished")
+    assert node.ready() == 2
+    (letter,) = app.queues.dead_letters(10)
+    assert letter.reason == "Its outcome cannot be stored: ValueError: no such text"
+    assert "is now a dead letter (umbel dead list): Its outcome cannot be stored" in caplog.text
+    assert not recovery._undecided
 
 
 def test_a_node_does_not_take_over_its_own_children(app: Umbel) -> None:

@@ -1,0 +1,215 @@
+"""Workers that are stopped, or meet something strange, before they are ready."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.support import (
+    SOURCE,
+    TASKS,
+    Start,
+    Worker,
+    children_of,
+    has_ended,
+    left_behind,
+)
+from umbel import Umbel
+from umbel.testing.conformance.support import PATIENCE, until
+
+#: In the fork server only: the supervisor is a child of the test.
+IN_SERVER = f"os.getppid() != {os.getpid()}"
+
+
+def importing(project: Path, text: str) -> None:
+    """Make an app of which an import runs `text`, after the process wrote down that it is there."""
+    (project / "tasks.py").write_text(
+        f"import os\n{TASKS}\n(here / f'importing.{{os.getpid()}}').touch()\n{text}\n"
+    )
+
+
+def both_import(project: Path) -> bool:
+    return len(list(project.glob("importing.*"))) == 2
+
+
+def ends_with_nothing_left(worker: Worker, project: Path) -> None:
+    until(worker.is_gone)
+    assert left_behind(project) == []
+    assert "Traceback" not in worker.text
+
+
+@pytest.mark.parametrize(
+    ("number", "everyone", "code"),
+    [
+        pytest.param(signal.SIGTERM, False, 0, id="TERM"),
+        pytest.param(signal.SIGTERM, True, 0, id="TERM to all"),
+        pytest.param(signal.SIGINT, False, 1, id="INT"),
+        pytest.param(signal.SIGINT, True, 1, id="INT to all"),
+        pytest.param(signal.SIGQUIT, True, 1, id="QUIT to all"),
+        pytest.param(signal.SIGHUP, True, 0, id="HUP to all"),
+    ],
+)
+@pytest.mark.parametrize("still", ["both", "the fork server"])
+def test_a_signal_breaks_the_import_off(
+    start: Start, project: Path, number: signal.Signals, everyone: bool, code: int, still: str
+) -> None:
+    importing(
+        project, "wait_for('never')" if still == "both" else f"if {IN_SERVER}: wait_for('never')"
+    )
+    worker = start("-c", "1", ready=False)
+    until(lambda: both_import(project))
+    if still != "both":
+        until(lambda: worker.says("[queues]"))  # it waits for the fork server
+    (worker.send_all if everyone else worker.send)(number)
+    assert worker.wait() == code
+    ends_with_nothing_left(worker, project)
+    assert "worker: Stopped while starting (MainProcess)" in worker.text
+
+
+def test_a_second_interrupt_ends_an_import_that_keeps_the_first_to_itself(
+    start: Start, project: Path
+) -> None:
+    importing(
+        project,
+        "try:\n    wait_for('never')\nexcept BaseException:\n    (here / 'kept').touch()\nwait_for('never')",
+    )
+    worker = start("-c", "1", ready=False)
+    until(lambda: both_import(project))
+    worker.send_all(signal.SIGINT)
+    until((project / "kept").exists)
+    worker.send_all(signal.SIGINT)
+    assert worker.wait() == 1
+    until(worker.is_gone)
+
+
+def test_a_signal_that_the_import_keeps_to_itself_counts_when_it_is_over(
+    start: Start, project: Path
+) -> None:
+    importing(project, "try:\n    wait_for('never')\nexcept BaseException:\n    pass")
+    worker = start("-c", "1", ready=False)
+    until(lambda: both_import(project))
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    ends_with_nothing_left(worker, project)
+
+
+def test_a_fork_server_does_not_outlive_its_supervisor(start: Start, project: Path) -> None:
+    importing(project, "wait_for('never')")
+    worker = start("-c", "1", ready=False)
+    until(lambda: both_import(project))
+    server = worker.fork_server()
+    worker.send(signal.SIGKILL)
+    until(lambda: has_ended(server))
+
+
+def test_an_import_that_fails_does_not_wait_for_the_fork_servers(
+    start: Start, project: Path
+) -> None:
+    importing(project, f"if {IN_SERVER}: wait_for('never')\nraise RuntimeError('mine')")
+    worker = start("-c", "1", ready=False)
+    assert worker.wait() == 1
+    assert "RuntimeError: mine" in worker.text
+    until(worker.is_gone)
+    assert left_behind(project) == []
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [("os._exit(3)", "exit code 3"), ("os.kill(os.getpid(), 9)", "signal 9 (SIGKILL)")],
+)
+def test_how_the_fork_server_ended_is_told(start: Start, project: Path, end: str, how: str) -> None:
+    importing(project, f"if {IN_SERVER}: {end}")
+    worker = start("-c", "1", ready=False)
+    assert worker.wait() == 1
+    assert f"The fork server ended with {how} while it imported the app.\n" in worker.text
+    ends_with_nothing_left(worker, project)
+
+
+#: What no shell does: it ignores the ends of children, and becomes the worker.
+CHILDLESS = f"""exec {sys.executable} -c '
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])' "$0" "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param("exec >&-", id="an output"),
+        pytest.param("exec <&- >&-", id="input and output"),
+        pytest.param(CHILDLESS, id="the ends of children"),
+    ],
+)
+def test_what_the_starter_left_out(start: Start, app: Umbel, project: Path, before: str) -> None:
+    worker = start("-c", "1", before=before)
+    assert app.tasks["tasks.where"].delay().get(timeout=PATIENCE)
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    ends_with_nothing_left(worker, project)
+
+
+def test_an_import_that_ignores_the_ends_of_children(
+    start: Start, app: Umbel, project: Path
+) -> None:
+    importing(project, "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)")
+    worker = start("-c", "1")
+    os.kill(worker.child(), signal.SIGKILL)
+    until(lambda: worker.says("ended with signal 9 (SIGKILL)"))
+    until(lambda: worker.says("takes its place"))
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    ends_with_nothing_left(worker, project)
+
+
+def test_the_settings_may_choose_the_executor(start: Start, app: Umbel, project: Path) -> None:
+    importing(project, "app.conf.worker_pool = 'solo'")
+    worker = start()
+    assert children_of(worker.process.pid) == []
+    assert app.tasks["tasks.where"].delay().get(timeout=PATIENCE)
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    ends_with_nothing_left(worker, project)
+
+
+def test_every_fork_server_begins_alike(start: Start, app: Umbel, project: Path) -> None:
+    (project / "mine").touch()
+    importing(
+        project,
+        """
+import sys
+import click
+argv, path, directory = sys.argv[:], sys.path[:], os.getcwd()
+sys.argv.append("more")
+sys.path.append("more")
+os.chdir("/")
+@app.task
+def look():
+    opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    context = click.get_current_context(silent=True)
+    return argv, path, directory, context is None, str(here / "mine") in opened
+""",
+    )
+    worker = start("-c", "1", before="exec 7<mine")
+
+    @app.task(name="tasks.look")
+    def look() -> Any: ...
+
+    first = look.delay().get(timeout=PATIENCE)
+    argv, path, directory, no_context, inherited = first
+    assert argv[1:] == ["-A", "tasks", "worker", "-l", "INFO", "-c", "1"]
+    assert str(SOURCE) in path
+    assert (directory, no_context, inherited) == (str(project), True, False)
+
+    child = worker.child()
+    os.kill(worker.fork_server(), signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
+    until(lambda: worker.says("takes its place"))
+    assert look.delay().get(timeout=PATIENCE) == first
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0

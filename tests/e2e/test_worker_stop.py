@@ -1,0 +1,212 @@
+"""Workers that are stopped, and processes of theirs that die at an awkward moment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.support import HOST, TASKS, Start, Worker, children_of, has_ended, left_behind
+from umbel import Umbel
+from umbel.testing.conformance.support import PATIENCE, until
+
+THREAD = "threading.Thread(target=threading.Event().wait, daemon=True).start()"
+
+
+def stops(worker: Worker, project: Path) -> None:
+    """Stop a worker warmly: it ends at once, and nothing of it is left."""
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0, worker.text
+    until(worker.is_gone)
+    assert left_behind(project) == []
+
+
+def test_nobody_has_to_read_what_a_worker_says(start: Start, app: Umbel, project: Path) -> None:
+    os.mkfifo(project / "pipe")
+    reader = os.open(project / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    worker = start("-c", "1", before="exec >pipe")
+    os.close(reader)
+    result = app.tasks["tasks.hold"].delay()
+    until((project / "entered").exists)
+    worker.send(signal.SIGTERM)
+    (project / "gate").touch()
+    assert worker.wait() == 0, worker.text
+    assert result.get(timeout=1) == f"celery@{HOST}"
+    until(worker.is_gone)
+    assert "Traceback" not in worker.text
+    assert left_behind(project) == []
+
+
+def test_a_receiver_that_ends_the_process_ends_it_in_order(
+    start: Start, app: Umbel, project: Path
+) -> None:
+    (project / "tasks.py").write_text(
+        f"""from umbel.signals import worker_shutting_down
+{TASKS}
+@worker_shutting_down.connect
+def leave(**_):
+    raise SystemExit(5)
+"""
+    )
+    worker = start("-c", "1")
+    result = app.tasks["tasks.hold"].delay()
+    until((project / "entered").exists)
+    worker.send(signal.SIGTERM)
+    until(lambda: worker.says("Warm shutdown"))
+    (project / "gate").touch()
+    assert worker.wait() == 5, worker.text
+    assert result.get(timeout=1) == f"celery@{HOST}"
+    until(worker.is_gone)
+    assert left_behind(project) == []
+
+
+def test_quit_from_a_terminal_blames_no_task(start: Start, app: Umbel, project: Path) -> None:
+    """It comes to all processes, and a receiver that takes its time holds nobody up."""
+    (project / "tasks.py").write_text(
+        f"""from umbel.signals import worker_shutting_down
+{TASKS}
+@worker_shutting_down.connect
+def linger(**_):
+    (here / "lingering").touch()
+    wait_for("go")
+"""
+    )
+    worker = start("-c", "1")
+    result = app.tasks["tasks.crashes"].delay()
+    until((project / "entered").exists)
+    worker.send_all(signal.SIGQUIT)
+    until((project / "lingering").exists)
+    until(lambda: app.queues.depths()["celery"].ready == 1)
+    (project / "go").touch()
+    assert worker.wait() == 1
+    until(worker.is_gone)
+    assert "died" not in worker.text
+    (project / "gate").touch()
+    again = start("-c", "1")
+    assert result.get(timeout=PATIENCE) == 0
+    stops(again, project)
+
+
+def test_a_terminal_that_closes_stops_warmly(start: Start, app: Umbel, project: Path) -> None:
+    worker = start("-c", "1")
+    result = app.tasks["tasks.crashes"].delay()
+    until((project / "entered").exists)
+    worker.send_all(signal.SIGHUP)
+    until(lambda: worker.says("worker: Warm shutdown (MainProcess)"))
+    (project / "gate").touch()
+    assert worker.wait() == 0, worker.text
+    assert result.get(timeout=1) == 0
+    until(worker.is_gone)
+    assert left_behind(project) == []
+    assert "ERROR" not in worker.text
+
+
+def test_under_nohup_a_terminal_may_close(start: Start, app: Umbel, project: Path) -> None:
+    worker = start("-c", "1", before="trap '' HUP")
+    worker.send_all(signal.SIGHUP)
+    assert app.tasks["tasks.where"].delay().get(timeout=PATIENCE)
+    assert "shutdown" not in worker.text
+    stops(worker, project)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM])
+def test_programs_that_tasks_start_take_signals_as_ever(
+    start: Start, app: Umbel, project: Path, number: signal.Signals
+) -> None:
+    (project / "tasks.py").write_text(
+        f"""import subprocess
+{TASKS}
+@app.task
+def program():
+    process = subprocess.Popen(["sleep", "60"])
+    process.send_signal({int(number)})
+    return process.wait()
+"""
+    )
+    worker = start("-c", "1")
+    program = app.task(name="tasks.program")(lambda: None)
+    assert program.delay().get(timeout=PATIENCE) == -number
+    stops(worker, project)
+
+
+# What dies at an awkward moment
+
+
+def test_a_fork_server_that_dies_while_a_child_is_buried(
+    start: Start, app: Umbel, project: Path
+) -> None:
+    worker = start("-c", "1")
+    server, child = worker.fork_server(), worker.child()
+    result = app.tasks["tasks.crashes"].delay()
+    until((project / "entered").exists)
+    other = sqlite3.connect(project / "umbel.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # what the child held cannot be taken over meanwhile
+    os.kill(child, signal.SIGKILL)
+    until(lambda: worker.says("ended with signal 9 (SIGKILL)"))
+    os.kill(server, signal.SIGKILL)
+    until(lambda: has_ended(server))
+    other.execute("ROLLBACK")
+    other.close()
+    (project / "gate").touch()
+    until(lambda: worker.says("takes its place"))
+    assert result.get(timeout=PATIENCE) == 1
+    stops(worker, project)
+
+
+def test_a_child_that_cannot_be_started_is_started_later(
+    start: Start, app: Umbel, project: Path
+) -> None:
+    worker = start("-c", "1")
+    for directory in (project / "run").glob("*/*/*"):
+        shutil.rmtree(directory)
+    os.kill(worker.child(), signal.SIGKILL)
+    until(lambda: worker.says("takes its place"))
+    assert app.tasks["tasks.where"].delay().get(timeout=PATIENCE)
+    stops(worker, project)
+
+
+def test_a_child_may_die_of_a_signal_without_a_name(start: Start, project: Path) -> None:
+    worker = start("-c", "1")
+    os.kill(worker.child(), signal.SIGRTMIN + 6)
+    until(lambda: worker.says(f"ended with signal {signal.SIGRTMIN + 6}."))
+    until(lambda: worker.says("takes its place"))
+    stops(worker, project)
+
+
+def test_a_stop_after_the_fork_servers_death_is_quiet(
+    start: Start, app: Umbel, project: Path
+) -> None:
+    (project / "tasks.py").write_text(f"{TASKS}\nif (here / 'slow').exists(): wait_for('never')\n")
+    worker = start("-c", "2")
+    (project / "slow").touch()  # the next fork server is still importing when the node is stopped
+    os.kill(worker.fork_server(), signal.SIGKILL)
+    until(lambda: worker.says("The fork server died: signal 9 (SIGKILL); starting another."))
+    os.kill(worker_child_of_nobody(worker), signal.SIGKILL)
+    until(lambda: worker.says("vanished"))
+    until(lambda: children_of(worker.process.pid))
+    stops(worker, project)
+    assert worker.text.count("vanished") == 1, worker.text  # the one that was killed
+    assert worker.text.count("The fork server died") == 1
+
+
+def worker_child_of_nobody(worker: Worker) -> int:
+    """Return the pid of a child whose fork server is dead."""
+    return int(worker.text.split("Child 1: pid ")[1].split(".")[0])
+
+
+def test_spawned_children_that_import_slowly_do_not_hold_up_a_stop(
+    start: Start, app: Umbel, project: Path
+) -> None:
+    (project / "tasks.py").write_text(
+        f"{TASKS}\n{THREAD}\nif (here / 'slow').exists(): (here / 'late').touch(); wait_for('never')\n"
+    )
+    worker = start("-c", "1")
+    (project / "slow").touch()
+    os.kill(children_of(worker.process.pid)[0], signal.SIGKILL)
+    until((project / "late").exists)
+    stops(worker, project)
+    assert worker.text.count("ERROR") == 1, worker.text  # the one that was killed

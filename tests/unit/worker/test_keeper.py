@@ -1,0 +1,72 @@
+"""The supervisor's thread, step by step and without children."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.worker.support import consumer_of
+from umbel import Umbel
+from umbel.exceptions import OperationalError
+from umbel.worker.bootstrap import Orders, Source
+from umbel.worker.keeper import Keeper
+from umbel.worker.nodes import NodeDirectory
+from umbel.worker.recovery import Recovery
+from umbel.worker.settler import Settler
+
+
+@pytest.fixture
+def keeper(app: Umbel, tmp_path: Path) -> Iterator[Keeper]:
+    orders = Orders(Source("app", "/", {}), ("celery",), "celery@host", "node", 1, "INFO")
+    recovery = Recovery(app, app.broker, lambda: Settler(app.broker, consumer_of(app), app.results))
+    directory = NodeDirectory(tmp_path, "node")
+    directory.enter("")
+    keeper = Keeper(app, orders, app.broker, app.results, recovery, directory, None)
+    yield keeper
+    for end in (keeper._word_in, keeper._word_out):
+        end.close()
+    recovery.close()
+    directory.leave()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OperationalError("away"), "The broker does not answer the supervisor"),
+        (RuntimeError("mine"), "The supervisor failed at"),
+    ],
+)
+def test_a_complaint_is_made_once_though_other_duties_work(
+    keeper: Keeper, caplog: pytest.LogCaptureFixture, error: Exception, said: str
+) -> None:
+    works = [False]
+
+    def duty() -> None:
+        if not works[0]:
+            raise error
+
+    def other() -> None: ...
+
+    def told() -> int:
+        return sum(said in text for text in caplog.messages)
+
+    for _ in range(3):
+        assert not keeper._try(duty)
+        assert keeper._try(other)
+    assert told() == 1
+    works[0] = True
+    assert keeper._try(duty)
+    works[0] = False
+    assert not keeper._try(duty)
+    assert told() == 2
+
+
+def test_it_ends_when_it_is_told_to(keeper: Keeper) -> None:
+    ended: list[bool] = []
+    keeper.on_end = lambda: ended.append(True)
+    keeper.start()
+    keeper.stop()
+    assert keeper.join(20.0)
+    assert (ended, keeper.error) == ([True], None)
