@@ -76,7 +76,8 @@ MERGES = b"a: &a {1: 1, 2: 2}\n" + b"".join(
         (FLOW, "more than 5 lists or mappings"),
         (BLOCK, "more than 5 lists or mappings"),
         (b"? " * 6 + b"1", "more than 5 lists or mappings"),
-        (b"[" * 100_000, "more than 5 lists or mappings"),
+        # libyaml scans ahead, and since PyYAML 6.0.4 it has a limit of its own, which may come first.
+        (b"[" * 100_000, "more than 5 lists or mappings|exceeded maximum nesting depth"),
         (BILLION_LAUGHS, "aliases stand for more than 4.0 MiB"),
         (LONG_SCALAR, "aliases stand for more than 4.0 MiB"),
         (MERGES, "aliases stand for more than 4.0 MiB"),
