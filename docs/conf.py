@@ -27,7 +27,15 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
+autodoc_typehints = "signature"
+autodoc_use_type_comments = False
+autodoc_preserve_defaults = True  # as the code says them, not as Python shows their values
+maximum_signature_line_length = 88
+
+# Docstrings put names into single back ticks; where there is a page for one, it becomes a link.
+default_role = "py:obj"
+# Not all that types name has a page: Python's own classes, type variables, and what is not public.
+nitpick_ignore_regex = [("py:.*", ".*")]
 
 # Copy the commands, not the prompts or what they print.
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
