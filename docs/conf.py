@@ -23,7 +23,7 @@ extensions = [
 exclude_patterns = ["_build", "_generated"]
 nitpicky = True
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
@@ -43,3 +43,13 @@ copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
 html_title = f"umbel {version}"
+html_static_path = ["_static"]
+html_css_files = ["umbel.css"]
+html_favicon = "_static/favicon.svg"
+html_theme_options = {
+    "light_logo": "umbel-light.svg",
+    "dark_logo": "umbel-dark.svg",
+    "sidebar_hide_name": True,
+    "light_css_variables": {"color-brand-primary": "#2f6b3f", "color-brand-content": "#2f6b3f"},
+    "dark_css_variables": {"color-brand-primary": "#7cc08c", "color-brand-content": "#8fd0a0"},
+}

@@ -39,41 +39,77 @@ class Definition:
     """The options and handlers of a task."""
 
     name: str = ""
+    """What messages call the task; by default its module and function."""
     queue: str | Queue | None = None
+    """Where its calls go."""
     exchange: str | Exchange | None = None
+    """With `routing_key`, in place of `queue`."""
     routing_key: str | None = None
+    """The key by which the exchange finds queues."""
     delivery_mode: int | str | None = None
+    """1 (``transient``) or 2 (``persistent``)."""
     priority: int | None = None
+    """0 to 255; higher is more urgent."""
     serializer: str | None = None
+    """The serializer of arguments and result, by its name."""
     compression: str | None = None
+    """The compression of the message, by its name."""
     expires: float | datetime | None = None
+    """Seconds after the call, or a time, after which it is not run any more."""
     max_retries: int | None = 3
+    """Retries before it fails; None: no end."""
     default_retry_delay: float = 180
+    """Seconds before a retry for which nobody says how many."""
     autoretry_for: tuple[type[BaseException], ...] = ()
+    """Exceptions for which it is retried by itself."""
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
+    """Of these, exceptions for which it is not."""
     retry_kwargs: ClassVar[Mapping[str, Any]] = {}
+    """Options of these retries, as `Task.retry` takes them."""
     retry_backoff: float | bool = False
+    """The first wait in seconds, which doubles with each try; True: 1."""
     retry_backoff_max: float = 600
+    """The longest wait, in seconds."""
     retry_jitter: bool = True
+    """Wait a random time between 0 and that."""
     time_limit: float | None = None
+    """Seconds. Not enforced yet."""
     soft_time_limit: float | None = None
+    """Seconds. Not enforced yet."""
     rate_limit: str | float | None = None
+    """``10/m``, for example. Not enforced yet."""
     ignore_result: bool | None = None
+    """Store nothing of the outcome."""
     store_errors_even_if_ignored: bool | None = None
+    """But store failures."""
     store_eager_result: bool | None = None
+    """Store results also when it is run where it is called."""
     acks_late: bool | None = None
+    """Acknowledge after it ran (at least once), or before (at most once)."""
     acks_on_failure_or_timeout: bool | None = None
+    """Acknowledge also when it failed or took too long."""
     acks_on_failure: bool | None = None
+    """The same, for failures alone."""
     acks_on_timeout: bool | None = None
+    """The same, for time limits alone."""
     reject_on_worker_lost: bool | None = None
+    """Run again when its process dies."""
     retry_on_worker_lost: bool | None = None
+    """When its process dies, retry it as `Task.retry` would, up to `max_retries`, instead."""
     track_started: bool | None = None
+    """Store STARTED when it starts."""
     throws: tuple[type[BaseException], ...] | type[BaseException] = ()
+    """Exceptions that are expected: logged without a traceback, at level INFO."""
     typing: bool | None = None
+    """Check arguments at the call; None: as the app says."""
     trail: bool = True
+    """Keep the calls that it makes as children of its result."""
     send_events: bool = True
+    """Events are not sent yet."""
     resultrepr_maxsize: int = 1024
+    """Most characters of a result in logs."""
     abstract: bool = True
+    """Of classes: not a task itself. For Celery's sake."""
 
     def verify(self) -> None:
         """Raise ValueError for attributes that contradict each other; warn of those not heeded."""

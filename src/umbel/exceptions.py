@@ -1,4 +1,4 @@
-"""Every error umbel raises, in one tree.
+"""Every error umbel raises, in one tree::
 
     Exception
     └── UmbelError (CeleryError)

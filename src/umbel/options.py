@@ -86,38 +86,65 @@ class CallKeywords(TypedDict, total=False):
 class CallOptions:
     """How one call is sent. None means: as the task or the settings say.
 
-    `countdown`, `time_limit` and `soft_time_limit` are seconds; `expires` is seconds from now or a
-    time.
+    Raises TypeError or ValueError for values that an option cannot have.
     """
 
     task_id: str | None = None
+    """The call's id; by default a new UUID."""
     countdown: float | None = None
+    """Seconds from now, before which it does not run."""
     eta: datetime | str | None = None
+    """A time, or its ISO 8601 text, before which it does not run; without a zone, in the app's."""
     expires: float | datetime | str | None = None
+    """Seconds from now, or a time, after which it is not run any more."""
     priority: int | None = None
+    """0 to 255; higher is more urgent."""
     queue: str | Queue | None = None
+    """The queue, or its name."""
     exchange: str | Exchange | None = None
+    """The exchange, or its name, with `routing_key` in place of `queue`."""
     exchange_type: str | None = None
+    """``direct``, ``topic`` or ``fanout``."""
     routing_key: str | None = None
+    """The key by which the exchange finds queues."""
     delivery_mode: int | str | None = None
+    """1 (``transient``) or 2 (``persistent``), for brokers that tell them apart."""
     serializer: str | None = None
+    """The serializer of the arguments, by its name."""
     compression: str | None = None
+    """The compression of the body, by its name."""
     headers: Mapping[str, Any] | None = None
+    """Headers of your own for the message; tasks read them as attributes of their request."""
     retry: bool | None = None
+    """Whether a publish that fails is tried again."""
     retry_policy: Mapping[str, Any] | None = None
+    """When it is; see `PublishPolicy`."""
     time_limit: float | None = None
+    """Seconds. Not enforced yet."""
     soft_time_limit: float | None = None
+    """Seconds. Not enforced yet."""
     ignore_result: bool | None = None
+    """Whether nothing is stored of the outcome."""
     shadow: str | None = None
+    """A name for logs and monitors in place of the task's own."""
     argsrepr: str | None = None
+    """How the positional arguments are shown in logs and monitors."""
     kwargsrepr: str | None = None
+    """How the keyword arguments are shown in logs and monitors."""
     reply_to: str | None = None
+    """For Celery's RPC results: the queue of the answer."""
     root_id: str | None = None
+    """The id of the first call of a workflow."""
     parent_id: str | None = None
+    """The id of the call that made this one."""
     group_id: str | None = None
+    """The id of the group it belongs to."""
     group_index: int | None = None
+    """Its place in that group."""
     retries: int = 0
+    """How many tries there were before."""
     add_to_parent: bool = True
+    """Whether the result becomes a child of the call that makes this one."""
 
     def __post_init__(self) -> None:
         """Check the values where they are written."""

@@ -172,59 +172,95 @@ def _reference(receiver: Receiver, weak: bool) -> Callable[[], Receiver | None]:
 
 
 # Calls
+#: In the client, before a message is sent; what `headers` and `properties` hold may be changed. Sender: the
+#: task's name.
 before_task_publish = Signal(
     "before_task_publish",
     ("body", "exchange", "routing_key", "headers", "properties", "declare", "retry_policy"),
 )
+#: In the client, once the broker has the message. Sender: the task's name.
 after_task_publish = Signal("after_task_publish", ("body", "exchange", "routing_key", "headers"))
+#: As `after_task_publish`, with the arguments read back: for receivers written for old Celery.
 task_sent = Signal("task_sent", ("task_id", "task", "args", "kwargs", "eta", "taskset"))
 
 # Tasks
+#: In the child, when a message has been read and its task is to run. Sender: the task.
 task_received = Signal("task_received", ("request",))
+#: In the child, before the task runs. Sender: the task.
 task_prerun = Signal("task_prerun", ("task_id", "task", "args", "kwargs"))
+#: In the child, after the task ran, however that ended; `state` says how. Sender: the task.
 task_postrun = Signal("task_postrun", ("task_id", "task", "args", "kwargs", "retval", "state"))
+#: The task returned `result`; it took `runtime` seconds. Sender: the task.
 task_success = Signal("task_success", ("result", "runtime"))
+#: The task is to run again; `reason` is the `Retry`, its `exc` what went wrong. Sender: the task.
 task_retry = Signal("task_retry", ("request", "reason", "einfo"))
+#: The task raised `exception`. Sender: the task.
 task_failure = Signal(
     "task_failure", ("task_id", "exception", "args", "kwargs", "traceback", "einfo")
 )
+#: What raised was not the task but something around it, such as storing its result. Sender: the task.
 task_internal_error = Signal(
     "task_internal_error",
     ("task_id", "args", "kwargs", "request", "exception", "traceback", "einfo"),
 )
+#: A message is not run since its time is over (`expired`). Sender: the task's name.
 task_revoked = Signal("task_revoked", ("request", "terminated", "signum", "expired"))
+#: A message cannot be read, and becomes a dead letter. Sender: None.
 task_rejected = Signal("task_rejected", ("message", "exc"))
+#: A message names a task that this app does not have, and becomes a dead letter. Sender: None.
 task_unknown = Signal("task_unknown", ("message", "exc", "name", "id"))
 
 # The worker
+#: In the worker, before anything else. Sender: the node's name.
 celeryd_init = Signal("celeryd_init", ("instance", "conf", "options"))
+#: In the worker, when its parts are made, before any of them runs. Sender: the node's name.
 celeryd_after_setup = Signal("celeryd_after_setup", ("instance", "conf"))
+#: Before the modules of ``imports`` and ``include`` are imported; a receiver that raises stops the worker. Sender:
+#: the app.
 import_modules = Signal("import_modules")
+#: In the worker, before its app is imported. Sender: None.
 worker_init = Signal("worker_init")
+#: Before a child process is made. Sender: who makes it.
 worker_before_create_process = Signal("worker_before_create_process")
+#: In each child, before its first task: the place to open connections of one's own. Sender: None.
 worker_process_init = Signal("worker_process_init")
+#: In each child, before it leaves; not when it is killed. Sender: None.
 worker_process_shutdown = Signal("worker_process_shutdown", ("pid", "exitcode"))
+#: In the worker, when it takes messages. Sender: the worker.
 worker_ready = Signal("worker_ready")
+#: In the worker, when it begins to stop: `sig` is the signal's name, `how` is ``Warm`` or ``Cold``. Sender: None.
 worker_shutting_down = Signal("worker_shutting_down", ("sig", "how", "exitcode"))
+#: In the worker, last. Sender: the worker.
 worker_shutdown = Signal("worker_shutdown")
+#: Not sent yet.
 heartbeat_sent = Signal("heartbeat_sent")
 
 # Logs
+#: Before logging is set up; when there is a receiver, that is left to it. Sender: None.
 setup_logging = Signal("setup_logging", ("loglevel", "logfile", "format", "colorize"))
+#: When the root logger is set up. Sender: None.
 after_setup_logger = Signal(
     "after_setup_logger", ("logger", "loglevel", "logfile", "format", "colorize")
 )
+#: When the logger of tasks is set up. Sender: None.
 after_setup_task_logger = Signal(
     "after_setup_task_logger", ("logger", "loglevel", "logfile", "format", "colorize")
 )
 
 # Beat and the command line
+#: Not sent yet.
 beat_init = Signal("beat_init")
+#: Not sent yet.
 beat_embedded_init = Signal("beat_embedded_init")
+#: Not sent yet.
 user_preload_options = Signal("user_preload_options", ("app", "options"))
 
 # Never sent here: there are no such pools. They exist so that code that connects to them loads.
+#: Never sent: there is no such pool.
 eventlet_pool_started = Signal("eventlet_pool_started")
+#: Never sent.
 eventlet_pool_preshutdown = Signal("eventlet_pool_preshutdown")
+#: Never sent.
 eventlet_pool_postshutdown = Signal("eventlet_pool_postshutdown")
+#: Never sent.
 eventlet_pool_apply = Signal("eventlet_pool_apply", ("target", "args", "kwargs"))

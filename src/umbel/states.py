@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+#: Nothing is known: it waits, or was never sent.
 PENDING = "PENDING"
+#: A worker has it; stored by Celery's workers only where tasks say so.
 RECEIVED = "RECEIVED"
+#: It runs; stored with ``task_track_started``.
 STARTED = "STARTED"
+#: It returned.
 SUCCESS = "SUCCESS"
+#: It raised, or was lost.
 FAILURE = "FAILURE"
+#: It was called off, or its time was over before it started.
 REVOKED = "REVOKED"
+#: It raised `Reject`.
 REJECTED = "REJECTED"
+#: It is to run again.
 RETRY = "RETRY"
+#: It raised `Ignore`.
 IGNORED = "IGNORED"
 
+#: States after which nothing more comes.
 READY_STATES = frozenset({SUCCESS, FAILURE, REVOKED})
+#: States after which more comes.
 UNREADY_STATES = frozenset({PENDING, RECEIVED, STARTED, REJECTED, RETRY})
+#: States whose result is an exception.
 EXCEPTION_STATES = frozenset({RETRY, FAILURE, REVOKED})
+#: States whose exception `AsyncResult.get` raises.
 PROPAGATE_STATES = frozenset({FAILURE, REVOKED})
+#: The states that a task can be in by itself.
 ALL_STATES = frozenset({PENDING, RECEIVED, STARTED, SUCCESS, FAILURE, RETRY, REVOKED})
 
 #: From the state that says most to the one that says least; None stands for all states of users' own.
