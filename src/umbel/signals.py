@@ -215,8 +215,8 @@ task_unknown = Signal("task_unknown", ("message", "exc", "name", "id"))
 celeryd_init = Signal("celeryd_init", ("instance", "conf", "options"))
 #: In the worker, when its parts are made, before any of them runs. Sender: the node's name.
 celeryd_after_setup = Signal("celeryd_after_setup", ("instance", "conf"))
-#: Before the modules of ``imports`` and ``include`` are imported; a receiver that raises stops the worker. Sender:
-#: the app.
+#: Before the modules of ``imports`` and ``include`` are imported; what a receiver raises stops the worker.
+#: Sender: the app.
 import_modules = Signal("import_modules")
 #: In the worker, before its app is imported. Sender: None.
 worker_init = Signal("worker_init")
@@ -228,7 +228,8 @@ worker_process_init = Signal("worker_process_init")
 worker_process_shutdown = Signal("worker_process_shutdown", ("pid", "exitcode"))
 #: In the worker, when it takes messages. Sender: the worker.
 worker_ready = Signal("worker_ready")
-#: In the worker, when it begins to stop: `sig` is the signal's name, `how` is ``Warm`` or ``Cold``. Sender: None.
+#: In the worker, when it begins to stop: `sig` is the signal's name, `how` is ``Warm`` or ``Cold``.
+#: Sender: None.
 worker_shutting_down = Signal("worker_shutting_down", ("sig", "how", "exitcode"))
 #: In the worker, last. Sender: the worker.
 worker_shutdown = Signal("worker_shutdown")

@@ -19,9 +19,9 @@ def shown(source: str, names: dict[str, Any]) -> str:
     with contextlib.redirect_stdout(output):
         try:
             exec(compile(source, "<stdin>", "single"), names)  # noqa: S102 - the page's own code
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is shown
+            # As doctest writes errors: without the way through the code, here or in a worker.
             error.__notes__ = []
-            # Where in the code an error came from is shown as doctest writes it.
             last = "".join(traceback.format_exception_only(error))
             print(f"Traceback (most recent call last):\n  ...\n{last}", end="")
     return output.getvalue()

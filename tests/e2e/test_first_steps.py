@@ -123,3 +123,15 @@ def test_every_way_to_write_settings_works(tmp_path: Path, monkeypatch: pytest.M
     }
     for name in ("proj", "proj.settings"):
         del sys.modules[name]
+
+
+def test_more_in_a_few_lines_works() -> None:
+    with Umbel(broker="memory://readme", backend="memory://readme") as app:
+        names: dict[str, Any] = {"app": app, "add": app.task(name="add")(lambda x, y: x + y)}
+        exec(code_after("More in a few lines"), names)  # noqa: S102
+        assert {message.message.headers["task"] for message in app.queues.peek("celery", 9)} == {
+            "add"
+        }
+        assert app.queues.depths()["celery"].ready == 4
+        assert [task.queue for task in (names["add"], names["report"])] == [None, "reports"]
+        assert names["report"].is_async
