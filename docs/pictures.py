@@ -70,9 +70,7 @@ def draw(text: str, title: str, path: Path) -> None:
     svg = console.export_svg(
         title=title, theme=MONOKAI, code_format=FORMAT, unique_id=f"umbel-{path.stem}"
     )
-    svg = svg.replace(
-        MONOKAI.ansi_colors[8].hex, "#9a9684"
-    )  # grey that can be read on black
+    svg = svg.replace(MONOKAI.ansi_colors[8].hex, "#9a9684")  # grey that can be read on black
     path.write_text("".join(f"{line.rstrip()}\n" for line in svg.splitlines()), "utf-8")
 
 
