@@ -32,6 +32,8 @@ VALUES = (
     "message",
     "failures",
     "records",
+    "checks",
+    "policies",
     "options",
     "tracebacks",
     "masking",

@@ -26,7 +26,13 @@ from umbel.engines import open_engine
 from umbel.exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from umbel.location import calling_module, default_directory, script_name, shown_url
 from umbel.message import Publication
-from umbel.options import CallKeywords, CallOptions, TaskKeywords, call_options
+from umbel.options import (
+    CallKeywords,
+    CallOptions,
+    TaskKeywords,
+    by_position,
+    call_options,
+)
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.registry import BoundMaker, Maker, Tasks, automatic_name, recipe
 from umbel.result import AsyncResult
@@ -37,6 +43,14 @@ from umbel.task import AsyncTask, P, R
 # Under another name, since `Umbel.Task` is an app's own class.
 from umbel.task import Task as TaskOf
 from umbel.waiting import stop_listening
+
+#: The options of `Umbel.send_task` that may be given by their position, as in Celery.
+_POSITIONS = (
+    *("countdown", "eta", "task_id", "producer", "connection", "router", "result_cls", "expires"),
+    *("publisher", "link", "link_error", "add_to_parent", "group_id", "group_index", "retries"),
+    *("chord", "reply_to", "time_limit", "soft_time_limit", "root_id", "parent_id", "route_name"),
+    *("shadow", "chain", "task_type", "replaced_task_nesting"),
+)
 
 
 class Umbel(Configured):
@@ -211,16 +225,20 @@ class Umbel(Configured):
         name: str,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
+        *more: Any,
         **options: Unpack[CallKeywords],
     ) -> AsyncResult[Any]:
         """Send a call of a task by its name, which need not be known here; its arguments are not checked.
+
+        Celery's options may be given by their position: `countdown`, `eta`, `task_id` and so on.
 
         Raises TypeError for unknown options, EncodeError for arguments that cannot be sent, and
         OperationalError when the broker cannot be reached.
         """
         if not isinstance(name, str):
             raise TypeError(f"send_task needs the name of a task, not {name!r}.")
-        checked = call_options(options, "send_task")
+        named = by_position(_POSITIONS, more, options, "send_task")
+        checked = call_options(named, "send_task")
         self.finalize()
         if self.conf.snapshot.task_always_eager:
             text = "task_always_eager has no effect on send_task"
