@@ -286,6 +286,20 @@ def _stamps(keywords: Mapping[str, Any], names: Any) -> dict[str, Any]:
     return {name: keywords[name] for name in names or ()}
 
 
+#: The options of `apply_async`, `apply` and `send_task` that may be given by their position, as in Celery.
+CALL_POSITIONS = ("task_id", "producer", "link", "link_error", "shadow")
+EAGER_POSITIONS = (
+    *("link", "link_error", "task_id", "retries", "throw"),
+    *("logfile", "loglevel", "headers"),
+)
+SEND_POSITIONS = (
+    *("countdown", "eta", "task_id", "producer", "connection", "router", "result_cls", "expires"),
+    *("publisher", "link", "link_error", "add_to_parent", "group_id", "group_index", "retries"),
+    *("chord", "reply_to", "time_limit", "soft_time_limit", "root_id", "parent_id", "route_name"),
+    *("shadow", "chain", "task_type", "replaced_task_nesting"),
+)
+
+
 def by_position(
     names: Sequence[str], values: Sequence[Any], keywords: Mapping[str, Any], where: str
 ) -> Mapping[str, Any]:

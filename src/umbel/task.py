@@ -28,8 +28,11 @@ from umbel.exceptions import (
     OperationalError,
     Retry,
 )
+from umbel.later import tell_of_absent
 from umbel.message import Publication
 from umbel.options import (
+    CALL_POSITIONS,
+    EAGER_POSITIONS,
     CallKeywords,
     CallOptions,
     EagerKeywords,
@@ -58,14 +61,8 @@ _rng = random.Random()
 #: Publications that one call of `delay_many` sends in one batch.
 BULK = 2000
 
-#: The options of `apply_async` and `apply` that may be given by their position, as in Celery.
-_POSITIONS = ("task_id", "producer", "link", "link_error", "shadow")
-_EAGER_POSITIONS = (
-    *("link", "link_error", "task_id", "retries", "throw"),
-    *("logfile", "loglevel", "headers"),
-)
 
-
+@tell_of_absent
 class Task(Definition, Generic[P, R]):
     """A task of an app. Made by ``@app.task``; subclass it for tasks with behaviour of their own.
 
@@ -169,7 +166,7 @@ class Task(Definition, Generic[P, R]):
         EncodeError for arguments that cannot be sent, and OperationalError when the broker cannot
         be reached.
         """
-        checked = call_options(by_position(_POSITIONS, more, options, "apply_async"))
+        checked = call_options(by_position(CALL_POSITIONS, more, options, "apply_async"))
         app = self.app
         if not app.finalized:
             app.finalize()
@@ -199,7 +196,7 @@ class Task(Definition, Generic[P, R]):
 
         With `throw`, or the setting ``task_eager_propagates``, its exception is raised here.
         """
-        checked = eager_options(by_position(_EAGER_POSITIONS, more, options, "apply"))
+        checked = eager_options(by_position(EAGER_POSITIONS, more, options, "apply"))
         self.app.finalize()
         args, kwargs = args or (), kwargs or {}
         require_arguments(args, kwargs)
