@@ -1,7 +1,10 @@
 """umbel: a distributed task queue with Celery's interface."""
 
+from typing import TYPE_CHECKING, Any
+
 from umbel._version import __version__
 from umbel.app import Celery, Umbel
+from umbel.clock import unique_id as uuid
 from umbel.current import current_app, current_task
 from umbel.entities import Broadcast, Exchange, Queue, binding
 from umbel.exceptions import (
@@ -16,6 +19,8 @@ from umbel.exceptions import (
     UmbelError,
     WorkerLostError,
 )
+from umbel.later import absent_from as _absent_from
+from umbel.programs import bugreport
 from umbel.registry import shared_task
 from umbel.result import AsyncResult
 from umbel.task import Task
@@ -40,7 +45,15 @@ __all__ = [
     "WorkerLostError",
     "__version__",
     "binding",
+    "bugreport",
     "current_app",
     "current_task",
     "shared_task",
+    "uuid",
 ]
+
+
+if not TYPE_CHECKING:  # to type checkers, what is not here is missing
+
+    def __getattr__(name: str) -> Any:
+        raise _absent_from(__name__, name)

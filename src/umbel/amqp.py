@@ -8,6 +8,7 @@ from typing import Any
 from umbel import routes as task_routes
 from umbel import routing, topology
 from umbel.entities import Exchange, Queue
+from umbel.later import tell_of_absent
 from umbel.settings import Settings
 
 #: The settings of which queues are made. A change of another one keeps those that there are.
@@ -22,6 +23,7 @@ _OF_QUEUES = (
 )
 
 
+@tell_of_absent
 class AMQP:
     """What Celery has under this name, as far as it is about queues and routes.
 

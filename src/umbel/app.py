@@ -9,24 +9,32 @@ import uuid
 import warnings
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from importlib import import_module
 from typing import Any, Literal, Unpack, overload
 from urllib.parse import quote
 
-from umbel import calls, current, publish, signals
+from umbel import calls, channels, current, discovery, programs, publish, signals
 from umbel.amqp import AMQP
 from umbel.annotations import named
 from umbel.backend import Backend
 from umbel.broadcasts import listeners
 from umbel.clock import SYSTEM, Clock, utc
 from umbel.configured import Configured
-from umbel.construction import taken_from
+from umbel.construction import taken_from, warn_of_hooks
 from umbel.engines import open_engine
 from umbel.exceptions import AlwaysEagerIgnored, ImproperlyConfigured
+from umbel.later import tell_of_absent
 from umbel.location import calling_module, default_directory, script_name, shown_url
 from umbel.message import Publication
-from umbel.options import CallKeywords, CallOptions, TaskKeywords, call_options
+from umbel.options import (
+    SEND_POSITIONS,
+    CallKeywords,
+    CallOptions,
+    TaskKeywords,
+    by_position,
+    call_options,
+)
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.registry import BoundMaker, Maker, Tasks, automatic_name, recipe
 from umbel.result import AsyncResult
@@ -39,6 +47,7 @@ from umbel.task import Task as TaskOf
 from umbel.waiting import stop_listening
 
 
+@tell_of_absent
 class Umbel(Configured):
     """A task queue application.
 
@@ -65,6 +74,7 @@ class Umbel(Configured):
         self.main = main
         self.clock = clock
         how = taken_from(settings)
+        warn_of_hooks(type(self))
         given = {"broker_url": broker, "result_backend": backend, "include": include}
         self.conf = Config(
             {**how.changes, **settings}
@@ -211,16 +221,20 @@ class Umbel(Configured):
         name: str,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
+        *more: Any,
         **options: Unpack[CallKeywords],
     ) -> AsyncResult[Any]:
         """Send a call of a task by its name, which need not be known here; its arguments are not checked.
+
+        Celery's options may be given by their position: `countdown`, `eta`, `task_id` and so on.
 
         Raises TypeError for unknown options, EncodeError for arguments that cannot be sent, and
         OperationalError when the broker cannot be reached.
         """
         if not isinstance(name, str):
             raise TypeError(f"send_task needs the name of a task, not {name!r}.")
-        checked = call_options(options, "send_task")
+        named = by_position(SEND_POSITIONS, more, options, "send_task")
+        checked = call_options(named, "send_task")
         self.finalize()
         if self.conf.snapshot.task_always_eager:
             text = "task_always_eager has no effect on send_task"
@@ -358,9 +372,26 @@ class Umbel(Configured):
         for module in (*settings.imports, *settings.include):
             import_module(module)
 
+    autodiscover_tasks = discovery.autodiscover_tasks
+
     def select_queues(self, queues: str | Sequence[str] | None = None) -> None:
         """Let workers of this app consume from these queues only, unless ``-Q`` says otherwise."""
         self.amqp.queues.select(queues)
+
+    # Connections and programs
+
+    connection_for_read = channels.connection_for_read
+    connection_for_write = connection = broker_connection = channels.connection_for_read
+    connection_or_acquire = default_connection = channels.connection_or_acquire
+    producer_or_acquire = default_producer = channels.producer_or_acquire
+    pool = property(channels.connections)
+    producer_pool = property(channels.producers)
+    start = programs.start
+    worker_main = programs.worker_main
+
+    def bugreport(self) -> str:
+        """Return what a bug report should contain: versions, tasks, changed settings; secrets are masked."""
+        return programs.bugreport(self)
 
     def set_current(self) -> None:
         """Make this app current for this thread."""
@@ -390,6 +421,24 @@ class Umbel(Configured):
     def thread_oid(self) -> str:
         """An id of this app in this thread."""
         return str(uuid.uuid3(uuid.NAMESPACE_OID, f"{self.oid}-{threading.get_ident()}"))
+
+    @property
+    def module(self) -> str:
+        """The name of the module that made the app."""
+        return self._module
+
+    @property
+    def timezone(self) -> tzinfo:
+        """The app's time zone."""
+        return zone(self.conf.snapshot)
+
+    def uses_utc_timezone(self) -> bool:
+        """Tell whether the app's time zone is UTC."""
+        return not self.conf.snapshot.timezone or str(self.timezone) == "UTC"
+
+    def either(self, default_key: str, *values: Any) -> Any:
+        """Return the first of the values that is not None; if there is none, that setting."""
+        return next((value for value in values if value is not None), self.conf[default_key])
 
     def now(self) -> datetime:
         """Return the time, in the app's time zone."""

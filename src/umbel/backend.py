@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from umbel import current, failures, records, serialization, states
 from umbel.clock import Clock, utc
 from umbel.exceptions import EncodeError, TaskRevokedError, TimeoutError
+from umbel.later import tell_of_absent
 from umbel.ports import ResultStore
 from umbel.records import CallInfo, ResultRecord, TaskResult
 from umbel.settings import Config, Settings
@@ -111,6 +112,7 @@ def out_of_time(task_id: str, timeout: float | None) -> TimeoutError:
     )
 
 
+@tell_of_absent
 class Backend:
     """The result backend of an app.
 

@@ -72,7 +72,7 @@ def require_arguments(args: object, kwargs: object) -> None:
 
 def publish(app: Umbel, publications: Sequence[Publication], options: CallOptions) -> None:
     """Send publications, with a policy of their own where the options have one."""
-    if options.retry is None and options.retry_policy is None:
+    if options.retry is None and options.retry_policy is None and options.timeout is None:
         app.publish(publications)
     else:
         app.publish(publications, options)
@@ -85,9 +85,8 @@ def result_of(
     task: Task[Any, Any] | None = None,
 ) -> AsyncResult[Any]:
     """Return the result to be of what was sent, and note it as a child of the task that sent it."""
-    headers = publication.message.headers
-    result: AsyncResult[Any] = AsyncResult(headers["id"], app=app)
-    result.ignored = bool(headers.get("ignore_result"))
+    result: AsyncResult[Any] = AsyncResult(publication.task_id, app=app)
+    result.ignored = bool(publication.message.headers.get("ignore_result"))
     if task is not None and not result.ignored:
         # The worker goes by that too.
         own = task.ignore_result

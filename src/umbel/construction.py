@@ -31,6 +31,23 @@ class Construction:
     tasks: Any = None
 
 
+#: What subclasses of Celery's app may name, and why it has no meaning here.
+_HOOKS = {
+    **{f"{name}_cls": meaning for name, meaning in _NO_MEANING.items() if name != "fixups"},
+    "backend_cls": "result stores are engines; they are chosen by URL",
+    "registry_cls": "there is one kind of registry",
+    "builtin_fixups": _NO_MEANING["fixups"],
+    "prepare_config": "settings are changed by app.conf, or by a receiver of app.on_configure",
+}
+
+
+def warn_of_hooks(kind: type) -> None:
+    """Say of what a subclass of the app has for Celery that it has no meaning here."""
+    for name, meaning in _HOOKS.items():
+        if hasattr(kind, name):
+            warn_once(f"The attribute {name} of {kind.__name__} has no meaning here: {meaning}.")
+
+
 def taken_from(keywords: dict[str, Any]) -> Construction:
     """Take out of an app's keywords what is no setting."""
     for name, meaning in _NO_MEANING.items():

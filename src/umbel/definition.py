@@ -9,8 +9,10 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from umbel.checks import require_order
 from umbel.entities import Exchange, Queue
-from umbel.options import RetryPolicy, warn_of_limits
+from umbel.options import warn_of_limits
+from umbel.policies import RetryPolicy
 from umbel.publish import Template
 from umbel.settings import Settings
 from umbel.trace import classes
@@ -33,6 +35,11 @@ class Policy:
     acks_on_failure: bool = True
     acks_on_timeout: bool = True
     retry_on_worker_lost: bool = False
+
+
+def _whole(seconds: float | None) -> float | None:
+    """Return whole seconds as an int, which is how they were written in the settings."""
+    return int(seconds) if seconds is not None and seconds == int(seconds) else seconds
 
 
 class Definition:
@@ -113,8 +120,7 @@ class Definition:
 
     def verify(self) -> None:
         """Raise ValueError for attributes that contradict each other; warn of those not heeded."""
-        if self.time_limit and self.soft_time_limit and self.soft_time_limit > self.time_limit:
-            raise ValueError("soft_time_limit must be less than or equal to time_limit")
+        require_order(self.time_limit, self.soft_time_limit)
         self.forget_derived()
         _ = self._retry_policy
         warn_of_limits(self)
@@ -141,15 +147,25 @@ class Definition:
 
     def template(self, settings: Settings) -> Template:
         """Return what all messages of this task share."""
+        hard, soft = self.limits(settings)
+        own = self.ignore_result
         return Template(
             name=self.name,
             serializer=self.serializer,
             expires=self.expires,
-            time_limit=self.time_limit,
-            soft_time_limit=self.soft_time_limit,
-            ignore_result=bool(self.ignore_result),
+            time_limit=hard,
+            soft_time_limit=soft,
+            ignore_result=settings.task_ignore_result if own is None else own,
             compression=self.compression,
             signature=self._signature,
+        )
+
+    def limits(self, settings: Settings) -> tuple[float | None, float | None]:
+        """Return the hard and the soft time limit in seconds: the task's own, else the settings'."""
+        hard, soft = self.time_limit, self.soft_time_limit
+        return (
+            _whole(settings.task_time_limit) if hard is None else hard,
+            _whole(settings.task_soft_time_limit) if soft is None else soft,
         )
 
     def policy(self, settings: Settings) -> Policy:

@@ -65,7 +65,7 @@ def _request(
     """Return the request of a call that is run here, with what Celery's has."""
     parent = current.parent_call()
     task_id = options.task_id or unique_id()
-    limits = (task.time_limit, task.soft_time_limit)
+    limits = task.limits(task.app.conf.snapshot)
     return Request(
         id=task_id,
         task=task.name,

@@ -42,6 +42,8 @@ import builtins
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from umbel.later import absent_from
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
@@ -288,3 +290,9 @@ CELERY_MODULES = {
     "OperationalError": "kombu.exceptions",
     "SerializerNotInstalled": "kombu.exceptions",
 }
+
+
+if not TYPE_CHECKING:  # to type checkers, what is not here is missing
+
+    def __getattr__(name: str) -> Any:
+        raise absent_from(__name__, name)

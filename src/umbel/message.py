@@ -1,4 +1,4 @@
-"""Task messages: Celery's protocol 2 written and read, protocol 1 read.
+"""Task messages of Celery's protocols 2 and 1, written and read.
 
 Here, and nowhere else, headers are dictionaries; the rest of umbel sees a `Call`. The protocol:
 https://docs.celeryq.dev/en/stable/internals/protocol.html and ``as_task_v2`` in celery/app/amqp.py.
@@ -44,8 +44,9 @@ class Message:
 class Call:
     """What a task message asks for.
 
-    Times are ISO 8601 texts as they travel, limits are seconds. `headers` are those the caller
-    added. `eta` and `expires` without an offset are UTC, as Celery's workers read them.
+    Times are ISO 8601 texts as they travel, limits are seconds. `headers`, and `properties` of a call
+    that is written, are those the caller added. `eta` and `expires` without an offset are UTC, as Celery's
+    workers read them.
     """
 
     task: str
@@ -77,6 +78,7 @@ class Call:
     stamps: Mapping[str, Any] = field(default_factory=dict)
     sent_at: float | None = None
     headers: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = field(default_factory=dict)
 
 
 #: Headers of protocol 2 that are fields of `Call`; all others are the caller's own.
@@ -114,14 +116,19 @@ def encode(
     compression: str | None = None,
     limits: Limits = sizes.DEFAULT,
     levels: int = LEVELS,
+    protocol: int = 2,
 ) -> Message:
-    """Write a call as a message of protocol 2.
+    """Write a call as a message of protocol 2, or 1.
 
     `levels` is how deep its `argsrepr` and `kwargsrepr` go. Raises EncodeError when an argument cannot be
     written by the serializer, and MessageTooLarge for what no worker with these limits would read.
     """
     kwargs = call.kwargs if isinstance(call.kwargs, dict) else dict(call.kwargs)
-    headers = _headers(call, kwargs, levels)
+    content: Any
+    if protocol == 1:
+        headers, content = {}, _content_1(call, kwargs)
+    else:
+        headers, content = _headers(call, kwargs, levels), (call.args, kwargs, _embedded(call))
     if call.headers:
         headers.update(call.headers)
     properties: dict[str, Any] = {
@@ -129,15 +136,10 @@ def encode(
         "reply_to": call.reply_to or "",
         "delivery_mode": 2,
     }
+    if call.properties:
+        properties.update(call.properties)
     if priority is not None:
         properties["priority"] = priority
-    embed = {
-        "callbacks": call.callbacks,
-        "errbacks": call.errbacks,
-        "chain": call.chain,
-        "chord": call.chord,
-    }
-    content = (call.args, kwargs, embed)
     body = plain = serializer.dumps(content)
     if compression:
         body, headers["compression"] = compress(plain, compression)
@@ -146,6 +148,37 @@ def encode(
     if serialization.is_deeper(serializer, content, plain, limits.message_max_depth):
         raise MessageTooLarge(sizes.too_deep(limits.message_max_depth))
     return Message(headers, properties, body, serializer.content_type, serializer.content_encoding)
+
+
+def _embedded(call: Call) -> dict[str, Any]:
+    """Return what follows the task, the third part of a body of protocol 2."""
+    return {
+        "callbacks": call.callbacks,
+        "errbacks": call.errbacks,
+        "chain": call.chain,
+        "chord": call.chord,
+    }
+
+
+def _content_1(call: Call, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of protocol 1; see ``as_task_v1`` in celery/app/amqp.py."""
+    return {
+        "task": call.task,
+        "id": call.id,
+        "args": call.args,
+        "kwargs": kwargs,
+        "group": call.group_id,
+        "group_index": call.group_index,
+        "retries": call.retries,
+        "eta": call.eta,
+        "expires": call.expires,
+        "utc": True,  # for times without an offset, which we do not write
+        "callbacks": call.callbacks,
+        "errbacks": call.errbacks,
+        "timelimit": (call.time_limit, call.soft_time_limit),
+        "taskset": call.group_id,
+        "chord": call.chord,
+    }
 
 
 def _headers(call: Call, kwargs: Mapping[str, Any], levels: int) -> dict[str, Any]:
@@ -405,7 +438,7 @@ class Publication:
     repeats it with the same tag. `priority` is 0 to 255, higher is more urgent. `due` is when the
     message may first be delivered, in seconds since the epoch; None means at once. `exchange` and
     `routing_key` are what it was sent to. `more_queues` get copies of it; engines never see any
-    (`umbel.publish.spread`).
+    (`umbel.publish.spread`). `task` and `task_id` are its call's, for whoever sends it.
     """
 
     queue: str
@@ -416,6 +449,8 @@ class Publication:
     exchange: str = ""
     routing_key: str = ""
     more_queues: tuple[str, ...] = ()
+    task: str = ""
+    task_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
-import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cache
 from typing import Any, TypedDict
 
+from umbel.checks import (
+    refuse_unknown,
+    require_int,
+    require_number,
+    require_order,
+    require_text,
+    require_time,
+)
 from umbel.entities import Exchange, Queue, as_exchange, delivery_mode, is_queue
-from umbel.exceptions import BrokerFull, ImproperlyConfigured, OperationalError
+from umbel.exceptions import ImproperlyConfigured
+from umbel.policies import publish_policy
 
 logger = logging.getLogger("umbel.options")
 
@@ -70,6 +77,19 @@ class CallKeywords(TypedDict, total=False):
     group_index: int | None
     retries: int
     add_to_parent: bool
+    route_name: str | None
+    correlation_id: str | None
+    origin: str | None
+    replaced_task_nesting: int
+    stamped_headers: Sequence[str] | None
+    timeout: float | None
+    message_id: str | None
+    timestamp: Any
+    type: str | None
+    user_id: str | None
+    app_id: str | None
+    cluster_id: str | None
+    expiration: float | None
     link: Any
     link_error: Any
     chain: Any
@@ -80,6 +100,9 @@ class CallKeywords(TypedDict, total=False):
     router: Any
     mandatory: Any
     immediate: Any
+    confirm_timeout: Any
+    result_cls: Any
+    task_type: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,26 +168,44 @@ class CallOptions:
     """How many tries there were before."""
     add_to_parent: bool = True
     """Whether the result becomes a child of the call that makes this one."""
+    route_name: str | None = None
+    """The name that routes know the task by, in place of its own."""
+    correlation_id: str | None = None
+    """The property of that name; by default the call's id."""
+    origin: str | None = None
+    """Who sends the call, in place of this process."""
+    replaced_task_nesting: int = 0
+    """How many tasks it takes the place of, one within the other."""
+    stamped_headers: Sequence[str] | None = None
+    """The names of further options that are stamps; these are in `stamps`."""
+    timeout: float | None = None
+    """Seconds that the publish may take."""
+    stamps: Mapping[str, Any] = field(default_factory=dict)
+    """Stamps by name."""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Properties of the message that are nothing to us, such as ``app_id``."""
+    cleared: frozenset[str] = frozenset()
+    """The options that were given as None: these take back what the task says."""
 
     def __post_init__(self) -> None:
         """Check the values where they are written."""
         # A countdown that was computed may be in the past: the task is due then, as in Celery.
-        _number("countdown", self.countdown, low=-math.inf)
+        require_number("countdown", self.countdown, low=-math.inf)
         for name in ("eta", "expires"):
-            _time(name, getattr(self, name))
+            require_time(name, getattr(self, name))
         if self.headers is not None and not isinstance(self.headers, Mapping):
             raise TypeError(f"headers is {self.headers!r}, but must be a mapping.")
-        _number("time_limit", self.time_limit, low=0.0)
-        _number("soft_time_limit", self.soft_time_limit, low=0.0)
-        if self.time_limit and self.soft_time_limit and self.soft_time_limit > self.time_limit:
-            raise ValueError("soft_time_limit must be less than or equal to time_limit")
+        for name in ("time_limit", "soft_time_limit", "timeout"):
+            require_number(name, getattr(self, name), low=0.0)
+        require_order(self.time_limit, self.soft_time_limit)
         if self.priority is not None and (
             type(self.priority) is not int or not 0 <= self.priority <= 255
         ):
             raise ValueError(f"priority is {self.priority!r}, but must be a number from 0 to 255.")
-        for name in ("task_id", "routing_key", "exchange_type"):
+        for name in _TEXTS:
             if getattr(self, name) is not None:
-                _text(name, getattr(self, name))
+                require_text(name, getattr(self, name))
+        require_int("replaced_task_nesting", self.replaced_task_nesting)
         if self.queue is not None or self.exchange is not None or self.delivery_mode is not None:
             _check_destination(self)
         if self.retry not in (None, True, False):
@@ -173,88 +214,23 @@ class CallOptions:
             publish_policy(self.retry_policy)
 
 
+_TEXTS = ("task_id", "routing_key", "exchange_type", "route_name", "correlation_id", "origin")
+
+
 @dataclass(frozen=True, slots=True)
 class RepeatOptions(CallOptions):
-    """The options of a retry, with what else its message carries on: none of it is the caller's to write."""
+    """The options of a retry, with what follows the task: not the caller's to write."""
 
     callbacks: Any = None
     errbacks: Any = None
     chain: Any = None
     chord: Any = None
-    origin: str | None = None
-    replaced_task_nesting: int = 0
-    stamped_headers: Any = None
-    stamps: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class PublishPolicy:
-    """When a publish that failed is tried again, and after how long.
-
-    The pauses begin with `interval_start` seconds and grow by `interval_step`, by at most `interval_max`. A
-    broker that is full is no reason to try again, unless `retry_errors` name it.
-    """
-
-    max_retries: int | None = None
-    interval_start: float = 0.0
-    interval_step: float = 0.2
-    interval_max: float = 1.0
-    retry_errors: tuple[type[BaseException], ...] | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        most = self.max_retries
-        if most is not None and (type(most) is not int or most < 0):
-            raise ValueError(f"max_retries is {most!r}, but must be a number of tries, or None.")
-        for name in ("interval_start", "interval_step", "interval_max"):
-            if getattr(self, name) is None:
-                raise TypeError(f"{name} is None, but must be a number of seconds.")
-            _number(name, getattr(self, name), low=0.0)
-        errors: tuple[Any, ...] = self.retry_errors or ()
-        for kind in errors:
-            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-                raise TypeError(f"retry_errors has {kind!r}, which is no class of exceptions.")
-
-    def pause(self, retries: int, error: BaseException) -> float | None:
-        """Return the seconds to wait after an error and `retries` earlier tries; None to give up."""
-        if self.max_retries is not None and retries >= self.max_retries:
-            return None
-        if self.retry_errors is not None:
-            wanted = isinstance(error, self.retry_errors)
-        else:
-            wanted = isinstance(error, OperationalError) and not isinstance(error, BrokerFull)
-        if not wanted:
-            return None
-        return self.interval_start + min(retries * self.interval_step, self.interval_max)
-
-
-_POLICY_NAMES = tuple(entry.name for entry in fields(PublishPolicy))
-
-
-def publish_policy(*keywords: Mapping[str, Any]) -> PublishPolicy:
-    """Return a policy from mappings, of which later ones count more. Raises TypeError for unknown names."""
-    merged: dict[str, Any] = {}
-    for mapping in keywords:
-        if not isinstance(mapping, Mapping):
-            raise TypeError(f"retry_policy is {mapping!r}, but must be a mapping.")
-        _refuse_unknown(mapping, _POLICY_NAMES, "retry_policy")
-        merged.update(mapping)
-    errors = merged.get("retry_errors")
-    if errors is not None:
-        merged["retry_errors"] = (errors,) if isinstance(errors, type) else tuple(errors)
-    return PublishPolicy(**merged)
-
-
-def checked_policy(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of what a policy can be made of. Raises TypeError or ValueError otherwise."""
-    publish_policy(keywords)
-    return dict(keywords)
 
 
 def _check_destination(options: CallOptions) -> None:
     """Refuse a queue or an exchange that is neither a name nor a value of that kind."""
     if options.queue is not None and not is_queue(options.queue):
-        _text("queue", options.queue)
+        require_text("queue", options.queue)
     if options.exchange is not None and not isinstance(options.exchange, str):
         try:
             as_exchange(options.exchange)
@@ -263,12 +239,28 @@ def _check_destination(options: CallOptions) -> None:
     delivery_mode(options.delivery_mode)
 
 
+#: The fields of `CallOptions` that others are gathered in.
+_GATHERED = ("stamps", "properties", "cleared")
 #: The options of a call.
-CALL_NAMES = tuple(entry.name for entry in fields(CallOptions))
+CALL_NAMES = tuple(entry.name for entry in fields(CallOptions) if entry.name not in _GATHERED)
+_OWN_NAMES = frozenset(CALL_NAMES)
+#: Properties of messages in AMQP that a caller may set.
+_PROPERTIES = ("message_id", "timestamp", "type", "user_id", "app_id", "cluster_id", "expiration")
 #: Options of Celery's that wait for workflows.
 _WORKFLOW_NAMES = ("link", "link_error", "chain", "chord")
-#: Options of Celery's about a library that is not used here.
-_NO_MEANING = ("producer", "publisher", "connection", "router", "mandatory", "immediate")
+_CONNECTIONS = "umbel has connections of its own"
+#: Options of Celery's that mean nothing here, and why.
+_NO_MEANING = {
+    "producer": _CONNECTIONS,
+    "publisher": _CONNECTIONS,
+    "connection": _CONNECTIONS,
+    "router": "routes are those of the settings",
+    "mandatory": "a call that reaches no queue is always an error",
+    "immediate": "no broker has it any more",
+    "confirm_timeout": "the option timeout is about the whole of a publish",
+    "result_cls": "app.AsyncResult(task_id) makes a result, and so does a class of your own",
+    "task_type": "the task is found by its name",
+}
 
 
 def call_options(keywords: Mapping[str, Any], where: str = "apply_async") -> CallOptions:
@@ -279,23 +271,94 @@ def call_options(keywords: Mapping[str, Any], where: str = "apply_async") -> Cal
     """
     if not keywords:
         return _NO_OPTIONS
-    try:
-        options = CallOptions(**keywords)
-    except TypeError:
-        own = {name: value for name, value in keywords.items() if name in CALL_NAMES}
-        if len(own) == len(keywords):
-            raise
-        names = (*CALL_NAMES, *_WORKFLOW_NAMES, *_NO_MEANING)
-        _refuse_unknown(keywords, names, where)
-        refuse_workflows(keywords)
-        for name in _NO_MEANING:
-            if keywords.get(name) is not None:
-                warn_once(
-                    f"The option {name} has no meaning here: umbel has connections of its own."
-                )
-        options = CallOptions(**own)
+    if keywords.keys() <= _OWN_NAMES and "stamped_headers" not in keywords:
+        options = CallOptions(**keywords, cleared=_cleared(keywords))
+    else:
+        options = _gathered(keywords, where)
     warn_of_limits(options)
     return options
+
+
+def _cleared(keywords: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(name for name, value in keywords.items() if value is None)
+
+
+def _gathered(keywords: Mapping[str, Any], where: str) -> CallOptions:
+    """Return options of which some are stamps, properties or without meaning."""
+    stamped = keywords.get("stamped_headers")
+    names = (*CALL_NAMES, *_PROPERTIES, *_WORKFLOW_NAMES, *_NO_MEANING)
+    stamps = _stamps(keywords, stamped)
+    refuse_unknown(keywords, (*names, *stamps), where)
+    refuse_workflows(keywords)
+    for name, why in _NO_MEANING.items():
+        if keywords.get(name) is not None:
+            warn_once(f"The option {name} has no meaning here: {why}.")
+    properties = {name: keywords[name] for name in _PROPERTIES if keywords.get(name) is not None}
+    if "expiration" in properties:
+        require_number("expiration", properties["expiration"], low=0.0)
+        # Seconds here; AMQP has the milliseconds as a text.
+        properties["expiration"] = str(int(properties["expiration"] * 1000))
+    own = {name: value for name, value in keywords.items() if name in _OWN_NAMES}
+    return CallOptions(**own, stamps=stamps, properties=properties, cleared=_cleared(keywords))
+
+
+def _stamps(keywords: Mapping[str, Any], names: Any) -> dict[str, Any]:
+    """Return the options that are stamps."""
+    if names is not None and (
+        not isinstance(names, list | tuple | set | frozenset)
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise TypeError(f"stamped_headers is {names!r}, but must list the names of stamps.")
+    for name in names or ():
+        if name not in keywords:
+            raise TypeError(
+                f"stamped_headers names the stamp {name!r}, which is not given: add {name}=..."
+            )
+    return {name: keywords[name] for name in names or ()}
+
+
+#: The options of `apply_async`, `apply` and `send_task` that may be given by their position, as in Celery.
+CALL_POSITIONS = ("task_id", "producer", "link", "link_error", "shadow")
+EAGER_POSITIONS = (
+    *("link", "link_error", "task_id", "retries", "throw"),
+    *("logfile", "loglevel", "headers"),
+)
+SEND_POSITIONS = (
+    *("countdown", "eta", "task_id", "producer", "connection", "router", "result_cls", "expires"),
+    *("publisher", "link", "link_error", "add_to_parent", "group_id", "group_index", "retries"),
+    *("chord", "reply_to", "time_limit", "soft_time_limit", "root_id", "parent_id", "route_name"),
+    *("shadow", "chain", "task_type", "replaced_task_nesting"),
+)
+
+
+def by_position(
+    names: Sequence[str], values: Sequence[Any], keywords: Mapping[str, Any], where: str
+) -> Mapping[str, Any]:
+    """Return options with those that were given by their position, in Celery's order.
+
+    Raises TypeError for too many of them, and for one that is given twice.
+    """
+    if not values:
+        return keywords
+    if len(values) > len(names):
+        raise TypeError(
+            f"{where} takes {len(names)} options by their position, not {len(values)}: {', '.join(names)}."
+        )
+    given = dict(zip(names, values, strict=False))
+    for name in given:
+        if name in keywords:
+            raise TypeError(f"{where} got the option {name!r} twice: by its position and by name.")
+    # What stands there only to reach a later one is not given as None.
+    return {name: value for name, value in given.items() if value is not None} | dict(keywords)
+
+
+def given(options: CallOptions) -> dict[str, Any]:
+    """Return what options say that most calls do not."""
+    return {
+        name: value
+        for name in CALL_NAMES
+        if (value := getattr(options, name)) != getattr(_NO_OPTIONS, name)
+    }
 
 
 def refuse_workflows(keywords: Mapping[str, Any]) -> None:
@@ -337,82 +400,15 @@ _EAGER_NAMES = tuple(entry.name for entry in fields(EagerOptions))
 
 def eager_options(keywords: Mapping[str, Any]) -> EagerOptions:
     """Return the options of a call that runs here; those that say how it is sent have no effect."""
-    _refuse_unknown(keywords, (*_EAGER_NAMES, *CALL_NAMES, *_WORKFLOW_NAMES, *_NO_MEANING), "apply")
+    stamps = _stamps(keywords, keywords.get("stamped_headers"))
+    names = (*_EAGER_NAMES, *CALL_NAMES, *_PROPERTIES, *_WORKFLOW_NAMES, *_NO_MEANING, *stamps)
+    refuse_unknown(keywords, names, "apply")
     refuse_workflows(keywords)
     return EagerOptions(**{name: keywords[name] for name in _EAGER_NAMES if name in keywords})
 
 
-def _refuse_unknown(keywords: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    for name in keywords:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(known)}."
-            raise TypeError(f"{where} has no option {name!r}.{hint}")
-
-
-def _text(name: str, value: Any) -> None:
-    if not isinstance(value, str) or not value:
-        raise TypeError(f"{name} is {value!r}, but must be a text.")
-
-
-def _time(name: str, value: Any) -> None:
-    """Refuse what is no time: a text that is not ISO 8601, or, for anything but expires, a number."""
-    if value is None or isinstance(value, datetime):
-        return
-    if isinstance(value, str):
-        try:
-            datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError(f"{name} is {value!r}, which is not an ISO 8601 time.") from None
-    elif name == "expires":
-        _number(name, value, low=-math.inf)
-    else:
-        raise TypeError(f"{name} is {value!r}, but must be a datetime or an ISO 8601 text.")
-
-
-def _number(name: str, value: Any, low: float) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is {value!r}, but must be a number of seconds.")
-    if not low <= value < math.inf:
-        raise ValueError(f"{name} is {value!r}, but must be {low} or more seconds.")
-
-
 #: What most calls have, made once.
 _NO_OPTIONS = CallOptions()
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When a task that raised one of `errors` is retried by itself, and after how long.
-
-    With `backoff` (seconds, or True for 1) the wait doubles with each try up to `backoff_max`
-    seconds; `jitter` replaces it by a random time between 0 and that.
-    """
-
-    errors: tuple[type[BaseException], ...] = ()
-    never: tuple[type[BaseException], ...] = ()
-    backoff: float = 0.0
-    backoff_max: float = 600.0
-    jitter: bool = True
-    keywords: Mapping[str, Any] = field(default_factory=dict)
-
-    def wants(self, error: BaseException) -> bool:
-        """Tell whether the error is to be retried."""
-        return isinstance(error, self.errors) and not isinstance(error, self.never)
-
-    def delay(self, retries: int, rng: random.Random) -> float | None:
-        """Return the seconds to wait after `retries` earlier tries, None for the task's default."""
-        if not self.backoff:
-            return None
-        # Celery takes whole seconds and no less than one; a fraction is taken as it is here.
-        factor = self.backoff if self.backoff < 1.0 else int(self.backoff)
-        # Beyond 2**62 the cap applies anyway; the bound keeps the power small.
-        seconds = min(self.backoff_max, factor * 2 ** min(retries, 62))
-        if not self.jitter:
-            return float(seconds)
-        return rng.uniform(0, seconds) if seconds < 1 else float(rng.randrange(int(seconds) + 1))
 
 
 Handler = Callable[..., Any]
@@ -481,4 +477,4 @@ TASK_NAMES = tuple(TaskKeywords.__annotations__)
 def check_task_keywords(keywords: Mapping[str, Any], base: Callable[..., Any] | type) -> None:
     """Refuse an option of a task that neither umbel nor the task's base class knows."""
     known = tuple(name for name in keywords if hasattr(base, name))
-    _refuse_unknown(keywords, (*TASK_NAMES, *known), "@app.task")
+    refuse_unknown(keywords, (*TASK_NAMES, *known), "@app.task")

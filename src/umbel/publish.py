@@ -20,7 +20,8 @@ from umbel import serialization, signals
 from umbel.clock import Clock, unique_id, utc
 from umbel.exceptions import EncodeError, OperationalError
 from umbel.message import Call, Message, Publication, decode, encode, timestamp
-from umbel.options import CallOptions, PublishPolicy, RepeatOptions, publish_policy, warn_once
+from umbel.options import CallOptions, RepeatOptions, warn_once
+from umbel.policies import PublishPolicy, publish_policy
 from umbel.ports import Broker
 from umbel.request import Request
 from umbel.routing import Route
@@ -79,7 +80,7 @@ def build(
     """
     settings = context.settings
     call, due = _call(template, args, kwargs, options, context)
-    name = options.serializer or template.serializer or settings.task_serializer
+    name = _first("serializer", options, template) or settings.task_serializer
     if name not in settings.accept_content:
         _warn_if_not_accepted(name, settings)
     serializer = serialization.serializer(name)
@@ -88,9 +89,10 @@ def build(
             call,
             serializer,
             route.priority,
-            options.compression or template.compression or settings.task_compression,
+            _first("compression", options, template) or settings.task_compression,
             settings,
             settings.task_repr_maxlevels,
+            settings.task_protocol,
         )
     except EncodeError as error:
         names = _parameters(template)
@@ -107,6 +109,8 @@ def build(
         exchange=route.exchange,
         routing_key=route.queue if key is None else key,
         more_queues=route.more_queues,
+        task=call.task,
+        task_id=call.id,
     )
 
 
@@ -171,46 +175,45 @@ def _call(
     local = zone(settings) if settings.timezone else None
     task_id = options.task_id or unique_id()
     due, eta = _eta(options, now, local)
-    expires = options.expires if options.expires is not None else template.expires
-    ignore_result = options.ignore_result
     call = Call(
         task=template.name,
         id=task_id,
-        args=args if isinstance(args, tuple) else tuple(args),
+        args=args,
         kwargs=kwargs,
         retries=options.retries,
         eta=eta,
-        expires=_moment(expires, now, local),
-        time_limit=_first(options.time_limit, template.time_limit),
-        soft_time_limit=_first(options.soft_time_limit, template.soft_time_limit),
+        expires=_moment(_first("expires", options, template), now, local),
+        time_limit=_first("time_limit", options, template),
+        soft_time_limit=_first("soft_time_limit", options, template),
         shadow=options.shadow or template.shadow,
         root_id=options.root_id or (parent.root_id or parent.id if parent else None) or task_id,
         parent_id=options.parent_id or (parent.id if parent else None),
         group_id=options.group_id,
         group_index=options.group_index,
         reply_to=options.reply_to,
-        origin=_origin(os.getpid()),
-        ignore_result=template.ignore_result if ignore_result is None else ignore_result,
+        correlation_id=options.correlation_id,
+        origin=options.origin or _origin(os.getpid()),
+        ignore_result=_first("ignore_result", options, template),
         argsrepr=options.argsrepr,
         kwargsrepr=options.kwargsrepr,
+        replaced_task_nesting=options.replaced_task_nesting,
+        stamped_headers=options.stamped_headers,
+        stamps=options.stamps,
         sent_at=round(now, 6),
         headers=options.headers or {},
+        properties=options.properties,
     )
     return (_carrying(call, options) if isinstance(options, RepeatOptions) else call), due
 
 
 def _carrying(call: Call, options: RepeatOptions) -> Call:
-    """Return the call of a retry with all that its first message carried beside the task's own."""
+    """Return the call of a retry with what follows the task."""
     return replace(
         call,
         callbacks=options.callbacks,
         errbacks=options.errbacks,
         chain=options.chain,
         chord=options.chord,
-        origin=options.origin or call.origin,
-        replaced_task_nesting=options.replaced_task_nesting,
-        stamped_headers=options.stamped_headers,
-        stamps=options.stamps,
     )
 
 
@@ -254,7 +257,7 @@ def _publish(
     clock: Clock,
     options: CallOptions,
 ) -> None:
-    timeout = settings.broker_publish_timeout
+    timeout = settings.broker_publish_timeout if options.timeout is None else options.timeout
     retry = settings.task_publish_retry if options.retry is None else options.retry
     if not retry:
         broker.publish(publications, min(timeout, ONE_TRY))
@@ -285,7 +288,7 @@ def _announce(
     for publication in publications:
         message = publication.message
         signal.send(
-            sender=message.headers.get("task"),
+            sender=publication.task,
             body=message.body,
             exchange=publication.exchange,
             routing_key=publication.routing_key,
@@ -313,9 +316,15 @@ def _announce_sent(publications: Sequence[Publication], settings: Settings) -> N
 
 def _eta(options: CallOptions, now: float, local: tzinfo | None) -> tuple[float | None, str | None]:
     """Return when a call is due, in seconds since the epoch and as it travels."""
-    if options.countdown and options.countdown > 0:
-        moment = utc(now) + timedelta(seconds=options.countdown)
-        return moment.timestamp(), (moment.astimezone(local) if local else moment).isoformat()
+    if options.countdown:
+        try:
+            moment = utc(now) + timedelta(seconds=options.countdown)
+            text = (moment.astimezone(local) if local else moment).isoformat()
+        except OverflowError:
+            if options.countdown > 0:
+                raise
+            return None, None  # long over, before the year 1
+        return moment.timestamp() if options.countdown > 0 else None, text
     if options.eta is None:
         return None, None
     text = options.eta if isinstance(options.eta, str) else options.eta.isoformat()
@@ -332,8 +341,12 @@ def _moment(value: Any, now: float, local: tzinfo | None) -> str | None:
     return (moment.astimezone(local) if local else moment).isoformat()
 
 
-def _first(one: float | None, other: float | None) -> float | None:
-    return other if one is None else one
+def _first(name: str, options: CallOptions, template: Template) -> Any:
+    """Return what the call says, else what its task says, unless the call takes that back."""
+    value = getattr(options, name)
+    if value is None and name not in options.cleared:
+        return getattr(template, name)
+    return value
 
 
 @lru_cache(maxsize=4)

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable, Collection, Generator
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Generic, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from umbel import records, states
 from umbel.backend import Backend, Meta, ResultBase, Source, out_of_time
@@ -15,6 +15,7 @@ from umbel.exceptions import TaskRevokedError, TimeoutError, UmbelError
 from umbel.graph import Tree
 from umbel.joining import allow_join_result, assert_will_not_block, denied_join_result
 from umbel.known import Known
+from umbel.later import absent_from, tell_of_absent
 from umbel.records import CallInfo, ResultRecord, TaskResult
 from umbel.waiting import News, OutOfPatience, Patience, hub_of, result_of
 
@@ -31,6 +32,7 @@ __all__ = [
 R = TypeVar("R")
 
 
+@tell_of_absent
 class AsyncResult(Known, Tree, Generic[R]):
     """The result of a task, which may not have run yet.
 
@@ -456,3 +458,9 @@ def _exception(found: TaskResult) -> BaseException:
     if found.traceback and not getattr(error, "__notes__", None):
         error.add_note(f"\nIn the worker:\n{found.traceback}")
     return error
+
+
+if not TYPE_CHECKING:  # to type checkers, what is not here is missing
+
+    def __getattr__(name: str) -> Any:
+        raise absent_from(__name__, name)

@@ -36,7 +36,7 @@ def same_call(
 ) -> RepeatOptions:
     """Return the options that make a retry the same call: its ids, limits, headers, what follows it."""
     info = request.delivery_info or {}
-    call_options(options)  # refuses what is not the caller's to write
+    given = call_options(options, "retry")  # refuses what is not the caller's to write
     kept: dict[str, Any] = {
         "task_id": request.id,
         "root_id": request.root_id,
@@ -53,7 +53,7 @@ def same_call(
         "ignore_result": request.ignore_result,
         "priority": info.get("priority") or None,
         "retries": retries,
-        "countdown": None if eta is not None else countdown,
+        "countdown": countdown,
         "eta": eta,
         "callbacks": request.callbacks,
         "errbacks": request.errbacks,
@@ -63,10 +63,14 @@ def same_call(
         "replaced_task_nesting": request.replaced_task_nesting,
         "stamped_headers": request.stamped_headers,
         "stamps": request.stamps or {},
+        "properties": given.properties,
     }
-    return RepeatOptions(
-        **kept | {name: value for name, value in options.items() if name in CALL_NAMES}
-    )
+    kept |= {name: getattr(given, name) for name in options if name in CALL_NAMES}
+    if "stamped_headers" in options:
+        kept["stamps"] = given.stamps
+    # What the call has none of, because it took it back, it does not get from its task again.
+    none = {name for name in ("expires", "time_limit", "soft_time_limit") if kept[name] is None}
+    return RepeatOptions(**kept, cleared=given.cleared | none)
 
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]

@@ -19,7 +19,6 @@ _ADVICE = (
     "Write {'feed.*': {'queue': 'feeds'}}, a list of pairs (pattern, target), a function (name, args, kwargs,"
     " options, task=None, **kw), its place as a text ('proj.routers.route'), or a list of these."
 )
-_GLOB = re.compile(r"[*?\[]")
 
 
 class MapRoute:
@@ -37,10 +36,9 @@ class MapRoute:
                     f"task_routes has {key!r} for a name, but must have texts and compiled patterns."
                 )
             self.map[key] = _target(key, target)
-            if _GLOB.search(key):
-                self.patterns[re.compile(translate(key))] = self.map[key]
-                if "*" in key:
-                    del self.map[key]
+            # As in Celery, a name without a * is no pattern; one with it has `?` and `[...]` too.
+            if "*" in key:
+                self.patterns[re.compile(translate(key))] = self.map.pop(key)
 
     def __call__(self, name: str, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         """Return the options for a task's name, or None."""

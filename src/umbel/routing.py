@@ -87,14 +87,26 @@ class Router:
         if not self.routes and not _says(options) and not _says(task):
             return self._to_default(options, task), options
         found = self._options_of(options, task)
+        name = options.route_name or name
         asked = {key for key, value in found.items() if value is not None}
         merged = self.route(found, name, args, kwargs, task)
+        if merged.get("priority") is None:
+            merged["priority"] = self._default_priority(options, task)
         added = {key: merged[key] for key in OTHERS if key in merged and key not in asked}
         return self.destination(merged), replace(options, **added) if added else options
 
     def elsewhere(self, options: CallOptions) -> Route:
         """Return the route of a retry that is told another queue or exchange than it came from."""
-        return self.destination(self.expand_destination(self._options_of(options, None)))
+        found = self.expand_destination(self._options_of(options, None))
+        if found.get("priority") is None:
+            found["priority"] = self.settings.task_default_priority
+        return self.destination(found)
+
+    def _default_priority(self, options: CallOptions, task: object) -> int | None:
+        """Return the priority of the settings, which as in Celery only tasks have that are known here."""
+        if task is None or "priority" in options.cleared:
+            return None
+        return self.settings.task_default_priority
 
     def _to_default(self, options: CallOptions, task: object) -> Route:
         """Return the route of a call of which nobody says where it goes, but maybe how urgent it is."""
@@ -105,15 +117,20 @@ class Router:
             self._default = None if default.exchange else default
             self._version = self.queues.version
         priority = options.priority
-        if priority is None:
+        if priority is None and "priority" not in options.cleared:
             priority = getattr(task, "priority", None)
-            if priority is None:
-                return default
+        if priority is None:
+            priority = self._default_priority(options, task)
+        if priority is None:
+            return default
         return replace(default, priority=_priority(priority))
 
     def _options_of(self, options: CallOptions, task: object) -> dict[str, Any]:
         """Return what a call and its task say, as routers see it."""
-        found = {name: getattr(task, name, None) for name in _OF_TASKS}
+        found = {
+            name: None if name in options.cleared else getattr(task, name, None)
+            for name in _OF_TASKS
+        }
         for name in (*DESTINATION, *OTHERS):
             value = getattr(options, name, None)
             if value is not None:
@@ -182,8 +199,6 @@ class Router:
         name, key = self._address(queue, _name_of(exchange), options)
         targets = self.queues.targets(name, key, queue)
         priority = options.get("priority")
-        if priority is None:
-            priority = self.settings.task_default_priority
         return Route(
             targets[0],
             None if priority is None else _priority(priority),

@@ -19,6 +19,7 @@ from umbel import current
 from umbel.annotations import annotate
 from umbel.arguments import checker
 from umbel.calls import Target, maker, publish, require_arguments, result_of
+from umbel.checks import require_order
 from umbel.definition import Definition
 from umbel.eager import apply, apply_instead
 from umbel.exceptions import (
@@ -27,14 +28,18 @@ from umbel.exceptions import (
     OperationalError,
     Retry,
 )
+from umbel.later import tell_of_absent
 from umbel.message import Publication
 from umbel.options import (
-    CALL_NAMES,
+    CALL_POSITIONS,
+    EAGER_POSITIONS,
     CallKeywords,
     CallOptions,
     EagerKeywords,
+    by_position,
     call_options,
     eager_options,
+    given,
     warn_once,
 )
 from umbel.publish import Context, build
@@ -57,6 +62,7 @@ _rng = random.Random()
 BULK = 2000
 
 
+@tell_of_absent
 class Task(Definition, Generic[P, R]):
     """A task of an app. Made by ``@app.task``; subclass it for tasks with behaviour of their own.
 
@@ -149,15 +155,18 @@ class Task(Definition, Generic[P, R]):
         self,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
+        *more: Any,
         **options: Unpack[CallKeywords],
     ) -> AsyncResult[R]:
         """Send a call to a worker, with options; see `umbel.options.CallOptions`.
 
+        Celery's first options may be given by their position: `task_id`, `producer`, `link`,
+        `link_error`, `shadow`.
         Raises TypeError for arguments that the task does not take and for unknown options,
         EncodeError for arguments that cannot be sent, and OperationalError when the broker cannot
         be reached.
         """
-        checked = call_options(options)
+        checked = call_options(by_position(CALL_POSITIONS, more, options, "apply_async"))
         app = self.app
         if not app.finalized:
             app.finalize()
@@ -180,13 +189,14 @@ class Task(Definition, Generic[P, R]):
         self,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
+        *more: Any,
         **options: Unpack[EagerKeywords],
     ) -> EagerResult[R]:
         """Run the task here and now as a worker would, its retries included, and return its result.
 
         With `throw`, or the setting ``task_eager_propagates``, its exception is raised here.
         """
-        checked = eager_options(options)
+        checked = eager_options(by_position(EAGER_POSITIONS, more, options, "apply"))
         self.app.finalize()
         args, kwargs = args or (), kwargs or {}
         require_arguments(args, kwargs)
@@ -233,10 +243,11 @@ class Task(Definition, Generic[P, R]):
         self,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
+        *more: Any,
         **options: Unpack[CallKeywords],
     ) -> AsyncResult[R]:
         """Send like `apply_async`, without blocking the event loop."""
-        return await asyncio.to_thread(self.apply_async, args, kwargs, **options)
+        return await asyncio.to_thread(self.apply_async, args, kwargs, *more, **options)
 
     def _publisher(
         self, app: Umbel, options: CallOptions
@@ -251,8 +262,10 @@ class Task(Definition, Generic[P, R]):
             raise ImproperlyConfigured(
                 f"The task {kind} has no name yet. Register it: app.register_task({kind}())"
             )
+        template = self.template(app.conf.snapshot)
+        require_order(template.time_limit, template.soft_time_limit)
         return Target(
-            self.template(app.conf.snapshot),
+            template,
             self,
             self._check if self._checks(app) else None,
             (lambda args, kwargs: self._shadow(args, kwargs, options))
@@ -273,10 +286,7 @@ class Task(Definition, Generic[P, R]):
     def _shadow(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
     ) -> str | None:
-        given = {
-            name: value for name in CALL_NAMES if (value := getattr(options, name)) is not None
-        }
-        return self.shadow_name(args, kwargs, given)
+        return self.shadow_name(args, kwargs, given(options))
 
     #: What turns models among the arguments into data, for a task made with ``pydantic=True``.
     dump_arguments: ClassVar[Callable[..., Any] | None] = None
@@ -390,6 +400,7 @@ class Task(Definition, Generic[P, R]):
         if request.called_directly:
             _raise(exc or Retry("Task can be retried", None))
         args, kwargs = arguments_of_retry(request, args, kwargs, self._signature)
+        args = tuple(args)
         allowed = self.max_retries if max_retries is None else max_retries
         retries = request.retries + 1
         if allowed is not None and retries > allowed:

@@ -140,7 +140,30 @@ class TestDecode:
             for field in dataclasses.fields(Call)
             if getattr(plain, field.name) == getattr(FULL, field.name)
         ]
-        assert same == []
+        assert same == ["properties"]  # only written
+
+    def test_the_round_trip_of_protocol_1(self) -> None:
+        written = encode(FULL, JSON, protocol=1)
+        kept = (
+            *("task", "id", "args", "kwargs", "retries", "time_limit", "soft_time_limit"),
+            *("group_id", "group_index", "callbacks", "errbacks", "chord", "reply_to"),
+            *("correlation_id", "headers"),
+        )
+        found = decode(written, ACCEPT)
+        assert {name: getattr(found, name) for name in kept} == {
+            name: getattr(FULL, name) for name in kept
+        }
+        assert (found.eta, found.expires) == (
+            FULL.eta,
+            f"{FULL.expires}+00:00",
+        )
+        assert found.parent_id is None
+        assert written.headers == {"x-trace": "abc"}
+
+    def test_properties_of_the_callers_own_are_written(self) -> None:
+        call = Call("t", "i", properties={"app_id": "shop", "type": "order"})
+        properties = encode(call, JSON).properties
+        assert (properties["app_id"], properties["type"]) == ("shop", "order")
 
     def test_the_least_message(self) -> None:
         assert decode(message([[], {}, None]), ACCEPT) == Call("proj.add", "some-id", [], {})

@@ -105,7 +105,8 @@ def test_a_task_sees_the_exchange_that_its_message_was_sent_to() -> None:
 
 
 def test_no_field_of_a_call_is_forgotten() -> None:
-    unseen = {"group_id", "argsrepr", "kwargsrepr"}
+    # Of the properties those of the whole message are seen.
+    unseen = {"group_id", "argsrepr", "kwargsrepr", "properties"}
     assert {field.name for field in fields(Call)} == SEEN.keys() | unseen
 
 

@@ -31,8 +31,8 @@ def asked(routes: Any, name: str = "a.b", *args: Any, **options: Any) -> Any:
         ({"a.*": "q"}, {"queue": "q"}),
         ({"*.c": "q"}, None),
         ({"A.*": "q"}, None),  # names are compared as they are written
-        ({"a.?": "q"}, {"queue": "q"}),
-        ({"[ax].b": "q"}, {"queue": "q"}),
+        ({"a.?": "q"}, None),  # as in Celery: without a * it is a name
+        ({"[ax].*": "q"}, {"queue": "q"}),
         ({"a.*": "pattern", "a.b": "name"}, {"queue": "name"}),
         ({"a.b": None, "*": "q"}, {}),
         ([("x", "1"), ("a.*", "2"), ("a.b*", "3")], {"queue": "2"}),

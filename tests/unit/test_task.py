@@ -19,7 +19,7 @@ from umbel.current import running
 from umbel.entities import Exchange, Queue
 from umbel.exceptions import OperationalError, Unroutable
 from umbel.message import decode
-from umbel.options import CallOptions, RepeatOptions, warn_once
+from umbel.options import CALL_NAMES, RepeatOptions, warn_once
 from umbel.publish import Context, build
 from umbel.request import Request
 from umbel.retrying import Again
@@ -343,11 +343,24 @@ OPTIONS: dict[str, tuple[Any, Callable[[Any], Any], Any]] = {
     "group_index": (4, lambda found: found.message.headers["group_index"], 4),
     "retries": (2, lambda found: found.message.headers["retries"], 2),
     "delivery_mode": (1, lambda found: found.message.properties["delivery_mode"], 1),
+    "correlation_id": ("c", lambda found: found.message.properties["correlation_id"], "c"),
+    "origin": ("me@there", lambda found: found.message.headers["origin"], "me@there"),
+    "replaced_task_nesting": (
+        2,
+        lambda found: found.message.headers["replaced_task_nesting"],
+        2,
+    ),
+    "message_id": ("m", lambda found: found.message.properties["message_id"], "m"),
+    "expiration": (1.5, lambda found: found.message.properties["expiration"], "1500"),
 }
-#: Of no effect on the message: how a publish is tried again, and who notes it as a child.
-ELSEWHERE = {"retry", "retry_policy", "add_to_parent"}
+#: Of no effect on the message: how it is published, and who notes it as a child.
+ELSEWHERE = {"retry", "retry_policy", "timeout", "add_to_parent"}
 #: Said of exchanges, which `test_routes.py` of the compatibility tests sends to.
-PLACES = {"exchange", "exchange_type", "routing_key"}
+PLACES = {"exchange", "exchange_type", "routing_key", "route_name"}
+#: Given together with others: the names of these are stamps.
+NAMES = {"stamped_headers"}
+#: Properties of the message that are no fields.
+PROPERTIES = {"message_id", "expiration"}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -359,7 +372,68 @@ def test_every_option_arrives(app: Umbel, name: str) -> None:
 
 
 def test_no_option_is_forgotten() -> None:
-    assert CallOptions.__dataclass_fields__.keys() == OPTIONS.keys() | ELSEWHERE | PLACES
+    assert set(CALL_NAMES) == (OPTIONS.keys() | ELSEWHERE | PLACES | NAMES) - PROPERTIES
+
+
+def test_stamps_are_options_of_their_own_names(app: Umbel) -> None:
+    task: Any = app.task(plain)
+    result = task.apply_async((1,), stamped_headers=["tenant"], tenant="a")
+    (found,) = app.queues.find(result.id)
+    assert found.message.headers["stamped_headers"] == ["tenant"]
+    assert found.message.headers["stamps"] == {"tenant": "a"}
+    with pytest.raises(TypeError, match="the stamp 'tenant', which is not given"):
+        task.apply_async((1,), stamped_headers=["tenant"])
+    with pytest.raises(TypeError, match="stamped_headers is 'tenant', but must list"):
+        task.apply_async((1,), stamped_headers="tenant", tenant="a")
+
+
+def test_options_by_their_position(app: Umbel) -> None:
+    task = app.task(plain)
+    assert task.apply_async((1,), {}, "mine", None, None, None, "other").id == "mine"
+    (found,) = app.queues.find("mine")
+    assert found.message.headers["shadow"] == "other"
+    assert task.apply((1,), {}, None, None, "mine").id == "mine"
+    with pytest.raises(TypeError, match="takes 5 options by their position, not 6: task_id, "):
+        task.apply_async((1,), {}, "i", None, None, None, None, None)
+    with pytest.raises(TypeError, match="got the option 'task_id' twice"):
+        task.apply_async((1,), {}, "i", task_id="j")
+
+
+def test_an_option_given_as_none_takes_back_what_the_task_says(app: Umbel) -> None:
+    own: dict[str, Any] = {"queue": "video", "compression": "gzip", "priority": 3, "expires": 60}
+    task = app.task(time_limit=9, serializer="yaml", ignore_result=True, **own)(plain)
+    none: dict[str, Any] = dict.fromkeys((*own, "time_limit", "serializer", "ignore_result"))
+    task.apply_async((1,), **none)
+    (found,) = messages(app)
+    assert "compression" not in found.headers
+    assert "priority" not in found.properties
+    assert found.content_type == "application/json"
+    headers = found.headers
+    assert (headers["expires"], headers["timelimit"], headers["ignore_result"]) == (
+        None,
+        [None, None],
+        None,
+    )
+
+
+def test_what_a_call_took_back_its_retries_do_not_get_again(app: Umbel) -> None:
+    task = app.task(expires=60, time_limit=9)(plain)
+    with run_as(task, args=[1], expires=None, time_limit=None):
+        retry = again(task.retry(throw=False))
+    settings = app.conf.snapshot
+    context = Context(settings, app.clock)
+    made = build(task.template(settings), (1,), {}, retry.options, Route("q"), context)
+    assert (made.message.headers["expires"], made.message.headers["timelimit"]) == (
+        None,
+        [None, None],
+    )
+
+
+def test_limits_of_the_settings_that_contradict_the_tasks_are_refused(app: Umbel) -> None:
+    app.conf.task_time_limit = 10
+    assert app.task(plain).apply_async((1,)).id
+    with pytest.raises(ValueError, match="soft_time_limit must be less than or equal"):
+        app.task(name="soft", soft_time_limit=20)(plain).delay(1)
 
 
 def test_an_unknown_option_of_a_call_suggests_the_nearest(app: Umbel) -> None:
@@ -549,7 +623,7 @@ def test_retry_raises_what_is_to_be_sent(task: Task[..., Any]) -> None:
     assert (retry.exc, retry.when, retry.is_eager) == (error, 10, False)
     assert retry.__cause__ is error
     assert str(retry) == "Retry in 10s: ValueError('boom')"
-    assert (again(retry).args, again(retry).kwargs) == ([1], {"y": 2})
+    assert (again(retry).args, again(retry).kwargs) == ((1,), {"y": 2})
     assert (again(retry).options.retries, again(retry).options.countdown) == (2, 10)
 
 
@@ -608,8 +682,8 @@ def test_max_retries(
             return
         with pytest.raises(MaxRetriesExceededError) as caught:
             task.retry(throw=False, max_retries=given)
-        assert str(caught.value) == f"Can't retry {task.name}[i] args:[1] kwargs:{{'y': 2}}"
-        assert (caught.value.task_args, caught.value.task_kwargs) == ([1], {"y": 2})
+        assert str(caught.value) == f"Can't retry {task.name}[i] args:(1,) kwargs:{{'y': 2}}"
+        assert (caught.value.task_args, caught.value.task_kwargs) == ((1,), {"y": 2})
         with pytest.raises(ValueError, match="boom"):
             task.retry(exc=ValueError("boom"), max_retries=given)
 
@@ -662,7 +736,7 @@ def positional_only(a: int, /, b: int = 2, **others: int) -> None: ...
         (flexible, ([1, 2, 7], {}), {"kwargs": {"rest": 9}}, ((1, 2, 7), {"rest": 9})),
         (flexible, ([1], {}), {"kwargs": {}}, ((1,), {})),
         (positional_only, ([1], {}), {"kwargs": {"a": 9}}, ((1,), {"a": 9})),
-        (positional_only, ([1, 2, 3], {}), {"kwargs": {"b": 9}}, ([1, 2, 3], {"b": 9})),
+        (positional_only, ([1, 2, 3], {}), {"kwargs": {"b": 9}}, ((1, 2, 3), {"b": 9})),
         # New positional arguments drop the keywords of the parameters that they fill.
         (flexible, ([], {"a": 1, "b": 2, "c": 4}), {"args": (9,)}, ((9,), {"b": 2, "c": 4})),
         (flexible, ([], {"a": 1, "b": 2}), {"args": (9, 8, 7)}, ((9, 8, 7), {})),
@@ -671,7 +745,7 @@ def positional_only(a: int, /, b: int = 2, **others: int) -> None: ...
         (positional_only, ([1], {"a": 5, "b": 2}), {"args": (9, 8)}, ((9, 8), {"a": 5})),
         # Both or neither: as they are.
         (flexible, ([1], {"b": 2}), {"args": (9,), "kwargs": {"a": 8}}, ((9,), {"a": 8})),
-        (flexible, ([1], {"b": 2}), {}, ([1], {"b": 2})),
+        (flexible, ([1], {"b": 2}), {}, ((1,), {"b": 2})),
     ],
 )
 def test_new_arguments_go_before_those_of_the_call_that_contradict(
@@ -768,7 +842,7 @@ def test_what_follows_a_message_of_celery_follows_its_retry(
     assert call.headers == {"x": 1}
 
 
-@pytest.mark.parametrize("name", ["callbacks", "origin", "stamps"])
+@pytest.mark.parametrize("name", ["callbacks", "properties", "stamps"])
 def test_what_follows_is_not_the_callers_to_write(task: Task[..., Any], name: str) -> None:
     own: dict[str, Any] = {name: []}
     with pytest.raises(TypeError, match=f"no option '{name}'"):

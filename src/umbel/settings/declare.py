@@ -16,7 +16,7 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack, cast, overload
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from umbel.exceptions import ImproperlyConfigured
-from umbel.options import checked_policy
+from umbel.policies import checked_policy
 from umbel.serialization import serializer
 
 T = TypeVar("T")
@@ -317,6 +317,13 @@ def _to_priority(value: Any) -> int:
     return number
 
 
+def _to_protocol(value: Any) -> int:
+    number = _to_int(value)
+    if number not in (1, 2):
+        raise ValueError
+    return number
+
+
 flag = Kind(to_bool, "True or False")
 whole = Kind(_to_int, "a whole number")
 natural = Kind(_to_natural, "a whole number, 0 or more")
@@ -325,6 +332,7 @@ seconds = Kind(
     _to_seconds, "a number of seconds, such as 300, or a timedelta, of 300 years at most"
 )
 priority = Kind(_to_priority, "a whole number from 0 to 255")
+protocol = Kind(_to_protocol, "1 or 2")
 text = Kind(_to_text, "a text")
 path = Kind(_to_path, "a path, as a text or a Path")
 texts = Kind(_to_texts, "a list of texts")

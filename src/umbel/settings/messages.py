@@ -9,6 +9,7 @@ from umbel.settings.declare import (
     format_names,
     natural,
     priority,
+    protocol,
     serializer_name,
     text,
     texts,
@@ -51,9 +52,10 @@ class Messages:
         "Most bytes of a compressed body or result once it is decompressed.",
         ours=True,
     )
-    task_protocol = unused(
+    task_protocol = protocol(
         2,
-        "Messages are written in version 2 of the protocol, and read in 1 and 2.",
+        "The version of the protocol that messages are written in: 2, or 1 for workers of Celery 3. Both are"
+        " read. Version 1 has no parent, shadow, stamps or ignore_result.",
         old="CELERY_TASK_PROTOCOL",
     )
     enable_utc = flag(

@@ -1,4 +1,4 @@
-"""In which cases umbel does not give what Celery gives, and why: by design, not yet, or wrongly."""
+"""In which cases umbel does not give what Celery gives, and why."""
 
 from __future__ import annotations
 
@@ -54,6 +54,9 @@ _TEXTS = {
         " expires-list retry-policy-unknown retry-policy-list"
     ),
     "the text names the serializers that there are": "serializer-unknown serializer-content-type",
+    "the text names the queues that there are, and says what to do": (
+        "missing-queue-refused route-missing-queue-refused queues-missing-refused"
+    ),
     "wrong arguments are told before Python stumbles over them": (
         "args-number kwargs-list kwargs-pairs task-of-number task-of-two"
     ),
@@ -82,8 +85,18 @@ _RAISES = {
         "a time that nobody can read would only fail in the worker": "eta-text-empty eta-text-wrong",
         "such limits make no sense": "limit-negative limits-crossed send-task-soft-over-hard",
         "no time is infinitely far": "countdown-infinite",
+        "a delivery mode has one of four names": "delivery-mode-wrong",
+    },
+    "Unroutable": {
+        "nothing is bound there, so the message would be lost": (
+            "exchange-object exchange-and-key exchange-of-task exchange-type-topic"
+            " queue-exchange-and-key queues-topic-and-key queues-routed-key route-exchange"
+            " default-topic-and-key"
+        ),
     },
     "ImproperlyConfigured": {
+        "the protocol has two versions": "protocol-3",
+        "what a setting names must exist": "route-path-missing",
         "what a setting or an option names must exist": (
             "serializer-unknown-of-settings compression-unknown"
         ),
@@ -113,65 +126,17 @@ DELIBERATE = {
     "route-serializer": Deliberate(
         "a route counts more than task_serializer", paths=("body", "content_type")
     ),
+    "route-priority-and-default": Deliberate(
+        "a route counts more than task_default_priority", paths=("properties.priority",)
+    ),
+    **{
+        name: Deliberate(
+            "what task_queues declares is bound without a worker or a call that declares it",
+            paths=("queues",),
+        )
+        for name in ("queues-key-of-another", "queues-exchange")
+    },
     "retry-object": Deliberate(
         "a retry is sent when the task has ended, so that is when it fails", paths=("notes.0",)
     ),
 }
-
-#: What umbel does not have yet. Each of these cases fails; one that does not is to be removed.
-NOT_YET = _by_case(
-    {
-        "Queue and Exchange": (
-            "exchange-object queues-topic queues-topic-and-key queues-key-of-another"
-            " queues-exchange queues-missing-refused queues-routed queues-routed-key"
-        ),
-        "the options  and exchange_type": (
-            "exchange-and-key exchange-of-task exchange-type-topic exchange-type-topic-and-queue"
-            " queue-exchange-and-key route-exchange"
-        ),
-        "the settings task_default_exchange, _exchange_type and _routing_key": (
-            "default-topic default-topic-and-key"
-        ),
-        "the setting task_create_missing_queues, and QueueNotFound": (
-            "missing-queue-refused route-missing-queue-refused"
-        ),
-        "the setting task_create_missing_queue_exchange_type": "missing-queue-topic",
-        "task_routes: routers by their dotted names": "route-path-missing",
-        "the option route_name": "route-name send-task-route-name",
-        "delivery_mode": "delivery-mode-wrong",
-        "stamps": "stamps stamps-many stamps-none retry-stamps-kept within-stamps",
-        "the options add_to_parent, mandatory, timeout and confirm_timeout": "timeout",
-        "the options correlation_id, origin and replaced_task_nesting": (
-            "correlation-id origin replaced-task-nesting"
-        ),
-        "properties of the message as options": "message-properties expiration",
-        "options by their position": "too-many-positional",
-        "writing protocol 1": (
-            "protocol-1 protocol-1-times protocol-1-options protocol-1-limits protocol-3"
-        ),
-        "the limits of the settings in messages": "limits-of-settings limits-of-settings-crossed",
-    }
-)
-
-#: What umbel has and does otherwise than Celery. As in `NOT_YET`, each fails.
-WRONG = _by_case(
-    {
-        "task_default_priority counts before the priority of task_routes": (
-            "route-priority-and-default"
-        ),
-        "a  of task_routes is a pattern only if it has a *": "route-glob-question",
-        "task_ignore_result is in the header ignore_result": "ignore-result-of-settings",
-        "an option that is given as None takes back what the task says": (
-            "expires-of-task-taken-back priority-none-of-call-and-task limit-of-task-taken-back"
-            " queue-none-of-call-and-task ignore-result-none"
-            " send-task-known-taken-back"
-        ),
-        "retry with both countdown and eta goes by the countdown": "retry-eta-and-countdown",
-        "the text of MaxRetriesExceededError shows the arguments as a tuple": (
-            "retry-no-more retry-no-more-of-call"
-        ),
-        "a list of arguments is shown as a list in argsrepr": "args-list send-task",
-        "send_task heeds task_default_priority": "send-task-setting-priority",
-        "a negative countdown is an eta in the past": "countdown-negative",
-    }
-)

@@ -1,0 +1,61 @@
+"""What an option may be: each check raises an error that names the option and its value."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+
+def refuse_unknown(keywords: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    """Raise TypeError for a keyword that `where` does not know, with the nearest that it knows."""
+    for name in keywords:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(known)}."
+            raise TypeError(f"{where} has no option {name!r}.{hint}")
+
+
+def require_text(name: str, value: Any) -> None:
+    """Refuse what is no text, or an empty one."""
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{name} is {value!r}, but must be a text.")
+
+
+def require_time(name: str, value: Any) -> None:
+    """Refuse what is no time: a text that is not ISO 8601, or, for anything but expires, a number."""
+    if value is None or isinstance(value, datetime):
+        return
+    if isinstance(value, str):
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{name} is {value!r}, which is not an ISO 8601 time.") from None
+    elif name == "expires":
+        require_number(name, value, low=-math.inf)
+    else:
+        raise TypeError(f"{name} is {value!r}, but must be a datetime or an ISO 8601 text.")
+
+
+def require_number(name: str, value: Any, low: float) -> None:
+    """Refuse what is no finite number of seconds, `low` or more; None will do."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is {value!r}, but must be a number of seconds.")
+    if not low <= value < math.inf:
+        raise ValueError(f"{name} is {value!r}, but must be {low} or more seconds.")
+
+
+def require_order(time_limit: float | None, soft_time_limit: float | None) -> None:
+    """Refuse a soft limit beyond the hard one: with Celery's text, which says it all."""
+    if time_limit and soft_time_limit and soft_time_limit > time_limit:
+        raise ValueError("soft_time_limit must be less than or equal to time_limit")
+
+
+def require_int(name: str, value: Any) -> None:
+    """Refuse what is no whole number."""
+    if type(value) is not int:
+        raise TypeError(f"{name} is {value!r}, but must be a whole number.")

@@ -1,0 +1,70 @@
+"""What Celery has and umbel does not says so, by its name; and is absent all the same."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+import umbel
+from umbel import Umbel
+from umbel.amqp import AMQP
+from umbel.backend import Backend
+from umbel.channels import Channel, Connection, Producer
+from umbel.later import ABSENT, ABSENT_FROM, NotThere, NotThereToImport, all_absent
+
+KINDS = (Umbel, umbel.Task, umbel.AsyncResult, AMQP, Backend, Connection, Channel, Producer)
+
+
+@pytest.fixture
+def app() -> Umbel:
+    return Umbel("proj", broker="memory://", backend="memory://")
+
+
+def test_the_table_is_about_these_classes() -> None:
+    assert set(ABSENT) == {kind.__name__ for kind in KINDS}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in KINDS for name in ABSENT[kind.__name__]]
+)
+def test_a_name_that_is_missing_says_why(kind: Any, name: str) -> None:
+    assert not hasattr(kind, name), f"{name} is there now: remove it from later.py"
+    with pytest.raises(NotThere, match=rf"^{kind.__name__}\.{name} (is|has) ") as caught:
+        getattr(kind, name)
+    assert isinstance(caught.value, NotImplementedError)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(module, name) for module, of in ABSENT_FROM.items() for name in of]
+)
+def test_an_import_that_fails_says_why(module: str, name: str) -> None:
+    with pytest.raises(NotThereToImport, match=rf"^{module}\.{name} (is|has) "):
+        exec(f"from {module} import {name}")  # noqa: S102 - the statement is what is tested
+
+
+@pytest.mark.parametrize("module", ABSENT_FROM)
+def test_what_nobody_knows_is_missing_as_usual(module: str) -> None:
+    with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'nothing'"):
+        _ = import_module(module).nothing
+
+
+def test_instances_and_subclasses_may_have_it_after_all(app: Umbel) -> None:
+    class Own(umbel.Task[..., Any]):
+        def replace(self) -> str:
+            return "replaced"
+
+    task: Any = app.task(base=Own)(lambda: None)
+    assert task.replace() == "replaced"
+    with pytest.raises(NotThere, match="send the next call from within"):
+        task.si()
+    anything: Any = app
+    anything.control = "own"
+    assert anything.control == "own"
+
+
+def test_every_reason_is_a_sentence_that_goes_on_with_the_name() -> None:
+    for name, reason in all_absent():
+        assert reason.split()[0] in ("is", "has"), name
+        assert not reason.endswith("."), name

@@ -1,0 +1,100 @@
+"""Commands that an app starts by itself, and its report."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import umbel
+from umbel import Umbel
+from umbel.testing.conformance.support import until
+
+SCRIPT = """
+import sys
+
+from umbel import Umbel
+from umbel.testing.conformance.support import until
+
+first = Umbel("other", broker="memory://", set_as_current=False)
+second = Umbel("proj", broker="memory://")
+
+
+@second.task
+def greet(name):
+    return name
+
+
+if __name__ == "__main__":
+    second.{call}
+"""
+
+
+def run(tmp_path: Path, call: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a script from another directory than its own."""
+    directory = tmp_path / "scripts"
+    directory.mkdir()
+    (directory / "jobs.py").write_text(SCRIPT.format(call=call))
+    return subprocess.run(
+        [sys.executable, str(directory / "jobs.py"), *words],
+        cwd=tmp_path,
+        env={**os.environ, "UMBEL_DATA_DIR": str(tmp_path), "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_an_app_runs_commands_for_itself(tmp_path: Path) -> None:
+    done = run(tmp_path, 'start(["list", "tasks"])')
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "jobs.greet" in done.stdout
+
+
+def test_an_app_runs_the_words_of_its_process(tmp_path: Path) -> None:
+    done = run(tmp_path, "start()", "queues", "--help")
+    assert done.returncode == 0
+    assert "Show what waits" in done.stdout
+
+
+def test_a_worker_must_be_named(tmp_path: Path) -> None:
+    app = Umbel("proj", broker="memory://")
+    with pytest.raises(ValueError, match="The worker sub-command must be specified"):
+        app.worker_main(["queues"])
+    done = run(tmp_path, "worker_main()", "worker", "--help")
+    assert done.returncode == 0
+    assert "Start a worker" in done.stdout
+
+
+@pytest.mark.slow
+def test_an_app_runs_a_worker_of_itself(tmp_path: Path) -> None:
+    directory = tmp_path / "scripts"
+    directory.mkdir()
+    script, done = directory / "jobs.py", tmp_path / "done"
+    text = SCRIPT.replace("return name", "open(name, 'w').close()").replace(
+        'Umbel("proj", broker="memory://")', 'Umbel("proj")'
+    )
+    script.write_text(text.format(call='worker_main(["worker", "-c", "1", "-l", "INFO"])'))
+    environ = {**os.environ, "UMBEL_DATA_DIR": str(tmp_path), "PYTHONPATH": ""}
+    Umbel("client", broker=f"sqlite:///{tmp_path / 'umbel.db'}").send_task(
+        "jobs.greet", [str(done)]
+    )
+    with subprocess.Popen([sys.executable, str(script)], cwd=tmp_path, env=environ) as worker:
+        try:
+            until(done.exists, 60)
+        finally:
+            worker.terminate()
+        assert worker.wait(60) == 0
+
+
+def test_the_report_of_an_app_masks_secrets() -> None:
+    app = Umbel("proj", broker="memory://user:secret@here", set_as_current=False)
+    text = app.bugreport()
+    assert "secret" not in text
+    assert f"umbel: {umbel.__version__}" in text
+    assert "tasks: 0" in text
+    assert umbel.bugreport(app) == text
