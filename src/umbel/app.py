@@ -25,6 +25,7 @@ from umbel.construction import taken_from
 from umbel.engines import open_engine
 from umbel.exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from umbel.location import calling_module, default_directory, script_name, shown_url
+from umbel.log import Logging
 from umbel.message import Publication
 from umbel.options import CallKeywords, CallOptions, TaskKeywords, call_options
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
@@ -50,6 +51,8 @@ class Umbel(Configured):
 
     #: The class of the app's tasks, or where to find it: ``"shop.tasks:LoggedTask"``.
     task_cls: type[TaskOf[..., Any]] | str = TaskOf
+    #: The class of ``app.log``, or where to find it.
+    log_cls: type[Logging] | str = Logging
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Umbel(Configured):
         self._tasks = Tasks(self, self._lock)
         self._module, self._module_file = calling_module()
         self._engines: dict[str, Engine] = {}
+        self.log: Logging = _class(how.log or self.log_cls)(self)
         self.amqp = AMQP(lambda: self.conf.snapshot, self._listeners)
         self.backend: Backend = Backend(self)
         self._checked_consumers = False
@@ -117,7 +121,7 @@ class Umbel(Configured):
         It may be set: then the tasks that there are take the new class too.
         """
         if self._task_class is None:
-            kind: Any = named(self.task_cls) if isinstance(self.task_cls, str) else self.task_cls
+            kind = _class(self.task_cls)
             attributes = {"_app": self, "__doc__": kind.__doc__, "__module__": kind.__module__}
             self._task_class = type("Task", (kind,), attributes)
         return self._task_class
@@ -411,6 +415,11 @@ class Umbel(Configured):
 
     def __repr__(self) -> str:
         return f"<Umbel {self.main or '__main__'} at {id(self):#x}>"
+
+
+def _class(kind: Any) -> Any:
+    """Return a class that is given itself, or by where it is."""
+    return named(kind) if isinstance(kind, str) else kind
 
 
 Celery = Umbel

@@ -59,6 +59,12 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     show_default=True,
     help="What to log: DEBUG, INFO, WARNING, ERROR, CRITICAL or FATAL.",
 )
+@click.option(
+    "-f",
+    "--logfile",
+    metavar="PATH",
+    help="File to log to; %n is the node's name, %h the host, %i a child's number. Default: standard error.",
+)
 @click.option("-I", "--include", help="More modules to import, separated by commas.")
 @click.option("--purge", "--discard", is_flag=True, help="First delete what waits in its queues.")
 @click.option(
@@ -96,6 +102,7 @@ def command(
     wanted = Wanted(
         hostname=node_name(hostname),
         loglevel=loglevel.upper(),
+        logfile=more["logfile"],
         queues=tuple(names(queues)),
         exclude_queues=tuple(names(exclude_queues)),
         concurrency=concurrency,

@@ -6,13 +6,13 @@ Find the app, set up logging, take orders from the supervisor.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from multiprocessing import current_process
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -72,6 +72,7 @@ class Orders:
     node: str
     concurrency: int
     loglevel: str
+    logfile: str | None = None
 
     def to_data(self) -> dict[str, Any]:
         """Return the orders as JSON values."""
@@ -134,45 +135,19 @@ def _app_in(module: ModuleType, attribute: str, tried: list[str]) -> Umbel | Non
     return next((found for found in vars(module).values() if isinstance(found, Umbel)), None)
 
 
-class _ProcessName(logging.Filter):
-    """Gives log records the name of a child, which is no `multiprocessing` process."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self._name = name
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.processName = self._name
-        return True
-
-
-def set_up_logging(app: Umbel, level: str, process_name: str) -> None:
-    """Log to standard error in Celery's format, unless a receiver of ``setup_logging`` does it."""
+def set_up_logging(app: Umbel, orders: Orders, child: int = 0) -> None:
+    """Set up the log of this process of a node; `child` is a child's number."""
     settings = app.conf.snapshot
-    number = logging.getLevelNamesMapping()[level.upper()]
-    answers = signals.setup_logging.send(
-        None, loglevel=number, logfile=None, format=settings.worker_log_format, colorize=False
+    if child:
+        current_process().name = f"ForkPoolWorker-{child}"
+    app.log.process_index = child
+    app.log.setup(
+        orders.loglevel,
+        orders.logfile,
+        redirect_stdouts=settings.worker_redirect_stdouts,
+        redirect_level=settings.worker_redirect_stdouts_level,
+        hostname=orders.hostname,
     )
-    root = logging.getLogger()
-    if not answers and settings.worker_hijack_root_logger:
-        handler = logging.StreamHandler(sys.__stderr__)
-        handler.setFormatter(logging.Formatter(settings.worker_log_format))
-        handler.addFilter(_ProcessName(process_name))
-        root.handlers[:] = [handler]
-        root.setLevel(number)
-        logging.captureWarnings(True)
-    for sent, logger in (
-        (signals.after_setup_logger, root),
-        (signals.after_setup_task_logger, logging.getLogger("umbel.task")),
-    ):
-        sent.send(
-            None,
-            logger=logger,
-            loglevel=number,
-            logfile=None,
-            format=settings.worker_log_format,
-            colorize=False,
-        )
 
 
 def threads_and_connections(ours: int = -1) -> list[str]:
