@@ -7,6 +7,7 @@ import platform
 import threading
 import uuid
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -78,6 +79,8 @@ class Umbel(Configured):
         self.task_cls = how.task_cls or self.task_cls
         self._task_class: type[TaskOf[..., Any]] | None = None
         self.finalized = False
+        #: Options of the command line that the app adds: to a command by its name, to all as "preload".
+        self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
         self.on_configure = Signal("app.on_configure")
         self.on_after_configure = Signal("app.on_after_configure", ("source",))
         self.on_after_finalize = Signal("app.on_after_finalize")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-#: Behind a head that makes `app`, says in how many seconds to `stop_in`, and imports `Ignore`, `Reject` and `get_task_logger`.
+#: Behind a head that makes `app`, says in how many seconds to `stop_in`, and imports what is used.
 TASKS = """
 import logging
 import os

@@ -13,6 +13,7 @@ from umbel.cli.completing import queue_names
 from umbel.cli.given import Global
 from umbel.cli.groups import examples
 from umbel.cli.purge import names
+from umbel.cli.user_options import own_values, preload_values, travelling
 from umbel.cli.worker_options import WorkerCommand, later_options, warn_of
 from umbel.cli.worker_values import POOLS, children, executor, node_name
 from umbel.settings.sources import from_words
@@ -113,7 +114,16 @@ def command(
     settings = (
         given.settings() | from_words(words) | _settings(**more | {"concurrency": concurrency})
     )
-    source = Source(given.named_app(), os.getcwd(), settings, given.config, wanted.hostname)
+    preload = preload_values()
+    source = Source(
+        given.named_app(),
+        os.getcwd(),
+        settings,
+        given.config,
+        wanted.hostname,
+        options=travelling(own_values()),
+        preload=None if preload is None else travelling(preload),
+    )
     return partial(run_worker, source, wanted)
 
 

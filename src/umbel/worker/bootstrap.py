@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from multiprocessing import current_process
 from pathlib import Path
@@ -21,13 +21,15 @@ from umbel import current, signals
 from umbel.app import Umbel
 from umbel.exceptions import ImproperlyConfigured
 from umbel.settings import COMMAND_LINE
+from umbel.worker import preload
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where the app comes from, the settings that the command line adds, and the worker's name.
 
-    `config` names a module of settings that is loaded into the app.
+    `config` names a module of settings that is loaded into the app. `options` are the values of the options
+    that the app adds to the worker's, `preload` of those that it adds to all commands' (preload.py).
     """
 
     app: str
@@ -35,6 +37,8 @@ class Source:
     settings: Mapping[str, Any]
     config: str | None = None
     hostname: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    preload: Mapping[str, Any] | None = None
 
     def load(self) -> Umbel:
         """Import the app and the modules it names, and apply the command line's settings.
@@ -45,11 +49,12 @@ class Source:
         app = find_app(self.app, self.workdir)
         if self.config:
             app.config_from_object(self.config)
+        preload.announce(app, "worker", self.preload)
         signals.celeryd_init.send(
             self.hostname,
             instance=SimpleNamespace(hostname=self.hostname, app=app),
             conf=app.conf,
-            options=dict(self.settings),
+            options={**self.settings, **self.options},
         )
         given = dict(self.settings)
         if "include" in given:
