@@ -7,6 +7,7 @@ import platform
 import threading
 import uuid
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
@@ -26,6 +27,7 @@ from umbel.engines import open_engine
 from umbel.exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from umbel.later import tell_of_absent
 from umbel.location import calling_module, default_directory, script_name, shown_url
+from umbel.log import Logging
 from umbel.message import Publication
 from umbel.options import (
     SEND_POSITIONS,
@@ -59,6 +61,8 @@ class Umbel(Configured):
 
     #: The class of the app's tasks, or where to find it: ``"shop.tasks:LoggedTask"``.
     task_cls: type[TaskOf[..., Any]] | str = TaskOf
+    #: The class of ``app.log``, or where to find it.
+    log_cls: type[Logging] | str = Logging
 
     def __init__(
         self,
@@ -85,6 +89,8 @@ class Umbel(Configured):
         self.task_cls = how.task_cls or self.task_cls
         self._task_class: type[TaskOf[..., Any]] | None = None
         self.finalized = False
+        #: Options of the command line that the app adds: to a command by its name, to all as "preload".
+        self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
         self.on_configure = Signal("app.on_configure")
         self.on_after_configure = Signal("app.on_after_configure", ("source",))
         self.on_after_finalize = Signal("app.on_after_finalize")
@@ -93,6 +99,7 @@ class Umbel(Configured):
         self._tasks = Tasks(self, self._lock)
         self._module, self._module_file = calling_module()
         self._engines: dict[str, Engine] = {}
+        self.log: Logging = _class(how.log or self.log_cls)(self)
         self.amqp = AMQP(lambda: self.conf.snapshot, self._listeners)
         self.backend: Backend = Backend(self)
         self._checked_consumers = False
@@ -127,7 +134,7 @@ class Umbel(Configured):
         It may be set: then the tasks that there are take the new class too.
         """
         if self._task_class is None:
-            kind: Any = named(self.task_cls) if isinstance(self.task_cls, str) else self.task_cls
+            kind = _class(self.task_cls)
             attributes = {"_app": self, "__doc__": kind.__doc__, "__module__": kind.__module__}
             self._task_class = type("Task", (kind,), attributes)
         return self._task_class
@@ -460,6 +467,11 @@ class Umbel(Configured):
 
     def __repr__(self) -> str:
         return f"<Umbel {self.main or '__main__'} at {id(self):#x}>"
+
+
+def _class(kind: Any) -> Any:
+    """Return a class that is given itself, or by where it is."""
+    return named(kind) if isinstance(kind, str) else kind
 
 
 Celery = Umbel

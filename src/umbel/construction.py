@@ -12,7 +12,6 @@ _NO_MEANING = {
     "loader": "there are no loaders: settings are read by config_from_object and by name",
     "amqp": "engines take the place of the AMQP class; they are chosen by URL",
     "events": "there is one kind of events",
-    "log": "logging is set up by the worker; connect to the signal setup_logging to do it yourself",
     "control": "there is one kind of remote control",
     "fixups": "frameworks are integrated by packages of their own",
 }
@@ -28,6 +27,7 @@ class Construction:
     namespace: str | None = None
     strict_typing: bool = True
     task_cls: Any = None
+    log: Any = None
     tasks: Any = None
 
 

@@ -27,7 +27,7 @@ from umbel.tracebacks import ExceptionInfo, traceback_text
 if TYPE_CHECKING:
     from umbel.task import Task
 
-logger = logging.getLogger("umbel.task")
+logger = logging.getLogger("umbel.trace")
 
 Handler = Callable[..., Any]
 Drive = Callable[[Coroutine[Any, Any, Any]], Any]

@@ -12,15 +12,23 @@ _OURS = ("umbel.", "importlib", "asyncio.")
 
 def traceback_text(error: BaseException) -> str:
     """Return the traceback as text, without the frames that only lead to the user's code."""
-    frames: TracebackType | None = error.__traceback__
-    while frames is not None and _is_ours(frames.tb_frame):
-        frames = frames.tb_next
-    if frames is None and isinstance(error, SyntaxError):
-        # The file and line are in the error itself; no frame is the user's.
+    frames = own_frames(error)
+    if frames is None:
         lines = traceback.format_exception_only(error)
     else:
-        lines = traceback.format_exception(type(error), error, frames or error.__traceback__)
+        lines = traceback.format_exception(type(error), error, frames)
     return "".join(lines)[-LIMIT:]
+
+
+def own_frames(error: BaseException) -> TracebackType | None:
+    """Return the traceback from the first frame on that is the user's, or all of it if none is.
+
+    Of a SyntaxError without frames of the user's it is None: file and line are in the error itself.
+    """
+    frames = error.__traceback__
+    while frames is not None and _is_ours(frames.tb_frame):
+        frames = frames.tb_next
+    return frames if frames is not None or isinstance(error, SyntaxError) else error.__traceback__
 
 
 def _is_ours(frame: FrameType) -> bool:

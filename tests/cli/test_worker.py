@@ -115,8 +115,6 @@ WARNED = [
     ("--task-events",),
     ("-S", "x"),
     ("--statedb", "x"),
-    ("-f", "x"),
-    ("--logfile", "x"),
     ("--pidfile", "x"),
     ("--umask", "022"),
     ("--executable", "x"),

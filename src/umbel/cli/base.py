@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
 from umbel._version import __version__
+from umbel.cli import user_options
 from umbel.cli.given import Global
 from umbel.cli.groups import Group, examples
 from umbel.exceptions import ImproperlyConfigured, UmbelError
@@ -62,6 +64,19 @@ class _Commands(Group):
         command: click.Command = import_module(f"umbel.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names, with the options that the app adds to it."""
+        name, command, words = super().resolve_command(ctx, args)
+        if command is None or ctx.resilient_parsing:
+            return name, command, words
+        if user_options.asks_for_more(command, words, ctx):
+            _set_up(ctx)
+            optional = bool({"-h", "--help"} & set(words))
+            command = user_options.extended(command, ctx.obj, optional=optional)
+        return name, command, words
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -95,29 +110,26 @@ class _Commands(Group):
 @click.option("--skip-checks", is_flag=True, hidden=True)
 @click.version_option(__version__, message="%(version)s")
 @click.pass_context
-def group(
-    context: click.Context,
-    app: str | None,
-    broker: str | None,
-    result_backend: str | None,
-    loader: str | None,
-    config: str | None,
-    workdir: str | None,
-    no_color: bool,
-    quiet: bool,
-    skip_checks: bool,
-) -> None:
+def group(context: click.Context, /, **_: Any) -> None:
     """Run tasks in the background: workers, queues and results of an umbel app."""
-    if workdir:
-        os.chdir(workdir)
-    if loader not in (None, "app", "default"):
-        click.echo(f"Warning: --loader {loader} has no effect: -A names the app.", err=True)
-    if no_color or os.environ.get("NO_COLOR"):
+    if context.obj is None:
+        _set_up(context)
+
+
+def _set_up(context: click.Context) -> None:
+    """Do what the options before the command say."""
+    given = context.params
+    if given["workdir"]:
+        os.chdir(given["workdir"])
+    if given["loader"] not in (None, "app", "default"):
+        click.echo(
+            f"Warning: --loader {given['loader']} has no effect: -A names the app.", err=True
+        )
+    if given["no_color"] or os.environ.get("NO_COLOR"):
         context.color = False
         os.environ["NO_COLOR"] = "1"  # for what is started from here
-    context.obj = Global.of(
-        app, broker=broker, result_backend=result_backend, config=config, quiet=quiet
-    )
+    names = ("broker", "result_backend", "config", "quiet")
+    context.obj = Global.of(given["app"], **{name: given[name] for name in names})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

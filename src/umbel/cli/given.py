@@ -14,9 +14,12 @@ from umbel.exceptions import ImproperlyConfigured, UmbelError
 from umbel.settings import COMMAND_LINE
 from umbel.tracebacks import traceback_text
 from umbel.worker.bootstrap import find_app
+from umbel.worker.preload import announce
 
 #: Environment variables that name the app; the second is Celery's.
 APP_VARIABLES = ("UMBEL_APP", "APP")
+#: Where the context of a command has the values of the options that the app adds to all commands.
+PRELOAD = "umbel.preload"
 
 
 class ImportFailed(click.ClickException):
@@ -66,18 +69,29 @@ class Global:
 
         Without -A, a broker or a module of settings is enough to look at queues and results.
         """
+        app = self.found()
+        context = click.get_current_context()
         try:
-            app = self._found()
             if self.config:
                 app.config_from_object(self.config)
             app.conf.load(self.settings(), COMMAND_LINE)
             set_default_app(app)
+            announce(app, context.info_name or "", context.meta.get(PRELOAD))
             app.import_modules()
         except (UmbelError, click.ClickException):
             raise
         except Exception as error:
             raise ImportFailed(traceback_text(error)) from error
         return app
+
+    def found(self) -> Umbel:
+        """Return the app as its module has it. Raises ImportFailed where that raises."""
+        try:
+            return self._found()
+        except (UmbelError, click.ClickException):
+            raise
+        except Exception as error:
+            raise ImportFailed(traceback_text(error)) from error
 
     def _found(self) -> Umbel:
         if not self.app and (self.broker or self.config):

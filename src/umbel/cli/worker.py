@@ -13,6 +13,7 @@ from umbel.cli.completing import queue_names
 from umbel.cli.given import Global
 from umbel.cli.groups import examples
 from umbel.cli.purge import names
+from umbel.cli.user_options import own_values, preload_values, travelling
 from umbel.cli.worker_options import WorkerCommand, later_options, warn_of
 from umbel.cli.worker_values import POOLS, children, executor, node_name
 from umbel.settings.sources import from_words
@@ -59,6 +60,12 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     show_default=True,
     help="What to log: DEBUG, INFO, WARNING, ERROR, CRITICAL or FATAL.",
 )
+@click.option(
+    "-f",
+    "--logfile",
+    metavar="PATH",
+    help="File to log to; %n is the node's name, %h the host, %i a child's number. Default: standard error.",
+)
 @click.option("-I", "--include", help="More modules to import, separated by commas.")
 @click.option("--purge", "--discard", is_flag=True, help="First delete what waits in its queues.")
 @click.option(
@@ -96,6 +103,7 @@ def command(
     wanted = Wanted(
         hostname=node_name(hostname),
         loglevel=loglevel.upper(),
+        logfile=more["logfile"],
         queues=tuple(names(queues)),
         exclude_queues=tuple(names(exclude_queues)),
         concurrency=concurrency,
@@ -106,7 +114,16 @@ def command(
     settings = (
         given.settings() | from_words(words) | _settings(**more | {"concurrency": concurrency})
     )
-    source = Source(given.named_app(), os.getcwd(), settings, given.config, wanted.hostname)
+    preload = preload_values()
+    source = Source(
+        given.named_app(),
+        os.getcwd(),
+        settings,
+        given.config,
+        wanted.hostname,
+        options=travelling(own_values()),
+        preload=None if preload is None else travelling(preload),
+    )
     return partial(run_worker, source, wanted)
 
 

@@ -71,8 +71,6 @@ LATER = (
           why="no events are sent", type=bool),
     Later(("-S", "--statedb"), "File for revoked ids.", metavar="PATH",
           why="the broker will keep revoked ids"),
-    Later(("-f", "--logfile"), "File to log to.", metavar="PATH",
-          why="the log goes to standard error: redirect it with 2>FILE"),
     Later(("--pidfile",), "File for the process id.", metavar="PATH", why="no such file is written"),
     Later(("--umask",), "Mask of the modes of new files.", why="the mask stays that of the shell"),
     Later(("--executable",), "Python to run.", metavar="PATH", why="it is the Python that runs umbel"),

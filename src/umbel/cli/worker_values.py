@@ -8,6 +8,7 @@ import platform
 import click
 
 from umbel.exceptions import ImproperlyConfigured
+from umbel.nodenames import DEFAULT, host_format
 
 #: Celery's names, of which not all are there yet.
 POOLS = ("prefork", "solo", "processes", "threads", "gevent", "eventlet", "custom")
@@ -60,15 +61,11 @@ def _processors() -> int:
 def node_name(given: str | None) -> str:
     """Return the node's name, with Celery's abbreviations.
 
-    %h host with domain, %n name, %d domain.
+    %h host with domain, %n its first part, %d domain.
     """
-    host = platform.node()
-    name, _, domain = host.partition(".")
-    text = given or "celery@%h"
-    for code, value in (("%h", host), ("%n", name), ("%d", domain), ("%%", "%")):
-        text = text.replace(code, value)
+    text = host_format(given or f"{DEFAULT}@%h")
     if "@" not in text:
-        text = f"{text}@{host}"
+        text = f"{text}@{platform.node()}"
     if any(character.isspace() for character in text):
         raise ImproperlyConfigured(f"The node name {text!r} contains white space.")
     return text

@@ -7,6 +7,7 @@ table. To type checkers it is the value itself, so that `Settings` needs no seco
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -324,6 +325,14 @@ def _to_protocol(value: Any) -> int:
     return number
 
 
+def _to_log_format(value: Any) -> str:
+    try:
+        logging.Formatter(_to_text(value))
+    except ValueError as error:
+        raise Mistake(f"It cannot be the format of a log line: {error}.") from None
+    return str(value)
+
+
 flag = Kind(to_bool, "True or False")
 whole = Kind(_to_int, "a whole number")
 natural = Kind(_to_natural, "a whole number, 0 or more")
@@ -335,6 +344,7 @@ priority = Kind(_to_priority, "a whole number from 0 to 255")
 protocol = Kind(_to_protocol, "1 or 2")
 text = Kind(_to_text, "a text")
 path = Kind(_to_path, "a path, as a text or a Path")
+log_format = Kind(_to_log_format, "a format of logging, such as '%(levelname)s %(message)s'")
 texts = Kind(_to_texts, "a list of texts")
 url = Kind(_to_url, "a URL, or a list of URLs", empty_is_none=True)
 store = Kind(_to_store, "a URL, or a list of URLs", empty_is_none=True)

@@ -7,6 +7,7 @@ from umbel.settings.declare import (
     choice,
     flag,
     format_name,
+    log_format,
     mapping,
     natural,
     path,
@@ -124,41 +125,37 @@ class Leases:
 class Logs:
     """Logs."""
 
-    worker_hijack_root_logger = flag(True, "Let the worker command set up the root logger.")
-    worker_log_format = text(
+    worker_hijack_root_logger = flag(
+        True, "Let the worker set up the root logger, in place of what was."
+    )
+    worker_log_format = log_format(
         "[%(asctime)s: %(levelname)s/%(processName)s] %(message)s",
         "Format of the worker's log lines.",
     )
-    worker_log_datefmt = text(
-        None, "Format of the time in them, as time.strftime has it.", later="has no effect yet"
-    )
-    worker_task_log_format = text(
+    worker_log_datefmt = text(None, "Format of the time in them, as time.strftime has it.")
+    worker_task_log_format = log_format(
         "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
-        "Format of the log lines of tasks' loggers.",
-        later="has no effect yet",
+        "Format of the log lines of tasks' loggers, those of get_task_logger.",
     )
-    worker_task_log_datefmt = text(None, "Format of the time in them.", later="has no effect yet")
+    worker_task_log_datefmt = text(None, "Format of the time in them.")
     worker_log_color = flag(
-        None, "Colour log lines by level. None: on a terminal.", later="has no effect yet"
+        None,
+        "Colour log lines by level. True or None: on a terminal, unless NO_COLOR is set.",
     )
     worker_redirect_stdouts = flag(
-        True,
-        "What tasks print goes to the log.",
-        old="CELERY_REDIRECT_STDOUTS",
-        later="has no effect yet",
+        True, "What is printed in a worker goes to its log.", old="CELERY_REDIRECT_STDOUTS"
     )
     worker_redirect_stdouts_level = choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")(
-        "WARNING",
-        "The level of what was printed.",
-        old="CELERY_REDIRECT_STDOUTS_LEVEL",
-        later="has no effect yet",
+        "WARNING", "The level of what was printed.", old="CELERY_REDIRECT_STDOUTS_LEVEL"
+    )
+    worker_logfile = path(
+        None, "File to log to, as -f says; %n, %h and %i are written out. None: standard error."
     )
 
 
 class Daemons:
     """Daemons."""
 
-    worker_logfile = path(None, "Log to this file.", later=_NO_DAEMON)
     worker_pidfile = path(None, "Write the process id into this file.", later=_NO_DAEMON)
     worker_uid = anything(None, "User to become.", later=_NO_DAEMON)
     worker_gid = anything(None, "Group to become.", later=_NO_DAEMON)

@@ -6,13 +6,13 @@ Find the app, set up logging, take orders from the supervisor.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
+from multiprocessing import current_process
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -21,13 +21,15 @@ from umbel import current, signals
 from umbel.app import Umbel
 from umbel.exceptions import ImproperlyConfigured
 from umbel.settings import COMMAND_LINE
+from umbel.worker import preload
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where the app comes from, the settings that the command line adds, and the worker's name.
 
-    `config` names a module of settings that is loaded into the app.
+    `config` names a module of settings that is loaded into the app. `options` are the values of the options
+    that the app adds to the worker's, `preload` of those that it adds to all commands' (preload.py).
     """
 
     app: str
@@ -35,6 +37,8 @@ class Source:
     settings: Mapping[str, Any]
     config: str | None = None
     hostname: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    preload: Mapping[str, Any] | None = None
 
     def load(self) -> Umbel:
         """Import the app and the modules it names, and apply the command line's settings.
@@ -45,11 +49,12 @@ class Source:
         app = find_app(self.app, self.workdir)
         if self.config:
             app.config_from_object(self.config)
+        preload.announce(app, "worker", self.preload)
         signals.celeryd_init.send(
             self.hostname,
             instance=SimpleNamespace(hostname=self.hostname, app=app),
             conf=app.conf,
-            options=dict(self.settings),
+            options={**self.settings, **self.options},
         )
         given = dict(self.settings)
         if "include" in given:
@@ -72,6 +77,7 @@ class Orders:
     node: str
     concurrency: int
     loglevel: str
+    logfile: str | None = None
 
     def to_data(self) -> dict[str, Any]:
         """Return the orders as JSON values."""
@@ -134,45 +140,19 @@ def _app_in(module: ModuleType, attribute: str, tried: list[str]) -> Umbel | Non
     return next((found for found in vars(module).values() if isinstance(found, Umbel)), None)
 
 
-class _ProcessName(logging.Filter):
-    """Gives log records the name of a child, which is no `multiprocessing` process."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self._name = name
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.processName = self._name
-        return True
-
-
-def set_up_logging(app: Umbel, level: str, process_name: str) -> None:
-    """Log to standard error in Celery's format, unless a receiver of ``setup_logging`` does it."""
+def set_up_logging(app: Umbel, orders: Orders, child: int = 0) -> None:
+    """Set up the log of this process of a node; `child` is a child's number."""
     settings = app.conf.snapshot
-    number = logging.getLevelNamesMapping()[level.upper()]
-    answers = signals.setup_logging.send(
-        None, loglevel=number, logfile=None, format=settings.worker_log_format, colorize=False
+    if child:
+        current_process().name = f"ForkPoolWorker-{child}"
+    app.log.process_index = child
+    app.log.setup(
+        orders.loglevel,
+        orders.logfile,
+        redirect_stdouts=settings.worker_redirect_stdouts,
+        redirect_level=settings.worker_redirect_stdouts_level,
+        hostname=orders.hostname,
     )
-    root = logging.getLogger()
-    if not answers and settings.worker_hijack_root_logger:
-        handler = logging.StreamHandler(sys.__stderr__)
-        handler.setFormatter(logging.Formatter(settings.worker_log_format))
-        handler.addFilter(_ProcessName(process_name))
-        root.handlers[:] = [handler]
-        root.setLevel(number)
-        logging.captureWarnings(True)
-    for sent, logger in (
-        (signals.after_setup_logger, root),
-        (signals.after_setup_task_logger, logging.getLogger("umbel.task")),
-    ):
-        sent.send(
-            None,
-            logger=logger,
-            loglevel=number,
-            logfile=None,
-            format=settings.worker_log_format,
-            colorize=False,
-        )
 
 
 def threads_and_connections(ours: int = -1) -> list[str]:

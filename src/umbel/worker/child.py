@@ -18,6 +18,7 @@ from umbel import signals
 from umbel.app import Umbel
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
+from umbel.loggers import flush_redirected
 from umbel.message import Delivery
 from umbel.ports import Consumer, FetchRequest
 from umbel.records import ResultRecord
@@ -295,6 +296,7 @@ class Child:
         if record is not None:
             self._tell_started(record)
         run = self._runner.run(item.prepared)
+        flush_redirected()
         fail_point("child.after_run")
         verdict = decide(run, self._app.conf.snapshot, self._clock)
         self.finished.append(verdict)

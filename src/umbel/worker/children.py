@@ -201,8 +201,7 @@ class Nursery:
         """
         ours, theirs = socket.socketpair()
         child = ChildProcess(number, page, ours, self._clock.monotonic())
-        name = f"ForkPoolWorker-{number}"
-        message = {"page": str(page.path), "name": name, "orders": orders.to_data()}
+        message = {"page": str(page.path), "number": number, "orders": orders.to_data()}
         try:
             with theirs:
                 self._order(child, theirs, message)

@@ -5,7 +5,7 @@ child for each order and report each child's end. It runs no task and no thread.
 dies it sees the end of the pipe, gives its children a moment to hand back, kills what is left, and
 goes.
 
-Messages are JSON lines. In: ``{"source", "argv", "path"}``; then ``{"orders", "page", "name"}`` with
+Messages are JSON lines. In: ``{"source", "argv", "path"}``; then ``{"orders", "page", "number"}`` with
 the child's control socket attached. Out: ``{"ready", "unsafe"}`` or ``{"failed"}``; then
 ``{"forked", "pid"}`` and ``{"exited", "status"}``.
 """
@@ -31,6 +31,7 @@ from typing import Any, NoReturn
 from umbel import signals
 from umbel.app import Umbel
 from umbel.clock import unique_id
+from umbel.loggers import own_streams
 from umbel.ports import Owner
 from umbel.tracebacks import traceback_text
 from umbel.worker.bootstrap import (
@@ -158,8 +159,13 @@ class ForkServer:
 
 def run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> None:
     """Be a child: attach, run until told to stop, leave."""
+    with own_streams():
+        _run_child(app, message, control)
+
+
+def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> None:
     orders = Orders.from_data(message["orders"])
-    set_up_logging(app, orders.loglevel, message["name"])
+    set_up_logging(app, orders, message["number"])
     pid = os.getpid()
     page = Page.open(Path(message["page"]))
     child = make_child(app, orders, page, pid)

@@ -1,12 +1,18 @@
-"""What a worker logs of its tasks, in Celery's words."""
+"""What a worker logs of its tasks, in Celery's words, by the logger ``umbel.trace``.
+
+As Celery's records, each has a mapping as its arguments, and as its `data` too, for handlers that do more
+than write a line: ``id``, ``name``, and what the line says. `task_id` and `task_name` are for formats.
+"""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+from umbel.loggers import trace_logger as logger
 from umbel.ports import Action
-from umbel.representation import LIMIT, representation
+from umbel.representation import LIMIT, careful_repr, representation
+from umbel.tracebacks import own_frames
 from umbel.worker.decide import Verdict
 from umbel.worker.outcome import (
     Expired,
@@ -23,20 +29,44 @@ from umbel.worker.outcome import (
     Unprocessable,
 )
 
-logger = logging.getLogger("umbel.task")
-
 
 def received(prepared: Prepared) -> None:
     """Log that a message was taken up."""
-    if logger.isEnabledFor(logging.INFO) and prepared.call is not None:
-        logger.info("Task %s received", _named(prepared))
+    call = prepared.call
+    if call is not None and logger.isEnabledFor(logging.INFO):
+        _log(logging.INFO, prepared, "received", {**_arguments(prepared), "eta": call.eta})
 
 
 def finished(run: Run) -> None:
     """Log what became of a message."""
-    level, text, *values = _line(run)
-    if logger.isEnabledFor(level):
-        logger.log(level, text, _named(run.prepared), *values)
+    level = _level(run)
+    if not logger.isEnabledFor(level):
+        return
+    prepared = run.prepared
+    match run.outcome:
+        case Success(value):
+            facts = {"runtime": run.seconds, "return_value": _Shown(value, _limit(prepared))}
+            text = "succeeded in %(runtime)ss: %(return_value)s"
+            _log(level, prepared, text, {**facts, **_arguments(prepared)})
+        case Failure(error, traceback, expected):
+            how = "raised expected" if expected else "raised unexpected"
+            facts = {"exc": careful_repr(error), "description": how, "traceback": traceback}
+            shown = None if expected else error
+            facts |= _arguments(prepared)
+            _log(level, prepared, "%(description)s: %(exc)s", facts, error=shown)
+        case Retried(_, retry):
+            _log(level, prepared, "retry: %(exc)s", {"exc": str(retry)})
+        case Rejected(reason, requeue):
+            facts = {"reason": reason, "requeue": requeue}
+            _log(level, prepared, "reject requeue=%(requeue)s: %(reason)s", facts)
+        case Unprocessable(_, reason):
+            text = "Message %(name)s[%(id)s] is now a dead letter (umbel dead list). %(reason)s"
+            _log(level, prepared, "", {"reason": reason}, line=text)
+        case Expired():
+            text = "Discarding revoked task: %(name)s[%(id)s] (expired)"
+            _log(level, prepared, "", {}, line=text)
+        case outcome:
+            _log(level, prepared, _PLAIN_LINES[type(outcome)], {})
 
 
 def lost(verdict: Verdict) -> None:
@@ -45,54 +75,75 @@ def lost(verdict: Verdict) -> None:
     why = reason.reason if isinstance(reason, Lost) else ""
     match settlement.action:
         case Action.ACK if settlement.publish:
-            level, text = logging.WARNING, "Task %s is retried: %s"
+            level, text = logging.WARNING, "is retried: %(reason)s"
         case Action.REQUEUE:
-            level, text = logging.WARNING, "Task %s runs again: %s"
+            level, text = logging.WARNING, "runs again: %(reason)s"
         case Action.DEAD_LETTER:
-            level, text = logging.ERROR, "Task %s is now a dead letter (umbel dead list): %s"
+            level, text = logging.ERROR, "is now a dead letter (umbel dead list): %(reason)s"
             why = settlement.reason or why
         case _:
-            level, text = logging.ERROR, "Task %s failed, and may run only once: %s"
-    logger.log(level, text, _named(verdict.run.prepared), why)
-
-
-def _line(run: Run) -> tuple[Any, ...]:
-    """Return level, text and values of a log line; the name of the task is put first."""
-    match run.outcome:
-        case Success(value):
-            shown = _Shown(value, _limit(run.prepared))
-            return logging.INFO, "Task %s succeeded in %ss: %s", run.seconds, shown
-        case Failure(error, _, True):
-            return logging.INFO, "Task %s raised expected: %r", error
-        case Failure(error, traceback):
-            return logging.ERROR, "Task %s raised unexpected: %r\n%s", error, traceback
-        case Retried(_, retry):
-            return logging.INFO, "Task %s retry: %s", retry
-        case Rejected(reason, requeue):
-            return logging.WARNING, "Task %s reject requeue=%s: %s", requeue, reason
-        case Unprocessable(_, reason):
-            return logging.ERROR, "Message %s is now a dead letter (umbel dead list). %s", reason
-        case outcome:
-            return logging.INFO, _PLAIN_LINES[type(outcome)]
+            level, text = logging.ERROR, "failed, and may run only once: %(reason)s"
+    _log(level, verdict.run.prepared, text, {"reason": why})
 
 
 _PLAIN_LINES = {
-    Ignored: "Task %s ignored",
-    Expired: "Discarding revoked task: %s (expired)",
-    NotDue: "Task %s is not due yet",
-    Lost: "Task %s was given up",
+    Ignored: "ignored",
+    NotDue: "is not due yet",
+    Lost: "was given up",
 }
+
+
+def _level(run: Run) -> int:
+    match run.outcome:
+        case Failure(_, _, False) | Unprocessable():
+            return logging.ERROR
+        case Rejected():
+            return logging.WARNING
+    return logging.INFO
+
+
+def _log(
+    level: int,
+    prepared: Prepared,
+    text: str,
+    facts: dict[str, Any],
+    error: BaseException | None = None,
+    line: str = "",
+) -> None:
+    """Log `text` of the task that a message names, or a whole `line`; with the traceback of an error."""
+    name, task_id = _name(prepared)
+    context = {"id": task_id, "name": name, **facts}
+    logger.log(
+        level,
+        line or f"Task %(name)s[%(id)s] {text}",
+        context,
+        exc_info=None if error is None else (type(error), error, own_frames(error)),
+        extra={"data": context, "task_id": task_id, "task_name": name},
+    )
+
+
+def _arguments(prepared: Prepared) -> dict[str, Any]:
+    """Return a call's arguments as texts, which are made only if somebody wants them."""
+    call = prepared.call
+    if call is None:
+        return {}
+    return {
+        "args": call.argsrepr or _Shown(tuple(call.args)),
+        "kwargs": call.kwargsrepr or _Shown(dict(call.kwargs)),
+    }
 
 
 class _Shown:
     """A value whose text is made only if the line is printed."""
 
-    def __init__(self, value: object, limit: int) -> None:
+    def __init__(self, value: object, limit: int = LIMIT) -> None:
         self._value = value
         self._limit = limit
 
     def __str__(self) -> str:
         return representation(self._value, self._limit)
+
+    __repr__ = __str__
 
 
 def _limit(prepared: Prepared) -> int:
@@ -101,9 +152,9 @@ def _limit(prepared: Prepared) -> int:
     return job.task.resultrepr_maxsize if isinstance(job, Job) else LIMIT
 
 
-def _named(prepared: Prepared) -> str:
-    """Return ``name[id]`` of a task, as far as its message can be read."""
-    call, headers = prepared.call, prepared.delivery.message.headers
+def _name(prepared: Prepared) -> tuple[str, str | None]:
+    """Return name and id of a task, as far as its message can be read."""
+    call, message = prepared.call, prepared.delivery.message
     if call is not None:
-        return f"{call.shadow or call.task}[{call.id}]"
-    return f"{headers.get('task', 'of unknown task')}[{prepared.delivery.message.task_id}]"
+        return call.shadow or call.task, call.id
+    return message.headers.get("task", "of unknown task"), message.task_id

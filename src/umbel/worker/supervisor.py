@@ -23,6 +23,7 @@ from umbel.broadcasts import Listening
 from umbel.clock import SYSTEM, unique_id
 from umbel.entities import Broadcast, worker_direct
 from umbel.exceptions import ImproperlyConfigured, QueueNotFound, SecurityError, UmbelError
+from umbel.loggers import own_streams
 from umbel.ports import Owner
 from umbel.tracebacks import traceback_text
 from umbel.worker.banner import banner
@@ -144,6 +145,7 @@ class Wanted:
 
     hostname: str
     loglevel: str
+    logfile: str | None = None
     queues: tuple[str, ...] = ()
     concurrency: int | None = None
     executor: str | None = None
@@ -160,7 +162,8 @@ def run_worker(source: Source, wanted: Wanted) -> int:
     forks = wanted.executor != "solo" and CAN_FORK
     nursery = Nursery(source, SYSTEM) if forks else None
     try:
-        return _run(source, wanted, stops, nursery)
+        with own_streams():
+            return _run(source, wanted, stops, nursery)
     except BrokenOff:
         return stops.exit_code
     except (ImproperlyConfigured, SecurityError) as error:
@@ -183,16 +186,17 @@ def _run(source: Source, wanted: Wanted, stops: Stops, nursery: Nursery | None) 
     if nursery is not None:
         # It imports the app while this process does: with two processors that takes half the time.
         nursery.launch()
+    console = sys.stdout
     with stops.breakable():
         app = source.load()
         executor = _executor(app, wanted)
         orders = _orders(app, source, wanted)
-        set_up_logging(app, orders.loglevel, "MainProcess")
+        set_up_logging(app, orders)
         check_content(app.conf.snapshot, this_user(), os.environ)
         signals.worker_init.send(None)
     with contextlib.suppress(OSError):  # nobody reads it
         if not wanted.quiet:
-            print(banner(app, orders, executor), file=sys.stdout, flush=True)
+            print(banner(app, orders, executor), file=console, flush=True)
     if wanted.purge:
         deleted = sum(app.queues.purge(queue) for queue in orders.queues)
         logger.warning("Deleted %d waiting messages, as --purge says.", deleted)
@@ -236,6 +240,7 @@ def _orders(app: Umbel, source: Source, wanted: Wanted) -> Orders:
         node=unique_id(),
         concurrency=wanted.concurrency or settings.worker_concurrency or os.cpu_count() or 1,
         loglevel=wanted.loglevel,
+        logfile=wanted.logfile or settings.worker_logfile or None,
     )
 
 

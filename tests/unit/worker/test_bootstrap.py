@@ -1,23 +1,20 @@
 from __future__ import annotations
 
 import json
-import logging
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from umbel import Umbel, current_app, signals
+from umbel import current_app
 from umbel.exceptions import ImproperlyConfigured
 from umbel.worker.bootstrap import (
     Orders,
     Source,
     find_app,
-    set_up_logging,
     threads_and_connections,
 )
 
@@ -214,66 +211,6 @@ def test_orders_travel_as_json() -> None:
         2,
         "INFO",
     )
-
-
-# Logging
-
-
-@pytest.fixture
-def root() -> Iterator[logging.Logger]:
-    """The root logger, which is put back as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield root
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
-
-
-def test_log_lines_are_celerys(app: Umbel, root: logging.Logger) -> None:
-    set_up_logging(app, "info", "ForkPoolWorker-1")
-    (handler,) = root.handlers
-    assert isinstance(handler, logging.StreamHandler)
-    assert handler.stream is sys.__stderr__
-    assert root.level == logging.INFO
-    record = logging.LogRecord("x", logging.INFO, "f", 1, "hello %s", ("you",), None)
-    assert handler.filter(record)
-    line = handler.format(record)
-    assert line.endswith(": INFO/ForkPoolWorker-1] hello you")
-    assert line.startswith("[20")
-
-
-def test_who_wants_other_logging_gets_it(app: Umbel, root: logging.Logger) -> None:
-    heard: list[Any] = []
-
-    def mine(**given: Any) -> None:
-        heard.append(given["loglevel"])
-
-    before = root.handlers[:]
-    signals.setup_logging.connect(mine)
-    try:
-        set_up_logging(app, "DEBUG", "MainProcess")
-    finally:
-        signals.setup_logging.disconnect(mine)
-    assert heard == [logging.DEBUG]
-    assert root.handlers == before
-
-
-def test_the_root_logger_may_be_left_alone(app: Umbel, root: logging.Logger) -> None:
-    heard: list[Any] = []
-
-    def after(logger: logging.Logger, **_: Any) -> None:
-        heard.append(logger)
-
-    before = root.handlers[:]
-    app.conf.worker_hijack_root_logger = False
-    signals.after_setup_logger.connect(after)
-    try:
-        set_up_logging(app, "INFO", "MainProcess")
-    finally:
-        signals.after_setup_logger.disconnect(after)
-    assert root.handlers == before
-    assert heard == [root]
 
 
 # What cannot be forked

@@ -105,7 +105,7 @@ def test_a_fork_server_looks_after_what_it_forked_for_a_dead_supervisor(tmp_path
         channel.send({"source": asdict(source), "argv": sys.argv, "path": sys.path})
         assert channel.receive() == [{"ready": True, "unsafe": []}]
         channel.send(
-            {"page": str(page.path), "name": "one", "orders": orders.to_data()}, others.fileno()
+            {"page": str(page.path), "number": 1, "orders": orders.to_data()}, others.fileno()
         )
         for end in (ours, control, others):
             end.close()

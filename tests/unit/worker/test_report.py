@@ -51,7 +51,7 @@ LINES: list[tuple[Outcome, int, str]] = [
     (
         Failure(ERROR, "the traceback"),
         logging.ERROR,
-        "Task proj.add[i] raised unexpected: ValueError('boom')\nthe traceback",
+        "Task proj.add[i] raised unexpected: ValueError('boom')",
     ),
     (
         Failure(ERROR, "the traceback", expected=True),
@@ -78,20 +78,67 @@ LINES: list[tuple[Outcome, int, str]] = [
 def test_lines(
     task: Made, caplog: pytest.LogCaptureFixture, outcome: Outcome, level: int, line: str
 ) -> None:
-    with caplog.at_level(logging.INFO, "umbel.task"):
+    with caplog.at_level(logging.INFO, "umbel.trace"):
         report.finished(Run(prepared_of(task), outcome, 0.25))
-    (record,) = (record for record in caplog.records if record.name == "umbel.task")
+    (record,) = (record for record in caplog.records if record.name == "umbel.trace")
     assert (record.levelno, record.getMessage()) == (level, line)
 
 
+def test_what_handlers_get_beside_the_text(task: Made, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "umbel.trace"):
+        report.received(prepared_of(task))
+        report.finished(Run(prepared_of(task), Success(5), 0.25))
+        report.finished(Run(prepared_of(task), Failure(ERROR, "the traceback"), 0.25))
+    received, succeeded, failed = (vars(record) for record in caplog.records[-3:])
+    for fields in (received, succeeded, failed):
+        assert fields["args"] is fields["data"]
+        assert (fields["data"]["id"], fields["data"]["name"]) == ("i", "proj.add")
+        assert (fields["task_id"], fields["task_name"]) == ("i", "proj.add")
+    assert set(received["data"]) == {"id", "name", "args", "kwargs", "eta"}
+    assert (succeeded["data"]["runtime"], str(succeeded["data"]["return_value"])) == (0.25, "5")
+    assert (failed["data"]["exc"], failed["data"]["traceback"]) == (
+        "ValueError('boom')",
+        "the traceback",
+    )
+    assert failed["exc_info"] == (ValueError, ERROR, None)
+    assert succeeded["exc_info"] is None
+
+
+def test_a_failure_is_shown_with_the_frames_that_are_the_users(
+    task: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    try:
+        raise ValueError("shown")
+    except ValueError as error:
+        failure = Failure(error, "")
+    with caplog.at_level(logging.INFO, "umbel.trace"):
+        report.finished(Run(prepared_of(task), failure))
+    text = logging.Formatter().format(caplog.records[-1])
+    assert text.splitlines()[0] == "Task proj.add[i] raised unexpected: ValueError('shown')"
+    assert text.splitlines()[1] == "Traceback (most recent call last):"
+    assert text.endswith("\nValueError: shown")
+
+
+def test_an_error_that_cannot_be_shown_does_not_hide_the_line(
+    task: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd(Exception):
+        def __repr__(self) -> str:
+            raise TypeError("no")
+
+    with caplog.at_level(logging.INFO, "umbel.trace"):
+        report.finished(Run(prepared_of(task), Failure(Odd(), "", expected=True)))
+    assert "raised expected: <Unrepresentable" in caplog.messages[-1]
+
+
 def test_a_retry(task: Made, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "umbel.task"):
+    with caplog.at_level(logging.INFO, "umbel.trace"):
         report.finished(Run(prepared_of(task), Retried(task, RETRY, "the traceback"), 0.25))
     assert caplog.messages[-1] == "Task proj.add[i] retry: Retry in 3s: ValueError('boom')"
 
 
 def test_received(task: Made, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "umbel.task"):
+    with caplog.at_level(logging.INFO, "umbel.trace"):
         report.received(prepared_of(task))
         report.received(prepared_of(task, shadow="other"))
     assert caplog.messages[-2:] == ["Task proj.add[i] received", "Task other[i] received"]
@@ -118,7 +165,7 @@ def test_what_cannot_be_processed(
     (delivery,) = take(app)
     runner = Runner(app, "h")
     run = runner.run(runner.prepare(delivery))
-    with caplog.at_level(logging.INFO, "umbel.task"):
+    with caplog.at_level(logging.INFO, "umbel.trace"):
         report.received(run.prepared)
         report.finished(run)
     assert caplog.records[-1].levelno == logging.ERROR
@@ -150,7 +197,7 @@ def test_what_a_dead_process_held(
     prepared = prepared_of(task)
     delivery = replace(prepared.delivery, crashes=crashes, early=early)
     run = Run(replace(prepared, delivery=delivery), Lost("pid 7 vanished", running=True))
-    with caplog.at_level(logging.INFO, "umbel.task"):
+    with caplog.at_level(logging.INFO, "umbel.trace"):
         report.lost(decide(run, task.app.conf.snapshot, ManualClock()))
     assert (caplog.records[-1].levelno, caplog.messages[-1]) == (level, line)
 
@@ -170,10 +217,10 @@ def test_what_is_not_logged_is_not_made_into_text(
     task: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
     value, run = Shown(), prepared_of(task)
-    with caplog.at_level(logging.WARNING, "umbel.task"):
+    with caplog.at_level(logging.WARNING, "umbel.trace"):
         report.finished(Run(run, Success(value)))
     assert value.asked == 0
-    with caplog.at_level(logging.INFO, "umbel.task"):
+    with caplog.at_level(logging.INFO, "umbel.trace"):
         report.finished(Run(run, Success(value)))
     assert value.asked > 0
     assert caplog.messages[-1].endswith(": shown")
@@ -224,7 +271,7 @@ def test_a_task_says_how_much_of_its_result_is_shown(
     task: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
     task.resultrepr_maxsize = 20
-    with caplog.at_level(logging.INFO, "umbel.task"):
+    with caplog.at_level(logging.INFO, "umbel.trace"):
         report.finished(Run(prepared_of(task), Success("x" * 100)))
     assert len(caplog.messages[-1]) < 100
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import platform
 import select
@@ -19,46 +18,28 @@ from umbel.worker.bootstrap import Source
 from umbel.worker.processes import signalled_by
 from umbel.worker.supervisor import Wanted, run_worker
 
-FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
-_COLOURS = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", logging.CRITICAL: "\x1b[31m"}
-
-
-class Compact(logging.Formatter):
-    """One short line for each record, coloured by level on a terminal."""
-
-    def __init__(self, color: bool) -> None:
-        super().__init__(FORMAT, "%H:%M:%S")
-        self._color = color
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as a line, with its traceback below."""
-        text = super().format(record)
-        begin = _COLOURS.get(record.levelno) if self._color else None
-        return f"{begin}{text}\x1b[0m" if begin else text
+#: How log lines look: short, since there is one machine and one day.
+LOOK: dict[str, Any] = {
+    "worker_log_format": "%(asctime)s %(levelname)-7s %(message)s",
+    "worker_log_datefmt": "%H:%M:%S",
+    "worker_task_log_format": "%(asctime)s %(levelname)-7s %(task_name)s: %(message)s",
+    "worker_task_log_datefmt": "%H:%M:%S",
+    "worker_redirect_stdouts": False,  # for breakpoint()
+}
 
 
 def main(life: int, report: int) -> int:
     """Run the worker that the first line of the pipe `life` asks for; return its exit code."""
     spec = _first_line(life)
-    color = spec["color"] and sys.stderr.isatty()
-
-    def set_up_logging(loglevel: int, **_: Any) -> bool:
-        handler = logging.StreamHandler(sys.__stderr__)
-        handler.setFormatter(Compact(color))
-        root = logging.getLogger()
-        root.handlers[:] = [handler]
-        root.setLevel(loglevel)
-        logging.captureWarnings(True)
-        return True
 
     def tell(**_: Any) -> None:
         with contextlib.suppress(OSError):
             os.write(report, json.dumps(imported_files()).encode() + b"\n")
 
-    signals.setup_logging.connect(set_up_logging)
     signals.worker_init.connect(tell)
-    # The format again, as a setting: children that are started from scratch have no receiver.
-    settings = {"worker_log_format": FORMAT, **spec["settings"]}
+    settings = {**LOOK, **spec["settings"]}
+    if not spec["color"]:
+        settings["worker_log_color"] = False
     wanted = Wanted(
         hostname=f"dev@{platform.node()}",
         loglevel=spec["loglevel"],

@@ -1,0 +1,27 @@
+"""What Celery has in ``celery.utils.log``: ``from umbel.utils.log import get_task_logger``."""
+
+from __future__ import annotations
+
+from umbel.loggers import (
+    LOG_LEVELS,
+    ColorFormatter,
+    LoggingProxy,
+    base_logger,
+    get_logger,
+    get_task_logger,
+    mlevel,
+    task_logger,
+    worker_logger,
+)
+
+__all__ = [
+    "LOG_LEVELS",
+    "ColorFormatter",
+    "LoggingProxy",
+    "base_logger",
+    "get_logger",
+    "get_task_logger",
+    "mlevel",
+    "task_logger",
+    "worker_logger",
+]
