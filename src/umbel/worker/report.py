@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import Any
 
 from umbel.ports import Action
@@ -20,6 +21,7 @@ from umbel.worker.outcome import (
     Retried,
     Run,
     Success,
+    Unknown,
     Unprocessable,
 )
 
@@ -34,9 +36,25 @@ def received(prepared: Prepared) -> None:
 
 def finished(run: Run) -> None:
     """Log what became of a message."""
+    if isinstance(run.outcome, Unknown) and run.prepared.call is not None:
+        _warn_of_unknown(run.prepared.call.task)
     level, text, *values = _line(run)
     if logger.isEnabledFor(level):
         logger.log(level, text, _named(run.prepared), *values)
+
+
+@lru_cache(maxsize=1000)  # whoever may send may make up names
+def _warn_of_unknown(name: str) -> None:
+    """Say once of each task that it is not known, and what would make it so."""
+    module = name.rpartition(".")[0]
+    remedy = f", for example by the setting include: {module!r}" if module else ""
+    logger.warning(
+        "This worker does not know the task %r. Its messages are offered again to all workers, for about a"
+        " minute unless worker_unknown_task_offers says otherwise, and become dead letters then. If this"
+        " worker is to run it, it has to import the module that defines it%s.",
+        name,
+        remedy,
+    )
 
 
 def lost(verdict: Verdict) -> None:
@@ -70,6 +88,8 @@ def _line(run: Run) -> tuple[Any, ...]:
             return logging.INFO, "Task %s retry: %s", retry
         case Rejected(reason, requeue):
             return logging.WARNING, "Task %s reject requeue=%s: %s", requeue, reason
+        case Unknown(_, wait):
+            return logging.INFO, "Task %s is not known here and offered again in %gs", wait
         case Unprocessable(_, reason):
             return logging.ERROR, "Message %s is now a dead letter (umbel dead list). %s", reason
         case outcome:
