@@ -21,7 +21,7 @@ demo: .venv/.stamp-demo ## Run a book shop's tasks, kill a worker's process, los
 	@$(BIN)/python -m examples.bookstore.demo
 
 test: .venv/.stamp-dev ## Run the tests but the slow ones; ARGS="-k name" chooses
-	$(BIN)/pytest -q -m "not slow" $(ARGS)
+	$(BIN)/pytest -q -m "not slow" --numprocesses=2 --dist=loadfile $(ARGS)
 
 check: .venv/.stamp-dev ## Run what a change must pass beside the tests
 	$(BIN)/ruff format --check .

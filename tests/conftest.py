@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from umbel import Umbel, current, registry
 from umbel.clock import unique_id
@@ -47,6 +49,28 @@ def _no_shared_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test see tasks that another one shared, or the import of its module."""
     monkeypatch.setattr(registry, "_shared", {})
     current.set_current_app(None)
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
+    """Shares out tests among processes: a file at a time, but all fault tests, which measure, to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return "tests/faults" if path.startswith("tests/faults/") else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape halves of characters in what a test logged: reports travel between processes as UTF-8."""
+    report = yield
+    report.sections = [
+        (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture

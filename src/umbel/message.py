@@ -7,7 +7,7 @@ https://docs.celeryq.dev/en/stable/internals/protocol.html and ``as_task_v2`` in
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -105,6 +105,7 @@ _KNOWN_HEADERS = frozenset(
         "stamps",
         "sent_at",
         "compression",
+        "offers",
     }
 )
 
@@ -451,6 +452,17 @@ class Publication:
     more_queues: tuple[str, ...] = ()
     task: str = ""
     task_id: str = ""
+
+
+def offers(message: Message) -> int:
+    """Return how often a message was offered again because its task was not known."""
+    found = message.headers.get("offers")
+    return found if type(found) is int and found > 0 else 0
+
+
+def offered_again(message: Message) -> Message:
+    """Return a message with one offer more, which a header of ours counts."""
+    return replace(message, headers={**message.headers, "offers": offers(message) + 1})
 
 
 @dataclass(frozen=True, slots=True)

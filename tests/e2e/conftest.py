@@ -23,9 +23,13 @@ def start(project: Path) -> Iterator[Start]:
     started: list[Worker] = []
 
     def one(
-        *words: str, ready: bool = True, before: str = "", options: tuple[str, ...] = ()
+        *words: str,
+        ready: bool = True,
+        before: str = "",
+        options: tuple[str, ...] = (),
+        logs_to: str = "log",
     ) -> Worker:
-        worker = Worker(project, ("-l", "INFO", *words), before, options)
+        worker = Worker(project, ("-l", "INFO", *words), before, options, logs_to)
         started.append(worker)
         if ready:
             until(lambda: worker.says(" ready."))

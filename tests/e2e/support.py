@@ -71,8 +71,9 @@ class Worker:
         words: Sequence[str],
         before: str = "",
         options: Sequence[str] = (),
+        logs_to: str = "log",
     ) -> None:
-        self.log = project / "log"
+        self.log = project / logs_to
         environment = {
             **os.environ,
             "XDG_RUNTIME_DIR": str(project / "run"),

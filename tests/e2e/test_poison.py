@@ -130,6 +130,7 @@ def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Umbel]:
         broker=url,
         backend=url,
         accept_content=ACCEPT,
+        worker_unknown_task_offers=0,
         message_max_bytes=MEGABYTE,
         message_max_decompressed=2 * MEGABYTE,
     ) as app:

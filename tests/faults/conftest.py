@@ -2,6 +2,9 @@
 
 ``--faults=quick`` (the default) runs the short form of each experiment once, ``short`` repeats it
 50 times, ``full`` runs the long form once. ``--faults-repeats`` overrides the number.
+
+How soon a fleet recovers is measured, so that there is never more than one fleet at a time: where tests
+are shared out among processes, one of them runs all experiments (tests/conftest.py).
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import pytest
 
@@ -24,6 +27,9 @@ from tests.faults.oracles import Figures, judge, percentile
 T = TypeVar("T")
 MEMORY = Path("/dev/shm")  # noqa: S108 - directories in it are made by tempfile
 REPEATS = {"quick": 1, "short": 50, "full": 1}
+#: What an experiment measured, among the properties of its report: that is how it comes from the process
+#: that ran it to the one that sums up.
+MEASURED = "measured"
 measured: dict[str, Figures] = defaultdict(Figures)
 
 
@@ -97,11 +103,17 @@ def settle(request: pytest.FixtureRequest) -> Settle:
         figures.recoveries += delays
         residue = fleet.residue()
         assert not residue, "O6: left behind: " + "; ".join(residue)
-        name = request.node.originalname.removeprefix("test_")
-        measured[name].add(figures)
+        request.node.user_properties.append((MEASURED, asdict(figures)))
         return figures
 
     return settle
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    for name, value in report.user_properties if report.when == "call" else ():
+        if name == MEASURED:
+            test = report.nodeid.rpartition("::test_")[2].partition("[")[0]
+            measured[test].add(Figures(**cast("dict[str, Any]", value)))
 
 
 def pytest_terminal_summary(

@@ -117,6 +117,12 @@ class Leases:
     worker_max_deliveries = natural(
         3, "How many processes may die running a message before it is dead-lettered.", ours=True
     )
+    worker_unknown_task_offers = natural(
+        6,
+        "How often a message whose task a worker does not know is offered again, to workers that may know it:"
+        " after 1, 2, 4, … seconds, at most 60. Then it is dead-lettered.",
+        ours=True,
+    )
     worker_dead_letter_expires = seconds.or_none(
         7 * 86400.0, "Seconds that dead letters are kept; None keeps them for ever.", ours=True
     )

@@ -22,11 +22,12 @@ from umbel.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
-from umbel.message import Call, Delivery, Publication
+from umbel.message import Call, Delivery, Publication, offered_again, offers
 from umbel.ports import Action, Settlement
 from umbel.publish import Context, build, derived_tag, spread
 from umbel.records import CallInfo, ResultRecord, TaskResult
 from umbel.representation import careful_repr
+from umbel.request import delivery_info
 from umbel.retrying import Again, same_call
 from umbel.routing import back_to
 from umbel.settings import Settings
@@ -43,6 +44,7 @@ from umbel.worker.outcome import (
     Retried,
     Run,
     Success,
+    Unknown,
     Unprocessable,
 )
 
@@ -273,6 +275,8 @@ class _Decision:
         match outcome:
             case NotDue(due):
                 return Settlement(self.delivery, Action.PARK, due=due)
+            case Unknown(_, wait):
+                return Settlement(self.delivery, publish=(self.offer(wait),))
             case Expired():
                 result = None
                 if self.wants_result(error=True):
@@ -288,6 +292,24 @@ class _Decision:
                 return self.dead(reason, result=self.record(states.FAILURE, error))
             case _:  # Ignored
                 return Settlement(self.delivery)
+
+    def offer(self, wait: float) -> Publication:
+        """Return the message as it is offered again: to the same queue only, at the same priority.
+
+        It is sent anew rather than parked, because it carries the number of its offers: not every engine
+        counts deliveries, and none knows why a message was delivered before.
+        """
+        delivery = self.delivery
+        message, sent = offered_again(delivery.message), delivery_info(delivery)
+        return Publication(
+            queue=delivery.queue,
+            message=message,
+            tag=derived_tag(delivery.tag, f"offer {offers(message)}"),
+            priority=delivery.priority,
+            due=self.clock.time() + wait,
+            exchange=sent["exchange"],
+            routing_key=sent["routing_key"],
+        )
 
     def wants_result(self, error: bool = False) -> bool:
         """Tell whether the outcome is to be stored: the message may say no, and so may the task."""

@@ -9,7 +9,7 @@ from umbel.app import Umbel
 from umbel.backend import require_storable
 from umbel.definition import Policy
 from umbel.exceptions import DecodeError, NotRegistered
-from umbel.message import Call, Delivery, decode, timestamp
+from umbel.message import Call, Delivery, decode, offers, timestamp
 from umbel.request import request_of
 from umbel.trace import How, Loop, trace
 from umbel.worker.outcome import (
@@ -19,9 +19,13 @@ from umbel.worker.outcome import (
     Outcome,
     Prepared,
     Run,
+    Unknown,
     Unprocessable,
     wants_value,
 )
+
+#: Most seconds that a message waits for a worker that knows its task, between two offers.
+MOST_WAIT = 60.0
 
 
 class Runner:
@@ -45,7 +49,7 @@ class Runner:
         try:
             task = self._app.tasks[call.task]
         except NotRegistered as error:
-            return Prepared(delivery, Unprocessable(error, f"NotRegistered: {error}"), call)
+            return Prepared(delivery, self._untimely(call) or self._unknown(delivery, error), call)
         policy = self._policies.get(call.task)
         if policy is None:
             policy = self._policies[call.task] = task.policy(self._settings)
@@ -71,6 +75,17 @@ class Runner:
         # Stores keep milliseconds: what is due within one is due.
         return NotDue(due) if due is not None and due > now + 0.001 else None
 
+    def _unknown(self, delivery: Delivery, error: NotRegistered) -> Outcome:
+        """Return what becomes of a call of a task that this app does not have.
+
+        During a deploy of newer code others have it. Who never gets it must not keep anyone busy: the
+        waits double, and then it is a dead letter.
+        """
+        offered = offers(delivery.message)
+        if offered >= self._settings.worker_unknown_task_offers:
+            return Unprocessable(error, f"NotRegistered: {error}")
+        return Unknown(error, 2.0**offered if offered < 6 else MOST_WAIT)
+
     def run(self, prepared: Prepared) -> Run:
         """Run a prepared delivery to its outcome. Nothing that the task does raises from here."""
         job = prepared.work
@@ -95,7 +110,7 @@ class Runner:
                 signals.task_revoked.send(
                     call.task, request=request, terminated=False, signum=None, expired=True
                 )
-            case Unprocessable(NotRegistered() as error, _) if call is not None:
+            case Unknown(error) | Unprocessable(NotRegistered() as error, _) if call is not None:
                 signals.task_unknown.send(
                     None, message=delivery.message, exc=error, name=call.task, id=call.id
                 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from umbel.definition import Policy
+from umbel.exceptions import NotRegistered
 from umbel.message import Call, Delivery
 from umbel.outcomes import Ended, Failure, Ignored, Rejected, Retried, Success
 from umbel.request import Request
@@ -24,6 +25,7 @@ __all__ = [
     "Retried",
     "Run",
     "Success",
+    "Unknown",
     "Unprocessable",
     "wants_value",
 ]
@@ -39,6 +41,14 @@ class NotDue:
     """The engine delivered the message before its time, in seconds since the epoch."""
 
     due: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The message names a task that this worker does not know; a newer one may, `wait` seconds later."""
+
+    error: NotRegistered
+    wait: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,7 @@ class Lost:
     running: bool
 
 
-Outcome = Ended | Expired | NotDue | Unprocessable | Lost
+Outcome = Ended | Expired | NotDue | Unknown | Unprocessable | Lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ than write a line: ``id``, ``name``, and what the line says. `task_id` and `task
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import Any
 
 from umbel.loggers import trace_logger as logger
@@ -26,6 +27,7 @@ from umbel.worker.outcome import (
     Retried,
     Run,
     Success,
+    Unknown,
     Unprocessable,
 )
 
@@ -39,6 +41,8 @@ def received(prepared: Prepared) -> None:
 
 def finished(run: Run) -> None:
     """Log what became of a message."""
+    if isinstance(run.outcome, Unknown) and run.prepared.call is not None:
+        _warn_of_unknown(run.prepared.call.task)
     level = _level(run)
     if not logger.isEnabledFor(level):
         return
@@ -59,6 +63,9 @@ def finished(run: Run) -> None:
         case Rejected(reason, requeue):
             facts = {"reason": reason, "requeue": requeue}
             _log(level, prepared, "reject requeue=%(requeue)s: %(reason)s", facts)
+        case Unknown(_, wait):
+            text = "is not known here and offered again in %(wait)gs"
+            _log(level, prepared, text, {"wait": wait})
         case Unprocessable(_, reason):
             text = "Message %(name)s[%(id)s] is now a dead letter (umbel dead list). %(reason)s"
             _log(level, prepared, "", {"reason": reason}, line=text)
@@ -67,6 +74,20 @@ def finished(run: Run) -> None:
             _log(level, prepared, "", {}, line=text)
         case outcome:
             _log(level, prepared, _PLAIN_LINES[type(outcome)], {})
+
+
+@lru_cache(maxsize=1000)  # whoever may send may make up names
+def _warn_of_unknown(name: str) -> None:
+    """Say once of each task that it is not known, and what would make it so."""
+    module = name.rpartition(".")[0]
+    remedy = f", for example by the setting include: {module!r}" if module else ""
+    logger.warning(
+        "This worker does not know the task %r. Its messages are offered again to all workers, for about a"
+        " minute unless worker_unknown_task_offers says otherwise, and become dead letters then. If this"
+        " worker is to run it, it has to import the module that defines it%s.",
+        name,
+        remedy,
+    )
 
 
 def lost(verdict: Verdict) -> None:

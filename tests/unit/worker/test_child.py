@@ -374,6 +374,7 @@ def test_what_an_engine_delivers_early_is_parked(
 def test_what_cannot_be_processed_is_put_away_and_the_rest_runs(
     app: Umbel, make: Make, note: Made
 ) -> None:
+    app.conf.worker_unknown_task_offers = 0
     foreign(app, UNREADABLE)
     foreign(app, UNKNOWN)
     make(prefetch=10)
@@ -384,6 +385,24 @@ def test_what_cannot_be_processed_is_put_away_and_the_rest_runs(
         "DecodeError",
     ]
     assert app.AsyncResult("i").state == states.FAILURE
+
+
+def test_a_task_that_is_not_known_yet_runs_once_it_is(
+    app: Umbel, make: Make, ran: list[Any]
+) -> None:
+    make()
+    result = app.send_task("proj.newer", (1,))
+    until(lambda: [found.where for found in app.queues.find(result.id)] == ["scheduled"])
+
+    @app.task(name="proj.newer", bind=True)
+    def newer(self: Made, value: int) -> int:
+        ran.append(self.request.headers)
+        return value
+
+    assert got(result) == 1
+    assert ran == [{}]  # the number of offers is no header of the caller's
+    assert app.queues.dead_letters(10) == []
+    until(lambda: nothing_left(app))
 
 
 def test_ignore_and_reject(app: Umbel, make: Make, note: Made, ran: list[Any]) -> None:

@@ -37,6 +37,7 @@ from umbel.worker.outcome import (
     Retried,
     Run,
     Success,
+    Unknown,
     Unprocessable,
 )
 
@@ -380,6 +381,37 @@ def test_a_message_without_an_id_is_put_away_without_a_result(app: Umbel) -> Non
 
 def test_parking_keeps_the_time(app: Umbel) -> None:
     assert verdict_on(app, delivery_of(make(app)), NotDue(99.0)).settlement.due == 99.0
+
+
+def test_a_task_that_is_not_known_is_offered_again(app: Umbel, clock: ManualClock) -> None:
+    """The same message to the same queue, as urgent as it was; and the same one if that is decided again."""
+    task = make(app)
+    delivery = delivery_of(task, 1, queue="other", priority=7)
+    app.tasks.unregister(task)
+    outcome = Unknown(NotRegistered("none"), 4.0)
+    settlement = verdict_on(app, delivery, outcome, clock).settlement
+    assert (settlement.action, settlement.result) == (ACK, None)
+    (again,) = settlement.publish
+    assert (again.queue, again.priority, again.due) == ("other", 7, clock.time() + 4.0)
+    assert again.message == replace(
+        delivery.message, headers={**delivery.message.headers, "offers": 1}
+    )
+    assert again.tag != delivery.tag
+    assert verdict_on(app, delivery, outcome, clock).settlement == settlement
+    later = replace(delivery, message=again.message, tag=again.tag)
+    (third,) = verdict_on(app, later, outcome, clock).settlement.publish
+    assert third.message.headers["offers"] == 2
+    assert third.tag not in (delivery.tag, again.tag)
+
+
+def test_an_offer_keeps_its_exchange(app: Umbel) -> None:
+    app.conf.task_queues = [Queue("videos", Exchange("media", type="topic"), routing_key="v.#")]
+    make(app).apply_async(exchange="media", routing_key="v.hd")
+    (delivery,) = take(app, queue="videos")
+    found = verdict_on(app, delivery, Unknown(NotRegistered("none"), 1.0))
+    (again,) = found.settlement.publish
+    assert (again.queue, again.exchange, again.routing_key) == ("videos", "media", "v.hd")
+    assert again.more_queues == ()
 
 
 def test_a_rejection_says_why(app: Umbel) -> None:

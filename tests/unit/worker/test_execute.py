@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from umbel.worker.outcome import (
     Retried,
     Run,
     Success,
+    Unknown,
     Unprocessable,
 )
 
@@ -195,6 +197,11 @@ def test_arguments_that_do_not_fit_are_the_tasks_failure(app: Umbel, runner: Run
 # What does not run
 
 
+def offered(times: object) -> Message:
+    """Return a message whose task is not known, which was offered so often."""
+    return replace(UNKNOWN, headers={**UNKNOWN.headers, "offers": times})
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
@@ -204,7 +211,7 @@ def test_arguments_that_do_not_fit_are_the_tasks_failure(app: Umbel, runner: Run
             PICKLED,
             "ContentDisallowed: The content type 'application/x-python-serialize' is refused",
         ),
-        (UNKNOWN, "NotRegistered: There is no task 'nobody.knows' in this app."),
+        (offered(6), "NotRegistered: There is no task 'nobody.knows' in this app."),
         (Message({}, {}, b"{}"), "DecodeError: The message names no task"),
     ],
 )
@@ -217,6 +224,45 @@ def test_what_cannot_be_processed(
     assert isinstance(prepared.work, Unprocessable)
     assert prepared.work.reason.startswith(reason)
     assert runner.run(prepared) == Run(prepared, prepared.work)
+
+
+@pytest.mark.parametrize(
+    ("message", "wait"),
+    [
+        (UNKNOWN, 1.0),
+        (offered(1), 2.0),
+        (offered(5), 32.0),
+        (offered(-1), 1.0),
+        (offered("1"), 1.0),
+        (offered(True), 1.0),
+    ],
+)
+def test_a_task_that_is_not_known_may_be_known_elsewhere(
+    app: Umbel, runner: Runner, message: Message, wait: float
+) -> None:
+    foreign(app, message)
+    (delivery,) = take(app)
+    prepared = runner.prepare(delivery)
+    assert isinstance(prepared.work, Unknown)
+    assert prepared.work.wait == wait
+    assert "no task 'nobody.knows'" in str(prepared.work.error)
+    assert runner.run(prepared) == Run(prepared, prepared.work)
+
+
+@pytest.mark.parametrize(("offers", "wait"), [(0, None), (7, 60.0), (2000, 60.0)])
+def test_the_setting_says_how_often_it_is_offered(app: Umbel, offers: int, wait: float) -> None:
+    app.conf.worker_unknown_task_offers = offers
+    foreign(app, offered(max(offers - 1, 0)))
+    (delivery,) = take(app)
+    work = Runner(app, "h").prepare(delivery).work
+    assert getattr(work, "wait", None) == wait
+
+
+def test_a_task_that_is_not_known_expires_too(app: Umbel, runner: Runner) -> None:
+    message = replace(UNKNOWN, headers={**UNKNOWN.headers, "expires": "2020-01-01T00:00:00"})
+    foreign(app, message)
+    (delivery,) = take(app)
+    assert runner.prepare(delivery).work == Expired()
 
 
 def idle() -> None: ...

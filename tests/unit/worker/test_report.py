@@ -161,6 +161,7 @@ def test_received(task: Made, caplog: pytest.LogCaptureFixture) -> None:
 def test_what_cannot_be_processed(
     app: Umbel, caplog: pytest.LogCaptureFixture, message: Any, line: str
 ) -> None:
+    app.conf.worker_unknown_task_offers = 0
     foreign(app, message)
     (delivery,) = take(app)
     runner = Runner(app, "h")
@@ -170,6 +171,27 @@ def test_what_cannot_be_processed(
         report.finished(run)
     assert caplog.records[-1].levelno == logging.ERROR
     assert caplog.messages[-1].startswith(line)
+
+
+def test_a_task_that_is_not_known_is_warned_of_once(
+    app: Umbel, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, module in (("shop.newer.pay", ": 'shop.newer'."), ("newest", ".")):
+        foreign(app, replace(UNKNOWN, headers={**UNKNOWN.headers, "task": name}))
+        (delivery,) = take(app)
+        runner = Runner(app, "h")
+        run = runner.run(runner.prepare(delivery))
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "umbel.task"):
+            report.finished(run)
+            report.finished(run)
+        warning, first, second = caplog.records
+        assert warning.levelno == logging.WARNING
+        assert f"does not know the task {name!r}" in warning.message
+        assert warning.message.endswith(module)
+        assert first.message == f"Task {name}[i] is not known here and offered again in 1s"
+        assert second.message == first.message
+        assert second.levelno == logging.INFO
 
 
 @pytest.mark.parametrize(
