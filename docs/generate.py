@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from umbel.later import all_absent
 from umbel.settings import TABLE
 from umbel.settings.declare import Declared
 
@@ -14,7 +15,13 @@ from umbel.settings.declare import Declared
 def generate(directory: Path) -> None:
     """Write all of them into a directory; files that would not change stay as they are."""
     directory.mkdir(exist_ok=True)
-    pages = {"settings": settings(), "defaults": defaults(), "unused": unused(), "later": later()}
+    pages = {
+        "settings": settings(),
+        "defaults": defaults(),
+        "unused": unused(),
+        "later": later(),
+        "absent": absent(),
+    }
     for name, lines in pages.items():
         path = directory / f"{name}.md"
         text = "\n".join(lines) + "\n"
@@ -71,6 +78,14 @@ def later() -> Iterator[str]:
     for reason, members in itertools.groupby(rows, key=lambda row: row.later):
         names = ", ".join(f"[`{row.name}`](#setting-{row.name})" for row in members)
         yield f"{reason.capitalize()}\n: {names}\n"
+
+
+def absent() -> Iterator[str]:
+    """Yield the list of names of Celery's that are missing."""
+    rows = sorted(all_absent(), key=lambda row: row[1])
+    for reason, members in itertools.groupby(rows, key=lambda row: row[1]):
+        names = ", ".join(f"`{name.removeprefix('umbel.')}`" for name, _ in members)
+        yield f"{names}\n: {reason[0].upper()}{reason[1:]}.\n"
 
 
 def _shown(value: Any) -> str:

@@ -92,7 +92,7 @@ CLIENT = (
     "programs",
     "app",
 )
-EDGES = ("cli", "testing", "__main__")
+EDGES = ("cli", "contrib", "testing", "__main__")
 
 LAYERS = {
     **dict.fromkeys(VALUES, 1),

@@ -19,6 +19,7 @@ from umbel.trace import classes
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
+    from umbel.backend import Backend
     from umbel.tracebacks import ExceptionInfo
 
 
@@ -140,6 +141,16 @@ class Definition:
             jitter=self.retry_jitter,
             keywords=dict(self.retry_kwargs),
         )
+
+    @property
+    def app(self) -> Umbel:
+        """The app that the task belongs to."""
+        raise NotImplementedError
+
+    @property
+    def backend(self) -> Backend:
+        """The results of the task's app."""
+        return self.app.backend
 
     def _signature(self) -> inspect.Signature:
         """Return what a call of the task takes."""

@@ -107,7 +107,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(
             (
                 *("client", "get", "mget", "set", "delete", "incr", "expire", "encode", "decode"),
-                *("encode_result", "decode_result", "serializer", "retry_policy", "on_task_call"),
+                *("decode_result", "serializer", "retry_policy", "on_task_call"),
                 *("current_task_children", "fail_from_current_stack", "wait_for_pending"),
             ),
             _STORE,
@@ -184,7 +184,8 @@ class _Absent:
 def tell_of_absent(kind: type[T]) -> type[T]:
     """Let a class say of the names of its table why they are missing."""
     for name, reason in ABSENT[kind.__name__].items():
-        setattr(kind, name, _Absent(name, reason))
+        if not hasattr(kind, name):
+            setattr(kind, name, _Absent(name, reason))
     return kind
 
 

@@ -547,3 +547,34 @@ def test_an_app_may_be_made_the_default(app: Umbel) -> None:
     assert current_app.main == "proj"
     other.set_default()
     assert current_app.main == "other"
+
+
+def test_the_time_zone_of_an_app() -> None:
+    app = Umbel("proj", broker="memory://")
+    assert (str(app.timezone), app.uses_utc_timezone()) == ("UTC", True)
+    app.conf.timezone = "Europe/Berlin"
+    assert (str(app.timezone), app.uses_utc_timezone()) == ("Europe/Berlin", False)
+    assert app.now().tzinfo == app.timezone
+
+
+def test_either_a_value_or_a_setting() -> None:
+    app = Umbel("proj", broker="memory://")
+    assert app.either("task_default_queue") == "celery"
+    assert app.either("task_default_queue", None, "", "video") == ""
+
+
+def test_what_a_subclass_has_for_celery_is_told_to_mean_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Own(Umbel):
+        amqp_cls = "proj:AMQP"
+
+    Own("proj", broker="memory://")
+    assert (
+        "The attribute amqp_cls of Own has no meaning here: engines take the place" in caplog.text
+    )
+
+
+def test_the_results_of_a_task_are_its_apps() -> None:
+    app = Umbel("proj", broker="memory://")
+    assert app.task(lambda: None).backend is app.backend

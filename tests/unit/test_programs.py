@@ -23,6 +23,12 @@ first = Umbel("other", broker="memory://", set_as_current=False)
 second = Umbel("proj", broker="memory://")
 
 
+@second.on_after_fork.connect
+def forked(sender, **_):
+    if len(sys.argv) > 1:
+        open(sys.argv[1], "w").close()
+
+
 @second.task
 def greet(name):
     return name
@@ -74,7 +80,7 @@ def test_a_worker_must_be_named(tmp_path: Path) -> None:
 def test_an_app_runs_a_worker_of_itself(tmp_path: Path) -> None:
     directory = tmp_path / "scripts"
     directory.mkdir()
-    script, done = directory / "jobs.py", tmp_path / "done"
+    script, done, forked = directory / "jobs.py", tmp_path / "done", tmp_path / "forked"
     text = SCRIPT.replace("return name", "open(name, 'w').close()").replace(
         'Umbel("proj", broker="memory://")', 'Umbel("proj")'
     )
@@ -83,9 +89,12 @@ def test_an_app_runs_a_worker_of_itself(tmp_path: Path) -> None:
     Umbel("client", broker=f"sqlite:///{tmp_path / 'umbel.db'}").send_task(
         "jobs.greet", [str(done)]
     )
-    with subprocess.Popen([sys.executable, str(script)], cwd=tmp_path, env=environ) as worker:
+    with subprocess.Popen(
+        [sys.executable, str(script), str(forked)], cwd=tmp_path, env=environ
+    ) as worker:
         try:
             until(done.exists, 60)
+            assert forked.exists()
         finally:
             worker.terminate()
         assert worker.wait(60) == 0

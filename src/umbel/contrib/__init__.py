@@ -1,0 +1,1 @@
+"""What Celery has under this name: optional additions for tasks."""
