@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from umbel.app import Umbel
 
 
-def setup_security(
+def setup_security(  # noqa: PLR0913, PLR0917 - Celery's signature
     app: Umbel,
     allowed_serializers: Collection[str] | None = None,
     key: str | None = None,
