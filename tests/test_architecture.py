@@ -29,6 +29,7 @@ VALUES = (
     "compression",
     "formats",
     "serialization",
+    "security",
     "unsendable",
     "message",
     "failures",
@@ -89,6 +90,7 @@ CLIENT = (
     "configured",
     "channels",
     "discovery",
+    "signing",
     "programs",
     "app",
 )

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any, Literal, Unpack, overload
 from urllib.parse import quote
 
-from umbel import calls, channels, current, discovery, programs, publish, signals
+from umbel import calls, channels, current, discovery, programs, publish, signals, signing
 from umbel.amqp import AMQP
 from umbel.annotations import named
 from umbel.backend import Backend
@@ -380,6 +380,7 @@ class Umbel(Configured):
             import_module(module)
 
     autodiscover_tasks = discovery.autodiscover_tasks
+    setup_security = signing.setup_security
 
     def select_queues(self, queues: str | Sequence[str] | None = None) -> None:
         """Let workers of this app consume from these queues only, unless ``-Q`` says otherwise."""

@@ -80,7 +80,7 @@ class SerializerNotInstalled(ImproperlyConfigured):
 
 
 class SecurityError(UmbelError):
-    """A worker is not started since it would be unsafe; the text says why."""
+    """Something would be unsafe: how a worker is run, or the keys of signed messages; the text says why."""
 
 
 class TaskError(UmbelError):

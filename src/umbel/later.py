@@ -22,7 +22,6 @@ _EVENTS = (
     "is part of events, which come in a later version; the signals of umbel.signals tell of tasks"
 )
 _BEAT = "is part of periodic tasks, which come in a later version; call `umbel call` from cron until then"
-_SIGNING = "is part of signed messages, which come in a later version"
 _STEPS = (
     "is part of Celery's worker from within; its signals, such as worker_ready, are the same here"
 )
@@ -41,9 +40,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
         "control": _CONTROL,
         "events": _EVENTS,
         **dict.fromkeys(("Beat", "add_periodic_task"), _BEAT),
-        "setup_security": _SIGNING,
         "steps": _STEPS,
-        "user_options": "is for options of one's own on the command line, which come in a later version",
         **dict.fromkeys(
             ("Worker", "WorkController"),
             "is Celery's worker as an object; app.worker_main(['worker', '-l', 'INFO']) starts one",

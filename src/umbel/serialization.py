@@ -28,6 +28,7 @@ from umbel.exceptions import (
     ContentDisallowed,
     DecodeError,
     EncodeError,
+    ImproperlyConfigured,
     SerializerNotInstalled,
 )
 from umbel.limits import DEFAULT, Limits, check_json, json_is_deeper, value_is_deeper
@@ -191,13 +192,30 @@ JSON = Serializer(
     "json", "application/json", "utf-8", lambda value: dumps(value).encode("utf-8"), _read_json
 )
 
+
+def _dumps_unsigned(value: Any) -> bytes:
+    raise ImproperlyConfigured(f"The serializer auth signs messages, {_SETUP}")
+
+
+def _read_signed(data: bytes, limits: Limits) -> Any:
+    raise DecodeError(f"The body is signed (auth), {_SETUP}")
+
+
+_SETUP = (
+    "and app.setup_security() was not called in this process. Call it where the app is made, behind its"
+    " settings security_key, security_certificate and security_cert_store."
+)
+#: What stands for the serializer of signed messages until `security.setup` was called.
+SIGNED = Serializer("auth", "application/data", "utf-8", _dumps_unsigned, _read_signed)
+
 _by_name: dict[str, Serializer] = {}
 _by_content_type: dict[str, Serializer] = {}
 #: What `decode` refuses where nobody says what is acceptable, by content type.
 _disabled: set[str] = set()
 
 
-def _add(serializer: Serializer) -> None:
+def add(serializer: Serializer) -> None:
+    """Make a serializer known, in place of one of the same name."""
     _by_name[serializer.name] = serializer
     _by_content_type[serializer.content_type] = serializer
 
@@ -220,7 +238,7 @@ def register(
             raise DecodeError(f"The serializer {name!r} has no decoder.")
         return decoder(data)
 
-    _add(_guarded(name, encoder, read, content_type, content_encoding))
+    add(_guarded(name, encoder, read, content_type, content_encoding))
 
 
 def _guarded(
@@ -262,7 +280,8 @@ def unregister(name: str) -> None:
     _by_content_type.pop(found.content_type, None)
 
 
-_add(JSON)
+add(JSON)
+add(SIGNED)
 for _found in (
     _guarded(
         "pickle",
@@ -276,7 +295,7 @@ for _found in (
         "msgpack", formats.dump_msgpack, formats.read_msgpack, "application/x-msgpack", "binary"
     ),
 ):
-    _add(_found)
+    add(_found)
     _disabled.add(_found.content_type)
 
 
@@ -318,11 +337,11 @@ def serializer(name: str) -> Serializer:
 def is_deeper(serializer: Serializer, value: Any, data: bytes, most: int) -> bool:
     """Tell whether `value`, written as `data`, nests more deeply than the serializer would read.
 
-    Only of JSON, YAML and msgpack is the depth checked.
+    Only of JSON, YAML, msgpack and what is signed is the depth checked.
     """
     if serializer is JSON:
         return len(data) > most and json_is_deeper(data, most)
-    return serializer.name in ("yaml", "msgpack") and value_is_deeper(value, most)
+    return serializer.name in ("yaml", "msgpack", "auth") and value_is_deeper(value, most)
 
 
 def content_types(names: Iterable[str]) -> frozenset[str]:

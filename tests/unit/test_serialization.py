@@ -341,7 +341,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in ("_by_name", "_by_content_type", "_disabled", "_looked_for"):
         monkeypatch.setattr(serialization, name, type(getattr(serialization, name))())
     for found in (JSON, *before):
-        serialization._add(found)
+        serialization.add(found)
     return monkeypatch
 
 

@@ -25,9 +25,6 @@ T = TypeVar("T")
 #: Seconds that a setting may be at most, some 300 years: sums of times must stay times.
 MOST_SECONDS = 1e10
 
-#: kombu's serializer that does not exist here: to accept it does no harm.
-_SIGNED = "auth"
-
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0", ""})
 
@@ -304,7 +301,7 @@ def _to_serializer(value: Any) -> str:
 
 def _to_format(value: Any) -> str:
     """Take a serializer or a content type that is not used for writing."""
-    return value if value == _SIGNED or "/" in _to_text(value) else _to_serializer(value)
+    return value if "/" in _to_text(value) else _to_serializer(value)
 
 
 def _to_formats(value: Any) -> tuple[str, ...]:

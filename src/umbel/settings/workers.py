@@ -20,7 +20,6 @@ _CHILDREN_LIVE = "is not enforced yet: children live as long as the worker"
 _NO_CONTROL = "has no effect yet: workers take no remote commands"
 _NO_EVENTS = "has no effect yet: events are not sent"
 _NO_BEAT = "has no effect yet: there is no beat"
-_NO_SECURITY = "has no effect yet: messages are not signed"
 _NO_DAEMON = "has no effect yet: the worker does not detach itself"
 _BY_CHILDREN = "Each child fetches its own messages, and only as many as it can run at once."
 _SUPERVISED = "A child is replaced as soon as its process has ended; nothing waits for it."
@@ -248,13 +247,15 @@ class Monitoring:
 class Security:
     """Signed messages."""
 
-    security_key = path(None, "File of the private key that signs messages.", later=_NO_SECURITY)
-    security_key_password = anything(None, "Password of that key.", later=_NO_SECURITY)
-    security_certificate = path(
-        None, "File of the certificate that goes with it.", later=_NO_SECURITY
+    security_key = path(
+        None, "File of the private key that signs messages; see app.setup_security."
     )
-    security_cert_store = path(None, "Files of the certificates to trust.", later=_NO_SECURITY)
-    security_digest = text("sha256", "The digest of signatures.", later=_NO_SECURITY)
+    security_key_password = anything(None, "Password of that key.")
+    security_certificate = path(None, "File of the certificate that goes with it.")
+    security_cert_store = path(
+        None, "Directory of the certificates to trust, or a pattern of their files' names."
+    )
+    security_digest = text("sha256", "The digest of signatures.")
 
 
 class Strictness:

@@ -160,10 +160,14 @@ class TestWhatIsRefused:
             (
                 "task_serializer",
                 "jsn",
-                "There is no serializer 'jsn'; known are: json, msgpack, pickle, yaml. Others are made known"
-                " by umbel.serialization.register.",
+                "There is no serializer 'jsn'; known are: auth, json, msgpack, pickle, yaml. Others are"
+                " made known by umbel.serialization.register.",
             ),
-            ("accept_content", ["json", "jsn"], "There is no serializer 'jsn'; known are: json, "),
+            (
+                "accept_content",
+                ["json", "jsn"],
+                "There is no serializer 'jsn'; known are: auth, json, ",
+            ),
             ("result_serializer", "pickel", "There is no serializer 'pickel'"),
             ("task_publish_retry_policy", {"max_retry": 3}, "'max_retry'"),
             ("task_publish_retry_policy", {"max_retries": "x"}, "max_retries"),

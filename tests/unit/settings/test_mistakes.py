@@ -20,12 +20,12 @@ ERRORS = {
     ),
     "task_serializer": (
         "The setting task_serializer is 'jsno', but must be the name of a serializer. There is no"
-        " serializer 'jsno'; known are: json, msgpack, pickle, yaml. Others are made known by"
+        " serializer 'jsno'; known are: auth, json, msgpack, pickle, yaml. Others are made known by"
         " umbel.serialization.register."
     ),
     "accept_content": (
         "The setting accept_content is ['json', 'yamll'], but must be a list of serializers' names or"
-        " content types. There is no serializer 'yamll'; known are: json, msgpack, pickle, yaml."
+        " content types. There is no serializer 'yamll'; known are: auth, json, msgpack, pickle, yaml."
     ),
     "timezone": (
         "The setting timezone is 'Europe/Pari', but must be the name of an IANA time zone, such as"
