@@ -43,7 +43,6 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("Beat", "add_periodic_task"), _BEAT),
         "setup_security": _SIGNING,
         "steps": _STEPS,
-        "user_options": "is for options of one's own on the command line, which come in a later version",
         **dict.fromkeys(
             ("Worker", "WorkController"),
             "is Celery's worker as an object; app.worker_main(['worker', '-l', 'INFO']) starts one",
@@ -176,6 +175,7 @@ class _Absent:
     def __init__(self, name: str, reason: str) -> None:
         self.name = name
         self.reason = reason
+        self.__doc__ = None  # the reference lists what has words of its own
 
     def __get__(self, instance: object, owner: type) -> NoReturn:
         raise NotThere(f"{owner.__name__}.{self.name} {self.reason}.")
