@@ -173,6 +173,7 @@ class _Absent:
     def __init__(self, name: str, reason: str) -> None:
         self.name = name
         self.reason = reason
+        self.__doc__ = None  # the reference lists what has words of its own
 
     def __get__(self, instance: object, owner: type) -> NoReturn:
         raise NotThere(f"{owner.__name__}.{self.name} {self.reason}.")

@@ -50,6 +50,10 @@ def test_what_nobody_knows_is_missing_as_usual(module: str) -> None:
         _ = import_module(module).nothing
 
 
+def test_an_app_does_not_have_them_either(app: Umbel) -> None:
+    assert [name for name in ABSENT["Umbel"] if hasattr(app, name)] == []
+
+
 def test_instances_and_subclasses_may_have_it_after_all(app: Umbel) -> None:
     class Own(umbel.Task[..., Any]):
         def replace(self) -> str:

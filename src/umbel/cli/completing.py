@@ -48,7 +48,11 @@ def _app(context: click.Context) -> Umbel | None:
     options = context.find_root().params
     silent = io.StringIO()
     try:
-        with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
+        with (
+            contextlib.redirect_stdout(silent),
+            contextlib.redirect_stderr(silent),
+            context.find_root().scope(cleanup=False),  # click enters none while it completes
+        ):
             if options.get("workdir"):
                 os.chdir(options["workdir"])
             named = {name: options.get(name) for name in ("broker", "result_backend", "config")}

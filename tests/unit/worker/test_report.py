@@ -182,7 +182,7 @@ def test_a_task_that_is_not_known_is_warned_of_once(
         runner = Runner(app, "h")
         run = runner.run(runner.prepare(delivery))
         caplog.clear()
-        with caplog.at_level(logging.INFO, "umbel.task"):
+        with caplog.at_level(logging.INFO, "umbel.trace"):
             report.finished(run)
             report.finished(run)
         warning, first, second = caplog.records
