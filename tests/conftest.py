@@ -6,12 +6,17 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from umbel import Umbel, current, registry
 from umbel.clock import unique_id
 from umbel.engines.memory.space import forget_space
 from umbel.message import Call, Message, decode
+
+# No example may fail because the machine is busy: speed is measured elsewhere.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 class ManualClock:

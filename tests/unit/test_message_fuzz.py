@@ -207,7 +207,9 @@ def test_f4_any_bytes_give_a_call_or_an_error(
     body: bytes, content_type: str, compression: str | None
 ) -> None:
     headers = {"task": "t", "id": "i", "compression": compression}
-    assert decoded_within_bounds(Message(headers, {}, body, content_type)) is None
+    call = decoded_within_bounds(Message(headers, {}, body, content_type))
+    if call is not None:  # such as of ``[[],{},{}]``
+        check(call)
 
 
 def serialized() -> list[Message]:
