@@ -394,3 +394,10 @@ def test_a_task_is_pickled_by_its_name(app: Umbel) -> None:
     task = app.task(name="t")(len)
     assert pickle.loads(pickle.dumps(task)) is task  # noqa: S301 - ours
     assert task_named("t") is task
+
+
+def test_an_unknown_option_of_a_class_is_refused(app: Umbel) -> None:
+    with pytest.raises(
+        TypeError, match=r"has no option 'autoretry_four'\. Did you mean 'autoretry_for'"
+    ):
+        app.register_task(Task, autoretry_four=(OSError,))
