@@ -19,6 +19,7 @@ VALUES = (
     "later",
     "_version",
     "exceptions",
+    "dotted",
     "entities",
     "states",
     "clock",

@@ -10,18 +10,17 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
-from importlib import import_module
 from typing import Any, Literal, Unpack, overload
 from urllib.parse import quote
 
 from umbel import calls, channels, current, discovery, programs, publish, signals, signing
 from umbel.amqp import AMQP
-from umbel.annotations import named
 from umbel.backend import Backend
 from umbel.broadcasts import listeners
 from umbel.clock import SYSTEM, Clock, utc
 from umbel.connections import Connections
 from umbel.construction import taken_from, warn_of_hooks
+from umbel.dotted import imported, named
 from umbel.exceptions import AlwaysEagerIgnored
 from umbel.later import tell_of_absent
 from umbel.location import calling_module, default_directory, script_name, shown_url
@@ -401,13 +400,17 @@ class Umbel:
         return AsyncResult(id, backend, task_name, self, parent)
 
     def import_modules(self) -> None:
-        """Import the modules of the settings ``imports`` and ``include``."""
+        """Import the modules of the settings ``imports`` and ``include``.
+
+        Raises ModuleMissing for one that is not there.
+        """
         for _, answer in signals.import_modules.send(self):
             if isinstance(answer, Exception):
                 raise answer
         settings = self.conf.snapshot
-        for module in (*settings.imports, *settings.include):
-            import_module(module)
+        for name in ("imports", "include"):
+            for module in getattr(settings, name):
+                imported(module, f"the setting {name} has {module!r}")
 
     autodiscover_tasks = discovery.autodiscover_tasks
     setup_security = signing.setup_security

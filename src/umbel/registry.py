@@ -238,8 +238,8 @@ class Tasks(Mapping[str, Task[Any, Any]]):
     def __getitem__(self, name: str) -> Task[Any, Any]:
         found = self.find(name)
         if found is None:
-            near = difflib.get_close_matches(name, list(self), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            near = _nearest(name, list(self))
+            hint = f" Did you mean {near!r}?" if near else ""
             raise NotRegistered(
                 f"There is no task {name!r} in this app.{hint} Is the module that defines it imported, for"
                 " example through the setting `include`?"
@@ -262,6 +262,13 @@ class Tasks(Mapping[str, Task[Any, Any]]):
 
     def __len__(self) -> int:
         return len(self._names())
+
+
+def _nearest(name: str, known: list[str]) -> str | None:
+    """Return the task that was probably meant: one of that function, else the most similar name."""
+    alike = [one for one in known if one.endswith(f".{name}")]
+    near = alike or difflib.get_close_matches(name, known, n=1)
+    return near[0] if near else None
 
 
 def _is_other(first: Callable[..., Any], second: Callable[..., Any]) -> bool:

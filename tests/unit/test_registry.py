@@ -401,3 +401,9 @@ def test_an_unknown_option_of_a_class_is_refused(app: Umbel) -> None:
         TypeError, match=r"has no option 'autoretry_four'\. Did you mean 'autoretry_for'"
     ):
         app.register_task(Task, autoretry_four=(OSError,))
+
+
+def test_a_task_that_is_named_without_its_module_is_meant(app: Umbel) -> None:
+    app.task(name="shop.mails.send")(lambda: None)
+    with pytest.raises(NotRegistered, match=r"no task 'send'.*Did you mean 'shop\.mails\.send'"):
+        _ = app.tasks["send"]
