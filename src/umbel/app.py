@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any, Literal, Unpack, overload
-from urllib.parse import quote
 
 from umbel import calls, channels, current, discovery, programs, publish, signals, signing
 from umbel.amqp import AMQP
@@ -23,7 +22,7 @@ from umbel.construction import taken_from, warn_of_hooks
 from umbel.dotted import imported, named
 from umbel.exceptions import AlwaysEagerIgnored
 from umbel.later import tell_of_absent
-from umbel.location import calling_module, default_directory, script_name, shown_url
+from umbel.location import DefaultFile, calling_module, script_name, shown_url
 from umbel.log import Logging
 from umbel.message import Publication
 from umbel.options import (
@@ -96,7 +95,8 @@ class Umbel:
         self.on_after_fork = Signal("app.on_after_fork")
         self._lock = threading.RLock()
         self._tasks = Tasks(self)
-        self._module, self._module_file = calling_module()
+        self._module, file = calling_module()
+        self._default_file = DefaultFile(self._module, file)
         self.connections = Connections(lambda: self.conf.snapshot, lambda: self.default_url)
         self.log: Logging = _class(how.log or self.log_cls)(self)
         self.amqp = AMQP(lambda: self.conf.snapshot, self._listeners)
@@ -347,9 +347,7 @@ class Umbel:
     @property
     def default_url(self) -> str:
         """The URL of the project's own SQLite file."""
-        configured = self.conf.snapshot.data_dir
-        directory = default_directory(self._module, self._module_file, configured)
-        return f"sqlite:///{quote((directory / 'umbel.db').as_posix(), safe='/:')}"
+        return self._default_file.url(self.conf.snapshot.data_dir)
 
     @property
     def result_url(self) -> str | None:

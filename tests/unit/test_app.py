@@ -255,6 +255,19 @@ def test_an_app_of_a_module_elsewhere_has_its_file_there(tmp_path: Path) -> None
     assert module["app"].broker_url == f"sqlite:///{tmp_path}/.umbel/umbel.db"
 
 
+def test_the_default_file_stays_where_it_was_found(tmp_path: Path) -> None:
+    """It was looked for at each call, which took longer than all the rest of `delay`."""
+    (tmp_path / "shop").mkdir()
+    file = tmp_path / "shop" / "tasks.py"
+    file.write_text("from umbel import Umbel\napp = Umbel(set_as_current=False)")
+    app = runpy.run_path(str(file))["app"]
+    first = app.broker_url
+    (tmp_path / "pyproject.toml").touch()
+    assert app.broker_url == first == f"sqlite:///{tmp_path}/shop/.umbel/umbel.db"
+    app.conf.data_dir = str(tmp_path / "other")
+    assert app.broker_url == f"sqlite:///{tmp_path}/other/umbel.db"
+
+
 def test_a_broker_alone_means_no_results(memory: str) -> None:
     app = Umbel(broker=memory)
     result = app.task(plain).delay()
