@@ -42,11 +42,13 @@ class Connections:
 
     def engine(self, url: str) -> Engine:
         """Return the engine of a URL, opened once."""
-        with self._lock:
-            found = self._engines.get(url)
-            if found is None:
-                found = self._engines[url] = self.new_engine(url)
-            return found
+        found = self._engines.get(url)
+        if found is None:
+            with self._lock:
+                found = self._engines.get(url)
+                if found is None:
+                    found = self._engines[url] = self.new_engine(url)
+        return found
 
     def new_engine(self, url: str) -> Engine:
         """Return an engine with connections of its own, for whoever must not wait for the others."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import threading
 import types
@@ -21,6 +20,7 @@ from umbel.functions import (
     without_partials,
 )
 from umbel.location import calling_frame, script_name
+from umbel.nearest import asked, meant
 from umbel.options import TaskKeywords, check_task_keywords, warn_once
 from umbel.task import AsyncTask, P, R, Task
 
@@ -238,11 +238,9 @@ class Tasks(Mapping[str, Task[Any, Any]]):
     def __getitem__(self, name: str) -> Task[Any, Any]:
         found = self.find(name)
         if found is None:
-            near = _nearest(name, list(self))
-            hint = f" Did you mean {near!r}?" if near else ""
             raise NotRegistered(
-                f"There is no task {name!r} in this app.{hint} Is the module that defines it imported, for"
-                " example through the setting `include`?"
+                f"There is no task {name!r} in this app.{_meant(name, list(self))} Is the module that"
+                " defines it imported, for example through the setting `include`?"
             )
         return found
 
@@ -264,11 +262,10 @@ class Tasks(Mapping[str, Task[Any, Any]]):
         return len(self._names())
 
 
-def _nearest(name: str, known: list[str]) -> str | None:
-    """Return the task that was probably meant: one of that function, else the most similar name."""
-    alike = [one for one in known if one.endswith(f".{name}")]
-    near = alike or difflib.get_close_matches(name, known, n=1)
-    return near[0] if near else None
+def _meant(name: str, known: list[str]) -> str:
+    """Return the question what was meant: a task of a function of that name, else the most similar one."""
+    of_function = next((one for one in known if one.endswith(f".{name}")), None)
+    return asked(of_function) if of_function else meant(name, known)
 
 
 def _is_other(first: Callable[..., Any], second: Callable[..., Any]) -> bool:

@@ -351,6 +351,8 @@ class Task(Definition, Generic[P, R]):
         request = copy.copy(self.request)
         for name in ("outer", "entered"):
             request.__dict__.pop(name, None)
+        if request.called_directly:  # else what it calls belongs to the call that it is a copy of
+            fields["children"] = []
         request.__dict__.update(fields, task=self.name, running_task=self)
         return request
 
