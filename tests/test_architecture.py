@@ -75,6 +75,7 @@ CLIENT = (
     "definition",
     "task",
     "registry",
+    "finalization",
     "construction",
     "channels",
     "discovery",

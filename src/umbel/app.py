@@ -21,6 +21,7 @@ from umbel.connections import Connections
 from umbel.construction import taken_from, warn_of_hooks
 from umbel.dotted import imported, named
 from umbel.exceptions import AlwaysEagerIgnored
+from umbel.finalization import Finalization
 from umbel.later import tell_of_absent
 from umbel.location import DefaultFile, calling_module, script_name, shown_url
 from umbel.log import Logging
@@ -84,17 +85,14 @@ class Umbel:
         self.strict_typing = how.strict_typing
         self.task_cls = how.task_cls or self.task_cls
         self._task_class: type[TaskOf[..., Any]] | None = None
-        self.finalized = False
         #: Options of the command line that the app adds: to a command by its name, to all as "preload".
         self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
-        self._configured = False
-        self._finalizing: set[int] = set()
         self.on_configure = Signal("app.on_configure")
         self.on_after_configure = Signal("app.on_after_configure", ("source",))
         self.on_after_finalize = Signal("app.on_after_finalize")
         self.on_after_fork = Signal("app.on_after_fork")
-        self._lock = threading.RLock()
         self._tasks = Tasks(self)
+        self._finalization = Finalization(self, self._tasks)
         self._module, file = calling_module()
         self._default_file = DefaultFile(self._module, file)
         self.connections = Connections(lambda: self.conf.snapshot, lambda: self.default_url)
@@ -167,44 +165,18 @@ class Umbel:
             setattr(found, name, value)
         return self._tasks.register(found)
 
+    @property
+    def finalized(self) -> bool:
+        """True when the app is complete: its settings are read, and its tasks annotated."""
+        return self._finalization.done
+
     def finalize(self, auto: bool = False) -> None:
         """Send the signals of a complete app and set what ``task_annotations`` says, once.
 
         Called by workers when they have imported all modules, and before the first call is sent. Another
         thread's call waits until the annotations are set. What fails is done again the next time.
         """
-        thread = threading.get_ident()
-        if (
-            self.finalized or thread in self._finalizing
-        ):  # a handler of these signals may ask for it
-            return
-        self._finalizing.add(thread)
-        try:
-            # Without the lock: other threads may import the module of the settings just now, and wait for
-            # this app in it.
-            self._configure()
-            with self._lock:
-                if self.finalized:
-                    return
-                self._tasks.annotate()
-                self.finalized = True
-            self.on_after_finalize.send(self)
-        finally:
-            self._finalizing.discard(thread)
-
-    def _configure(self) -> None:
-        """Have the settings loaded, with the signals around it, which are sent once."""
-        with self._lock:
-            first, self._configured = not self._configured, True
-        try:
-            if first:
-                self.on_configure.send(self)
-            _ = self.conf.snapshot
-        except BaseException:
-            self._configured = False
-            raise
-        if first:
-            self.on_after_configure.send(self, source=self.conf)
+        self._finalization.run()
 
     @overload
     def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
