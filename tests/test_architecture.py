@@ -19,6 +19,7 @@ VALUES = (
     "later",
     "_version",
     "exceptions",
+    "dotted",
     "entities",
     "states",
     "clock",
@@ -61,10 +62,8 @@ CLIENT = (
     "broadcasts",
     "publish",
     "waiting",
-    "joining",
+    "connections",
     "backend",
-    "graph",
-    "known",
     "result",
     "calls",
     "outcomes",
@@ -74,20 +73,10 @@ CLIENT = (
     "annotations",
     "models",
     "definition",
-    "calls",
-    "outcomes",
-    "trace",
-    "retrying",
-    "eager",
-    "annotations",
-    "models",
-    "definition",
-    "arguments",
-    "functions",
     "task",
     "registry",
+    "finalization",
     "construction",
-    "configured",
     "channels",
     "discovery",
     "signing",
@@ -195,11 +184,11 @@ def test_the_ports_are_imported_from_their_package() -> None:
             assert not inner, f"{name} imports {inner}; `umbel.ports` has what they define"
 
 
-def test_only_the_app_and_the_edges_open_engines() -> None:
+def test_only_the_connections_and_the_edges_open_engines() -> None:
     users = {
         name for name in modules() for imported in imports_of(name) if part(imported) == "engines"
     }
-    outside = {name for name in users if part(name) not in ("engines", "app", *EDGES)}
+    outside = {name for name in users if part(name) not in ("engines", "connections", *EDGES)}
     assert not outside
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
+from umbel.dotted import named
 from umbel.exceptions import ImproperlyConfigured
 
 
@@ -31,20 +31,6 @@ def _listed(annotations: Any) -> Sequence[Any]:
         return ()
     entries = annotations if isinstance(annotations, list | tuple) else (annotations,)
     return [named(entry)() if isinstance(entry, str) else entry for entry in entries]
-
-
-def named(path: str) -> Any:
-    """Return what ``package.module:attribute`` or ``package.module.attribute`` names."""
-    module, colon, attribute = path.partition(":")
-    if not colon:
-        module, _, attribute = path.rpartition(".")
-    try:
-        found: Any = import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ImproperlyConfigured(f"There is no {path!r}: {error}") from error
-    return found
 
 
 def _found(task: Any, entries: Sequence[Any]) -> Iterator[Mapping[str, Any]]:

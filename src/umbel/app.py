@@ -8,25 +8,22 @@ import threading
 import uuid
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
-from importlib import import_module
 from typing import Any, Literal, Unpack, overload
-from urllib.parse import quote
 
 from umbel import calls, channels, current, discovery, programs, publish, signals, signing
 from umbel.amqp import AMQP
-from umbel.annotations import named
 from umbel.backend import Backend
 from umbel.broadcasts import listeners
 from umbel.clock import SYSTEM, Clock, utc
-from umbel.configured import Configured
+from umbel.connections import Connections
 from umbel.construction import taken_from, warn_of_hooks
-from umbel.engines import open_engine
-from umbel.exceptions import AlwaysEagerIgnored, ImproperlyConfigured
+from umbel.dotted import imported, named
+from umbel.exceptions import AlwaysEagerIgnored
+from umbel.finalization import Finalization
 from umbel.later import tell_of_absent
-from umbel.location import calling_module, default_directory, script_name, shown_url
+from umbel.location import DefaultFile, calling_module, script_name, shown_url
 from umbel.log import Logging
 from umbel.message import Publication
 from umbel.options import (
@@ -36,21 +33,21 @@ from umbel.options import (
     TaskKeywords,
     by_position,
     call_options,
+    check_task_keywords,
 )
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.registry import BoundMaker, Maker, Tasks, automatic_name, recipe
 from umbel.result import AsyncResult
-from umbel.settings import Config, zone
+from umbel.settings import Config, loading, zone
 from umbel.signals import Signal
 from umbel.task import AsyncTask, P, R
 
 # Under another name, since `Umbel.Task` is an app's own class.
 from umbel.task import Task as TaskOf
-from umbel.waiting import stop_listening
 
 
 @tell_of_absent
-class Umbel(Configured):
+class Umbel:
     """A task queue application.
 
     ``Umbel()`` works as it is: messages and results go to an SQLite file in the project's
@@ -88,17 +85,17 @@ class Umbel(Configured):
         self.strict_typing = how.strict_typing
         self.task_cls = how.task_cls or self.task_cls
         self._task_class: type[TaskOf[..., Any]] | None = None
-        self.finalized = False
         #: Options of the command line that the app adds: to a command by its name, to all as "preload".
         self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
         self.on_configure = Signal("app.on_configure")
         self.on_after_configure = Signal("app.on_after_configure", ("source",))
         self.on_after_finalize = Signal("app.on_after_finalize")
         self.on_after_fork = Signal("app.on_after_fork")
-        self._lock = threading.RLock()
-        self._tasks = Tasks(self, self._lock)
-        self._module, self._module_file = calling_module()
-        self._engines: dict[str, Engine] = {}
+        self._tasks = Tasks(self)
+        self._finalization = Finalization(self, self._tasks)
+        self._module, file = calling_module()
+        self._default_file = DefaultFile(self._module, file)
+        self.connections = Connections(lambda: self.conf.snapshot, lambda: self.default_url)
         self.log: Logging = _class(how.log or self.log_cls)(self)
         self.amqp = AMQP(lambda: self.conf.snapshot, self._listeners)
         self.backend: Backend = Backend(self)
@@ -159,29 +156,27 @@ class Umbel(Configured):
     ) -> TaskOf[Any, Any]:
         """Register a task of a class, by an instance or the class itself; return the task.
 
-        Options of ``autoretry_for`` and the like become attributes of the task.
+        Options of ``autoretry_for`` and the like become attributes of the task. Raises TypeError for
+        unknown ones.
         """
         found = task() if isinstance(task, type) else task
+        check_task_keywords(options, type(found))
         for name, value in options.items():
             setattr(found, name, value)
         return self._tasks.register(found)
 
+    @property
+    def finalized(self) -> bool:
+        """True when the app is complete: its settings are read, and its tasks annotated."""
+        return self._finalization.done
+
     def finalize(self, auto: bool = False) -> None:
         """Send the signals of a complete app and set what ``task_annotations`` says, once.
 
-        Called by workers when they have imported all modules, and before the first call is sent.
+        Called by workers when they have imported all modules, and before the first call is sent. Another
+        thread's call waits until the annotations are set. What fails is done again the next time.
         """
-        if self.finalized:
-            return
-        with self._lock:
-            if self.finalized:
-                return
-            self.finalized = True
-            self.on_configure.send(self)
-            _ = self.conf.snapshot
-            self.on_after_configure.send(self, source=self.conf)
-            self._tasks.annotate()
-            self.on_after_finalize.send(self)
+        self._finalization.run()
 
     @overload
     def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
@@ -246,14 +241,7 @@ class Umbel(Configured):
         if self.conf.snapshot.task_always_eager:
             text = "task_always_eager has no effect on send_task"
             warnings.warn(text, AlwaysEagerIgnored, stacklevel=2)
-        task = self._tasks.get(name)
-        target = calls.Target(publish.Template(name, ignore_result=None))
-        if task is not None:
-            template = task.target(self, checked).template
-            target = calls.Target(replace(template, ignore_result=None), task)
-        publication = calls.maker(self, target, checked)(args or (), kwargs or {})
-        calls.publish(self, [publication], checked)
-        return calls.result_of(self, publication, checked, task)
+        return calls.send(self, name, args or (), kwargs or {}, checked)
 
     def publish(
         self, publications: Sequence[Publication], options: CallOptions | None = None
@@ -278,81 +266,92 @@ class Umbel(Configured):
             f" umbel -A {module} worker"
         )
 
+    # Settings
+
+    def config_from_object(
+        self,
+        source: object,
+        silent: bool = False,
+        force: bool = False,
+        namespace: str | None = None,
+    ) -> None:
+        """Take settings from a module, by its name or itself, or from another object or a mapping.
+
+        ``"settings"`` names a module and ``"proj:attribute"`` something in one; it is imported when a
+        setting is first read, or at once with `force`. With a `namespace` only names that begin with it
+        count: ``CELERY_TASK_ACKS_LATE`` for ``CELERY``. What was given to the app where it was made
+        stays. Raises ImproperlyConfigured for wrong settings, ImportError, unless `silent`, when
+        there is no such module.
+        """
+        prefix = namespace or self.namespace
+        loading.load_object(self.conf, source, namespace=prefix, silent=silent, force=force)
+
+    def config_from_envvar(
+        self, variable_name: str, silent: bool = False, force: bool = False
+    ) -> None:
+        """Take settings from the module that an environment variable names.
+
+        Raises ImproperlyConfigured, unless `silent`, when the variable is not set.
+        """
+        prefix = self.namespace
+        loading.load_variable(
+            self.conf, variable_name, namespace=prefix, silent=silent, force=force
+        )
+
+    def config_from_cmdline(self, argv: Iterable[str], namespace: str = "celery") -> None:
+        """Take settings from words such as ``worker.concurrency=4`` and ``(json)`` values.
+
+        `namespace` is there for Celery's sake and changes nothing.
+        """
+        loading.load_words(self.conf, argv)
+
+    def add_defaults(self, values: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        """Give defaults of one's own: a mapping, or what is called for one when settings are read."""
+        loading.load_defaults(self.conf, values)
+
     # Engines
 
     @property
     def broker_url(self) -> str:
         """The broker's URL: the setting, else the SQLite file of the project."""
-        return self.conf.snapshot.broker_url or self.default_url
+        return self.connections.broker_url
 
     @property
     def default_url(self) -> str:
         """The URL of the project's own SQLite file."""
-        configured = self.conf.snapshot.data_dir
-        directory = default_directory(self._module, self._module_file, configured)
-        return f"sqlite:///{quote((directory / 'umbel.db').as_posix(), safe='/:')}"
+        return self._default_file.url(self.conf.snapshot.data_dir)
 
     @property
     def result_url(self) -> str | None:
         """The result store's URL; None when there are no results."""
-        settings = self.conf.snapshot
-        if settings.result_backend is not None:
-            return (
-                None if settings.result_backend.startswith("disabled") else settings.result_backend
-            )
-        return self.default_url if settings.broker_url is None else None
+        return self.connections.result_url
 
     def engine(self, url: str) -> Engine:
         """Return the engine of a URL, opened once."""
-        with self._lock:
-            found = self._engines.get(url)
-            if found is None:
-                found = self._engines[url] = self.new_engine(url)
-            return found
+        return self.connections.engine(url)
 
     def new_engine(self, url: str) -> Engine:
         """Return an engine with connections of its own, for whoever must not wait for the others."""
-        settings = self.conf.snapshot
-        options: dict[str, Any] = {"durability": settings.sqlite_durability}
-        if url == self.result_url:
-            options |= settings.result_backend_transport_options
-        if url == self.broker_url:
-            options |= settings.broker_transport_options
-        return open_engine(url, options)
+        return self.connections.new_engine(url)
 
     @property
     def broker(self) -> Broker:
         """The broker. Raises ImproperlyConfigured when the URL's engine cannot be one."""
-        broker = self.engine(self.broker_url).broker
-        if broker is None:
-            raise ImproperlyConfigured(
-                f"broker_url names an engine that is no broker: {self.broker_url}"
-            )
-        return broker
+        return self.connections.broker
 
     @property
     def queues(self) -> QueueAdmin:
-        """The queue administration of the broker."""
-        queues = self.engine(self.broker_url).queues
-        if queues is None:
-            raise ImproperlyConfigured("This broker does not let anyone look into its queues.")
-        return queues
+        """The queue administration of the broker. Raises ImproperlyConfigured when it has none."""
+        return self.connections.queues
 
     @property
     def results(self) -> ResultStore | None:
         """The result store, or None when there is none."""
-        url = self.result_url
-        return None if url is None else self.engine(url).results
+        return self.connections.results
 
     def result_store(self) -> ResultStore:
         """Return the result store. Raises ImproperlyConfigured when results are not kept."""
-        store = self.results
-        if store is None:
-            raise ImproperlyConfigured(
-                "Results are not kept: broker_url is set and result_backend is not. Set result_backend, for"
-                " example to the same URL as broker_url."
-            )
-        return store
+        return self.connections.result_store()
 
     def show_url(self, url: str) -> str:
         """Return a URL for people to read: a file's path, or the URL without its secrets."""
@@ -371,13 +370,17 @@ class Umbel(Configured):
         return AsyncResult(id, backend, task_name, self, parent)
 
     def import_modules(self) -> None:
-        """Import the modules of the settings ``imports`` and ``include``."""
+        """Import the modules of the settings ``imports`` and ``include``.
+
+        Raises ModuleMissing for one that is not there.
+        """
         for _, answer in signals.import_modules.send(self):
             if isinstance(answer, Exception):
                 raise answer
         settings = self.conf.snapshot
-        for module in (*settings.imports, *settings.include):
-            import_module(module)
+        for name in ("imports", "include"):
+            for module in getattr(settings, name):
+                imported(module, f"the setting {name} has {module!r}")
 
     autodiscover_tasks = discovery.autodiscover_tasks
     setup_security = signing.setup_security
@@ -454,11 +457,7 @@ class Umbel(Configured):
 
     def close(self) -> None:
         """Close all connections; they are opened again when used."""
-        with self._lock:
-            for engine in self._engines.values():
-                stop_listening(engine.results)
-                engine.close()
-            self._engines.clear()
+        self.connections.close()
 
     def __enter__(self) -> Umbel:
         return self

@@ -62,6 +62,21 @@ def maker(app: Umbel, target: Target, options: CallOptions) -> Maker:
     return publication
 
 
+def send(
+    app: Umbel, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
+) -> AsyncResult[Any]:
+    """Send a call of a task by its name. Where it is known, its own options count, but not its signature."""
+    task = app.tasks.get(name)
+    if task is None:
+        target = Target(Template(name, ignore_result=None))
+    else:
+        template = task.target(app, options).template
+        target = Target(replace(template, ignore_result=None), task)
+    publication = maker(app, target, options)(args, kwargs)
+    publish(app, [publication], options)
+    return result_of(app, publication, options, task)
+
+
 def require_arguments(args: object, kwargs: object) -> None:
     """Raise TypeError for what are no arguments of a call."""
     if not isinstance(args, list | tuple):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+
+from umbel.nearest import meant
 
 
 def refuse_unknown(keywords: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
     """Raise TypeError for a keyword that `where` does not know, with the nearest that it knows."""
     for name in keywords:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(known)}."
+            hint = meant(name, known) or f" It has: {', '.join(known)}."
             raise TypeError(f"{where} has no option {name!r}.{hint}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,13 +12,11 @@ from umbel.checks import require_order
 from umbel.entities import Exchange, Queue
 from umbel.options import warn_of_limits
 from umbel.policies import RetryPolicy
-from umbel.publish import Template
 from umbel.settings import Settings
 from umbel.trace import classes
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
-    from umbel.backend import Backend
     from umbel.tracebacks import ExceptionInfo
 
 
@@ -119,17 +116,11 @@ class Definition:
     abstract: bool = True
     """Of classes: not a task itself. For Celery's sake."""
 
-    def verify(self) -> None:
+    def check_attributes(self) -> None:
         """Raise ValueError for attributes that contradict each other; warn of those not heeded."""
         require_order(self.time_limit, self.soft_time_limit)
-        self.forget_derived()
         _ = self._retry_policy
         warn_of_limits(self)
-
-    def forget_derived(self) -> None:
-        """Let what was computed from the attributes be computed anew: they have changed."""
-        for name in ("hooks", "_check", "_retry_policy", "_own_shadow"):
-            self.__dict__.pop(name, None)
 
     @cached_property
     def _retry_policy(self) -> RetryPolicy:
@@ -140,35 +131,6 @@ class Definition:
             backoff_max=float(self.retry_backoff_max),
             jitter=self.retry_jitter,
             keywords=dict(self.retry_kwargs),
-        )
-
-    @property
-    def app(self) -> Umbel:
-        """The app that the task belongs to."""
-        raise NotImplementedError
-
-    @property
-    def backend(self) -> Backend:
-        """The results of the task's app."""
-        return self.app.backend
-
-    def _signature(self) -> inspect.Signature:
-        """Return what a call of the task takes."""
-        raise NotImplementedError
-
-    def template(self, settings: Settings) -> Template:
-        """Return what all messages of this task share."""
-        hard, soft = self.limits(settings)
-        own = self.ignore_result
-        return Template(
-            name=self.name,
-            serializer=self.serializer,
-            expires=self.expires,
-            time_limit=hard,
-            soft_time_limit=soft,
-            ignore_result=settings.task_ignore_result if own is None else own,
-            compression=self.compression,
-            signature=self._signature,
         )
 
     def limits(self, settings: Settings) -> tuple[float | None, float | None]:

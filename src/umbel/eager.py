@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from umbel import current
 from umbel.backend import require_storable
 from umbel.clock import unique_id
-from umbel.joining import denied_join_result
 from umbel.message import decode
 from umbel.options import CallOptions, EagerOptions
 from umbel.outcomes import Ended, Failure, Retried, Success
 from umbel.publish import Context, build
 from umbel.request import Request
-from umbel.result import EagerResult
+from umbel.result import EagerResult, denied_join_result
 from umbel.retrying import Again
 from umbel.routing import Route
 from umbel.settings import Settings

@@ -6,7 +6,6 @@ own objects are understood by their attributes, without importing kombu.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -14,6 +13,7 @@ from typing import Any
 
 from umbel.clock import unique_id
 from umbel.exceptions import ImproperlyConfigured
+from umbel.nearest import meant
 
 #: What an exchange may be. AMQP's fourth type, headers, is not offered.
 EXCHANGE_TYPES = ("direct", "topic", "fanout")
@@ -153,8 +153,7 @@ class Queue:
         """Return a queue from its name and the options that a mapping in ``task_queues`` gives it."""
         unknown = [name for name in options if name not in _OPTIONS]
         if unknown:
-            near = difflib.get_close_matches(unknown[0], _OPTIONS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(_OPTIONS)}."
+            hint = meant(unknown[0], _OPTIONS) or f" It has: {', '.join(_OPTIONS)}."
             raise ImproperlyConfigured(f"The queue {queue!r} has no option {unknown[0]!r}.{hint}")
 
         def told(*names: str) -> Any:

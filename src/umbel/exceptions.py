@@ -3,7 +3,8 @@
     Exception
     └── UmbelError (CeleryError)
         ├── ImproperlyConfigured
-        │   └── SerializerNotInstalled   a serializer is not known, or its library not installed
+        │   ├── SerializerNotInstalled   a serializer is not known, or its library not installed
+        │   └── ModuleMissing            a setting names a module that is not there (a ModuleNotFoundError)
         ├── SecurityError                a worker would run what others may make it run, as root
         ├── OperationalError             the broker or the result store did not answer in time
         │   └── BrokerFull               it answered that it has no room left
@@ -77,6 +78,10 @@ class ImproperlyConfigured(UmbelError):
 
 class SerializerNotInstalled(ImproperlyConfigured):
     """A serializer is not known, or the library that it needs is not installed."""
+
+
+class ModuleMissing(ImproperlyConfigured, ModuleNotFoundError):
+    """A setting, or who loads settings, names a module that is not there."""
 
 
 class SecurityError(UmbelError):

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 from types import FrameType
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from umbel.masking import masked_url
 
@@ -32,6 +32,27 @@ def default_directory(module: str, file: str | None, configured: str | None) -> 
             return directory / ".umbel"
     depth = module.count(".") + (Path(file).name == "__init__.py")
     return parents[min(depth, len(parents) - 1)] / ".umbel"
+
+
+class DefaultFile:
+    """The SQLite file of an app to which no URL is said.
+
+    It is looked for once, since each call asks: directories made later do not move it.
+    """
+
+    def __init__(self, module: str, file: str | None) -> None:
+        self._module = module
+        self._file = file
+        self._found: tuple[str | None, str] | None = None
+
+    def url(self, configured: str | None) -> str:
+        """Return the file's URL; `configured` is the setting ``data_dir``."""
+        named = os.environ.get("UMBEL_DATA_DIR") or configured
+        if self._found is None or self._found[0] != named:
+            directory = default_directory(self._module, self._file, configured)
+            path = quote((directory / "umbel.db").as_posix(), safe="/:")
+            self._found = named, f"sqlite:///{path}"
+        return self._found[1]
 
 
 def shown_url(url: str) -> str:

@@ -1,7 +1,8 @@
-"""The name that was probably meant: the nearest known one by edit distance."""
+"""The name that was probably meant: a slip of the pen away by edit distance, or just similar."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 #: Insertions, deletions and substitutions up to which a name is taken for a slip.
@@ -20,6 +21,17 @@ def nearest(name: str, known: Iterable[str], slips: int = SLIPS) -> str | None:
         if found < least:
             best, least = candidate, found
     return best
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Return the question what was meant, to follow an error; empty when nothing is similar."""
+    similar = difflib.get_close_matches(name, list(known), n=1)
+    return asked(similar[0]) if similar else ""
+
+
+def asked(name: str) -> str:
+    """Return the question whether this name was meant."""
+    return f" Did you mean {name!r}?"
 
 
 def distance(one: str, other: str, enough: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import threading
 import types
@@ -21,6 +20,7 @@ from umbel.functions import (
     without_partials,
 )
 from umbel.location import calling_frame, script_name
+from umbel.nearest import asked, meant
 from umbel.options import TaskKeywords, check_task_keywords, warn_once
 from umbel.task import AsyncTask, P, R, Task
 
@@ -141,11 +141,12 @@ class Tasks(Mapping[str, Task[Any, Any]]):
 
     NotRegistered = NotRegistered
 
-    def __init__(self, app: Umbel, lock: threading.RLock) -> None:
+    def __init__(self, app: Umbel) -> None:
         self._app = app
         self._own: dict[str, Task[Any, Any]] = {}
         self._hidden: set[str] = set()
-        self._lock = lock
+        self._annotated = False
+        self._lock = threading.RLock()
 
     def add(self, made: Recipe) -> Task[Any, Any]:
         """Make a task, register it under its name, and return the task that has the name now.
@@ -153,7 +154,7 @@ class Tasks(Mapping[str, Task[Any, Any]]):
         That is the first one, as in Celery: another function of the same name is not registered,
         with a DuplicateTaskNameWarning. A module that is loaded again replaces its tasks.
         """
-        first = self.get(made.name)
+        first = self.find(made.name)
         if first is not None:
             if first.function is made.function:
                 return first
@@ -187,7 +188,7 @@ class Tasks(Mapping[str, Task[Any, Any]]):
     def _bind(self, task: Task[Any, Any]) -> Task[Any, Any]:
         self._own[task.name] = task
         self._hidden.discard(task.name)
-        if self._app.finalized:
+        if self._annotated:
             task.annotate()
         task.on_bound(self._app)
         return task
@@ -204,7 +205,8 @@ class Tasks(Mapping[str, Task[Any, Any]]):
         return dict(self)
 
     def annotate(self) -> None:
-        """Set what ``task_annotations`` has for the tasks there are."""
+        """Set what ``task_annotations`` has for the tasks there are, and from now on for all that come."""
+        self._annotated = True
         for task in list(self._own.values()):
             task.annotate()
 
@@ -217,19 +219,28 @@ class Tasks(Mapping[str, Task[Any, Any]]):
                 task.__class__ = made.kind(self._app)
                 task.__init__()  # type: ignore[misc]  # the new class may have state of its own
                 task.forget_derived()
-                if self._app.finalized:
+                if self._annotated:
                     task.annotate()
 
-    def __getitem__(self, name: str) -> Task[Any, Any]:
+    def find(self, name: str) -> Task[Any, Any] | None:
+        """Return a task by its name; None where there is none, which is not worth an error's text."""
         found = self._own.get(name)
+        return self._made_of_shared(name) if found is None else found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a task by its name, or `default`."""
+        found = self.find(name)
+        return default if found is None else found
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.find(name) is not None
+
+    def __getitem__(self, name: str) -> Task[Any, Any]:
+        found = self.find(name)
         if found is None:
-            found = self._made_of_shared(name)
-        if found is None:
-            near = difflib.get_close_matches(name, list(self), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise NotRegistered(
-                f"There is no task {name!r} in this app.{hint} Is the module that defines it imported, for"
-                " example through the setting `include`?"
+                f"There is no task {name!r} in this app.{_meant(name, list(self))} Is the module that"
+                " defines it imported, for example through the setting `include`?"
             )
         return found
 
@@ -249,6 +260,12 @@ class Tasks(Mapping[str, Task[Any, Any]]):
 
     def __len__(self) -> int:
         return len(self._names())
+
+
+def _meant(name: str, known: list[str]) -> str:
+    """Return the question what was meant: a task of a function of that name, else the most similar one."""
+    of_function = next((one for one in known if one.endswith(f".{name}")), None)
+    return asked(of_function) if of_function else meant(name, known)
 
 
 def _is_other(first: Callable[..., Any], second: Callable[..., Any]) -> bool:

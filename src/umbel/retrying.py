@@ -1,16 +1,25 @@
-"""The next try of a call: its arguments, and the options that make it the same call."""
+"""The next try of a call: whether there is one, its arguments, and what makes it the same call."""
 
 from __future__ import annotations
 
 import inspect
+import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from umbel.exceptions import Retry
 from umbel.options import CALL_NAMES, CallOptions, RepeatOptions, call_options
+from umbel.policies import RetryPolicy
+from umbel.publish import Context, build
 from umbel.request import Request
-from umbel.routing import Route
+from umbel.routing import Route, back_from
+
+if TYPE_CHECKING:
+    from umbel.task import Task
+
+_rng = random.Random()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +36,94 @@ class Again:
     sent: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class When:
+    """When the next try is due: at a time, or in some seconds; neither: as the task says."""
+
+    eta: datetime | None = None
+    countdown: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What `Task.retry` was given. None: as the call has it, or as the task says."""
+
+    args: Sequence[Any] | None = None
+    kwargs: Mapping[str, Any] | None = None
+    error: BaseException | None = None
+    max_retries: int | None = None
+    when: When = When()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def next_try(task: Task[Any, Any], given: Given) -> Retry:
+    """Return the next try of the call of a task that runs here.
+
+    Raises the given error when there were enough retries, or MaxRetriesExceededError without one; outside of
+    a worker the error or Retry.
+    """
+    request = task.request
+    if request.called_directly:
+        _raise(given.error or Retry("Task can be retried", None))
+    args, kwargs = arguments_of_retry(request, given.args, given.kwargs, task.call_signature)
+    args = tuple(args)
+    allowed = task.max_retries if given.max_retries is None else given.max_retries
+    retries = request.retries + 1
+    if allowed is not None and retries > allowed:
+        if given.error is not None:
+            _raise(given.error)
+        raise task.MaxRetriesExceededError(
+            f"Can't retry {task.name}[{request.id}] args:{args} kwargs:{kwargs}",
+            task_args=args,
+            task_kwargs=kwargs,
+        )
+    when = given.when
+    if when.countdown is None and when.eta is None:
+        when = When(countdown=task.default_retry_delay)
+    same = same_call(request, retries, when, given.options)
+    # None: back to where it came from, unless it is told another queue or exchange.
+    told = same.queue is not None or same.exchange is not None
+    route = task.app.amqp.router.elsewhere(same) if told else None
+    again = Again(args, kwargs, same, route)
+    due = when.eta or when.countdown
+    return Retry(exc=given.error, when=due, is_eager=request.is_eager, sig=again)
+
+
+def next_try_after(task: Task[Any, Any], error: BaseException, policy: RetryPolicy) -> Retry | None:
+    """Return the next try that ``autoretry_for`` asks for after an error, or None."""
+    if not policy.wants(error):
+        return None
+    keywords = dict(policy.keywords)
+    delay = policy.delay(task.request.retries, _rng)
+    if delay is not None:
+        keywords["countdown"] = delay
+    names = ("args", "kwargs", "max_retries", "eta", "countdown")
+    args, kwargs, most, eta, countdown = (keywords.pop(name, None) for name in names)
+    return next_try(task, Given(args, kwargs, error, most, When(eta, countdown), keywords))
+
+
+def send_now(task: Task[Any, Any], retry: Retry) -> Retry:
+    """Send a retry that is not raised, so that the task may go on; return it."""
+    again: Again = retry.sig
+    app = task.app
+    settings, options = app.conf.snapshot, again.options
+    route = again.route or back_from(task.request, options)
+    if route is None:
+        route, _ = app.amqp.router.where(task.name, options, task)
+    template, context = task.template(settings), Context(settings, app.clock)
+    app.publish([build(template, again.args, again.kwargs, options, route, context)])
+    retry.sig = replace(again, sent=True)
+    return retry
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
+
+
 def same_call(
     request: Request,
     retries: int,
-    countdown: float | None,
-    eta: datetime | None,
+    when: When,
     options: Mapping[str, Any],
 ) -> RepeatOptions:
     """Return the options that make a retry the same call: its ids, limits, headers, what follows it."""
@@ -53,8 +145,8 @@ def same_call(
         "ignore_result": request.ignore_result,
         "priority": info.get("priority") or None,
         "retries": retries,
-        "countdown": countdown,
-        "eta": eta,
+        "countdown": when.countdown,
+        "eta": when.eta,
         "callbacks": request.callbacks,
         "errbacks": request.errbacks,
         "chain": request.chain,

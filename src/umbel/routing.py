@@ -6,7 +6,6 @@ say. Then the merged options name an exchange and a key, and these the queues (`
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from umbel.entities import EXCHANGE_TYPES, Exchange, Queue, as_exchange, as_queue, delivery_mode
 from umbel.exceptions import ImproperlyConfigured, Unroutable
 from umbel.message import Delivery
+from umbel.nearest import meant
 from umbel.options import CallOptions
 from umbel.request import Request, delivery_info
 from umbel.routes import Router as TaskRouter
@@ -311,11 +311,9 @@ def _checked(route: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return what a route gives. Raises ImproperlyConfigured for what no route can give."""
     for key in route:
         if key not in _OF_ROUTES:
-            near = difflib.get_close_matches(key, _OF_ROUTES, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ImproperlyConfigured(
-                f"task_routes sends {name} to {dict(route)!r}, but a route has no option {key!r}.{hint}"
-                f" It has: {', '.join(_OF_ROUTES)}."
+                f"task_routes sends {name} to {dict(route)!r}, but a route has no option {key!r}."
+                f"{meant(key, _OF_ROUTES)} It has: {', '.join(_OF_ROUTES)}."
             )
     return route
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-import random
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from importlib import import_module
 from types import MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from umbel import current
 from umbel.annotations import annotate
 from umbel.arguments import checker
+from umbel.backend import Backend
 from umbel.calls import Target, maker, publish, require_arguments, result_of
 from umbel.checks import require_order
 from umbel.definition import Definition
@@ -42,11 +41,11 @@ from umbel.options import (
     given,
     warn_once,
 )
-from umbel.publish import Context, build
+from umbel.publish import Template
 from umbel.request import Request
 from umbel.result import AsyncResult, EagerResult
-from umbel.retrying import Again, arguments_of_retry, same_call
-from umbel.routing import Route, back_from
+from umbel.retrying import Given, When, next_try, next_try_after, send_now
+from umbel.settings import Settings
 from umbel.trace import Hooks, find_hooks
 
 if TYPE_CHECKING:
@@ -55,8 +54,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-_rng = random.Random()
 
 #: Publications that one call of `delay_many` sends in one batch.
 BULK = 2000
@@ -86,6 +83,11 @@ class Task(Definition, Generic[P, R]):
         """The app that the task was registered with; without one, the current app."""
         return self._app or current.get_current_app()
 
+    @property
+    def backend(self) -> Backend:
+        """The results of the task's app."""
+        return self.app.backend
+
     # What follows from the attributes
 
     @cached_property
@@ -105,7 +107,7 @@ class Task(Definition, Generic[P, R]):
     def _is_bound(self) -> bool:
         return not isinstance(vars(type(self))["run"], staticmethod)
 
-    def _signature(self) -> inspect.Signature:
+    def call_signature(self) -> inspect.Signature:
         """Return what a call of the task takes: without `self` where it is bound."""
         function = self.run
         if "function" in vars(type(self)):
@@ -115,6 +117,16 @@ class Task(Definition, Generic[P, R]):
     @cached_property
     def _own_shadow(self) -> bool:
         return getattr(self.shadow_name, "__func__", None) is not Task.shadow_name
+
+    def forget_derived(self) -> None:
+        """Let what was computed from the attributes be computed anew: they have changed."""
+        for name in ("hooks", "_check", "_own_shadow", "_retry_policy"):
+            self.__dict__.pop(name, None)
+
+    def verify(self) -> None:
+        """Raise ValueError for attributes that contradict each other; warn of those not heeded."""
+        self.forget_derived()
+        self.check_attributes()
 
     def annotate(self) -> None:
         """Set the attributes that the setting ``task_annotations`` has for this task."""
@@ -255,6 +267,21 @@ class Task(Definition, Generic[P, R]):
         """Return what makes a publication of arguments."""
         return maker(app, self.target(app, options), options)
 
+    def template(self, settings: Settings) -> Template:
+        """Return what all messages of this task share."""
+        hard, soft = self.limits(settings)
+        own = self.ignore_result
+        return Template(
+            name=self.name,
+            serializer=self.serializer,
+            expires=self.expires,
+            time_limit=hard,
+            soft_time_limit=soft,
+            ignore_result=settings.task_ignore_result if own is None else own,
+            compression=self.compression,
+            signature=self.call_signature,
+        )
+
     def target(self, app: Umbel, options: CallOptions) -> Target:
         """Return what the app's `send` needs to know of this task."""
         if not self.name:
@@ -324,6 +351,8 @@ class Task(Definition, Generic[P, R]):
         request = copy.copy(self.request)
         for name in ("outer", "entered"):
             request.__dict__.pop(name, None)
+        if request.called_directly:  # else what it calls belongs to the call that it is a copy of
+            fields["children"] = []
         request.__dict__.update(fields, task=self.name, running_task=self)
         return request
 
@@ -381,77 +410,18 @@ class Task(Definition, Generic[P, R]):
         `max_retries` retries already, raises `exc`, or MaxRetriesExceededError without one. Called
         outside of a worker it raises `exc` or Retry.
         """
-        made = self._retry(args, kwargs, exc, max_retries, (eta, countdown), options)
+        when = When(eta, countdown)
+        made = next_try(self, Given(args, kwargs, exc, max_retries, when, options))
         if throw:
             raise made from exc
-        return made if made.is_eager else self._sent(made)
-
-    def _retry(
-        self,
-        args: Sequence[Any] | None,
-        kwargs: Mapping[str, Any] | None,
-        exc: BaseException | None,
-        max_retries: int | None,
-        when: tuple[datetime | None, float | None],
-        options: Mapping[str, Any],
-    ) -> Retry:
-        """Return the Retry, or raise what there is instead."""
-        request = self.request
-        if request.called_directly:
-            _raise(exc or Retry("Task can be retried", None))
-        args, kwargs = arguments_of_retry(request, args, kwargs, self._signature)
-        args = tuple(args)
-        allowed = self.max_retries if max_retries is None else max_retries
-        retries = request.retries + 1
-        if allowed is not None and retries > allowed:
-            if exc is not None:
-                _raise(exc)
-            raise self.MaxRetriesExceededError(
-                f"Can't retry {self.name}[{request.id}] args:{args} kwargs:{kwargs}",
-                task_args=args,
-                task_kwargs=kwargs,
-            )
-        eta, countdown = when
-        if countdown is None and eta is None:
-            countdown = self.default_retry_delay
-        same = same_call(request, retries, countdown, eta, options)
-        again = Again(args, kwargs, same, self._route_of_retry(same))
-        return Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=again)
-
-    def _route_of_retry(self, same: CallOptions) -> Route | None:
-        """Return where a retry goes that is told another queue or exchange; None: to where it was."""
-        if same.queue is None and same.exchange is None:
-            return None
-        return self.app.amqp.router.elsewhere(same)
-
-    def _sent(self, retry: Retry) -> Retry:
-        """Send a retry that is not raised, so that the task may go on."""
-        again: Again = retry.sig
-        settings, options = self.app.conf.snapshot, again.options
-        route = again.route or back_from(self.request, options)
-        if route is None:
-            route, _ = self.app.amqp.router.where(self.name, options, self)
-        context = Context(settings, self.app.clock)
-        template = self.template(settings)
-        self.app.publish([build(template, again.args, again.kwargs, options, route, context)])
-        retry.sig = replace(again, sent=True)
-        return retry
+        return made if made.is_eager else send_now(self, made)
 
     def autoretry(self, error: BaseException) -> Retry | None:
         """Return the retry that ``autoretry_for`` asks for after an error, or None.
 
         Raises the error itself, or MaxRetriesExceededError, when there were enough retries.
         """
-        policy = self._retry_policy
-        if not policy.wants(error):
-            return None
-        keywords = dict(policy.keywords)
-        delay = policy.delay(self.request.retries, _rng)
-        if delay is not None:
-            keywords["countdown"] = delay
-        names = ("args", "kwargs", "max_retries", "eta", "countdown")
-        args, kwargs, most, *when = (keywords.pop(name, None) for name in names)
-        return self._retry(args, kwargs, error, most, (when[0], when[1]), keywords)
+        return next_try_after(self, error, self._retry_policy)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         module = type(self).__module__
@@ -490,7 +460,3 @@ async def _within(request: Request, coroutine: Coroutine[Any, Any, R]) -> R:
         return await coroutine
     finally:
         current.leave(token)
-
-
-def _raise(error: BaseException) -> NoReturn:
-    raise error

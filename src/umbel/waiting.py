@@ -184,9 +184,10 @@ class Hub:
     def _turn(self, timeout: float) -> bool:
         """Take up changes, and hand on what comes. What fails is told to all who wait."""
         try:
+            # First, so that whoever adds to the changes from here on has something to interrupt.
+            subscription = self._connected()
             with self._lock:
                 changes, self._changes = self._changes, {}
-            subscription = self._connected()
             gone = [task_id for task_id, wanted in changes.items() if not wanted]
             new = [task_id for task_id, wanted in changes.items() if wanted]
             if gone:

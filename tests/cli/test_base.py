@@ -158,6 +158,28 @@ def test_an_unknown_app_says_what_was_tried(umbel: Command) -> None:
     assert ended.err.startswith("Error: No app was found for -A taks. Tried: module taks.")
 
 
+def test_settings_that_are_not_there_are_told_in_a_line(umbel: Command) -> None:
+    """These were shown as tracebacks of umbel's own code."""
+    ended = umbel("--config", "no_such_settings", "queues")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "Error: No module named 'no_such_settings'; the settings 'no_such_settings' were to be read"
+        " from there.\n"
+    )
+
+
+@pytest.mark.parametrize("setting", ["imports", "include"])
+def test_a_module_to_include_that_is_not_there(
+    umbel: Command, tmp_path: Path, setting: str
+) -> None:
+    (tmp_path / f"more_{setting}.py").write_text(f"{setting} = ['shop.no_such_mails']")
+    ended = umbel("--config", f"more_{setting}", "queues")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        f"Error: No module named 'shop'; the setting {setting} has 'shop.no_such_mails'.\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

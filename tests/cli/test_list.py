@@ -8,7 +8,7 @@ from umbel import Umbel
 MORE = '''
 
 @app.task(bind=True, name="bound")
-def bound(self, name: str = "x") -> None:
+def bound(this, name: str = "x") -> None:
     """Greet.
 
     At length.
@@ -22,7 +22,7 @@ def test_tasks(umbel: Command, tmp_path: Path) -> None:
     first, second = umbel("list", "tasks", "--json").data
     assert (first["name"], first["parameters"]) == ("add", "(x: int, y: int = 0) -> int")
     assert (second["name"], second["about"]) == ("bound", "Greet.")
-    assert second["parameters"] == "(name: str = 'x') -> None"  # a call does not give `self`
+    assert second["parameters"] == "(name: str = 'x') -> None"  # a call does not give the task
     assert second["where"].startswith(f"{file}:")
     lines = umbel("list", "tasks").out.splitlines()
     assert [line.split()[0] for line in lines] == ["task", "add", "bound"]

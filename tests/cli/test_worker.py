@@ -47,6 +47,7 @@ def test_what_the_command_line_leaves_out_is_the_settings_to_say(started: Any) -
         (("-n", "mails@%h"), {"hostname": f"mails@{HOST}"}),
         (("-n", "mails"), {"hostname": f"mails@{HOST}"}),
         (("-n", "w@x%%y"), {"hostname": "w@x%y"}),
+        (("-n", "w@%%h"), {"hostname": "w@%h"}),
         (("-n", "w@%n"), {"hostname": f"w@{HOST.partition('.')[0]}"}),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from umbel import Task, Umbel
-from umbel.annotations import named
+from umbel.dotted import named
 from umbel.exceptions import ImproperlyConfigured
 
 

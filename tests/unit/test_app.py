@@ -255,6 +255,19 @@ def test_an_app_of_a_module_elsewhere_has_its_file_there(tmp_path: Path) -> None
     assert module["app"].broker_url == f"sqlite:///{tmp_path}/.umbel/umbel.db"
 
 
+def test_the_default_file_stays_where_it_was_found(tmp_path: Path) -> None:
+    """It was looked for at each call, which took longer than all the rest of `delay`."""
+    (tmp_path / "shop").mkdir()
+    file = tmp_path / "shop" / "tasks.py"
+    file.write_text("from umbel import Umbel\napp = Umbel(set_as_current=False)")
+    app = runpy.run_path(str(file))["app"]
+    first = app.broker_url
+    (tmp_path / "pyproject.toml").touch()
+    assert app.broker_url == first == f"sqlite:///{tmp_path}/shop/.umbel/umbel.db"
+    app.conf.data_dir = str(tmp_path / "other")
+    assert app.broker_url == f"sqlite:///{tmp_path}/other/umbel.db"
+
+
 def test_a_broker_alone_means_no_results(memory: str) -> None:
     app = Umbel(broker=memory)
     result = app.task(plain).delay()
@@ -279,7 +292,7 @@ def test_results_can_be_turned_off(memory: str, value: str) -> None:
     assert urls(app) == (memory, None)
     app.task(plain).delay()
     assert len(messages(app)) == 1
-    with pytest.raises(ImproperlyConfigured, match="Results are not kept"):
+    with pytest.raises(ImproperlyConfigured, match=f"not kept: result_backend is '{value}'"):
         app.result_store()
 
 
@@ -381,7 +394,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[Counting]:
         made.append(Counting(url, options))
         return made[-1]
 
-    monkeypatch.setattr("umbel.app.open_engine", open_one)
+    monkeypatch.setattr("umbel.connections.open_engine", open_one)
     return made
 
 
@@ -415,12 +428,14 @@ def test_each_engine_has_its_own_options(counting: list[Counting]) -> None:
 
 @pytest.mark.usefixtures("counting")
 def test_an_engine_that_is_no_broker_is_refused_by_name() -> None:
-    app = Umbel(broker="x://host", backend="x://host", set_as_current=False)
-    with pytest.raises(ImproperlyConfigured, match="names an engine that is no broker: x://host"):
+    url = "x://me:sesame@host"
+    app = Umbel(broker=url, backend=url, set_as_current=False)
+    shown = r"x://me:\*+@host"
+    with pytest.raises(ImproperlyConfigured, match=f"broker_url is {shown}, whose engine keeps"):
         _ = app.broker
-    with pytest.raises(ImproperlyConfigured, match="does not let anyone look into its queues"):
+    with pytest.raises(ImproperlyConfigured, match=f"{shown} does not let anyone look into its"):
         _ = app.queues
-    with pytest.raises(ImproperlyConfigured):
+    with pytest.raises(ImproperlyConfigured, match=f"result_backend, {shown}, keeps none"):
         app.result_store()
 
 
@@ -481,6 +496,76 @@ def test_an_app_is_finalized_once_and_says_so(app: Umbel) -> None:
     app.finalize()
     assert heard == [("configure", True), ("configured", True), ("finalized", True, True)]
     assert len(calls(app, "q")) == 1
+
+
+def test_no_thread_sends_before_the_annotations_are_set(app: Umbel) -> None:
+    """A thread that calls while another one finalizes the app used to send by the task's own options."""
+    entered, sent = threading.Event(), threading.Event()
+
+    class Annotations:
+        def annotate_any(self) -> Mapping[str, Any]:
+            entered.set()
+            sent.wait(0.2)
+            return {"queue": "annotated"}
+
+    app.conf.task_annotations = Annotations()
+    task = app.task(name="t")(plain)
+    first = threading.Thread(target=app.finalize)
+    first.start()
+    assert entered.wait(5)
+    task.delay()
+    sent.set()
+    first.join(5)
+    assert (len(calls(app, "annotated")), len(calls(app))) == (1, 0)
+
+
+def test_an_app_that_could_not_be_finalized_is_not(app: Umbel) -> None:
+    """Wrong annotations used to stop the first call only; the second went on without them."""
+    app.conf.task_annotations = {"*": "queue=mails"}
+    task = app.task(name="t")(plain)
+    for _ in range(2):
+        with pytest.raises(ImproperlyConfigured, match="must have a mapping of attributes"):
+            task.delay()
+    app.conf.task_annotations = {"*": {"queue": "mails"}}
+    task.delay()
+    assert len(calls(app, "mails")) == 1
+
+
+def test_handlers_hear_once_of_a_configuration_that_was_completed_late(app: Umbel) -> None:
+    heard: list[str] = []
+
+    @app.on_after_configure.connect
+    def configured(sender: Umbel, **_: Any) -> None:
+        heard.append(sender.conf.task_default_queue)
+        assert sender.tasks is not None
+
+    app.config_from_object("umbel_no_such_module")
+    with pytest.raises(ModuleNotFoundError):
+        app.finalize()
+    sys.modules["umbel_no_such_module"] = module = types.ModuleType("umbel_no_such_module")
+    module.task_default_queue = "late"  # type: ignore[attr-defined]
+    try:
+        app.finalize()
+        app.finalize()
+    finally:
+        del sys.modules["umbel_no_such_module"]
+    assert heard == ["late"]
+
+
+def test_an_unknown_name_is_looked_up_without_a_search_for_the_nearest(
+    app: Umbel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Registering each task, and sending each call by an unknown name, compared it with all others."""
+
+    def no_search(*_: Any, **__: Any) -> list[str]:
+        raise AssertionError("only an error's text needs the nearest name")
+
+    app.task(name="shop.charge")(plain)
+    monkeypatch.setattr("difflib.get_close_matches", no_search)
+    app.task(name="shop.refund")(plain)
+    app.send_task("shop.chrge")
+    assert "shop.chrge" not in app.tasks
+    assert app.tasks.get("shop.chrge") is None
 
 
 def use(app: Umbel, how: str) -> None:

@@ -54,7 +54,7 @@ def test_the_drawing_shows_the_classes_as_they_are() -> None:
 
 def test_the_drawing_says_what_comes_in_beside_the_tree() -> None:
     beside = {name for name, found in CLASSES.items() if len(found.__bases__) > 1}
-    assert beside == {"NotRegistered", "QueueNotFound", "TimeoutError"}
+    assert beside == {"ModuleMissing", "NotRegistered", "QueueNotFound", "TimeoutError"}
     assert issubclass(NotRegistered, KeyError)
     assert issubclass(exceptions.TimeoutError, TimeoutError)
 

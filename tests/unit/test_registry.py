@@ -394,3 +394,16 @@ def test_a_task_is_pickled_by_its_name(app: Umbel) -> None:
     task = app.task(name="t")(len)
     assert pickle.loads(pickle.dumps(task)) is task  # noqa: S301 - ours
     assert task_named("t") is task
+
+
+def test_an_unknown_option_of_a_class_is_refused(app: Umbel) -> None:
+    with pytest.raises(
+        TypeError, match=r"has no option 'autoretry_four'\. Did you mean 'autoretry_for'"
+    ):
+        app.register_task(Task, autoretry_four=(OSError,))
+
+
+def test_a_task_that_is_named_without_its_module_is_meant(app: Umbel) -> None:
+    app.task(name="shop.mails.send")(lambda: None)
+    with pytest.raises(NotRegistered, match=r"no task 'send'.*Did you mean 'shop\.mails\.send'"):
+        _ = app.tasks["send"]

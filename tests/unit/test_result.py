@@ -26,10 +26,10 @@ from umbel.exceptions import (
     TimeoutError,
     UmbelError,
 )
-from umbel.graph import DependencyGraph
 from umbel.records import CallInfo, TaskResult, encode
 from umbel.request import Request
 from umbel.result import allow_join_result, denied_join_result, result_from_tuple
+from umbel.result.graph import DependencyGraph
 from umbel.testing.conformance.support import PATIENCE, at_most, in_thread
 from umbel.waiting import hub_of
 

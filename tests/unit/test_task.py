@@ -1111,3 +1111,18 @@ def test_a_task_says_what_it_cannot_do_yet(app: Umbel, caplog: pytest.LogCapture
     task.send_event("task-mine", a=1)
     assert "Task.send_event has no effect yet" in caplog.text
     assert task.AsyncResult("i") == app.AsyncResult("i")
+
+
+def test_a_call_as_a_function_starts_without_children(app: Umbel) -> None:
+    """All calls outside of a worker noted their children in one list, which grew for ever."""
+    seen: list[int] = []
+
+    @app.task(bind=True)
+    def parent(self: Any) -> None:
+        self.add_trail(app.AsyncResult("child"))
+        seen.append(len(self.request.children))
+
+    parent()
+    parent()
+    assert seen == [1, 1]
+    assert parent.request.children == []

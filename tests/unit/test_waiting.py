@@ -89,6 +89,31 @@ def test_a_plain_wait_needs_no_thread(store: ResultStore) -> None:
     assert is_at_rest(hub_of(store))
 
 
+def test_who_comes_while_the_driver_connects_is_heard_too(store: ResultStore) -> None:
+    """It used to be heard of when the driver woke by itself, up to a minute later."""
+    connecting, go_on = threading.Event(), threading.Event()
+    make = store.subscribe
+
+    def subscribe() -> ResultSubscription:
+        connecting.set()
+        assert go_on.wait(PATIENCE)
+        return make()
+
+    store.subscribe = subscribe  # type: ignore[method-assign]
+    with at_most(PATIENCE), ThreadPoolExecutor(2) as executor:
+        first = executor.submit(waited_for, store, "1")
+        assert connecting.wait(PATIENCE)
+        second = executor.submit(waited_for, store, "2")
+        until(lambda: len(hub_of(store)._listeners) == 2)
+        go_on.set()
+        store.put([record("2", "SUCCESS")])
+        try:
+            assert second.result(PATIENCE).task_id == "2"
+        finally:
+            store.put([record("1", "SUCCESS")])
+        assert first.result(PATIENCE).task_id == "1"
+
+
 def test_threads_and_coroutines_share_one_subscription(store: ResultStore) -> None:
     counting = Counting(store)
     ids = [f"{number}" for number in range(MANY)]

@@ -10,9 +10,10 @@ import click
 from umbel.app import Umbel
 from umbel.cli.completing import setting_names
 from umbel.cli.given import Global
-from umbel.cli.groups import examples, meant
+from umbel.cli.groups import examples
 from umbel.cli.output import json_option, on_terminal, show_json, show_table
 from umbel.masking import masked
+from umbel.nearest import meant
 from umbel.settings import TABLE, Config, spelling
 from umbel.settings.declare import Declared
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 import click
+
+from umbel.nearest import meant
 
 
 def examples(*lines: str, codes: str = "") -> str:
@@ -17,12 +18,6 @@ def examples(*lines: str, codes: str = "") -> str:
 def indented(lines: Iterable[str]) -> list[str]:
     """Return lines set in from the margin."""
     return [f"  {line}" for line in lines]
-
-
-def meant(name: str, known: Iterable[str]) -> str:
-    """Return the question what was meant, to follow an error; empty when nothing is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 class Group(click.Group):

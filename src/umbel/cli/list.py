@@ -89,19 +89,10 @@ def _as_data(task: Task[Any, Any]) -> dict[str, str]:
     about = inspect.getdoc(task.function) or ""
     return {
         "name": task.name,
-        "parameters": _parameters(task),
+        "parameters": str(task.call_signature()),
         "where": f"{code.co_filename}:{code.co_firstlineno}" if code else "",
         "about": about.partition("\n")[0],
     }
-
-
-def _parameters(task: Task[Any, Any]) -> str:
-    """Return what a call may give: a bound task gives itself."""
-    signature = inspect.signature(task.function)
-    given = list(signature.parameters.values())
-    if given and given[0].name == "self":
-        signature = signature.replace(parameters=given[1:])
-    return str(signature)
 
 
 def _near(place: str) -> str:

@@ -6,9 +6,10 @@ import click
 
 from umbel.cli.completing import queue_names
 from umbel.cli.given import Global
-from umbel.cli.groups import examples, meant
+from umbel.cli.groups import examples
 from umbel.cli.letters import messages
 from umbel.cli.output import json_option, show_json
+from umbel.nearest import meant
 from umbel.ports import QueueDepth
 
 

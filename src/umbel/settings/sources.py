@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Any
 
-from umbel.exceptions import ImproperlyConfigured
+from umbel.dotted import imported, meant_by_file
+from umbel.exceptions import ImproperlyConfigured, ModuleMissing
 from umbel.masking import masked, masked_url
 from umbel.settings.declare import to_bool
 from umbel.settings.table import PROJECTS_OWN, TABLE, near_miss, spelling, unrelated
@@ -57,22 +57,17 @@ def _place(source: object) -> str:
 
 
 def _named(name: str) -> object:
-    module, colon, attribute = name.partition(":")
-    if "/" in module or module.startswith(".") or module.endswith(".py"):
-        dotted = module.removesuffix(".py").replace("/", ".").lstrip(".")
+    meant = meant_by_file(name)
+    if meant is not None:
         raise ImproperlyConfigured(
-            f"{name!r} names a file, not a module. Name it as an import does: {dotted + colon + attribute!r}."
+            f"{name!r} names a file, not a module. Name it as an import does: {meant!r}."
         )
-    try:
-        if colon:
-            found: object = import_module(module)
-        else:
-            found, module, attribute = _module_or_attribute(name)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if module == missing or module.startswith(f"{missing}."):
-            error.msg = f"{error.msg}; the settings {name!r} were to be read from there."
-        raise
+    module, colon, attribute = name.partition(":")
+    use = f"the settings {name!r} were to be read from there"
+    if colon:
+        found: object = imported(module, use)
+    else:
+        found, module, attribute = _module_or_attribute(name, use)
     if getattr(getattr(found, "__spec__", None), "_initializing", False):
         raise StillImported
     for part in attribute.split(".") if attribute else ():
@@ -85,15 +80,15 @@ def _named(name: str) -> object:
     return found
 
 
-def _module_or_attribute(name: str) -> tuple[object, str, str]:
+def _module_or_attribute(name: str, use: str) -> tuple[object, str, str]:
     """Return a module, its name and the rest of a dotted name, which may be its attribute."""
     try:
-        return import_module(name), name, ""
-    except ModuleNotFoundError as error:
+        return imported(name, use), name, ""
+    except ModuleMissing as error:
         parent, _, attribute = name.rpartition(".")
         if error.name != name or not parent:
             raise
-        return import_module(parent), parent, attribute
+        return imported(parent, use), parent, attribute
 
 
 def _values(source: Any, prefix: str, place: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from umbel import current, signals
 from umbel.app import Umbel
+from umbel.dotted import is_missing, meant_by_file
 from umbel.exceptions import ImproperlyConfigured
 from umbel.settings import COMMAND_LINE
 from umbel.worker import preload
@@ -95,6 +96,11 @@ def find_app(name: str, workdir: str | None = None) -> Umbel:
     In a module the attributes ``app`` and ``celery`` are tried, then any app there is, then the
     module's submodule ``celery``. Raises ImproperlyConfigured with what was tried.
     """
+    meant = meant_by_file(name)
+    if meant is not None:
+        raise ImproperlyConfigured(
+            f"-A {name} names a file, not a module. Name it as an import does: -A {meant}"
+        )
     directory = workdir or os.getcwd()
     if directory not in sys.path:
         sys.path.insert(0, directory)
@@ -122,8 +128,7 @@ def _imported(name: str, tried: list[str]) -> ModuleType | None:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if name == missing or name.startswith(f"{missing}."):
+        if is_missing(error, name):
             return None
         raise
 

@@ -28,7 +28,7 @@ from umbel.publish import Context, build, derived_tag, spread
 from umbel.records import CallInfo, ResultRecord, TaskResult
 from umbel.representation import careful_repr
 from umbel.request import delivery_info
-from umbel.retrying import Again, same_call
+from umbel.retrying import Again, When, same_call
 from umbel.routing import back_to
 from umbel.settings import Settings
 from umbel.task import Task
@@ -264,7 +264,7 @@ class _Decision:
             record = self.record(states.FAILURE, error) if self.wants_result(error=True) else None
             return Verdict(self.run, Settlement(self.delivery, result=record))
         delay = task.default_retry_delay
-        options = same_call(request, request.retries + 1, delay, None, {})
+        options = same_call(request, request.retries + 1, When(countdown=delay), {})
         again = Again(request.args or (), request.kwargs or {}, options)
         record = self.record(states.RETRY, error) if self.wants_result() else None
         publication = self.again(task, again)

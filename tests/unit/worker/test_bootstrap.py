@@ -103,6 +103,25 @@ def test_the_error_says_what_was_tried_and_where(
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("tasks.py", "tasks"),
+        ("./tasks.py", "tasks"),
+        ("shop/tasks.py:app", "shop.tasks:app"),
+        (r"shop\tasks.py", "shop.tasks"),
+        ("shop/tasks", "shop.tasks"),
+    ],
+)
+def test_a_file_is_no_module(name: str, meant: str) -> None:
+    """A relative path was shown as a traceback, a file's name as an app that was not found."""
+    with pytest.raises(ImproperlyConfigured) as caught:
+        find_app(name)
+    assert str(caught.value) == (
+        f"-A {name} names a file, not a module. Name it as an import does: -A {meant}"
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "error"),
     [
         ("raise RuntimeError('mine')", RuntimeError),

@@ -1,4 +1,4 @@
-"""What followed from a call: the tree of its results, and `DependencyGraph`.
+"""What followed from a call: the way through the tree of its results, and `DependencyGraph`.
 
 The graph is what Celery's ``celery.utils.graph`` offers to read and to draw, without its formatters: colours
 and fonts are Graphviz's own.
@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import ItemsView, Iterable, Iterator, Sequence
 from graphlib import TopologicalSorter
-from typing import Any, Self, TextIO
+from typing import Any, Protocol, Self, TextIO, TypeVar
 
-from umbel.backend import ResultBase
 from umbel.exceptions import IncompleteStream
 
 
@@ -83,63 +82,40 @@ class DependencyGraph:
         return f"<DependencyGraph: {len(self)} objects>"
 
 
-class Tree(ResultBase):
-    """A result, and those of the calls that its task made, and so on."""
-
-    __slots__ = ()
+class Node(Protocol):
+    """What a result has that calls may have followed from."""
 
     @property
     def children(self) -> Sequence[Self] | None:
         """The calls that the task made, once it has ended."""
-        raise NotImplementedError
 
     def ready(self) -> bool:
         """Tell whether the outcome is final."""
-        raise NotImplementedError
 
-    def get(self) -> Any:
-        """Wait for the result and return it."""
-        raise NotImplementedError
 
-    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Self | None, Self]]:
-        """Yield this result and all calls that followed from it, each with the one that made it.
+N = TypeVar("N", bound=Node)
 
-        Raises IncompleteStream at one that has not ended, or passes it over if `intermediate`.
-        """
-        left: deque[tuple[Self | None, Self]] = deque([(None, self)])
-        while left:
-            maker, node = left.popleft()
-            yield maker, node
-            if node.ready():
-                left.extend((node, child) for child in node.children or ())
-            elif not intermediate:
-                raise IncompleteStream(f"The task {node} has not ended.")
 
-    def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Self, Any]]:
-        """Yield this result and all that followed from it, each with its value, waiting for each.
+def descend(root: N, intermediate: bool) -> Iterator[tuple[N | None, N]]:
+    """Yield a result and all calls that followed from it, each with the one that made it.
 
-        `options` are those of `get`.
-        """
-        for _, node in self.iterdeps(intermediate):
-            yield node, node.get(**options)
+    Raises IncompleteStream at one that has not ended, or passes it over if `intermediate`.
+    """
+    left: deque[tuple[N | None, N]] = deque([(None, root)])
+    while left:
+        maker, node = left.popleft()
+        yield maker, node
+        if node.ready():
+            left.extend((node, child) for child in node.children or ())
+        elif not intermediate:
+            raise IncompleteStream(f"The task {node} has not ended.")
 
-    def get_leaf(self) -> Any:
-        """Return the value of the last call that followed from this one."""
-        value = None
-        for _, node in self.iterdeps():
-            value = node.get()
-        return value
 
-    def build_graph(self, intermediate: bool = False, formatter: Any = None) -> DependencyGraph:
-        """Return this result and the calls that followed from it as a graph. No `formatter` is used."""
-        graph = DependencyGraph(root=str(self))
-        for maker, node in self.iterdeps(intermediate):
-            graph.add_arc(node)
-            if maker is not None:
-                graph.add_edge(maker, node)
-        return graph
-
-    @property
-    def graph(self) -> DependencyGraph:
-        """This result and the calls that followed from it; see `build_graph`."""
-        return self.build_graph()
+def graph_of(root: Node, intermediate: bool) -> DependencyGraph:
+    """Return a result and all calls that followed from it as a graph."""
+    graph = DependencyGraph(root=str(root))
+    for maker, node in descend(root, intermediate):
+        graph.add_arc(node)
+        if maker is not None:
+            graph.add_edge(maker, node)
+    return graph

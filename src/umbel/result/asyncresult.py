@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing
+from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from umbel import records, states
 from umbel.backend import Backend, Meta, ResultBase, Source, out_of_time
 from umbel.current import get_current_app
-from umbel.exceptions import TaskRevokedError, TimeoutError, UmbelError
-from umbel.graph import Tree
-from umbel.joining import allow_join_result, assert_will_not_block, denied_join_result
-from umbel.known import Known
-from umbel.later import absent_from, tell_of_absent
+from umbel.exceptions import TimeoutError, UmbelError
+from umbel.later import tell_of_absent
 from umbel.records import CallInfo, ResultRecord, TaskResult
+from umbel.result.graph import DependencyGraph, descend, graph_of
+from umbel.result.joining import assert_will_not_block
 from umbel.waiting import News, OutOfPatience, Patience, hub_of, result_of
-
-__all__ = [
-    "AsyncResult",
-    "EagerResult",
-    "ResultBase",
-    "allow_join_result",
-    "assert_will_not_block",
-    "denied_join_result",
-    "result_from_tuple",
-]
 
 R = TypeVar("R")
 
+_NO_CALL = CallInfo()
+
 
 @tell_of_absent
-class AsyncResult(Known, Tree, Generic[R]):
+class AsyncResult(ResultBase, Generic[R]):
     """The result of a task, which may not have run yet.
 
     ``get()`` waits for it, ``await result`` does so in a coroutine. An id of which nothing is known
@@ -107,6 +99,84 @@ class AsyncResult(Known, Tree, Generic[R]):
         return found
 
     @property
+    def state(self) -> str:
+        """PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED or a state of the task's own."""
+        return self._current().state
+
+    @property
+    def result(self) -> Any:
+        """What the task returned, or the exception it raised; None while neither is known.
+
+        In a state of the task's own: what it told about it.
+        """
+        return self._current().result
+
+    status = state
+    info = result
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of the task that failed, as text."""
+        return self._current().traceback
+
+    @property
+    def date_done(self) -> datetime | None:
+        """When the task ended."""
+        return self._current().date_done
+
+    @property
+    def _call(self) -> CallInfo:
+        return self._current().call or _NO_CALL
+
+    @property
+    def name(self) -> str | None:
+        """The task's name; this and what follows is known with the setting ``result_extended``."""
+        return self._call.name
+
+    @property
+    def args(self) -> Any:
+        """The positional arguments of the call."""
+        return self._call.args
+
+    @property
+    def kwargs(self) -> Any:
+        """The keyword arguments of the call."""
+        return self._call.kwargs
+
+    @property
+    def worker(self) -> str | None:
+        """The host name of the worker that ran the task."""
+        return self._call.worker
+
+    @property
+    def retries(self) -> int | None:
+        """How often the task was retried."""
+        return self._call.retries
+
+    @property
+    def queue(self) -> str | None:
+        """The queue that the call came through."""
+        return self._call.queue
+
+    def ready(self) -> bool:
+        """Tell whether the outcome is final."""
+        return self.state in states.READY_STATES
+
+    def successful(self) -> bool:
+        """Tell whether the task ended well."""
+        return self.state == states.SUCCESS
+
+    def failed(self) -> bool:
+        """Tell whether the task failed."""
+        return self.state == states.FAILURE
+
+    def exists(self) -> bool:
+        """Tell whether anything is stored: what was never sent is PENDING too."""
+        return self.backend.task_result_exists(self.id)
+
+    # What followed from the call
+
+    @property
     def children(self) -> list[AsyncResult[Any]] | None:
         """The calls that the task made, once it has ended; None while nothing is known."""
         if self._children is not None:
@@ -119,9 +189,39 @@ class AsyncResult(Known, Tree, Generic[R]):
             self._children = found
         return found
 
-    def exists(self) -> bool:
-        """Tell whether anything is stored: what was never sent is PENDING too."""
-        return self.backend.task_result_exists(self.id)
+    def iterdeps(
+        self, intermediate: bool = False
+    ) -> Iterator[tuple[AsyncResult[Any] | None, AsyncResult[Any]]]:
+        """Yield this result and all calls that followed from it, each with the one that made it.
+
+        Raises IncompleteStream at one that has not ended, or passes it over if `intermediate`.
+        """
+        return descend(self, intermediate)
+
+    def collect(
+        self, intermediate: bool = False, **options: Any
+    ) -> Iterator[tuple[AsyncResult[Any], Any]]:
+        """Yield this result and all that followed from it, each with its value, waiting for each.
+
+        `options` are those of `get`.
+        """
+        return ((node, node.get(**options)) for _, node in self.iterdeps(intermediate))
+
+    def get_leaf(self) -> Any:
+        """Return the value of the last call that followed from this one."""
+        value = None
+        for _, node in self.iterdeps():
+            value = node.get()
+        return value
+
+    def build_graph(self, intermediate: bool = False, formatter: Any = None) -> DependencyGraph:
+        """Return this result and the calls that followed from it as a graph. No `formatter` is used."""
+        return graph_of(self, intermediate)
+
+    @property
+    def graph(self) -> DependencyGraph:
+        """This result and the calls that followed from it; see `build_graph`."""
+        return self.build_graph()
 
     # Waiting
 
@@ -264,7 +364,7 @@ class AsyncResult(Known, Tree, Generic[R]):
         """
         found = self._current()
         if propagate and found.state in states.PROPAGATE_STATES:
-            self.throw(_exception(found))
+            self.throw(exception_of(found))
         if callback is not None:
             callback(self.id, found.result)
         return found.result
@@ -345,81 +445,6 @@ class AsyncResult(Known, Tree, Generic[R]):
         return type(self), (self.id, None, None, None, self.parent)
 
 
-class EagerResult(AsyncResult[R]):
-    """The result of a task that was run where it was called: known from the start."""
-
-    __slots__ = ()
-
-    def __init__(
-        self,
-        id: str,
-        ret_value: Any,
-        state: str,
-        traceback: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(id)
-        self._done = TaskResult(
-            id, state, ret_value, traceback, children=None, call=CallInfo(name=name)
-        )
-
-    def ready(self) -> bool:
-        """Tell that the outcome is final, which it is even when the task raised Ignore."""
-        return True
-
-    def get(
-        self,
-        timeout: float | None = None,
-        propagate: bool = True,
-        *_: Any,
-        callback: Callable[[str, Any], object] | None = None,
-        disable_sync_subtasks: bool = True,
-        **__: Any,
-    ) -> R:
-        """Return what the task returned, or raise its exception. None when it raised Ignore or Reject.
-
-        Within a task that a worker runs, or that ``task_always_eager`` runs in its place, this
-        raises RuntimeError like `AsyncResult.get`, so that tests show what would wait for ever.
-        """
-        if disable_sync_subtasks:
-            assert_will_not_block()
-        found = self._current()
-        if propagate and found.state in states.PROPAGATE_STATES:
-            # As it was raised: its traceback leads to the task.
-            raise found.result if isinstance(found.result, BaseException) else _exception(found)
-        known = found.state == states.SUCCESS or found.state in states.PROPAGATE_STATES
-        value = found.result if known else None
-        if callback is not None:
-            callback(self.id, value)
-        return cast(R, value)
-
-    wait = get
-
-    async def aget(
-        self, timeout: float | None = None, propagate: bool = True, follow_parents: bool = True
-    ) -> R:
-        """Return what `get` returns; there is nothing to wait for."""
-        return self.get(propagate=propagate)
-
-    def forget(self) -> None:
-        """Do nothing: there is nothing stored to delete."""
-
-    def revoke(self, *args: Any, **options: Any) -> None:
-        """Make it the result of a revoked task, as Celery 5.7 does; the task has run all the same."""
-        error = TaskRevokedError("revoked")
-        self._done = TaskResult(
-            self.id, states.REVOKED, error, children=None, call=CallInfo(name=self.name)
-        )
-
-    def __copy__(self) -> EagerResult[R]:
-        kind, values = self.__reduce__()
-        return cast("EagerResult[R]", kind(*values))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        found = self._current()
-        return type(self), (self.id, found.result, found.state, found.traceback, self.name)
-
-
 def result_from_tuple(written: Any, app: Source | None = None) -> AsyncResult[Any]:
     """Return the result that `AsyncResult.as_tuple` wrote, or one as it is.
 
@@ -450,7 +475,7 @@ def _call_back(
         on_error(error)
 
 
-def _exception(found: TaskResult) -> BaseException:
+def exception_of(found: TaskResult) -> BaseException:
     """Return the exception to raise, with the worker's traceback as a note."""
     error: BaseException = found.result
     if not isinstance(found.result, BaseException):
@@ -458,9 +483,3 @@ def _exception(found: TaskResult) -> BaseException:
     if found.traceback and not getattr(error, "__notes__", None):
         error.add_note(f"\nIn the worker:\n{found.traceback}")
     return error
-
-
-if not TYPE_CHECKING:  # to type checkers, what is not here is missing
-
-    def __getattr__(name: str) -> Any:
-        raise absent_from(__name__, name)
