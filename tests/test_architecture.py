@@ -17,6 +17,7 @@ PACKAGE = ROOT / "src" / "umbel"
 
 VALUES = (
     "_version",
+    "values",
     "exceptions",
     "entities",
     "states",

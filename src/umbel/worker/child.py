@@ -21,6 +21,7 @@ from umbel.failpoints import fail_point
 from umbel.message import Delivery
 from umbel.ports import Consumer, FetchRequest
 from umbel.records import ResultRecord
+from umbel.values import quick
 from umbel.worker import report
 from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
@@ -39,6 +40,7 @@ SETTLE_WITHIN = 0.01
 MOST_PATIENCE = 2.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A prepared delivery that has not started, and its place in the page."""
