@@ -18,6 +18,7 @@ PACKAGE = ROOT / "src" / "umbel"
 VALUES = (
     "later",
     "_version",
+    "values",
     "exceptions",
     "dotted",
     "entities",

@@ -19,10 +19,12 @@ from umbel.exceptions import DecodeError, MessageTooLarge
 from umbel.limits import Limits
 from umbel.representation import LEVELS, LIMIT, representation
 from umbel.serialization import Serializer
+from umbel.values import quick
 
 _LISTS = (list, tuple)  # not ``list | tuple``, which is made anew each time
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message as it travels: what any engine carries without looking inside the body."""
@@ -40,6 +42,7 @@ class Message:
         return found if isinstance(found, str) else None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a task message asks for.
@@ -431,6 +434,7 @@ def timestamp(text: str | None) -> float | None:
     return None if text is None else parse_time(text).timestamp()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Publication:
     """A message on its way to a queue.
@@ -465,6 +469,7 @@ def offered_again(message: Message) -> Message:
     return replace(message, headers={**message.headers, "offers": offers(message) + 1})
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One handing-over of a message to a consumer.

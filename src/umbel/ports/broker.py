@@ -10,6 +10,7 @@ from enum import Enum
 from umbel.message import Delivery, Publication
 from umbel.ports.results import ResultStore
 from umbel.records import ResultRecord
+from umbel.values import quick
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Owner:
     pid: int
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
     """What to fetch: at most `limit` messages, from the first of `queues` before the others.
@@ -88,6 +90,7 @@ class Action(Enum):
     """Kept apart with a reason, until it is retried, dropped or expires."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """What becomes of one delivery.
@@ -111,6 +114,7 @@ class Settlement:
             raise ValueError("A delivery is parked until a time: give `due`.")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Settled:
     """The answer to `settle`: what was refused because the lease was lost, and what was fetched."""

@@ -22,6 +22,7 @@ from umbel.loggers import flush_redirected
 from umbel.message import Delivery
 from umbel.ports import Consumer, FetchRequest
 from umbel.records import ResultRecord
+from umbel.values import quick
 from umbel.worker import report
 from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
@@ -40,6 +41,7 @@ SETTLE_WITHIN = 0.01
 MOST_PATIENCE = 2.0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A prepared delivery that has not started, and its place in the page."""

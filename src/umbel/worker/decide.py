@@ -32,6 +32,7 @@ from umbel.retrying import Again, When, same_call
 from umbel.routing import back_to
 from umbel.settings import Settings
 from umbel.task import Task
+from umbel.values import quick
 from umbel.worker.outcome import (
     Expired,
     Failure,
@@ -49,6 +50,7 @@ from umbel.worker.outcome import (
 )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What is to be settled, and the run it comes from.
@@ -147,6 +149,7 @@ def _call_that_did_not_run(call: Call, queue: str) -> CallInfo:
     )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Decision:
     """One decision in the making."""
