@@ -12,6 +12,7 @@ import inspect
 import os
 import select
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import Any
@@ -35,14 +36,22 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3}
 class Link:
     """One connection, used by one thread at a time; only `interrupt` may be called by any other."""
 
-    def __init__(self, address: Address, timeout: float) -> None:
-        """Connect within `timeout` seconds. Raises OperationalError."""
+    def __init__(self, address: Address, timeout: float, wakeable: bool = False) -> None:
+        """Connect within `timeout` seconds. Raises OperationalError.
+
+        Only one that is `wakeable` can be interrupted.
+        """
         self.address = address
         self._timeout = timeout
         #: True while an answer is due: then this connection is of no use to anybody else.
         self.busy = False
         self._woken: tuple[socket.socket, socket.socket] | None = None
+        self._wake_lock = threading.Lock()
         self._connection = self._connect(monotonic() + timeout)
+        if wakeable:
+            self._woken = socket.socketpair()
+            for one in self._woken:
+                one.setblocking(False)
 
     # Connecting
 
@@ -146,14 +155,19 @@ class Link:
         with self._translating():
             self._connection.send_command(*command)
 
-    def receive(self, timeout: float) -> Any:
-        """Return what comes next within `timeout` seconds, or None, also after an `interrupt`.
+    def send_all(self, commands: Sequence[Sequence[Argument]]) -> None:
+        """Send commands in one packet; `receive` returns the answers one by one."""
+        with self._translating():
+            self._connection.send_packed_command(self._connection.pack_commands(commands))
 
-        Raises OperationalError when the connection is lost.
+    def receive(self, timeout: float, nothing: Any = None) -> Any:
+        """Return what comes next within `timeout` seconds, or `nothing`, also after an `interrupt`.
+
+        Raises OperationalError when the connection is lost, and for an answer that is an error.
         """
         with self._translating():
             if not self._is_readable(timeout):
-                return None
+                return nothing
             return self._connection.read_response()
 
     def _is_readable(self, timeout: float) -> bool:
@@ -162,33 +176,26 @@ class Link:
         if connection.can_read(0):
             return True
         if timeout <= 0:
-            return self._take_interrupt() and False
+            self._take_interrupt()
+            return False
         poller = select.poll()
         poller.register(connection._sock, select.POLLIN)
-        poller.register(self._wake_sockets()[0], select.POLLIN)
+        if self._woken is not None:
+            poller.register(self._woken[0], select.POLLIN)
         poller.poll(timeout * 1000)
         self._take_interrupt()
         return bool(connection.can_read(0))
 
-    def _wake_sockets(self) -> tuple[socket.socket, socket.socket]:
-        if self._woken is None:
-            pair = socket.socketpair()
-            for one in pair:
-                one.setblocking(False)
-            self._woken = pair
-        return self._woken
-
-    def _take_interrupt(self) -> bool:
-        if self._woken is None:
-            return False
-        with contextlib.suppress(BlockingIOError):
-            return bool(self._woken[0].recv(4096))
-        return False
+    def _take_interrupt(self) -> None:
+        if self._woken is not None:
+            with contextlib.suppress(BlockingIOError):
+                self._woken[0].recv(4096)
 
     def interrupt(self) -> None:
         """Make a `receive`, of now or the next, return soon."""
-        with contextlib.suppress(BlockingIOError):
-            self._wake_sockets()[1].send(b"!")
+        with self._wake_lock, contextlib.suppress(BlockingIOError):
+            if self._woken is not None:
+                self._woken[1].send(b"!")
 
     # Ending
 
@@ -205,10 +212,10 @@ class Link:
     def close(self) -> None:
         """Close. In a child of a fork the parent's connection goes on undisturbed."""
         self._connection.disconnect()
-        if self._woken is not None:
-            for one in self._woken:
-                one.close()
-            self._woken = None
+        with self._wake_lock:
+            woken, self._woken = self._woken, None
+        for one in woken or ():
+            one.close()
 
     @contextlib.contextmanager
     def _answering(self, timeout: float) -> Iterator[None]:
@@ -252,7 +259,7 @@ def _places(address: Address, deadline: float) -> list[tuple[str, int]] | list[s
         "protocol": 2,
         **address.sentinel,
     }
-    sentinel = Sentinel(
+    sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
         list(address.hosts),
         min_other_sentinels=address.min_other_sentinels,
         sentinel_kwargs=given,

@@ -1,6 +1,6 @@
 """Lua scripts: one named, commented file each, in ``lua/``.
 
-A line ``-- include: NAME`` stands for the file ``NAME.lua``, so that a function that several scripts
+A line ``--#include NAME`` stands for the file ``NAME.lua``, so that a function that several scripts
 use is written once.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-_INCLUDE = "-- include:"
+_INCLUDE = "--#include "
 
 
 @dataclass(frozen=True, slots=True)

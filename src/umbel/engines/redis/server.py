@@ -135,6 +135,10 @@ class Server:
             self.clock.sleep(pause * (0.5 + random()))
             pause = min(pause * 2, 0.5)
 
+    def unblock(self, connections: Sequence[bytes | int]) -> None:
+        """End the blocking commands of connections, by the numbers that CLIENT ID told them."""
+        self.calls([("CLIENT", "UNBLOCK", name) for name in connections])
+
     # Connections
 
     @contextlib.contextmanager
@@ -167,8 +171,8 @@ class Server:
                 return
         link.close()
 
-    def _open(self, timeout: float) -> Link:
-        link = Link(self.address, timeout)
+    def _open(self, timeout: float, wakeable: bool = False) -> Link:
+        link = Link(self.address, timeout, wakeable)
         with self._lock:
             self._links.add(link)
         return link
@@ -181,7 +185,7 @@ class Server:
 
     def dedicated(self, timeout: float | None = None) -> Link:
         """Open a connection for one user alone, who closes it: for blocking commands and listening."""
-        return self._open(self.timeout if timeout is None else timeout)
+        return self._open(self.timeout if timeout is None else timeout, wakeable=True)
 
     def client(self) -> redis.Redis:
         """Return redis-py's client, with connections of its own: for looking around, not for hot paths.
@@ -242,7 +246,7 @@ def _client(address: Address) -> redis.Redis:
         return redis.Redis(unix_socket_path=address.path, **given)
     given |= keepalive(address)
     if address.master_name is not None:
-        found = Sentinel(
+        found: Any = Sentinel(  # type: ignore[no-untyped-call]
             list(address.hosts),
             min_other_sentinels=address.min_other_sentinels,
             sentinel_kwargs={"socket_timeout": address.connect_timeout, **address.sentinel},
