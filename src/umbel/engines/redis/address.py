@@ -98,7 +98,9 @@ class Address:
     keepalive: Mapping[int, int] = field(default_factory=dict)
     client_name: str | None = None
     prefix: str = ""
-    """What all keys begin with (``global_keyprefix``)."""
+    """What the broker's keys begin with (``global_keyprefix``)."""
+    result_prefix: str = ""
+    """The same of results (``result_keyprefix``), which Celery has a setting of its own for."""
 
     @property
     def location(self) -> str:
@@ -144,6 +146,7 @@ def address_of(url: str, options: Mapping[str, Any]) -> Address:
         keepalive=dict(given.get("socket_keepalive_options") or {}),
         client_name=given.get("client_name"),
         prefix=str(given.get("global_keyprefix") or ""),
+        result_prefix=_result_prefix(given),
     )
 
 
@@ -219,6 +222,11 @@ class _Parts:
                 f"{name} is {value!r}, but must be a number of seconds."
             ) from None
         return found if found > 0 else default
+
+
+def _result_prefix(given: Mapping[str, Any]) -> str:
+    prefix = str(given.get("result_keyprefix", given.get("global_keyprefix")) or "")
+    return f"{prefix}_" if prefix and prefix[-1] not in ":_-." else prefix  # as Celery does
 
 
 def _master(parts: _Parts, given: Mapping[str, Any]) -> str | None:

@@ -19,11 +19,11 @@ _SPECIAL = str.maketrans({sign: f"\\{sign}" for sign in "\\*?[]^-"})
 
 
 class RedisBroadcast(Broadcast):
-    """See `umbel.ports.Broadcast`. `own` is what umbel's own names begin with."""
+    """See `umbel.ports.Broadcast`."""
 
-    def __init__(self, server: Server, own: str = "umbel:") -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
-        self._prefix = f"{own}broadcast:{server.database}:"
+        self._prefix = f"{server.prefix}umbel:broadcast:{server.database}:"
 
     def send(self, topic: str, payloads: Sequence[bytes]) -> None:
         """Send them in one go, a thousand at a time."""

@@ -20,17 +20,13 @@ PARTS_TTL = 7 * 86_400_000
 class RedisResults(ResultStore):
     """See `umbel.ports.ResultStore`.
 
-    `prefix` is the result store's own ``global_keyprefix``. Redis lets results expire by itself; `clean`
-    deletes the rest of what a cleanup has to.
+    Redis lets results expire by itself; `clean` deletes the rest of what a cleanup has to.
     """
 
-    def __init__(
-        self, server: Server, prefix: str = "", clean: Callable[[], int] | None = None
-    ) -> None:
+    def __init__(self, server: Server, clean: Callable[[], int] | None = None) -> None:
         self._server = server
         self._clean = clean
-        if prefix and prefix[-1] not in ":_-.":
-            prefix += "_"  # as Celery does
+        prefix = server.address.result_prefix
         self._own = f"{prefix}umbel:"
         self._prefix = f"{prefix}celery-task-meta-"
         self._put, self._get = server.script("results_put"), server.script("results_get")

@@ -10,14 +10,11 @@ from umbel.ports import StateStore
 
 
 class RedisState(StateStore):
-    """See `umbel.ports.StateStore`; the keys are described in lua/state_common.lua and lua/state_hold.lua.
+    """See `umbel.ports.StateStore`; lua/state_common.lua and lua/state_hold.lua describe the keys."""
 
-    `own` is what umbel's own keys begin with.
-    """
-
-    def __init__(self, server: Server, own: str = "umbel:") -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
-        self._own = own
+        self._own = f"{server.prefix}umbel:"
 
     def hold(self, name: str, owner: str, ttl: float) -> int | None:
         """Read and write the lease in one step; to do so twice does no harm."""

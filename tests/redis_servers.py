@@ -1,0 +1,155 @@
+"""Redis servers for tests: private ones that a test may hurt, and the one that runs on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+import redis
+
+from umbel.clock import unique_id
+from umbel.testing.conformance.support import until
+
+SHARED = ("127.0.0.1", 6379)
+#: A database of the shared server that is seldom used for anything.
+DATABASE = 9
+PROGRAMS = ("redis-server", "valkey-server")
+
+
+class PrivateServer:
+    """A server on a free port of this machine, which a test may stop, freeze, configure and restart.
+
+    With `port` it is given its place, else it takes a free one and keeps it across restarts.
+    """
+
+    def __init__(self, directory: Path, *options: str, program: str | None = None) -> None:
+        self.port = _free_port()
+        self._directory = directory
+        self._options = options
+        self._program = program or _program() or PROGRAMS[0]
+        self._process: subprocess.Popen[bytes] | None = None
+        #: Who asks the server about itself; needs a password when a test sets one.
+        self.admin = redis.Redis("127.0.0.1", self.port, protocol=2, socket_timeout=10)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """The URL of its first database."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start, and return when it answers (or asks for a password)."""
+        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--dir", str(self._directory), "--save", "", *self._options]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        until(self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            self.admin.ping()
+        except redis.AuthenticationError:
+            return True
+        except redis.RedisError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """End it, as a shutdown does: without saving anything."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            process.wait()
+
+    def restart(self) -> None:
+        """End it and start it again, empty."""
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        """Let it answer nothing, with all connections open."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill_clients(self, kind: str) -> int:
+        """Close the connections of a kind (normal, pubsub) at the server's end; return how many."""
+        return int(self.admin.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"))
+
+    def count_clients(self, kind: str) -> int:
+        """Return how many connections of a kind there are."""
+        return len(self.admin.client_list(_type=kind))
+
+    def close(self) -> None:
+        """End it for good."""
+        self.admin.close()
+        self.stop()
+
+    def __enter__(self) -> PrivateServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@contextmanager
+def private_server(directory: Path, *options: str) -> Iterator[PrivateServer]:
+    """Start a server for a test; without a program to start the test is skipped, or fails if required."""
+    if _program() is None:
+        _missing(f"none of {', '.join(PROGRAMS)} is installed")
+    with PrivateServer(directory, *options) as server:
+        yield server
+
+
+@contextmanager
+def shared_space() -> Iterator[tuple[str, str]]:
+    """Give the URL of the server that runs here, and a prefix for keys, which are deleted at the end."""
+    host, port = SHARED
+    client = redis.Redis(host, port, DATABASE, protocol=2, socket_timeout=10)
+    prefix = f"umbel-test-{unique_id()}:"
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        _missing(f"no Redis answers on {host}:{port} ({error})")
+    try:
+        yield f"redis://{host}:{port}/{DATABASE}", prefix
+    finally:
+        with suppress(redis.RedisError):
+            found = list(client.scan_iter(f"{prefix}*", count=1000))
+            for start in range(0, len(found), 1000):
+                client.delete(*found[start : start + 1000])
+        client.close()
+
+
+def _missing(what: str) -> None:
+    """Skip a test that has no server, or let it fail where Redis has to be there."""
+    if "redis" in os.environ.get("UMBEL_REQUIRE_ENGINES", "").split(","):
+        pytest.fail(f"{what}, and UMBEL_REQUIRE_ENGINES names redis")
+    pytest.skip(what)
+
+
+def _program() -> str | None:
+    return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
