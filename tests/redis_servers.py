@@ -14,6 +14,8 @@ from types import TracebackType
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from umbel.clock import unique_id
 from umbel.testing.conformance.support import until
@@ -37,7 +39,7 @@ class PrivateServer:
         self._program = program or _program() or PROGRAMS[0]
         self._process: subprocess.Popen[bytes] | None = None
         #: Who asks the server about itself; needs a password when a test sets one.
-        self.admin = redis.Redis("127.0.0.1", self.port, protocol=2, socket_timeout=10)
+        self.admin = _client("127.0.0.1", self.port, 0)
         self.start()
 
     @property
@@ -86,7 +88,7 @@ class PrivateServer:
 
     def kill_clients(self, kind: str) -> int:
         """Close the connections of a kind (normal, pubsub) at the server's end; return how many."""
-        return int(self.admin.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"))
+        return int(self.admin.client_kill_filter(_type=kind, skipme=True))
 
     def count_clients(self, kind: str) -> int:
         """Return how many connections of a kind there are."""
@@ -122,7 +124,7 @@ def private_server(directory: Path, *options: str) -> Iterator[PrivateServer]:
 def shared_space() -> Iterator[tuple[str, str]]:
     """Give the URL of the server that runs here, and a prefix for keys, which are deleted at the end."""
     host, port = SHARED
-    client = redis.Redis(host, port, DATABASE, protocol=2, socket_timeout=10)
+    client = _client(host, port, DATABASE)
     prefix = f"umbel-test-{unique_id()}:"
     try:
         client.ping()
@@ -136,6 +138,12 @@ def shared_space() -> Iterator[tuple[str, str]]:
             for start in range(0, len(found), 1000):
                 client.delete(*found[start : start + 1000])
         client.close()
+
+
+def _client(host: str, port: int, database: int) -> redis.Redis:
+    """Return a client that repeats nothing."""
+    retry = Retry(NoBackoff(), 0)
+    return redis.Redis(host, port, database, protocol=2, socket_timeout=10, retry=retry)
 
 
 def _missing(what: str) -> None:

@@ -11,14 +11,9 @@ from umbel.exceptions import BrokerFull, EncodeError, OperationalError
 #: What an answer begins with or contains, and what is to be said then.
 _ANSWERS: tuple[tuple[str, str], ...] = (
     (
-        "NOAUTH",
+        "Authentication required",
         "{server} asks for a password, and none is given. Write redis://:PASSWORD@host:port/0 or set"
         " redis_password.",
-    ),
-    (
-        "WRONGPASS",
-        "{server} does not accept the user or the password. Check them in the URL, or in redis_username"
-        " and redis_password.",
     ),
     (
         "invalid username-password",
@@ -41,10 +36,6 @@ _ANSWERS: tuple[tuple[str, str], ...] = (
     ),
     (
         "LOADING",
-        "{server} has been started and still loads its data. Try again in a moment.",
-    ),
-    (
-        "Redis is loading the dataset",
         "{server} has been started and still loads its data. Try again in a moment.",
     ),
     (
@@ -84,6 +75,13 @@ _ANSWERS: tuple[tuple[str, str], ...] = (
     ("MOVED ", "{server} is a cluster. umbel needs a single server, or a Sentinel."),
     ("CLUSTERDOWN", "{server} is a cluster that is down."),
 )
+#: The code that an answer began with, where redis-py has turned it into a class.
+_CODES: tuple[tuple[type[Exception], str], ...] = (
+    (theirs.ReadOnlyError, "READONLY"),
+    (theirs.NoPermissionError, "NOPERM"),
+    (theirs.BusyLoadingError, "LOADING"),
+    (theirs.OutOfMemoryError, "OOM"),
+)
 #: What servers answer that do not know a command, or one of its options.
 _TOO_OLD = ("unknown command", "Unknown Redis command", "syntax error", "wrong number of arg")
 #: What a connection's error says when nothing has been sent yet.
@@ -93,10 +91,11 @@ _UNREACHED = ("connecting to", "Connection refused", "Name or service not known"
 def translated(error: Exception, shown: str, timeout: float) -> Exception:
     """Return our error for one of redis-py's, met at a server (its URL without secrets)."""
     server = f"Redis at {shown}"
-    text = " ".join(str(error).split())
+    code = next((f"{code} " for kind, code in _CODES if isinstance(error, kind)), "")
+    text = code + " ".join(str(error).split())
     if isinstance(error, UnicodeError):
         return EncodeError(f"A text cannot be written as UTF-8: {error}.")
-    if isinstance(error, theirs.OutOfMemoryError) or text.startswith("OOM"):
+    if text.startswith("OOM"):
         return BrokerFull(
             f"{server} has used all the memory it may (maxmemory); nothing was written. Raise maxmemory"
             " there, or let workers empty the queues."
@@ -107,9 +106,10 @@ def translated(error: Exception, shown: str, timeout: float) -> Exception:
     if isinstance(error, theirs.AuthenticationError):
         return OperationalError(f"{server} refuses the user or the password: {text}.")
     if isinstance(error, theirs.TimeoutError):
+        tls = " Or it speaks no TLS: then begin the URL with redis://." if "rediss:" in shown else ""
         return OperationalError(
-            f"{server} did not answer within {timeout:g} s. It may be overloaded, stopped, or cut off; what"
-            " was asked for may still have been done."
+            f"{server} did not answer within {timeout:.3g} s. It may be overloaded, stopped, or cut off; what"
+            f" was asked for may still have been done.{tls}"
         )
     if isinstance(error, theirs.ConnectionError):
         return OperationalError(_about_connection(server, text))
@@ -119,6 +119,14 @@ def translated(error: Exception, shown: str, timeout: float) -> Exception:
             " Valkey."
         )
     return OperationalError(f"{server} answered: {text}")
+
+
+def may_pass(error: OperationalError) -> bool:
+    """Tell whether the same call may work a moment later: the server was away, not unwilling."""
+    cause = error.__cause__
+    if isinstance(cause, theirs.AuthenticationError | theirs.AuthorizationError):
+        return False
+    return isinstance(cause, theirs.ConnectionError | theirs.TimeoutError | theirs.ReadOnlyError)
 
 
 def _about_connection(server: str, text: str) -> str:

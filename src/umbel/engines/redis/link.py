@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
 import select
 import socket
 import threading
@@ -199,6 +198,10 @@ class Link:
 
     # Ending
 
+    def fileno(self) -> int:
+        """Return the number of the socket, to wait for several at a time."""
+        return int(self._connection._sock.fileno())
+
     @property
     def is_fit(self) -> bool:
         """Tell whether the connection can be used again: open, and with nothing left to read."""
@@ -284,7 +287,7 @@ def connection_parameters(address: Address) -> dict[str, Any]:
         "db": address.database,
         "username": address.username,
         "password": address.password,
-        "client_name": address.client_name or f"umbel-{os.getpid()}",
+        "client_name": address.client_name,
         "protocol": 2,
         "health_check_interval": 0,
         **_SILENT,

@@ -22,10 +22,10 @@ from redis.sentinel import Sentinel
 
 from umbel.clock import SYSTEM, Clock
 from umbel.engines.redis.address import Address, address_of
-from umbel.engines.redis.errors import THEIRS, translated
+from umbel.engines.redis.errors import THEIRS, may_pass, translated
 from umbel.engines.redis.link import Argument, Link, connection_parameters, keepalive
 from umbel.engines.redis.scripts import Script, load
-from umbel.exceptions import BrokerFull, OperationalError
+from umbel.exceptions import OperationalError
 from umbel.ports import EngineOptions
 
 __all__ = ["Address", "Argument", "Link", "Script", "Server"]
@@ -125,12 +125,12 @@ class Server:
         while True:
             try:
                 with self._link(deadline) as link:
-                    return function(link, max(deadline - self.clock.monotonic(), 0.001))
-            except BrokerFull:
-                raise
-            except OperationalError:
+                    left = deadline - self.clock.monotonic()
+                    # Setting another limit costs two calls of the system: not for a millisecond.
+                    return function(link, limit if left > limit * 0.99 else max(left, 0.001))
+            except OperationalError as error:
                 left = deadline - self.clock.monotonic()
-                if not repeat or left <= pause:
+                if not repeat or left <= pause or not may_pass(error):
                     raise
             self.clock.sleep(pause * (0.5 + random()))
             pause = min(pause * 2, 0.5)
