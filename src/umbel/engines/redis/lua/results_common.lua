@@ -14,7 +14,8 @@ local RESULT_FIELDS = 6
 local MARK = ':umbel-state'
 
 -- Tell whether what is stored under a key is a SUCCESS, which no other state may replace. Documents in
--- JSON, msgpack and pickle begin with the state; in YAML it is a line; any other has a mark.
+-- JSON, msgpack and pickle begin with the state; in YAML it is a line; any other of ours has a mark. What
+-- Celery has compressed shows nothing, and is replaced.
 local function is_success(key)
   local head = redis.call('GETRANGE', key, 0, 79)
   if head == '' then
