@@ -31,7 +31,6 @@ app.conf.broker_transport_options = {{
 }}
 app.conf.accept_content = ["json", "pickle", "yaml", "msgpack"]
 app.conf.result_accept_content = ["json"]
-app.conf.worker_hijack_root_logger = False
 ledger = redis.Redis.from_url(url)
 
 
@@ -106,6 +105,7 @@ class Side:
             "PYTHONUNBUFFERED": "1",
             "XDG_RUNTIME_DIR": str(project),
             "PYTHONWARNINGS": "ignore",
+            "C_FORCE_ROOT": "1",  # pickle is among the serializers
         }
         self._workers: list[subprocess.Popen[bytes]] = []
         app = "Umbel" if name == "umbel" else "Celery"
