@@ -31,6 +31,7 @@ from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.registry import BoundMaker, Maker, Tasks, automatic_name, recipe
 from umbel.result import AsyncResult
 from umbel.settings import Config, zone
+from umbel.settings.engines import engine_options
 from umbel.signals import Signal
 from umbel.task import AsyncTask, P, R
 
@@ -291,12 +292,9 @@ class Umbel(Configured):
 
     def new_engine(self, url: str) -> Engine:
         """Return an engine with connections of its own, for whoever must not wait for the others."""
-        settings = self.conf.snapshot
-        options: dict[str, Any] = {"durability": settings.sqlite_durability}
-        if url == self.result_url:
-            options |= settings.result_backend_transport_options
-        if url == self.broker_url:
-            options |= settings.broker_transport_options
+        options = engine_options(
+            self.conf.snapshot, broker=url == self.broker_url, results=url == self.result_url
+        )
         return open_engine(url, options)
 
     @property
