@@ -29,14 +29,15 @@ PROGRAMS = ("redis-server", "valkey-server")
 class PrivateServer:
     """A server on a free port of this machine, which a test may stop, freeze, configure and restart.
 
-    With `port` it is given its place, else it takes a free one and keeps it across restarts.
+    It keeps its port across restarts. `config` is a file of settings, which sentinels need.
     """
 
-    def __init__(self, directory: Path, *options: str, program: str | None = None) -> None:
+    def __init__(self, directory: Path, *options: str, config: Path | None = None) -> None:
         self.port = _free_port()
         self._directory = directory
         self._options = options
-        self._program = program or _program() or PROGRAMS[0]
+        self._config = config
+        self._program = _program() or PROGRAMS[0]
         self._process: subprocess.Popen[bytes] | None = None
         #: Who asks the server about itself; needs a password when a test sets one.
         self.admin = _client("127.0.0.1", self.port, 0)
@@ -49,8 +50,11 @@ class PrivateServer:
 
     def start(self) -> None:
         """Start, and return when it answers (or asks for a password)."""
-        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--dir", str(self._directory), "--save", "", *self._options]
+        command = [self._program, *([str(self._config)] if self._config else [])]
+        command += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
+        if self._config is None:  # a sentinel has one, and nothing to save
+            command += ["--save", ""]
+        command += self._options
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         until(self._answers)
 
@@ -112,11 +116,13 @@ class PrivateServer:
 
 
 @contextmanager
-def private_server(directory: Path, *options: str) -> Iterator[PrivateServer]:
+def private_server(
+    directory: Path, *options: str, config: Path | None = None
+) -> Iterator[PrivateServer]:
     """Start a server for a test; without a program to start the test is skipped, or fails if required."""
     if _program() is None:
         _missing(f"none of {', '.join(PROGRAMS)} is installed")
-    with PrivateServer(directory, *options) as server:
+    with PrivateServer(directory, *options, config=config) as server:
         yield server
 
 

@@ -29,7 +29,7 @@ def test_the_password_of_the_result_store_is_not_the_brokers() -> None:
 
 
 def test_encryption_is_said_for_each() -> None:
-    given = {
+    given: dict[str, Any] = {
         "broker_use_ssl": {"ssl_ca_certs": "b"},
         "redis_backend_use_ssl": {"ssl_ca_certs": "r"},
     }
@@ -44,15 +44,11 @@ def test_transport_options_count_more_than_settings() -> None:
 
 
 def test_each_has_its_own_prefix_of_keys_on_one_server() -> None:
-    broker, results = {"global_keyprefix": "b:"}, {"global_keyprefix": "r:"}
-    both = options(
-        broker=True,
-        results=True,
-        broker_transport_options=broker,
-        result_backend_transport_options=results,
-    )
+    broker: dict[str, Any] = {"broker_transport_options": {"global_keyprefix": "b:"}}
+    results: dict[str, Any] = {"result_backend_transport_options": {"global_keyprefix": "r:"}}
+    both = options(broker=True, results=True, **broker, **results)
     assert (both["global_keyprefix"], both["result_keyprefix"]) == ("b:", "r:")
-    both = options(broker=True, results=True, result_backend_transport_options=results)
+    both = options(broker=True, results=True, **results)
     assert (both.get("global_keyprefix"), both["result_keyprefix"]) == (None, "r:")
-    both = options(broker=True, results=True, broker_transport_options=broker)
+    both = options(broker=True, results=True, **broker)
     assert (both["global_keyprefix"], both["result_keyprefix"]) == ("b:", "")

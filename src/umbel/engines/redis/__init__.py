@@ -11,6 +11,7 @@ from functools import cached_property
 
 from umbel.engines.redis.broadcast import RedisBroadcast
 from umbel.engines.redis.broker import RedisBroker, features
+from umbel.engines.redis.checks import server_warnings
 from umbel.engines.redis.keys import names
 from umbel.engines.redis.queues import RedisQueues
 from umbel.engines.redis.results import RedisResults
@@ -56,6 +57,10 @@ class RedisEngine(Engine):
     def broadcast(self) -> RedisBroadcast:
         """The broadcast."""
         return RedisBroadcast(self._server)
+
+    def warnings(self) -> list[str]:
+        """Say what endangers tasks and results there."""
+        return server_warnings(self._server)
 
     def close(self) -> None:
         """Close all connections; the next use opens them again."""

@@ -174,8 +174,6 @@ class _Parts:
         self.username = (unquote(user) or None) if at else None
         self.username = self.username or self.given.get("username") or None
         self.password = unquote(password) if colon else self.given.get("password")
-        if at and not colon:  # redis://secret@host is no user without a password
-            self.username, self.password = None, unquote(user)
         self.path = unquote(f"/{place.lstrip('/')}") if self.scheme in _SOCKETS else None
         self.host = ("", 0) if self.path else self._host(place.partition("/")[0])
         self.database = self._database("" if self.path else place.partition("/")[2])
