@@ -31,9 +31,7 @@ local CHUNK = 1000
 local OURS = '^{"umbel": %[(%d+), (%d+),? ?([%d.]*)%], ()'
 local DAY = 86400
 
-local function call(...)
-  return redis.call(...)
-end
+local call = redis.call
 
 local time = call('TIME')
 local NOW_US = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -201,16 +199,18 @@ end
 -- Put a publication where it belongs, unless its tag is known.
 -- As long as nobody is there who returns what is due, it goes to its list at once: Celery's workers keep the
 -- time by themselves, and ours see the number in front.
+local BUCKET = math.floor(NOW / 30000)
+local TAGS, TAGS_BEFORE = P .. 'tags:' .. BUCKET, P .. 'tags:' .. (BUCKET - 1)
+local tags_end = false
+
 local function publish(list, tag, due, raw)
-  local bucket = math.floor(NOW / 30000)
-  if call('SISMEMBER', P .. 'tags:' .. (bucket - 1), tag) == 1 then
+  if call('SISMEMBER', TAGS_BEFORE, tag) == 1 or call('SADD', TAGS, tag) == 0 then
     return
   end
-  local tags = P .. 'tags:' .. bucket
-  if call('SADD', tags, tag) == 0 then
-    return
+  if not tags_end then
+    tags_end = true
+    call('EXPIRE', TAGS, 90)
   end
-  call('EXPIRE', tags, 90)
   if due and due * 1000 > NOW then
     if call('ZCOUNT', P .. 'owners', NOW, '+inf') > 0 then
       park(tag, list, raw, due)

@@ -46,7 +46,7 @@ if not attached[1] then
 end
 
 -- Read the other settlements, and check all lists they mention, before anything is written.
-local settlements, seen = {}, {}
+local settlements, settled, seen = {}, {}, {}
 local function check(list)
   if not seen[list] then
     seen[list] = true
@@ -67,11 +67,15 @@ for _ = 1, others do
     item.publish[#item.publish + 1] = at + 1
     at = at + 4
   end
-  local value = not seen['key ' .. item.key] and call('HGET', HELD, item.key)
-  if value then
-    seen['key ' .. item.key] = true
-    item.list, item.raw = held_parts(value)
-    check(item.list)
+  -- What is only acknowledged need not be read.
+  local acknowledged = item.action == 'A'
+  local value = call(acknowledged and 'HEXISTS' or 'HGET', HELD, item.key)
+  if value and value ~= 0 and not settled[item.key] then
+    settled[item.key] = true
+    if not acknowledged then
+      item.list, item.raw = held_parts(value)
+      check(item.list)
+    end
     for _, first in ipairs(item.publish) do
       check(ARGV[first])
     end
@@ -140,16 +144,20 @@ local taken, parked_here, next_due = 0, 0, -1
 local answer = { number(base), '-1', refused, {}, {} }
 local leased = answer[5]
 local fields = {}
+local key_prefix = attached[1] .. '.'
 
 local function lease(prefix, raw)
   taken = taken + 1
-  fields[#fields + 1] = attached[1] .. '.' .. number(base + taken)
-  fields[#fields + 1] = prefix .. raw
+  fields[2 * taken - 1] = key_prefix .. (base + taken)
+  fields[2 * taken] = prefix .. raw
   answer[#answer + 1] = raw
 end
 
 -- What waiting gave. One that is not due after all is parked, as below.
 local function not_due(raw, list)
+  if string.byte(raw, 3) ~= 117 then -- u of umbel: most have no numbers of ours
+    return false
+  end
   local _, _, due = parted(raw)
   if due and due * 1000 > NOW then
     parked_here = parked_here + 1
