@@ -224,10 +224,12 @@ class RedisConsumer(Consumer):
         fail_point("redis.close.before")
         noted = self._waiter.noted()
         lists = {name for found in self._lists.values() for name in found} if noted else ()
-        waiting = self._calls.run("close", self.owner.id, noted, *lists)
+        try:
+            waiting = self._calls.run("close", self.owner.id, noted, *lists)
+        finally:
+            self._waiter.close()
         fail_point("redis.close.after")
         self._calls.wake(waiting)
-        self._waiter.close()
 
     def _lost(self) -> LeaseLost:
         return LeaseLost(
