@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import select
+import selectors
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -28,6 +28,10 @@ from umbel.engines.redis.scripts import Script
 
 Argument = str | bytes | int | float
 
+#: Watches two sockets without a file descriptor of its own, where the system can.
+_Selector: type[selectors.BaseSelector] = getattr(
+    selectors, "PollSelector", selectors.SelectSelector
+)
 #: A dead machine is noticed by the system after about 15 s, also where nothing is being asked.
 _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3}
 
@@ -177,11 +181,11 @@ class Link:
         if timeout <= 0:
             self._take_interrupt()
             return False
-        poller = select.poll()
-        poller.register(connection._sock, select.POLLIN)
-        if self._woken is not None:
-            poller.register(self._woken[0], select.POLLIN)
-        poller.poll(timeout * 1000)
+        with _Selector() as selector:
+            selector.register(connection._sock, selectors.EVENT_READ)
+            if self._woken is not None:
+                selector.register(self._woken[0], selectors.EVENT_READ)
+            selector.select(timeout)
         self._take_interrupt()
         return bool(connection.can_read(0))
 
