@@ -33,7 +33,7 @@ class PrivateServer:
     """
 
     def __init__(self, directory: Path, *options: str, config: Path | None = None) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._directory = directory
         self._options = options
         self._config = config
@@ -41,7 +41,13 @@ class PrivateServer:
         self._process: subprocess.Popen[bytes] | None = None
         #: Who asks the server about itself; needs a password when a test sets one.
         self.admin = _client("127.0.0.1", self.port, 0)
-        self.start()
+        for _ in range(5):
+            if self._starts():
+                return
+            self.admin.close()  # somebody else has taken the port
+            self.port = free_port()
+            self.admin = _client("127.0.0.1", self.port, 0)
+        pytest.fail(f"{self._program} does not start with {options}")
 
     @property
     def url(self) -> str:
@@ -50,22 +56,28 @@ class PrivateServer:
 
     def start(self) -> None:
         """Start, and return when it answers (or asks for a password)."""
+        if not self._starts():
+            pytest.fail(f"{self._program} does not start on port {self.port}")
+
+    def _starts(self) -> bool:
         command = [self._program, *([str(self._config)] if self._config else [])]
         command += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
         if self._config is None:  # a sentinel has one, and nothing to save
             command += ["--save", ""]
         command += self._options
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        until(self._answers)
+        process = self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        until(lambda: process.poll() is not None or self._answers())
+        return process.poll() is None
 
     def _answers(self) -> bool:
+        """Tell whether it is there: it, and not another one that was given the port."""
         try:
-            self.admin.ping()
+            found = self.admin.info("server")["process_id"]
         except redis.AuthenticationError:
             return True
         except redis.RedisError:
             return False
-        return True
+        return self._process is not None and bool(found == self._process.pid)
 
     def stop(self) -> None:
         """End it, as a shutdown does: without saving anything."""
@@ -163,7 +175,8 @@ def _program() -> str | None:
     return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on now; somebody may a moment later."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.redis_servers import PrivateServer, private_server
+from tests.redis_servers import PrivateServer, free_port, private_server
 from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.server import Server
 from umbel.exceptions import OperationalError
@@ -76,10 +76,18 @@ def tls_port(start_server: StartServer, certificate: Path) -> int:
         "tls-cert-file": str(certificate),
         "tls-key-file": str(certificate.with_suffix(".key")),
         "tls-auth-clients": "no",
-        "tls-port": str(server.port + 1 if server.port < 65535 else server.port - 1),
     }
     server.admin.config_set(*[word for pair in settings.items() for word in pair])
-    return int(settings["tls-port"])
+
+    def listens() -> int:
+        port = free_port()
+        try:
+            server.admin.config_set("tls-port", port)
+        except redis.ResponseError:  # somebody else has taken the port
+            return 0
+        return port
+
+    return until(listens)
 
 
 def test_a_certificate_is_checked_against_the_authority(tls_port: int, certificate: Path) -> None:
