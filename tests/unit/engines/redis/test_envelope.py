@@ -14,8 +14,9 @@ from umbel.message import Message, Publication, decode
 #: What Celery 5.7.0 with kombu 5.7.0 put on a list for ``send_task("t.add", (1, 2), priority=6)``.
 RECORDED = (
     b'{"body": "W1sxLCAyXSwge30sIHsiY2FsbGJhY2tzIjogbnVsbCwgImVycmJhY2tzIjogbnVsbCwgImNoYWluIjogbnVsbCwgImNo'
-    b'b3JkIjogbnVsbH1d", "content-encoding": "utf-8", "content-type": "application/json", "headers": {"lang": '
-    b'"py", "task": "t.add", "id": "id2", "shadow": null, "eta": null, "expires": null, "group": null, '
+    b'b3JkIjogbnVsbH1d", "content-encoding": "utf-8", "content-type": "application/json", "headers": '
+    b'{"lang": "py", "task": "t.add", "id": "id2", "shadow": null, "eta": null, "expires": null, '
+    b'"group": null, '
     b'"group_index": null, "retries": 0, "timelimit": [null, null], "root_id": "id2", "parent_id": null, '
     b'"argsrepr": "(1, 2)", "kwargsrepr": "{}", "origin": "gen29527@vm", "ignore_result": null, '
     b'"replaced_task_nesting": 0, "stamped_headers": null, "stamps": {}}, "properties": {"correlation_id": '
