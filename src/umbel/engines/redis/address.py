@@ -103,6 +103,11 @@ class Address:
     """The same of results (``result_keyprefix``), which Celery has a setting of its own for."""
 
     @property
+    def place(self) -> str:
+        """Hosts and ports, or the socket, for texts about the server and none of its databases."""
+        return self.path or ";".join(f"{host}:{port}" for host, port in self.hosts)
+
+    @property
     def location(self) -> str:
         """A text that is the same for two addresses of one server and user, whatever the database."""
         user = self.username or "default"

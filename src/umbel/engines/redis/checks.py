@@ -26,13 +26,13 @@ def server_warnings(server: Server) -> list[str]:
     policy = _field(memory, "maxmemory_policy")
     if policy not in ("", "noeviction"):
         found.append(
-            f"Redis at {server.shown} deletes keys when its memory is full (maxmemory-policy is {policy}):"
-            " tasks and results may vanish. Set maxmemory-policy to noeviction there."
+            f"Redis at {server.address.place} deletes keys when its memory is full (maxmemory-policy is"
+            f" {policy}): tasks and results may vanish. Set maxmemory-policy to noeviction there."
         )
     version = _field(about, "redis_version")
     if version and tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
         found.append(
-            f"Redis at {server.shown} is version {version}, and umbel needs 6.2 or later, or Valkey."
+            f"Redis at {server.address.place} is version {version}, and umbel needs 6.2 or later, or Valkey."
         )
     return found
 

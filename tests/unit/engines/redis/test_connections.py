@@ -171,5 +171,7 @@ def test_an_eviction_policy_that_loses_tasks_is_warned_of(private: PrivateServer
         (warning,) = engine.warnings()
         assert "allkeys-lru" in warning
         assert "noeviction" in warning
+        with closing(RedisEngine(private.url.replace("/0", "/1"), {})) as same_server:
+            assert same_server.warnings() == [warning]  # so that it is said once
         private.stop()
         assert engine.warnings() == []
