@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from umbel.engines import open_engine
 from umbel.exceptions import ImproperlyConfigured
 from umbel.location import shown_url
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.settings import Settings
+from umbel.settings.engines import engine_options
 from umbel.waiting import stop_listening
 
 
@@ -52,12 +52,9 @@ class Connections:
 
     def new_engine(self, url: str) -> Engine:
         """Return an engine with connections of its own, for whoever must not wait for the others."""
-        settings = self._snapshot()
-        options: dict[str, Any] = {"durability": settings.sqlite_durability}
-        if url == self.result_url:
-            options |= settings.result_backend_transport_options
-        if url == self.broker_url:
-            options |= settings.broker_transport_options
+        options = engine_options(
+            self._snapshot(), broker=url == self.broker_url, results=url == self.result_url
+        )
         return open_engine(url, options)
 
     @property

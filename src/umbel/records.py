@@ -203,12 +203,12 @@ def _check_depth(serializer: Serializer, value: Any, data: bytes, form: Form) ->
 
 
 #: How Celery marks a compressed document: this, the compression's content type, a zero byte.
-_COMPRESSED = b"\x00celery-compressed\x00"
+COMPRESSED = b"\x00celery-compressed\x00"
 
 
 def _compressed(data: bytes, compression: str) -> bytes:
     body, content_type = compress(data, compression)
-    return b"".join((_COMPRESSED, content_type.encode(), b"\x00", body))
+    return b"".join((COMPRESSED, content_type.encode(), b"\x00", body))
 
 
 def decode(record: ResultRecord, form: Form = PLAIN) -> TaskResult:
@@ -254,8 +254,8 @@ def _read(record: ResultRecord, form: Form) -> Any:
     if plain and len(text) <= form.message_max_depth:
         return serialization.loads(text)  # as nearly all are
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    if data.startswith(_COMPRESSED):
-        compression, _, body = data[len(_COMPRESSED) :].partition(b"\x00")
+    if data.startswith(COMPRESSED):
+        compression, _, body = data[len(COMPRESSED) :].partition(b"\x00")
         name = compression.decode("utf-8", "replace")
         data = decompress(body, name, form.message_max_decompressed)
     content_type = _content_type(data, form.result_serializer)

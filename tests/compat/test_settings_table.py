@@ -79,4 +79,5 @@ def test_these_defaults_are_others_than_celerys() -> None:
         "task_reject_on_worker_lost",
         "task_publish_retry_policy",
         "worker_prefetch_multiplier",
+        "redis_socket_timeout",
     }

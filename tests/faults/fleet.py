@@ -335,6 +335,13 @@ class Fleet:
         rows = self._query("SELECT json_extract(headers, '$.id'), state FROM message")
         return {id: ("ready", "scheduled", "leased", "leased")[state] for id, state in rows}
 
+    def _owners(self) -> list[tuple[str, int]]:
+        """Return node and pid of each owner of leases."""
+        return self._query("SELECT node, pid FROM owner")
+
+    def _leased_by_nobody(self) -> list[str]:
+        return [f"leased row: {row}" for row in self._query(LEASED)]
+
     def _query(self, statement: str) -> list[Any]:
         path = self.app.broker_url.removeprefix("sqlite:///")
         with contextlib.closing(sqlite3.connect(path, timeout=10)) as connection:
@@ -347,10 +354,10 @@ class Fleet:
         """Return, in words, what nodes that ended left behind: it should be nothing."""
         left = [
             f"owner of leases: node {node}, pid {pid}"
-            for node, pid in self._query("SELECT node, pid FROM owner")
+            for node, pid in self._owners()
             if start_time(pid) == 0.0
         ]
-        left += [f"leased row: {row}" for row in self._query(LEASED)]
+        left += self._leased_by_nobody()
         left += [
             f"directory of a node: {path.name}"
             for path in self.node_directories()

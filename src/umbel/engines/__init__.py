@@ -10,11 +10,16 @@ from umbel.exceptions import ImproperlyConfigured
 from umbel.ports import Engine, EngineOptions
 
 #: Schemes of our own engines; others come from the entry-point group ``umbel.engines``.
-_BUILT_IN = {"memory": "umbel.engines.memory", "sqlite": "umbel.engines.sqlite"}
+_REDIS = ("redis", "rediss", "redis+socket", "unix", "sentinel", "valkey", "valkeys")
+_BUILT_IN = {
+    "memory": "umbel.engines.memory",
+    "sqlite": "umbel.engines.sqlite",
+    **dict.fromkeys(_REDIS, "umbel.engines.redis"),
+}
+#: Libraries that engines need, and the extra that brings them.
+_NEEDS = {"redis": "redis"}
 #: Schemes whose engines are planned as extras, for an error that says so.
 _EXTRAS: Mapping[str, str] = {
-    "redis": "redis",
-    "rediss": "redis",
     "amqp": "rabbitmq",
     "amqps": "rabbitmq",
     "pyamqp": "rabbitmq",
@@ -26,7 +31,7 @@ _EXTRAS: Mapping[str, str] = {
 def open_engine(url: str, options: EngineOptions | None = None) -> Engine:
     """Return the engine behind a URL; nothing is opened until a port is used.
 
-    Raises ImproperlyConfigured for a scheme that nobody serves.
+    Raises ImproperlyConfigured for a scheme that nobody serves, and where a library is missing.
     """
     scheme = url.partition(":")[0].lower()
     factory = _factory(scheme)
@@ -42,9 +47,22 @@ def open_engine(url: str, options: EngineOptions | None = None) -> Engine:
 
 def _factory(scheme: str) -> Any:
     if scheme in _BUILT_IN:
-        return import_module(_BUILT_IN[scheme]).ENGINE
+        return _built_in(scheme)
     from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, and rarely needed
 
     for entry in entry_points(group="umbel.engines", name=scheme):
         return entry.load()
     return None
+
+
+def _built_in(scheme: str) -> Any:
+    try:
+        return import_module(_BUILT_IN[scheme]).ENGINE
+    except ModuleNotFoundError as error:
+        extra = _NEEDS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise ImproperlyConfigured(
+            f"{scheme}:// needs the library {error.name}, which is not installed."
+            f" Run: pip install 'umbel[{extra}]'"
+        ) from error

@@ -53,6 +53,18 @@ class Features:
     """Messages can be looked at without being taken."""
     find: bool
     """Messages can be found by task id."""
+    lowest_first: bool = False
+    """Of priorities the lowest number is the most urgent, where a wire form has it so; else the highest."""
+
+    @property
+    def most_urgent(self) -> int:
+        """The priority that is delivered before all others."""
+        return 0 if self.lowest_first else min(self.priorities, 256) - 1
+
+    @property
+    def least_urgent(self) -> int:
+        """The priority that is delivered after all others."""
+        return min(self.priorities, 256) - 1 if self.lowest_first else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,13 @@ class Engine(ABC):
     def broadcast(self) -> Broadcast | None:
         """The broadcast."""
 
+    def warnings(self) -> list[str]:
+        """Return what a worker should say about the server when it starts, a sentence each.
+
+        It is quick and never fails: a server that cannot be reached is warned of by who needs it.
+        """
+        return []
+
     @abstractmethod
     def close(self) -> None:
         """Give back all connections."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from umbel.settings.declare import (
     anything,
     choice,
-    flag,
     mapping,
     number,
     path,
@@ -16,7 +15,6 @@ from umbel.settings.declare import (
     whole,
 )
 
-_NO_REDIS = "has no effect yet: there is no Redis engine"
 _NO_RABBITMQ = "has no effect yet: there is no RabbitMQ engine"
 _IN_THE_URL = "It belongs into broker_url: scheme://user:password@host:port/vhost."
 _FOR_EVER = (
@@ -54,12 +52,10 @@ class Brokers:
     broker_connection_timeout = seconds(
         4.0,
         "Seconds that opening a connection may take.",
-        later="has no effect yet: no engine connects to a server",
     )
     broker_use_ssl = anything(
         False,
-        "Encrypt connections: True, or a mapping of options such as ca_certs.",
-        later="has no effect yet: no engine connects to a server",
+        "Encrypt connections: True, or a mapping of options such as ssl_ca_certs.",
     )
     broker_heartbeat = number.or_none(
         120, "Seconds between signs of life on a connection to RabbitMQ.", later=_NO_RABBITMQ
@@ -115,27 +111,32 @@ class Sqlite:
 class Redis:
     """The Redis engine."""
 
-    redis_host = text(None, "The server, where a URL names none.", later=_NO_REDIS)
-    redis_port = whole(None, "The server's port, where a URL names none.", later=_NO_REDIS)
-    redis_db = whole(None, "The database's number, where a URL names none.", later=_NO_REDIS)
-    redis_username = text(None, "The user, where a URL names none.", later=_NO_REDIS)
-    redis_password = text(None, "The password, where a URL has none.", later=_NO_REDIS)
-    redis_max_connections = whole(None, "Most connections of a process.", later=_NO_REDIS)
+    redis_host = text(None, "The server, where a URL names none.")
+    redis_port = whole(None, "The server's port, where a URL names none.")
+    redis_db = whole(None, "The database's number, where a URL names none.")
+    redis_username = text(None, "The user, where a URL names none.")
+    redis_password = text(None, "The password, where a URL has none.")
+    redis_max_connections = unused(
+        None, "A process has one connection for each thread that needs one at a time, and no pool."
+    )
     redis_socket_timeout = seconds.or_none(
-        120.0, "Seconds that an answer of the server may take.", later=_NO_REDIS
+        5.0,
+        "Seconds that an answer of the server may take.",
+        celery=120.0,
+        why="a web request must not hang for minutes when the server does",
     )
-    redis_socket_connect_timeout = seconds(
-        None, "Seconds that opening a connection may take.", later=_NO_REDIS
+    redis_socket_connect_timeout = seconds(None, "Seconds that opening a connection may take.")
+    redis_socket_keepalive = unused(
+        False, "The system always tests idle connections: a dead server is noticed within 15 s."
     )
-    redis_socket_keepalive = flag(False, "Let the system test idle connections.", later=_NO_REDIS)
     redis_retry_on_timeout = unused(
         False, "A call that timed out is always tried again, in a way that does it once."
     )
-    redis_backend_use_ssl = mapping(None, "TLS options of the result store.", later=_NO_REDIS)
+    redis_backend_use_ssl = mapping(None, "TLS options of the result store.")
     redis_backend_health_check_interval = seconds(
-        None, "Seconds after which an idle connection is tested before it is used.", later=_NO_REDIS
+        None, "Seconds after which an idle connection is tested before it is used."
     )
     redis_backend_credential_provider = anything(
-        None, "What gives user and password, for credentials that change.", later=_NO_REDIS
+        None, "What gives user and password, for credentials that change."
     )
-    redis_client_name = text(None, "What connections are called at the server.", later=_NO_REDIS)
+    redis_client_name = text(None, "What connections are called at the server.")

@@ -197,6 +197,10 @@ def _run(source: Source, wanted: Wanted, stops: Stops, nursery: Nursery | None) 
     with contextlib.suppress(OSError):  # nobody reads it
         if not wanted.quiet:
             print(banner(app, orders, executor), file=console, flush=True)
+    urls = {app.broker_url, app.result_url or app.broker_url}
+    # Two databases of one server say the same.
+    for warning in sorted({text for url in urls for text in app.engine(url).warnings()}):
+        logger.warning("%s", warning)
     if wanted.purge:
         deleted = sum(app.queues.purge(queue) for queue in orders.queues)
         logger.warning("Deleted %d waiting messages, as --purge says.", deleted)

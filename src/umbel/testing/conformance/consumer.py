@@ -44,12 +44,12 @@ class ConsumerContract(Contract):
 
     def test_the_most_urgent_come_first(self, here: Side) -> None:
         needs(here.features.priorities > 1, "priorities")
-        top = min(here.features.priorities, 256) - 1
-        for name, priority in (("low", 0), ("top", top), ("low too", 0), ("top too", top)):
+        top, low = here.features.most_urgent, here.features.least_urgent
+        for name, priority in (("low", low), ("top", top), ("low too", low), ("top too", top)):
             here.publish(name, priority=priority)
         deliveries = fetch(here.consumer())
         assert ids(deliveries) == ["top", "top too", "low", "low too"]
-        assert [item.priority for item in deliveries] == [top, top, 0, 0]
+        assert [item.priority for item in deliveries] == [top, top, low, low]
 
     def test_each_of_256_priorities_is_kept_apart(self, here: Side) -> None:
         needs(here.features.priorities >= 256, "256 priorities")
@@ -73,7 +73,7 @@ class ConsumerContract(Contract):
 
     def test_queues_are_emptied_in_the_order_in_which_they_are_named(self, here: Side) -> None:
         here.publish("a1", "a2", queue="a")
-        here.publish("b1", "b2", queue="b", priority=min(9, here.features.priorities - 1))
+        here.publish("b1", "b2", queue="b", priority=here.features.most_urgent)
         consumer = here.consumer()
         assert ids(fetch(consumer, limit=3, queues=["b", "a"])) == ["b1", "b2", "a1"]
         assert ids(fetch(consumer, limit=3, queues=["b", "a"])) == ["a2"]

@@ -76,8 +76,9 @@ class QueueAdminContract(Contract):
         self, here: Side, there: Side
     ) -> None:
         needs(here.features.peek, "peeking")
-        here.publish("1", "2")
-        here.publish("urgent", priority=here.features.priorities - 1)
+        features = here.features
+        here.publish("1", "2", priority=features.least_urgent)
+        here.publish("urgent", priority=features.most_urgent)
         found = there.queues.peek(QUEUE, 10)
         assert {(item.queue, item.where) for item in found} == {(QUEUE, "ready")}
         assert ids(found) == ids(fetch(here.consumer()))

@@ -1,0 +1,74 @@
+"""Redis and Valkey: the engine for many machines, on one queue with Celery's workers and clients.
+
+URLs: ``redis://[user:password@]host:port/db``, ``rediss://`` (TLS), ``unix:///path?db=1``,
+``sentinel://host:26379/db``. Redis 6.2 or later. The options have the names of Celery's
+``broker_transport_options``; docs/redis.md has them all.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from umbel.engines.redis.broadcast import RedisBroadcast
+from umbel.engines.redis.broker import RedisBroker, features
+from umbel.engines.redis.checks import server_warnings
+from umbel.engines.redis.keys import names
+from umbel.engines.redis.queues import RedisQueues
+from umbel.engines.redis.results import RedisResults
+from umbel.engines.redis.server import Server
+from umbel.engines.redis.state import RedisState
+from umbel.ports import Engine, EngineOptions
+
+
+class RedisEngine(Engine):
+    """See `umbel.ports.Engine`."""
+
+    def __init__(self, url: str, options: EngineOptions) -> None:
+        self.url = url
+        self._options = options
+        self._names = names(options)
+        self.features = features(self._names)
+        # Valkey speaks the same protocol; its URLs may say its name.
+        self._server = Server(
+            url.replace("valkey", "redis", 1) if url.startswith("valkey") else url, options
+        )
+
+    @cached_property
+    def broker(self) -> RedisBroker:
+        """The broker."""
+        return RedisBroker(self._server, self._names)
+
+    @cached_property
+    def queues(self) -> RedisQueues:
+        """The queue administration."""
+        return RedisQueues(self._server, self._names)
+
+    @cached_property
+    def results(self) -> RedisResults:
+        """The result store."""
+        return RedisResults(self._server)
+
+    @cached_property
+    def state(self) -> RedisState:
+        """The state store."""
+        return RedisState(self._server)
+
+    @cached_property
+    def broadcast(self) -> RedisBroadcast:
+        """The broadcast."""
+        return RedisBroadcast(self._server)
+
+    def warnings(self) -> list[str]:
+        """Say what endangers tasks and results there."""
+        return server_warnings(self._server)
+
+    def close(self) -> None:
+        """Close all connections; the next use opens them again."""
+        for name in ("results", "broadcast"):
+            port = self.__dict__.get(name)
+            if port is not None:
+                port.close()
+        self._server.close()
+
+
+ENGINE = RedisEngine

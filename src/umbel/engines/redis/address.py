@@ -1,0 +1,302 @@
+"""From a URL and options to the address of a Redis server: hosts, credentials, TLS, timeouts.
+
+URLs: ``redis://[user:password@]host:port/db``, ``rediss://`` (TLS), ``redis+socket:///path?db=1``,
+``unix:///path?db=1`` and ``sentinel://host:26379/db``; several, joined by ``;``, are tried one after
+the other. What a URL leaves open comes from the options, which have the names of Celery's.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from umbel.exceptions import ImproperlyConfigured
+from umbel.masking import masked_url
+from umbel.nearest import nearest
+
+logger = logging.getLogger("umbel.redis")
+
+#: Seconds that any call may take when nobody says otherwise.
+TIMEOUT = 5.0
+#: Seconds that opening a connection may take.
+CONNECT_TIMEOUT = 4.0
+
+_SCHEMES = ("redis", "rediss", "redis+socket", "socket", "unix", "sentinel")
+_SOCKETS = ("redis+socket", "socket", "unix")
+_TLS_TEXTS = (
+    "ssl_ca_certs",
+    "ssl_ca_path",
+    "ssl_ca_data",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "ssl_password",
+    "ssl_ciphers",
+)
+_TLS = (*_TLS_TEXTS, "ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version")
+_PARAMETERS = (
+    "db",
+    "virtual_host",
+    "username",
+    "password",
+    "client_name",
+    "socket_timeout",
+    "socket_connect_timeout",
+    "socket_keepalive",
+    "health_check_interval",
+    "credential_provider",
+    "master_name",
+    "global_keyprefix",
+)
+#: What other clients take in a URL, and what is answered here by how umbel works.
+_NEEDLESS = (
+    "retry_on_timeout",
+    "max_connections",
+    "decode_responses",
+    "encoding",
+    "protocol",
+    "socket_read_size",
+    "timeout",
+)
+_FALSE = ("", "0", "false", "no", "off", "n", "f")
+_CERT_REQS = {
+    "none": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is and how to talk to it. Times are seconds."""
+
+    shown: str
+    """The URL without its secrets, for texts."""
+    hosts: tuple[tuple[str, int], ...] = ()
+    """Servers to try one after the other, or sentinels to ask."""
+    path: str | None = None
+    """The server's socket, instead of hosts."""
+    database: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    credential_provider: Any = field(default=None, repr=False)
+    tls: Mapping[str, Any] | None = field(default=None, repr=False)
+    """What redis-py's connections are given for TLS; None: no TLS."""
+    master_name: str | None = None
+    """What the sentinels call the server; None: hosts are servers."""
+    sentinel: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What connections to sentinels are given."""
+    min_other_sentinels: int = 0
+    timeout: float = TIMEOUT
+    connect_timeout: float = CONNECT_TIMEOUT
+    health_check_interval: float = 15.0
+    """An idle subscription is tested after so long."""
+    keepalive: Mapping[int, int] = field(default_factory=dict)
+    client_name: str | None = None
+    prefix: str = ""
+    """What the broker's keys begin with (``global_keyprefix``)."""
+    result_prefix: str = ""
+    """The same of results (``result_keyprefix``), which Celery has a setting of its own for."""
+
+    @property
+    def place(self) -> str:
+        """Hosts and ports, or the socket, for texts about the server and none of its databases."""
+        return self.path or ";".join(f"{host}:{port}" for host, port in self.hosts)
+
+    @property
+    def location(self) -> str:
+        """A text that is the same for two addresses of one server and user, whatever the database."""
+        user = self.username or "default"
+        if self.path is not None:
+            return f"{user}@{self.path}"
+        hosts = ";".join(sorted(f"{_canonical(host)}:{port}" for host, port in self.hosts))
+        return f"{user}@{hosts}" + (f"/{self.master_name}" if self.master_name else "")
+
+
+def _canonical(host: str) -> str:
+    return "127.0.0.1" if host in ("localhost", "::1") else host
+
+
+def address_of(url: str, options: Mapping[str, Any]) -> Address:
+    """Return the address that a URL names. Raises ImproperlyConfigured for what it cannot mean."""
+    parts = [part.strip() for part in url.split(";") if part.strip()]
+    read = [_Parts(part, options) for part in parts]
+    if not read:
+        raise ImproperlyConfigured("The URL of the Redis server is empty.")
+    first = read[0]
+    if len({part.scheme for part in read}) > 1:
+        raise ImproperlyConfigured(f"{first.shown!r} joins URLs with different schemes.")
+    given = first.given
+    provider = _provider(given.get("credential_provider"))
+    master = _master(first, given)
+    return Address(
+        shown=masked_url(url),
+        hosts=() if first.path else tuple(part.host for part in read),
+        path=first.path,
+        database=first.database,
+        username=None if provider else first.username,
+        password=None if provider else first.password,
+        credential_provider=provider,
+        tls=_tls(first),
+        master_name=master,
+        sentinel=dict(given.get("sentinel_kwargs") or {}),
+        min_other_sentinels=int(given.get("min_other_sentinels") or 0),
+        timeout=first.seconds("socket_timeout", TIMEOUT),
+        connect_timeout=first.seconds("socket_connect_timeout", CONNECT_TIMEOUT),
+        health_check_interval=first.seconds("health_check_interval", 15.0),
+        keepalive=dict(given.get("socket_keepalive_options") or {}),
+        client_name=given.get("client_name"),
+        prefix=str(given.get("global_keyprefix") or ""),
+        result_prefix=_result_prefix(given),
+    )
+
+
+class _Parts:
+    """One URL taken apart. Its query counts more than its path, and both more than the options.
+
+    A password may be written as it is: it ends at the last ``@``.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        self.shown = masked_url(url)
+        self.scheme, separator, rest = url.partition("://")
+        self.scheme = self.scheme.lower()
+        if not separator or self.scheme not in _SCHEMES:
+            known = ", ".join(f"{name}://" for name in _SCHEMES)
+            raise ImproperlyConfigured(
+                f"{self.shown!r} is no address of a Redis server: those begin with {known}."
+            )
+        login, at, place = rest.rpartition("@")
+        place, _, query = place.partition("?")
+        user, colon, password = login.partition(":")
+        self.query = dict(parse_qsl(query, keep_blank_values=True))
+        self._check_query()
+        self.given: dict[str, Any] = {**options, **self.query}
+        self.username = (unquote(user) or None) if at else None
+        self.username = self.username or self.given.get("username") or None
+        self.password = unquote(password) if colon else self.given.get("password")
+        self.path = unquote(f"/{place.lstrip('/')}") if self.scheme in _SOCKETS else None
+        self.host = ("", 0) if self.path else self._host(place.partition("/")[0])
+        self.database = self._database("" if self.path else place.partition("/")[2])
+
+    def _check_query(self) -> None:
+        known = (*_PARAMETERS, *_TLS, *_NEEDLESS)
+        for name in self.query:
+            if name in known:
+                continue
+            guess = nearest(name, known)
+            hint = f" Did you mean {guess!r}?" if guess else f" Known are {', '.join(known)}."
+            raise ImproperlyConfigured(f"{self.shown!r} has an unknown parameter {name!r}.{hint}")
+
+    def _host(self, place: str) -> tuple[str, int]:
+        default = 26379 if self.scheme == "sentinel" else 6379
+        try:
+            parts = urlsplit(f"//{place}")
+            port = parts.port
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{self.shown!r} has no valid port: {error}.") from error
+        host = unquote(parts.hostname or "") or self.given.get("host") or "localhost"
+        return str(host), port or int(self.given.get("port") or default)
+
+    def _database(self, path: str) -> int:
+        named = self.query.get("virtual_host") or self.query.get("db") or path.strip("/")
+        found = named or self.given.get("db") or self.given.get("virtual_host") or 0
+        try:
+            return int(str(found).strip("/") or 0)
+        except ValueError:
+            raise ImproperlyConfigured(
+                f"{self.shown!r} names the database {str(found)!r}, but databases of Redis have numbers:"
+                " write redis://host:6379/0."
+            ) from None
+
+    def seconds(self, name: str, default: float) -> float:
+        """Return a duration of the URL or the options."""
+        value = self.given.get(name)
+        if value is None or value == "":
+            return default
+        try:
+            found = float(value)
+        except (TypeError, ValueError):
+            raise ImproperlyConfigured(
+                f"{name} is {value!r}, but must be a number of seconds."
+            ) from None
+        return found if found > 0 else default
+
+
+def _result_prefix(given: Mapping[str, Any]) -> str:
+    prefix = str(given.get("result_keyprefix", given.get("global_keyprefix")) or "")
+    return f"{prefix}_" if prefix and prefix[-1] not in ":_-." else prefix  # as Celery does
+
+
+def _master(parts: _Parts, given: Mapping[str, Any]) -> str | None:
+    if parts.scheme != "sentinel":
+        return None
+    name = given.get("master_name")
+    if not name:
+        raise ImproperlyConfigured(
+            f"{parts.shown!r} names sentinels, but not the server that they watch: set master_name in"
+            " broker_transport_options (and result_backend_transport_options)."
+        )
+    return str(name)
+
+
+def _provider(value: Any) -> Any:
+    """Return what gives credentials: an object, or one made of the class of a dotted name."""
+    if not isinstance(value, str):
+        return value
+    module, _, name = value.replace(":", ".").rpartition(".")
+    try:
+        return getattr(import_module(module), name)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ImproperlyConfigured(
+            f"credential_provider {value!r} cannot be imported: {error}."
+        ) from error
+
+
+def _tls(parts: _Parts) -> Mapping[str, Any] | None:
+    """Return what connections are given for TLS: certificates and host names are checked by default."""
+    wanted = parts.given.get("ssl")
+    given = {name: parts.given[name] for name in _TLS if name in parts.given}
+    if isinstance(wanted, Mapping):
+        given = {**wanted, **given}
+    if parts.scheme != "rediss" and not wanted:
+        if any(name in parts.query for name in _TLS):
+            raise ImproperlyConfigured(
+                f"{parts.shown!r} has parameters for TLS, but no TLS: begin it with rediss://."
+            )
+        return None
+    required = _cert_reqs(given.get("ssl_cert_reqs", ssl.CERT_REQUIRED))
+    given["ssl_cert_reqs"] = required
+    if required is ssl.CERT_NONE:
+        given["ssl_check_hostname"] = False
+        logger.warning(
+            "Connections to %s are encrypted, but not checked (ssl_cert_reqs is CERT_NONE): whoever sits"
+            " between can read and change everything. Give ssl_ca_certs instead.",
+            parts.shown,
+        )
+    else:
+        given["ssl_check_hostname"] = _flag(given.get("ssl_check_hostname", True))
+    if "ssl_min_version" in given:
+        given["ssl_min_version"] = ssl.TLSVersion(int(given["ssl_min_version"]))
+    return given
+
+
+def _cert_reqs(value: Any) -> ssl.VerifyMode:
+    if isinstance(value, ssl.VerifyMode):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return ssl.VerifyMode(value)
+    name = str(value).lower().removeprefix("cert_")
+    if name not in _CERT_REQS:
+        raise ImproperlyConfigured(
+            f"ssl_cert_reqs is {value!r}, but must be CERT_REQUIRED, CERT_OPTIONAL or CERT_NONE."
+        )
+    return _CERT_REQS[name]
+
+
+def _flag(value: Any) -> bool:
+    return value.lower() not in _FALSE if isinstance(value, str) else bool(value)

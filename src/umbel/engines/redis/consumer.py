@@ -1,0 +1,243 @@
+"""A consumer on Redis: settles, follows up and fetches by one script, and waits by moving lists."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from umbel.engines.redis import envelope
+from umbel.engines.redis.calls import Calls
+from umbel.engines.redis.server import Argument
+from umbel.engines.redis.waiting import SLOW_CHECK, Waiter
+from umbel.exceptions import LeaseLost
+from umbel.failpoints import fail_point
+from umbel.message import Delivery
+from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settlement
+
+#: Most messages that one call fetches or settles: the server does nothing else meanwhile.
+BATCH = 1000
+
+_CODES = {Action.ACK: "A", Action.REQUEUE: "R", Action.PARK: "P", Action.DEAD_LETTER: "D"}
+
+
+class RedisConsumer(Consumer):
+    """See `umbel.ports.Consumer`."""
+
+    def __init__(self, calls: Calls, owner: Owner, prefix: str) -> None:
+        self.owner = owner
+        self._calls = calls
+        self._names = calls.names
+        self._clock = calls.clock
+        self._prefix = prefix
+        self._waiter = Waiter(calls, owner)
+        self._lists: dict[Sequence[str], list[str]] = {}
+        self._turn = 0
+
+    # Fetching
+
+    def fetch(self, request: FetchRequest, wait: float) -> list[Delivery]:
+        """Take what is there; else wait for a list of one of the queues, and look again."""
+        deadline = self._clock.monotonic() + wait
+        while True:
+            fetched, next_due = self._call((), request)[1:]
+            left = deadline - self._clock.monotonic()
+            if fetched or left <= 0:
+                return fetched
+            if self._waiter.was_interrupted():
+                return []
+            if next_due is not None:
+                left = min(left, max(next_due - self._clock.time(), 0.001))
+            self._wait(request, min(left, SLOW_CHECK))
+
+    def _wait(self, request: FetchRequest, seconds: float) -> None:
+        """Wait for the first list of one of the queues, another one each time."""
+        lists = self._lists_of(request.queues)
+        self._turn = (self._turn + 1) % len(request.queues)
+        chosen = self._names.lists(request.queues[self._turn])[0]
+        self._waiter.wait(chosen, lists, seconds)
+
+    def interrupt(self) -> None:
+        """Unblock the connection that waits."""
+        self._waiter.interrupt()
+
+    def _lists_of(self, queues: Sequence[str]) -> list[str]:
+        found = self._lists.get(queues := tuple(queues))
+        if found is None:
+            if len(self._lists) > 100:
+                self._lists.clear()
+            found = self._lists[queues] = [
+                name for queue in queues for name in self._names.lists(queue)
+            ]
+        return found
+
+    # Settling
+
+    def settle(
+        self, settlements: Sequence[Settlement], fetch: FetchRequest | None = None
+    ) -> Settled:
+        """Settle and fetch by one call of one script."""
+        refused, fetched, _ = self._call(settlements, fetch)
+        return Settled(tuple(refused), tuple(fetched))
+
+    def _call(
+        self, settlements: Sequence[Settlement], request: FetchRequest | None
+    ) -> tuple[list[Delivery], list[Delivery], float | None]:
+        """Return what was refused, what was fetched, and when the next parked message is due."""
+        acks, others, twice = self._settling(settlements)
+        lists: list[str] = []
+        queues = [one.queue for item in settlements for one in item.publish]
+        limit = 0
+        inboxes: list[str] = []
+        if request is not None:
+            lists, limit = self._lists_of(request.queues), min(request.limit, BATCH)
+            queues += request.queues
+            inboxes = self._waiter.inboxes()
+        notes = self._calls.unnoted(queues)
+        fail_point("redis.settle.before")
+        try:
+            answer = self._calls.run(
+                "settle",
+                self.owner.id,
+                self._waiter.noted() if limit else "",
+                limit,
+                *_counted(lists),
+                *_counted(inboxes),
+                *_counted(notes),
+                *_counted(acks),
+                *others,
+            )
+        except BaseException:
+            self._calls.forget_noted(notes)
+            raise
+        fail_point("redis.settle.after")
+        if answer[0] is None:
+            self._calls.wake(answer[1])
+            raise self._lost()
+        first, due, refused, waiting, counts = answer[:5]
+        self._calls.wake(waiting)
+        if limit:
+            self._waiter.emptied(inboxes)
+        fetched = self._deliveries(int(first), [*inboxes, *lists], counts, answer[5:])
+        unheld = {key.decode() for key in refused}
+        turned_down = [item.delivery for item in settlements if item.delivery.key in unheld]
+        return turned_down + twice, fetched, None if due == b"-1" else float(due) / 1000
+
+    def _settling(
+        self, settlements: Sequence[Settlement]
+    ) -> tuple[list[str], list[Argument], list[Delivery]]:
+        """Return keys to acknowledge, all else as arguments, and deliveries that are settled twice."""
+        acks: list[str] = []
+        others: list[Argument] = [0]
+        twice: list[Delivery] = []
+        seen: set[str] = set()
+        for item in settlements:
+            key = item.delivery.key
+            if key in seen:
+                twice.append(item.delivery)
+                continue
+            seen.add(key)
+            if item.action is Action.ACK and item.result is None and not item.publish:
+                acks.append(key)
+            else:
+                others[0] = int(others[0]) + 1
+                others += self._settlement(item)
+        return acks, others, twice
+
+    def _settlement(self, item: Settlement) -> list[Argument]:
+        """Return a settlement as arguments (lua/broker_settle.lua)."""
+        values: list[Argument] = [
+            item.delivery.key,
+            _CODES[item.action],
+            int(item.crashed),
+            "" if item.due is None else item.due,
+            (item.reason or "").encode("utf-8", "backslashreplace"),
+            "" if item.expires is None else int(item.expires * 1000),
+            0 if item.result is None else 1,
+        ]
+        if item.result is not None:
+            values += self._calls.result(item.result)
+        values.append(len(item.publish))
+        for one in item.publish:
+            values += self._calls.publication(one)
+        return values
+
+    def _deliveries(
+        self, first: int, lists: Sequence[str], counts: Sequence[int], raws: Sequence[bytes]
+    ) -> list[Delivery]:
+        """Read what a script leased: its keys go up from the first."""
+        deliveries = []
+        at = 0
+        for name, count in zip(lists, counts, strict=True) if counts else ():
+            if not count:
+                continue
+            queue, priority = self._names.split(name)
+            for raw in raws[at : at + count]:
+                at += 1
+                key = f"{self._prefix}.{first + at}"
+                deliveries.append(envelope.read(raw, queue, priority, key))
+        return deliveries
+
+    def mark_early(self, deliveries: Sequence[Delivery]) -> None:
+        """Mark what is held."""
+        fail_point("redis.mark_early.before")
+        keys = [delivery.key for delivery in deliveries]
+        if self._calls.run("mark", self.owner.id, *keys) is None:
+            raise self._lost()
+        fail_point("redis.mark_early.after")
+
+    # Giving back and taking over
+
+    def release(self, keys: Collection[str]) -> int:
+        """Put envelopes back in front of their lists."""
+        fail_point("redis.release.before")
+        count, waiting = self._calls.run("release", self.owner.id, 1, *keys)
+        fail_point("redis.release.after")
+        self._calls.wake(waiting)
+        if count is None:
+            raise self._lost()
+        return int(count)
+
+    def reclaim(
+        self, owner: str, unstarted: Collection[str] | None, only_expired: bool = False
+    ) -> list[Delivery]:
+        """Take everything over by one script, which deletes the owner: that is its fence."""
+        fail_point("redis.reclaim.before")
+        handed, waiting = self._calls.run(
+            "reclaim",
+            self.owner.id,
+            owner,
+            int(only_expired),
+            int(unstarted is not None),
+            *(unstarted or ()),
+        )
+        fail_point("redis.reclaim.after")
+        self._calls.wake(waiting)
+        if handed is None:
+            raise self._lost()
+        deliveries = []
+        for key, name, raw, early in handed:
+            queue, priority = self._names.split(name.decode())
+            deliveries.append(envelope.read(raw, queue, priority, key.decode(), bool(early)))
+        return deliveries
+
+    def close(self) -> None:
+        """Give back what is held, and delete the owner unless it holds what it may not give back."""
+        fail_point("redis.close.before")
+        noted = self._waiter.noted()
+        lists = {name for found in self._lists.values() for name in found} if noted else ()
+        try:
+            waiting = self._calls.run("close", self.owner.id, noted, *lists)
+        finally:
+            self._waiter.close()
+        fail_point("redis.close.after")
+        self._calls.wake(waiting)
+
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(
+            f"The process {self.owner.pid} was taken for dead (frozen for longer than worker_lease_ttl?)"
+            " and its leases were taken over."
+        )
+
+
+def _counted(values: Sequence[str]) -> tuple[Argument, ...]:
+    """Return values behind their number."""
+    return (len(values), *values)

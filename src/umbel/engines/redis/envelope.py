@@ -1,0 +1,144 @@
+"""kombu's envelope: how a message is written on a Redis list, byte for byte as kombu writes it.
+
+The form is that of kombu's virtual transports (kombu/transport/virtual/base.py): a JSON object with the
+body in base64. Umbel's scripts put what they count in front as one more key, ``"umbel"``, which kombu
+carries along unread (lua/broker_common.lua).
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from functools import lru_cache
+from typing import Any
+
+from umbel import serialization
+from umbel.exceptions import DecodeError, EncodeError
+from umbel.message import Delivery, Message, Publication
+
+#: What is on a list and is no envelope is delivered under this type, which no worker accepts.
+UNREADABLE = "application/x-unreadable"
+
+_decode_plain = json.JSONDecoder().decode
+
+
+def check_text(*texts: str) -> None:
+    """Raise EncodeError for a text that is not UTF-8: half a surrogate pair, as from ``os.fsdecode``."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise EncodeError(f"{text!a} cannot be written as UTF-8: {error.reason}.") from error
+
+
+@lru_cache(64)
+def _quoted(text: str) -> str:
+    """Return a content type or encoding as JSON."""
+    check_text(text)
+    return json.dumps(text)
+
+
+def write(publication: Publication) -> str:
+    """Return a publication's envelope. Raises EncodeError for what cannot be written."""
+    message = publication.message
+    check_text(publication.queue, publication.tag, message.task_id or "")
+    properties = dict(message.properties)
+    sent = properties.get("delivery_info")
+    properties["delivery_info"] = (
+        sent
+        if isinstance(sent, dict) and "routing_key" in sent
+        else {"exchange": "", "routing_key": publication.queue}
+    )
+    properties.setdefault("priority", publication.priority)
+    properties["body_encoding"] = "base64"
+    properties["delivery_tag"] = publication.tag
+    body = binascii.b2a_base64(message.body, newline=False).decode("ascii")
+    return (
+        f'{{"body": "{body}", "content-encoding": {_quoted(message.content_encoding)},'
+        f' "content-type": {_quoted(message.content_type)},'
+        f' "headers": {serialization.dumps(message.headers)},'
+        f' "properties": {serialization.dumps(properties)}}}'
+    )
+
+
+def read(raw: bytes, queue: str, priority: int, key: str, early: bool = False) -> Delivery:
+    """Return the delivery of an envelope, whoever wrote it.
+
+    What is none is delivered all the same, so that a worker can put it away with the reason. `priority` is
+    that of the list it was on. The count in the envelope is that of the handings-over before this one.
+    """
+    data = _decoded(raw)
+    if data is None:
+        return Delivery(
+            key, queue, Message({}, {}, raw, UNREADABLE, "binary"), early=early, priority=priority
+        )
+    count, crashes = _counted(data.get("umbel"))
+    headers, properties = _mapping(data.get("headers")), _mapping(data.get("properties"))
+    if headers.get("redelivered") is True:
+        del headers["redelivered"]  # kombu's mark of what it restored
+        count += 1
+    encoding = properties.pop("body_encoding", None)
+    tag = properties.pop("delivery_tag", None)
+    if not properties.get("priority"):
+        properties.pop("priority", None)  # kombu writes 0 where there is none
+    sent = properties.get("delivery_info")
+    if isinstance(sent, dict):
+        sent.pop("redelivered", None)
+        if sent == {"exchange": "", "routing_key": queue}:
+            del properties["delivery_info"]
+    message = Message(
+        headers,
+        properties,
+        _body(data.get("body"), encoding),
+        data.get("content-type") or "application/data",
+        data.get("content-encoding") or "binary",
+    )
+    return Delivery(
+        key,
+        queue,
+        message,
+        tag if isinstance(tag, str) else "",
+        priority,
+        count + 1,
+        crashes,
+        early,
+    )
+
+
+def _decoded(raw: bytes) -> dict[str, Any] | None:
+    # Extended types are rare, and looking for them in every object takes half of the time.
+    decoders = (serialization.loads, json.loads) if b"__type__" in raw else (_plain,)
+    for decode in decoders:
+        try:
+            data = decode(raw)
+        except (DecodeError, ValueError, RecursionError):
+            continue
+        return data if isinstance(data, dict) else None
+    return None
+
+
+def _plain(raw: bytes) -> Any:
+    return _decode_plain(raw.decode())
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _counted(value: Any) -> tuple[int, int]:
+    """Return deliveries and crashes; nonsense counts as none."""
+    if isinstance(value, list) and len(value) >= 2 and all(type(one) is int for one in value[:2]):
+        return value[0], value[1]
+    return 0, 0
+
+
+def _body(value: Any, encoding: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value)
+    if encoding == "base64":
+        try:
+            return binascii.a2b_base64(text)
+        except (binascii.Error, ValueError):
+            pass  # not what it says: the worker refuses it with what is there
+    return text.encode("utf-8", "surrogatepass")

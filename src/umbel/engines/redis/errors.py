@@ -1,0 +1,145 @@
+"""Errors of redis-py as ours: what happened, at which server, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from redis import exceptions as theirs
+
+from umbel.exceptions import BrokerFull, EncodeError, OperationalError
+
+#: What an answer begins with or contains, and what is to be said then.
+_ANSWERS: tuple[tuple[str, str], ...] = (
+    (
+        "Authentication required",
+        "{server} asks for a password, and none is given. Write redis://:PASSWORD@host:port/0 or set"
+        " redis_password.",
+    ),
+    (
+        "invalid username-password",
+        "{server} does not accept the user or the password. Check them in the URL, or in redis_username"
+        " and redis_password.",
+    ),
+    (
+        "without any password configured",
+        "{server} has no password, and one is given. Take it out of the URL, or set requirepass there.",
+    ),
+    (
+        "NOPERM",
+        "{server} does not allow this user to do that ({text}). Give it the commands and keys that umbel"
+        " needs (ACL SETUSER).",
+    ),
+    (
+        "READONLY",
+        "{server} is a replica and takes no writes. After a failover, point the URL at the new master, or"
+        " use sentinel:// so that it is found.",
+    ),
+    (
+        "LOADING",
+        "{server} has been started and still loads its data. Try again in a moment.",
+    ),
+    (
+        "MASTERDOWN",
+        "{server} is a replica that has lost its master. Point the URL at the master, or use sentinel://.",
+    ),
+    (
+        "NOREPLICAS",
+        "{server} takes no writes, because too few replicas are connected (min-replicas-to-write).",
+    ),
+    (
+        "MISCONF",
+        "{server} takes no writes, because it cannot write its data to its disk ({text}). Look into its"
+        " log; often the disk is full.",
+    ),
+    (
+        "max number of clients reached",
+        "{server} has as many connections as its maxclients allows. Raise maxclients, or run fewer"
+        " processes.",
+    ),
+    ("BUSY ", "{server} is busy with a script that takes long. SCRIPT KILL ends it."),
+    ("UNKILLABLE", "{server} is busy with a script that takes long and has written already."),
+    (
+        "DB index is out of range",
+        "{server} has no database with that number: see `databases` in its configuration.",
+    ),
+    (
+        "WRONGTYPE",
+        "{server} holds something else under a key that umbel uses. Give umbel a database of its own, or a"
+        " global_keyprefix.",
+    ),
+    (
+        "CROSSSLOT",
+        "{server} is a cluster, and the keys of one call lie on different servers. umbel needs a single"
+        " server, or a Sentinel.",
+    ),
+    ("MOVED ", "{server} is a cluster. umbel needs a single server, or a Sentinel."),
+    ("CLUSTERDOWN", "{server} is a cluster that is down."),
+)
+#: The code that an answer began with, where redis-py has turned it into a class.
+_CODES: tuple[tuple[type[Exception], str], ...] = (
+    (theirs.ReadOnlyError, "READONLY"),
+    (theirs.NoPermissionError, "NOPERM"),
+    (theirs.BusyLoadingError, "LOADING"),
+    (theirs.OutOfMemoryError, "OOM"),
+)
+#: What servers answer that do not know a command, or one of its options.
+_TOO_OLD = ("unknown command", "Unknown Redis command", "syntax error", "wrong number of arg")
+#: What a connection's error says when nothing has been sent yet.
+_UNREACHED = ("connecting to", "Connection refused", "Name or service not known", "No such file")
+
+
+def translated(error: Exception, shown: str, timeout: float) -> Exception:
+    """Return our error for one of redis-py's, met at a server (its URL without secrets)."""
+    server = f"Redis at {shown}"
+    code = next((f"{code} " for kind, code in _CODES if isinstance(error, kind)), "")
+    text = code + " ".join(str(error).split())
+    if isinstance(error, UnicodeError):
+        return EncodeError(f"A text cannot be written as UTF-8: {error}.")
+    if text.startswith("OOM"):
+        return BrokerFull(
+            f"{server} has used all the memory it may (maxmemory); nothing was written. Raise maxmemory"
+            " there, or let workers empty the queues."
+        )
+    for sign, answer in _ANSWERS:
+        if sign in text:
+            return OperationalError(answer.format(server=server, text=text))
+    if isinstance(error, theirs.AuthenticationError):
+        return OperationalError(f"{server} refuses the user or the password: {text}.")
+    if isinstance(error, theirs.TimeoutError):
+        tls = " Or it speaks no TLS: then begin the URL with redis://." if "rediss:" in shown else ""
+        return OperationalError(
+            f"{server} did not answer within {timeout:.3g} s. It may be overloaded, stopped, or cut off; what"
+            f" was asked for may still have been done.{tls}"
+        )
+    if isinstance(error, theirs.ConnectionError):
+        return OperationalError(_about_connection(server, text))
+    if any(sign in text for sign in _TOO_OLD):
+        return OperationalError(
+            f"{server} does not know what it was asked for ({text}). umbel needs Redis 6.2 or later, or"
+            " Valkey."
+        )
+    return OperationalError(f"{server} answered: {text}")
+
+
+def may_pass(error: OperationalError) -> bool:
+    """Tell whether the same call may work a moment later: the server was away, not unwilling."""
+    cause = error.__cause__
+    if isinstance(cause, theirs.AuthenticationError | theirs.AuthorizationError):
+        return False
+    return isinstance(cause, theirs.ConnectionError | theirs.TimeoutError | theirs.ReadOnlyError)
+
+
+def _about_connection(server: str, text: str) -> str:
+    if "CERTIFICATE" in text.upper() or "SSL" in text.upper():
+        return (
+            f"{server} cannot be trusted or speaks no TLS: {text} Give ssl_ca_certs, or check whether the"
+            " URL has to begin with redis://."
+        )
+    if any(sign in text for sign in _UNREACHED):
+        return f"{server} cannot be reached: {text} Check that it runs there and that the URL is right."
+    return f"The connection to {server} was lost: {text} What was asked for last may have been done or not."
+
+
+#: Errors of redis-py that a call may raise, and those of a text that is no UTF-8.
+THEIRS: tuple[type[Exception], ...] = (theirs.RedisError, UnicodeError)
+Translate = Callable[[Exception], Exception]

@@ -1,0 +1,97 @@
+"""The names of keys: kombu's lists and hashes, and where our own begin."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from umbel.exceptions import ImproperlyConfigured
+
+#: kombu keeps this many priorities apart where nothing else is said.
+STEPS = (0, 3, 6, 9)
+#: kombu's priorities: what is outside is taken as the nearest.
+LEAST, MOST = 0, 9
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Where things are, by the names of Celery's ``broker_transport_options``.
+
+    `prefix` stands before every key. Of `steps` the first is the most urgent: on Redis 0 comes first, as
+    Celery has it. `visibility_timeout` is in seconds and counts for what kombu holds, not for us.
+    """
+
+    prefix: str = ""
+    sep: str = "\x06\x16"
+    steps: tuple[int, ...] = STEPS
+    unacked: str = "unacked"
+    unacked_index: str = "unacked_index"
+    unacked_mutex: str = "unacked_mutex"
+    visibility_timeout: float = 3600.0
+    own: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        """Work out the prefix of our own keys."""
+        object.__setattr__(self, "own", f"{self.prefix}umbel:")
+
+    def lists(self, queue: str) -> tuple[str, ...]:
+        """Return the lists of a queue, the most urgent first."""
+        base = self.prefix + queue
+        return tuple(f"{base}{self.sep}{step}" if step else base for step in self.steps)
+
+    def list_for(self, queue: str, priority: int) -> str:
+        """Return the list of a queue for a priority."""
+        step = self.step(priority)
+        return f"{self.prefix}{queue}{self.sep}{step}" if step else self.prefix + queue
+
+    def step(self, priority: int) -> int:
+        """Return the step that a priority belongs to: the highest that is not above it."""
+        return self.steps[max(bisect(self.steps, min(max(priority, LEAST), MOST)) - 1, 0)]
+
+    def split(self, name: str) -> tuple[str, int]:
+        """Return the queue and the priority of a list."""
+        name = name[len(self.prefix) :]
+        queue, found, step = name.rpartition(self.sep)
+        if found and step.isdecimal():
+            return queue, int(step)
+        return name, 0
+
+    def constants(self) -> tuple[str | float | int, ...]:
+        """Return what the arguments of every script begin with (lua/broker_common.lua)."""
+        return (
+            self.own,
+            self.prefix + self.unacked,
+            self.prefix + self.unacked_index,
+            self.visibility_timeout,
+            self.sep,
+            len(self.prefix.encode()),
+        )
+
+
+def names(options: Mapping[str, Any]) -> Names:
+    """Read the names from transport options. Raises ImproperlyConfigured for values that cannot be."""
+    steps = options.get("priority_steps") or STEPS
+    try:
+        steps = tuple(sorted(int(step) for step in steps))
+        timeout = float(options.get("visibility_timeout") or 3600.0)
+    except (TypeError, ValueError) as error:
+        raise ImproperlyConfigured(
+            "broker_transport_options has priority_steps or a visibility_timeout that are no numbers:"
+            f" {options.get('priority_steps')!r}, {options.get('visibility_timeout')!r}."
+        ) from error
+    if steps[0] != 0:
+        raise ImproperlyConfigured(
+            f"broker_transport_options has priority_steps {list(steps)!r}; the first has to be 0,"
+            " the priority of messages without one."
+        )
+    return Names(
+        prefix=str(options.get("global_keyprefix") or ""),
+        sep=str(options.get("sep") or "\x06\x16"),
+        steps=steps,
+        unacked=str(options.get("unacked_key") or "unacked"),
+        unacked_index=str(options.get("unacked_index_key") or "unacked_index"),
+        unacked_mutex=str(options.get("unacked_mutex_key") or "unacked_mutex"),
+        visibility_timeout=timeout,
+    )

@@ -1,0 +1,107 @@
+"""What Celery's workers left unacknowledged when the last of them died.
+
+kombu keeps what a worker holds in a hash, and any other Celery worker returns from it what is older than the
+visibility timeout. When there is none left, somebody else has to: we do, by kombu's rule and under its mutex
+(kombu/transport/redis.py, ``QoS.restore_visible``). What is ours in that hash is not touched here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from umbel.engines.redis.calls import Calls
+from umbel.exceptions import OperationalError
+
+#: Seconds between two looks, and how many messages are returned at most at each.
+EVERY, AT_MOST = 60.0, 1000
+#: Milliseconds for which kombu's mutex is held at most.
+MUTEX_TTL = 300_000
+#: What fields of our own parked messages begin with.
+OURS = b"umbel:"
+
+
+class Leftovers:
+    """Returns what dead Celery workers held, when no Celery worker is there to do it."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._next_look = 0.0
+
+    def look_after(self) -> None:
+        """Look once a minute; cheap in between. A server that does not answer is asked the next time."""
+        now = self._calls.clock.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + EVERY
+        try:
+            self.restore()
+        except OperationalError:
+            self._next_look = now
+
+    def restore(self) -> int:
+        """Return to their lists what is older than the visibility timeout; return how many."""
+        names, server = self._calls.names, self._calls.server
+        with server.translating():
+            client: Any = server.client()
+            index = names.prefix + names.unacked_index
+            before = self._calls.clock.time() - names.visibility_timeout
+            found = [
+                field
+                for field in client.zrangebyscore(index, 0, before, start=0, num=AT_MOST)
+                if not field.startswith(OURS)
+            ]
+            if not found or _celery_is_there(client):
+                return 0
+            lock = client.lock(names.prefix + names.unacked_mutex, timeout=MUTEX_TTL / 1000)
+            if not lock.acquire(blocking=False):
+                return 0
+            try:
+                return sum(self._restore_one(client, field) for field in found)
+            finally:
+                lock.release()
+
+    def _restore_one(self, client: Any, field: bytes) -> bool:
+        names = self._calls.names
+        value = client.hget(names.prefix + names.unacked, field)
+        envelope, exchange, key = _parts(value)
+        queues = [key] if not exchange else self._bound(client, exchange, key)
+        if envelope is None or not queues:
+            return False
+        priority = envelope["properties"].get("priority")
+        step = priority if type(priority) is int else 0
+        raw = json.dumps(envelope)
+        lists = [names.list_for(queue, step) for queue in queues]
+        restored, waiting = self._calls.run("restore", field, value, raw, *lists)
+        self._calls.wake(waiting)
+        return bool(restored)
+
+    def _bound(self, client: Any, exchange: str, key: str) -> list[str]:
+        """Return the queues that kombu's table has for an exchange and a key."""
+        names = self._calls.names
+        found = []
+        for member in client.smembers(f"{names.prefix}_kombu.binding.{exchange}"):
+            parts = member.decode("utf-8", "replace").split(names.sep)
+            if len(parts) == 3 and (
+                parts[0] == key or (parts[1] and re.match(parts[1], key) is not None)
+            ):
+                found.append(parts[2])
+        return sorted(set(found))
+
+
+def _celery_is_there(client: Any) -> bool:
+    """Tell whether a client of this database waits as Celery's workers do; umbel never sends BRPOP."""
+    own = str(client.connection_pool.connection_kwargs.get("db", 0))
+    return any(one["cmd"] == "brpop" and one["db"] == own for one in client.client_list())
+
+
+def _parts(value: bytes | None) -> tuple[dict[str, Any] | None, str, str]:
+    """Return the envelope, exchange and key of an entry of kombu's, with the mark of what was redelivered."""
+    try:
+        envelope, exchange, key = json.loads(value or b"")
+        envelope["headers"]["redelivered"] = True
+        envelope["properties"]["delivery_info"]["redelivered"] = True
+    except (ValueError, TypeError, KeyError):
+        return None, "", ""
+    return envelope, exchange or "", key or ""

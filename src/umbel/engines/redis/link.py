@@ -1,0 +1,323 @@
+"""One connection to a Redis server, with a limit for each call, on redis-py's connections.
+
+redis-py connects, logs in, encrypts and parses. What is done here and not there: nothing is ever
+repeated silently, a call has one limit for connecting and answering together, and a thread that waits
+can be woken by another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import selectors
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from time import monotonic
+from typing import Any
+
+import redis
+from redis import exceptions as theirs
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from umbel.engines.redis.address import Address
+from umbel.engines.redis.errors import THEIRS, translated
+from umbel.engines.redis.scripts import Script
+
+Argument = str | bytes | int | float
+
+#: Watches two sockets without a file descriptor of its own, where the system can.
+_Selector: type[selectors.BaseSelector] = getattr(
+    selectors, "PollSelector", selectors.SelectSelector
+)
+#: A dead machine is noticed by the system after about 15 s, also where nothing is being asked.
+_KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3}
+
+
+class Link:
+    """One connection, used by one thread at a time; only `interrupt` may be called by any other."""
+
+    def __init__(self, address: Address, timeout: float, wakeable: bool = False) -> None:
+        """Connect within `timeout` seconds. Raises OperationalError.
+
+        Only one that is `wakeable` can be interrupted.
+        """
+        self.address = address
+        self._timeout = timeout
+        #: True while an answer is due: then this connection is of no use to anybody else.
+        self.busy = False
+        self._woken: tuple[socket.socket, socket.socket] | None = None
+        self._wake_lock = threading.Lock()
+        self._connection = self._connect(monotonic() + timeout)
+        if wakeable:
+            self._woken = socket.socketpair()
+            for one in self._woken:
+                one.setblocking(False)
+
+    # Connecting
+
+    def _connect(self, deadline: float) -> Any:
+        """Return a connection to the first server that can be reached."""
+        error: Exception = theirs.ConnectionError("no address is known")
+        try:
+            places = _places(self.address, deadline)
+        except THEIRS as found:
+            raise self._translated(found) from found
+        for place in places:
+            left = deadline - monotonic()
+            if left <= 0:
+                break
+            try:
+                return self._connect_to(place, left)
+            except THEIRS as found:
+                error = found
+            except OSError as found:  # of looking up the host's name
+                error = theirs.ConnectionError(f"Error connecting to {place}: {found}")
+        raise self._translated(error) from error
+
+    def _connect_to(self, place: tuple[str, int] | str, left: float) -> Any:
+        parameters = connection_parameters(self.address)
+        kind: Any = redis.Connection
+        if isinstance(place, str):
+            kind = redis.UnixDomainSocketConnection
+            parameters["path"] = place
+        else:
+            parameters |= {"host": place[0], "port": place[1], **keepalive(self.address)}
+            # redis-py tries each address of a name for as long as it may try one.
+            among = socket.getaddrinfo(place[0], place[1], 0, socket.SOCK_STREAM)
+            limit = min(self.address.connect_timeout, left)
+            parameters["socket_connect_timeout"] = limit / max(len(among), 1)
+        if self.address.tls is not None:
+            kind = redis.SSLConnection
+            parameters |= self.address.tls
+        connection = kind(socket_timeout=left, **parameters)
+        try:
+            connection.connect()
+        except BaseException:
+            connection.disconnect()
+            raise
+        return connection
+
+    # Calling
+
+    def call(self, *command: Argument, timeout: float) -> Any:
+        """Send a command and return its answer, in bytes. Raises OperationalError."""
+        with self._answering(timeout):
+            self._connection.send_command(*command)
+            return self._answer()
+
+    def calls(self, commands: Sequence[Sequence[Argument]], timeout: float) -> list[Any]:
+        """Send commands in one go and return their answers.
+
+        Raises OperationalError for the first that failed, when all have been answered.
+        """
+        with self._answering(timeout):
+            self._connection.send_packed_command(self._connection.pack_commands(commands))
+            answers: list[Any] = []
+            for number in range(len(commands)):
+                try:
+                    answers.append(self._connection.read_response())
+                except theirs.ResponseError as error:
+                    answers.append(error)
+                    self.busy = number + 1 < len(commands)
+            self.busy = False
+        for answer in answers:
+            if isinstance(answer, theirs.ResponseError):
+                raise self._translated(answer)
+        return answers
+
+    def run(
+        self, script: Script, keys: Sequence[Argument], args: Sequence[Argument], timeout: float
+    ) -> Any:
+        """Run a script, which is loaded where the server does not have it."""
+        rest = (len(keys), *keys, *args)
+        with self._answering(timeout):
+            self._connection.send_command("EVALSHA", script.sha, *rest)
+            try:
+                return self._answer()
+            except theirs.NoScriptError:
+                self.busy = True
+                self._connection.send_command("EVAL", script.source, *rest)
+                return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._connection.read_response()
+        except theirs.ResponseError:
+            self.busy = False  # an error is an answer too
+            raise
+        self.busy = False
+        return answer
+
+    # Listening
+
+    def send(self, *command: Argument) -> None:
+        """Send a command whose answer `receive` returns. Raises OperationalError."""
+        with self._translating():
+            self._connection.send_command(*command)
+
+    def send_all(self, commands: Sequence[Sequence[Argument]]) -> None:
+        """Send commands in one packet; `receive` returns the answers one by one."""
+        with self._translating():
+            self._connection.send_packed_command(self._connection.pack_commands(commands))
+
+    def receive(self, timeout: float, nothing: Any = None) -> Any:
+        """Return what comes next within `timeout` seconds, or `nothing`, also after an `interrupt`.
+
+        Raises OperationalError when the connection is lost, and for an answer that is an error.
+        """
+        with self._translating():
+            if not self._is_readable(timeout):
+                return nothing
+            return self._connection.read_response()
+
+    def _is_readable(self, timeout: float) -> bool:
+        """Wait for something to read, or for an interrupt."""
+        connection = self._connection
+        if connection.can_read(0):
+            return True
+        if timeout <= 0:
+            self._take_interrupt()
+            return False
+        with _Selector() as selector:
+            selector.register(connection._sock, selectors.EVENT_READ)
+            if self._woken is not None:
+                selector.register(self._woken[0], selectors.EVENT_READ)
+            selector.select(timeout)
+        self._take_interrupt()
+        return bool(connection.can_read(0))
+
+    def _take_interrupt(self) -> None:
+        if self._woken is not None:
+            with contextlib.suppress(BlockingIOError):
+                self._woken[0].recv(4096)
+
+    def interrupt(self) -> None:
+        """Make a `receive`, of now or the next, return soon."""
+        with self._wake_lock, contextlib.suppress(BlockingIOError):
+            if self._woken is not None:
+                self._woken[1].send(b"!")
+
+    # Ending
+
+    def fileno(self) -> int:
+        """Return the number of the socket, to wait for several at a time."""
+        return int(self._connection._sock.fileno())
+
+    @property
+    def is_fit(self) -> bool:
+        """Tell whether the connection can be used again: open, and with nothing left to read."""
+        if self.busy or self._connection._sock is None:
+            return False
+        try:
+            return not self._connection.can_read(0)
+        except (theirs.RedisError, OSError):
+            return False
+
+    def close(self) -> None:
+        """Close. In a child of a fork the parent's connection goes on undisturbed."""
+        self._connection.disconnect()
+        with self._wake_lock:
+            woken, self._woken = self._woken, None
+        for one in woken or ():
+            one.close()
+
+    @contextlib.contextmanager
+    def _answering(self, timeout: float) -> Iterator[None]:
+        """Limit the time of sending and answering."""
+        if timeout != self._timeout:
+            self._limit(timeout)
+        self.busy = True
+        with self._translating():
+            yield
+
+    def _limit(self, timeout: float) -> None:
+        """Set how long the server may be silent, on what redis-py keeps open."""
+        connection = self._connection
+        connection.socket_timeout = self._timeout = timeout
+        if connection._sock is not None:
+            connection._sock.settimeout(timeout)
+            connection._parser._socket_timeout = timeout
+
+    @contextlib.contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except THEIRS as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> Exception:
+        return translated(error, self.address.shown, self._timeout)
+
+
+def _places(address: Address, deadline: float) -> list[tuple[str, int]] | list[str]:
+    """Return where to connect to; a Sentinel is asked anew each time."""
+    if address.path is not None:
+        return [address.path]
+    if address.master_name is None:
+        return list(address.hosts)
+    limit = max(min(address.connect_timeout, deadline - monotonic()), 0.01)
+    given = {
+        "socket_timeout": limit / len(address.hosts),
+        "socket_connect_timeout": limit / len(address.hosts),
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        **address.sentinel,
+    }
+    sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
+        list(address.hosts),
+        min_other_sentinels=address.min_other_sentinels,
+        sentinel_kwargs=given,
+    )
+    try:
+        host, port = sentinel.discover_master(address.master_name)
+    finally:
+        for client in sentinel.sentinels:
+            client.close()
+    return [(_text(host), int(port))]
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def connection_parameters(address: Address) -> dict[str, Any]:
+    """Return what redis-py's connections of any kind are given."""
+    # The old protocol: the new one costs a command more for each connection, and pushes what nobody
+    # asked for.
+    found: dict[str, Any] = {
+        "db": address.database,
+        "username": address.username,
+        "password": address.password,
+        "client_name": address.client_name,
+        "protocol": 2,
+        "health_check_interval": 0,
+        **_SILENT,
+    }
+    if address.credential_provider is not None:
+        found["credential_provider"] = address.credential_provider
+    return found
+
+
+def keepalive(address: Address) -> dict[str, Any]:
+    """Return how the system tests idle connections."""
+    options = {
+        getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)
+    }
+    return {
+        "socket_keepalive": True,
+        "socket_keepalive_options": options | dict(address.keepalive),
+    }
+
+
+def _silent() -> dict[str, Any]:
+    """Return what keeps redis-py from telling each new connection its name: two round trips."""
+    known = inspect.signature(redis.connection.AbstractConnection.__init__).parameters
+    if "driver_info" in known:
+        return {"driver_info": None}
+    return {"lib_name": None, "lib_version": None}
+
+
+_SILENT = _silent()

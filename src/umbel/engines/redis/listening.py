@@ -1,0 +1,216 @@
+"""A connection that listens to channels, and comes back by itself when it is lost.
+
+While it is lost, whoever listens waits as if nothing came; once it is back, everything has to be
+looked after, since nothing is told twice. A server that falls silent is asked for a sign of life.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from random import random
+from typing import Any
+
+from umbel.engines.redis.server import Link, Server
+from umbel.exceptions import OperationalError
+
+logger = logging.getLogger("umbel.redis")
+
+#: Channels that one command names.
+CHUNK = 1000
+#: Seconds between two tries to connect: the first, and the longest.
+PAUSE, LONGEST_PAUSE = 0.05, 5.0
+#: Seconds that a try takes at least, however short who waits waits.
+LEAST = 0.5
+
+#: Hears of each message: what was listened to, the channel, and the payload.
+Hear = Callable[[bytes, bytes, bytes], None]
+
+
+class Ear:
+    """Channels and patterns listened to, on one connection. One thread at a time, but for `interrupt`.
+
+    `hear` is called with pattern (or the channel), channel and payload; `again` after a new connection
+    has been made and listens to everything.
+    """
+
+    def __init__(self, server: Server, hear: Hear, again: Callable[[], None]) -> None:
+        self._server = server
+        self._hear = hear
+        self._again = again
+        self._pid = os.getpid()
+        self._link: Link | None = None
+        self._interrupted = threading.Event()
+        self._unconfirmed: set[bytes] = set()
+        #: What is listened to: channels and patterns, each with the command that asks for it.
+        self._topics: dict[bytes, str] = {}
+        self._was_lost = False
+        self._pause = PAUSE
+        self._next_try = 0.0
+        self._heard = self._asked = 0.0
+
+    @property
+    def connected(self) -> bool:
+        """True unless the connection is lost."""
+        return self._link is not None
+
+    # Topics
+
+    def listen(self, topics: Iterable[bytes], command: str = "SUBSCRIBE") -> None:
+        """Listen to these too, and return when the server does.
+
+        Raises OperationalError if there never was a connection; a lost one comes back in `wait`.
+        """
+        new = [topic for topic in topics if topic not in self._topics]
+        self._topics.update(dict.fromkeys(new, command))
+        if self._link is None:
+            if not self._was_lost:
+                self._connect(self._server.timeout)
+            return
+        try:
+            self._ask(self._link, new, command, self._server.timeout)
+        except OperationalError as error:
+            self._lost(error)
+
+    def leave(self, topics: Sequence[bytes]) -> None:
+        """Listen no more to these channels."""
+        left = [topic for topic in topics if self._topics.pop(topic, None) is not None]
+        if self._link is None or not left:
+            return
+        try:
+            for start in range(0, len(left), CHUNK):
+                self._link.send("UNSUBSCRIBE", *left[start : start + CHUNK])
+        except OperationalError as error:
+            self._lost(error)
+
+    def _ask(self, link: Link, topics: Sequence[bytes], command: str, timeout: float) -> None:
+        """Subscribe, and wait until it is confirmed: what is stored from then on is told."""
+        deadline = self._now() + timeout
+        for start in range(0, len(topics), CHUNK):
+            some = topics[start : start + CHUNK]
+            self._unconfirmed.update(some)
+            link.send(command, *some)
+            while self._unconfirmed:
+                left = deadline - self._now()
+                if left <= 0:
+                    raise OperationalError(
+                        f"Redis at {self._server.shown} did not confirm a subscription within"
+                        f" {timeout:.1f} s."
+                    )
+                self._take(link, left)
+
+    # Waiting
+
+    def wait(self, timeout: float) -> bool:
+        """Take what comes, waiting up to `timeout` seconds for the first; True if interrupted."""
+        deadline = self._now() + timeout
+        if self._interrupted.is_set():
+            self._interrupted.clear()
+            return True
+        link = self._link
+        if link is None:
+            self._come_back(deadline)
+        else:
+            try:
+                self._wait_on(link, deadline)
+            except OperationalError as error:
+                self._lost(error)
+        if self._interrupted.is_set():
+            self._interrupted.clear()
+            return True
+        return False
+
+    def _wait_on(self, link: Link, deadline: float) -> None:
+        now = self._now()
+        silence = self._heard + self._server.address.health_check_interval
+        if self._asked > self._heard:
+            silence = self._asked + self._server.timeout
+            if now >= silence and not self._take(link, 0.0):
+                raise OperationalError(
+                    f"Redis at {self._server.shown} has been silent for {now - self._heard:.0f} s."
+                )
+        elif now >= silence:
+            self._asked = now
+            link.send("PING")
+            silence = now + self._server.timeout
+        if self._take(link, max(min(deadline, silence) - now, 0.0)):
+            while self._take(link, 0.0):
+                pass
+
+    def _take(self, link: Link, timeout: float) -> bool:
+        """Hand on one message if one comes; tell whether one did."""
+        found: Any = link.receive(timeout)
+        if found is None:
+            return False
+        self._heard = self._now()
+        if not isinstance(found, list):
+            return True  # the answer to PING of a connection that listens to nothing
+        if found[0] == b"message":
+            self._hear(found[1], found[1], found[2])
+        elif found[0] == b"pmessage":
+            self._hear(found[1], found[2], found[3])
+        elif found[0] in (b"subscribe", b"psubscribe"):
+            self._unconfirmed.discard(found[1])
+        return True
+
+    def interrupt(self) -> None:
+        """Make `wait` return, now or at its next call."""
+        self._interrupted.set()
+        link = self._link
+        if link is not None:
+            link.interrupt()
+
+    # Connecting
+
+    def _connect(self, timeout: float) -> None:
+        deadline = self._now() + timeout
+        link = self._server.dedicated(timeout)
+        try:
+            self._unconfirmed.clear()
+            for command in ("SUBSCRIBE", "PSUBSCRIBE"):
+                topics = [topic for topic, how in self._topics.items() if how == command]
+                self._ask(link, topics, command, deadline - self._now())
+        except BaseException:
+            link.close()
+            raise
+        self._link = link
+        self._heard = self._now()
+
+    def _lost(self, error: OperationalError) -> None:
+        """Let go of a connection, and say so once."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        if not self._was_lost:
+            self._was_lost = True
+            self._pause, self._next_try = PAUSE, self._now()
+            logger.warning("%s It is connected to again as soon as that works.", error)
+
+    def _come_back(self, deadline: float) -> None:
+        """Wait for the next try to connect, or `deadline`; then try."""
+        left = min(self._next_try, deadline) - self._now()
+        if left > 0 and self._interrupted.wait(left):
+            return
+        if self._now() < self._next_try:
+            return
+        try:
+            self._connect(max(min(deadline - self._now(), self._server.timeout), LEAST))
+            self._again()
+        except OperationalError as error:
+            self._lost(error)
+            self._next_try = self._now() + self._pause * (0.5 + random() / 2)
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            return
+        self._was_lost = False
+        logger.info("Redis at %s is connected to again.", self._server.shown)
+
+    def close(self) -> None:
+        """Close; in a child of a fork the parent's connection goes on undisturbed."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _now(self) -> float:
+        return self._server.clock.monotonic()

@@ -1,0 +1,23 @@
+--#include broker_common
+-- Give back deliveries that never started: how many, and the connections to wake.
+-- ARGV from 7: owner, 1 if the owner itself asks, then keys. Who asks for another gets nothing of what was
+-- marked early. Answer: false when the owner itself asks and was taken for dead.
+
+local owner, itself = ARGV[7], ARGV[8] == '1'
+local held = P .. 'held:' .. owner
+if call('HEXISTS', P .. 'owner:' .. owner, 'p') == 0 then
+  return itself and { false, {} } or { 0, {} }
+end
+local back = {}
+for at = 9, #ARGV do
+  local value = call('HGET', held, ARGV[at])
+  if value then
+    local list, raw, early = held_parts(value)
+    if itself or not early then
+      call('HDEL', held, ARGV[at])
+      back[#back + 1] = { place(ARGV[at]), list, raw }
+    end
+  end
+end
+give_back(back)
+return { #back, ring_all() }

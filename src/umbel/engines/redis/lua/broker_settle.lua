@@ -1,0 +1,227 @@
+--#include results_common
+--#include broker_common
+-- Settle deliveries, store their results, publish what follows them, and lease the next messages.
+--
+-- ARGV from 7: owner; its waiting connection, or ''; most messages to lease; the number of lists and the
+-- lists, in order; of inboxes and the lists that they are for; of queue names to note, and those; of plain
+-- acknowledgements, and their keys; of other settlements, and of each
+--   key, action (A, R, P or D), 1 if crashed, due, reason, when a dead letter expires in ms, 1 or 0 results,
+--   of a result its fields (results_common.lua), the number of follow-ups, and of each list, tag, due, envelope.
+-- Answer: false when the owner was taken for dead; else the first number of the leased keys, when the next
+-- parked message is due in ms or -1, the refused keys, the connections to wake, how many messages are of
+-- each list (inboxes first), and the envelopes.
+
+local at = 6
+local function take()
+  at = at + 1
+  return ARGV[at]
+end
+local function take_number()
+  return tonumber(take())
+end
+local function take_list()
+  local count = take_number()
+  local first = at + 1
+  at = at + count
+  return first, count
+end
+
+local refused = {}
+local owner = take()
+local OWNER, HELD = P .. 'owner:' .. owner, P .. 'held:' .. owner
+local connection = take()
+local limit = take_number()
+local first_list, lists = take_list()
+local first_inbox, inboxes = take_list()
+local first_note, notes = take_list()
+local first_ack, acks = take_list()
+local first_other = at + 1
+local others = take_number()
+
+local attached = call('HMGET', OWNER, 'p', 'n')
+if not attached[1] then
+  empty_inboxes(owner)
+  bury_inboxes(owner)
+  return { false, ring_all() }
+end
+
+-- Read the other settlements, and check all lists they mention, before anything is written.
+local settlements, settled, seen = {}, {}, {}
+local function check(list)
+  if not seen[list] then
+    seen[list] = true
+    call('LLEN', list)
+  end
+end
+
+for _ = 1, others do
+  local item = {
+    key = take(), action = take(), crashed = take_number(), due = take_number(),
+    reason = take(), expires = take_number(), publish = {},
+  }
+  if take_number() == 1 then
+    item.result = at + 1
+    at = at + RESULT_FIELDS
+  end
+  for _ = 1, take_number() do
+    item.publish[#item.publish + 1] = at + 1
+    at = at + 4
+  end
+  -- What is only acknowledged need not be read.
+  local acknowledged = item.action == 'A'
+  local value = call(acknowledged and 'HEXISTS' or 'HGET', HELD, item.key)
+  if value and value ~= 0 and not settled[item.key] then
+    settled[item.key] = true
+    if not acknowledged then
+      item.list, item.raw = held_parts(value)
+      check(item.list)
+    end
+    for _, first in ipairs(item.publish) do
+      check(ARGV[first])
+    end
+    settlements[#settlements + 1] = item
+  else
+    refused[#refused + 1] = item.key
+  end
+end
+for number_of_list = 0, lists - 1 do
+  check(ARGV[first_list + number_of_list])
+end
+
+note_queues(first_note, notes)
+
+for place_of_ack = first_ack, first_ack + acks - 1 do
+  if call('HDEL', HELD, ARGV[place_of_ack]) == 0 then
+    refused[#refused + 1] = ARGV[place_of_ack]
+  end
+end
+
+-- What each settlement says.
+local function bury(item)
+  local _, crashes = parted(item.raw)
+  local key = P .. 'dead:' .. item.key
+  call('HSET', key, 'list', item.list, 'raw', item.raw, 'reason', item.reason, 'died', number(NOW),
+    'crashes', crashes + item.crashed)
+  call('ZADD', P .. 'dead', number(NOW_US), item.key)
+  NOW_US = NOW_US + 1 -- the next one died later
+  local all = P .. 'dead'
+  local left = call('PTTL', all)
+  if item.expires then
+    call('PEXPIREAT', key, number(item.expires))
+    if left ~= -1 or call('ZCARD', all) == 1 then
+      call('PEXPIREAT', all, number(math.max(item.expires, NOW + math.max(left, 0))))
+    end
+  else
+    call('PERSIST', all)
+  end
+end
+
+local back, results = {}, {}
+for _, item in ipairs(settlements) do
+  call('HDEL', HELD, item.key)
+  if item.result then
+    results[#results + 1] = item.result
+  end
+  for _, first in ipairs(item.publish) do
+    publish(ARGV[first], ARGV[first + 1], tonumber(ARGV[first + 2]), ARGV[first + 3])
+  end
+  if item.action == 'R' then
+    back[#back + 1] = { place(item.key), item.list, marked(item.raw, 1, item.crashed) }
+  elseif item.action == 'P' then
+    park(item.key, item.list, marked(item.raw, 1, item.crashed), item.due)
+  elseif item.action == 'D' then
+    bury(item)
+  end
+end
+give_back(back)
+if #results > 0 then
+  store_results(results)
+end
+
+-- Leasing.
+local base = tonumber(attached[2] or 0)
+local taken, parked_here, next_due = 0, 0, -1
+local answer = { number(base), '-1', refused, {}, {} }
+local leased = answer[5]
+local fields = {}
+local key_prefix = attached[1] .. '.'
+
+local function lease(prefix, raw)
+  taken = taken + 1
+  fields[2 * taken - 1] = key_prefix .. (base + taken)
+  fields[2 * taken] = prefix .. raw
+  answer[#answer + 1] = raw
+end
+
+-- What waiting gave. One that is not due after all is parked, as below.
+local function not_due(raw, list)
+  if string.byte(raw, 3) ~= 117 then -- u of umbel: most have no numbers of ours
+    return false
+  end
+  local _, _, due = parted(raw)
+  if due and due * 1000 > NOW then
+    parked_here = parked_here + 1
+    park(attached[1] .. '-' .. number(NOW_US + parked_here), list, marked(raw, 0, 0), due)
+    local due_ms = math.ceil(due * 1000)
+    if next_due < 0 or due_ms < next_due then
+      next_due = due_ms
+    end
+    return true
+  end
+  return false
+end
+
+if limit > 0 then
+  if connection ~= '' then
+    for number_of_list = 0, lists - 1 do
+      local list = ARGV[first_list + number_of_list]
+      call('ZREM', P .. 'blocked:' .. list, connection)
+      call('ZREM', P .. 'bell:' .. queue_of(list), connection)
+    end
+  end
+  next_due = return_due()
+  local room = limit
+  for number_of_inbox = 0, inboxes - 1 do
+    local list = ARGV[first_inbox + number_of_inbox]
+    local inbox = P .. 'inbox:' .. owner .. ':' .. list
+    local found = call('LRANGE', inbox, 0, -1)
+    local before = #answer
+    for index = #found, 1, -1 do -- BLMOVE put the latest in front
+      if not not_due(found[index], list) then
+        lease(label(list), found[index])
+      end
+    end
+    if #found > 0 then
+      call('DEL', inbox)
+    end
+    leased[#leased + 1] = #answer - before
+    room = room - (#answer - before)
+  end
+  for number_of_list = 0, lists - 1 do
+    local list = ARGV[first_list + number_of_list]
+    local before = #answer
+    while room > 0 do
+      local found = call('RPOP', list, math.min(room, CHUNK))
+      if not found then
+        break
+      end
+      local prefix = label(list)
+      for _, raw in ipairs(found) do
+        if not not_due(raw, list) then
+          lease(prefix, raw)
+          room = room - 1
+        end
+      end
+    end
+    leased[#leased + 1] = #answer - before
+  end
+  if #fields > 0 then
+    with_all('HSET', HELD, fields)
+  end
+  if taken > 0 then
+    call('HSET', OWNER, 'n', number(base + taken))
+  end
+end
+answer[2] = number(next_due)
+answer[4] = ring_all()
+return answer

@@ -1,0 +1,30 @@
+--#include broker_common
+-- Say that a connection is about to wait for a list by BLMOVE, which follows in the same packet.
+-- ARGV from 7: owner, connection, the list to wait for, how long in ms, then the lists of all queues.
+-- Answer: 1 if there may be something to fetch at once, 0 if not, -1 when the owner was taken for dead.
+
+local owner, connection, list, wait = ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
+local inboxes = P .. 'inboxes:' .. owner
+
+call('SADD', inboxes, list)
+if call('HEXISTS', P .. 'owner:' .. owner, 'p') == 0 then
+  bury_inboxes(owner) -- for what the BLMOVE brings
+  return -1
+end
+
+local function note(key)
+  call('ZREMRANGEBYSCORE', key, '-inf', NOW - 5000)
+  call('ZADD', key, NOW + wait, connection)
+  call('PEXPIRE', key, wait + 10000)
+end
+
+local first = call('ZRANGE', P .. 'parked', 0, 0, 'WITHSCORES')
+local there = #first > 0 and tonumber(first[2]) <= NOW
+note(P .. 'blocked:' .. list)
+for at = 11, #ARGV do
+  there = there or call('LLEN', ARGV[at]) > 0
+  if string.find(ARGV[at], SEP, 1, true) == nil then
+    note(P .. 'bell:' .. ARGV[at])
+  end
+end
+return there and 1 or 0

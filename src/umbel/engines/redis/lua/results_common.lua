@@ -1,0 +1,70 @@
+-- Storing results: for the result store itself, and for the broker's step that settles with them.
+--
+-- A result is RESULT_FIELDS arguments in a row:
+--   1 "" or the number of its database and of the one to go back to, such as "1 0"
+--   2 its key, which is also the channel on which it is told
+--   3 the document
+--   4 1 if it is a SUCCESS, else 0
+--   5 when it expires, in ms since the epoch; 0: never
+--   6 "" or the mark of a document that does not show its state: the state, a colon, its SHA-1
+-- These documents, keys and channels are Celery's (celery/backends/redis.py). The mark is ours, in a key
+-- of its own behind the document's.
+
+local RESULT_FIELDS = 6
+local MARK = ':umbel-state'
+
+-- Tell whether what is stored under a key is a SUCCESS, which no other state may replace. Documents in
+-- JSON, msgpack and pickle begin with the state; in YAML it is a line; any other of ours has a mark. What
+-- Celery has compressed shows nothing, and is replaced.
+local function is_success(key)
+  local head = redis.call('GETRANGE', key, 0, 79)
+  if head == '' then
+    return false
+  end
+  if string.byte(head) == 123 then -- {
+    return string.find(head, '^{%s*"status":%s*"SUCCESS"') ~= nil
+  end
+  local place = string.find(head, 'status', 1, true)
+  if place and string.find(string.sub(head, place + 6, place + 20), 'SUCCESS', 1, true) then
+    return true
+  end
+  local mark = redis.call('GET', key .. MARK)
+  if mark and string.sub(mark, 1, 8) == 'SUCCESS:' then
+    return string.sub(mark, 9) == redis.sha1hex(redis.call('GET', key))
+  end
+  return string.find(redis.call('GET', key), '\nstatus: SUCCESS\n', 1, true) ~= nil
+end
+
+local function store_result(first)
+  local key, document, expires = ARGV[first + 1], ARGV[first + 2], ARGV[first + 4]
+  if ARGV[first + 3] ~= '1' and is_success(key) then
+    return
+  end
+  if expires == '0' then
+    redis.call('SET', key, document)
+  else
+    redis.call('SET', key, document, 'PXAT', expires)
+  end
+  if ARGV[first + 5] ~= '' then
+    if expires == '0' then
+      redis.call('SET', key .. MARK, ARGV[first + 5])
+    else
+      redis.call('SET', key .. MARK, ARGV[first + 5], 'PXAT', expires)
+    end
+  end
+  redis.call('PUBLISH', key, document)
+end
+
+-- Store the results whose fields begin at these places of ARGV, all in one database.
+local function store_results(places)
+  local there, back = string.match(ARGV[places[1]], '(%d+) (%d+)')
+  if there then
+    redis.call('SELECT', there)
+  end
+  for _, first in ipairs(places) do
+    store_result(first)
+  end
+  if back then
+    redis.call('SELECT', back)
+  end
+end

@@ -1,0 +1,113 @@
+"""Results on Redis: Celery's documents under Celery's keys. How to wait for them is in subscription.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from umbel.engines.redis import documents
+from umbel.engines.redis.server import Argument, Server
+from umbel.engines.redis.subscription import RedisResultSubscription
+from umbel.exceptions import EncodeError
+from umbel.ports import ResultStore, ResultSubscription
+from umbel.records import ResultRecord
+
+#: Results that one call of a script stores or reads: others are served between two.
+CHUNK = 1000
+#: Parts of groups live this long after the last one: the chords of a day, and what hung for a weekend.
+PARTS_TTL = 7 * 86_400_000
+
+
+class RedisResults(ResultStore):
+    """See `umbel.ports.ResultStore`.
+
+    Redis lets results expire by itself; `clean` deletes the rest of what a cleanup has to.
+    """
+
+    def __init__(self, server: Server, clean: Callable[[], int] | None = None) -> None:
+        self._server = server
+        self._clean = clean
+        prefix = server.address.result_prefix
+        self._own = f"{prefix}umbel:"
+        self._prefix = f"{prefix}celery-task-meta-"
+        self._put, self._get = server.script("results_put"), server.script("results_get")
+        self._part, self._close = server.script("results_part"), server.script("results_close")
+
+    @property
+    def location(self) -> str:
+        """The server; a broker on the same stores results with its acknowledgements."""
+        return self._server.location
+
+    def fields(self, record: ResultRecord, home: int | None = None) -> tuple[Argument, ...]:
+        """Return a record as the arguments of a script (lua/results_common.lua).
+
+        `home` is the database of a script that runs in another one than this store's. Raises EncodeError
+        for a text that is not UTF-8.
+        """
+        there = self._server.database
+        places = "" if home is None or home == there else f"{there} {home}"
+        try:
+            return places, self._prefix + record.task_id, *documents.fields(record)
+        except UnicodeEncodeError as error:
+            raise EncodeError(f"A text cannot be written as UTF-8: {error}.") from error
+
+    def put(self, records: Sequence[ResultRecord]) -> None:
+        """Store with one call of a script for each thousand; to do so twice does no harm."""
+        for start in range(0, len(records), CHUNK):
+            values: list[Argument] = []
+            for record in records[start : start + CHUNK]:
+                values += self.fields(record)
+            self._server.run(self._put, (), values, repeat=True)
+
+    def get(self, task_ids: Collection[str]) -> dict[str, ResultRecord]:
+        """Read with one call of a script for each thousand."""
+        return self._read(task_ids, None)
+
+    def _read(self, task_ids: Collection[str], timeout: float | None) -> dict[str, ResultRecord]:
+        names = list(task_ids)
+        found: dict[str, ResultRecord] = {}
+        for start in range(0, len(names), CHUNK):
+            some = names[start : start + CHUNK]
+            keys = [self._prefix + name for name in some]
+            answer = self._server.run(self._get, (), keys, timeout, repeat=True)
+            for place, data, ends, mark in answer:
+                name = some[place - 1]
+                expires = ends / 1000 if ends >= 0 else None
+                found[name] = documents.record_of(name, data, expires, mark)
+        return found
+
+    def subscribe(self) -> ResultSubscription:
+        """Listen on a connection of its own."""
+        return RedisResultSubscription(self._server, self._prefix, self._read)
+
+    def forget(self, task_ids: Collection[str]) -> None:
+        """Delete documents and their marks."""
+        keys = [self._prefix + name for name in task_ids]
+        keys += [key + ":umbel-state" for key in keys]
+        parts = [keys[start : start + CHUNK] for start in range(0, len(keys), CHUNK)]
+        if parts:
+            self._server.calls([("UNLINK", *part) for part in parts], repeat=True)
+
+    def add_part(self, group: str, part: str, document: str, size: int, claimant: str) -> bool:
+        """Record, count and claim in one step; to do so twice does no harm."""
+        values = (part, document, size, claimant, PARTS_TTL)
+        return bool(self._server.run(self._part, self._group(group), values, repeat=True))
+
+    def parts(self, group: str) -> dict[str, str]:
+        """Read the hash."""
+        found = self._server.call("HGETALL", self._group(group)[0], repeat=True)
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return {part.decode(): document.decode() for part, document in pairs}
+
+    def close_group(self, group: str, claimant: str) -> bool:
+        """Delete parts and claim in one step."""
+        return bool(self._server.run(self._close, self._group(group), (claimant,)))
+
+    def _group(self, group: str) -> tuple[str, str]:
+        return f"{self._own}parts:{group}", f"{self._own}claim:{group}"
+
+    def cleanup(self) -> int:
+        """Leave results to Redis, which deletes them by itself."""
+        return self._clean() if self._clean is not None else 0
+
+    def close(self) -> None:
+        """Nothing is this port's own; the connections are the engine's to close."""

@@ -1,0 +1,129 @@
+"""Hearing of results on Redis: each is told on the channel that has its key's name, as Celery tells it.
+
+It is listened first and looked then, so nothing falls in between, also when a connection was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from umbel.engines.redis import documents
+from umbel.engines.redis.listening import LEAST, Ear
+from umbel.engines.redis.server import Server
+from umbel.exceptions import OperationalError
+from umbel.ports import ResultSubscription
+from umbel.records import ResultRecord
+
+Get = Callable[[Collection[str], float], dict[str, ResultRecord]]
+
+#: Channels that are left together: nobody tells anything on them any more.
+LEAVING = 100
+
+
+class RedisResultSubscription(ResultSubscription):
+    """See `umbel.ports.ResultSubscription`."""
+
+    def __init__(self, server: Server, prefix: str, get: Get) -> None:
+        self._clock = server.clock
+        self._timeout = server.timeout
+        self._prefix = prefix.encode()
+        self._get = get
+        self._ear = Ear(server, self._heard, self._look_again)
+        #: What is listened for, with the document that was handed out last.
+        self._wanted: dict[str, str | bytes] = {}
+        self._news: dict[str, ResultRecord] = {}
+        #: What to look for next.
+        self._due: set[str] = set()
+        #: Channels that may be left.
+        self._left: set[bytes] = set()
+
+    def add(self, task_ids: Collection[str]) -> None:
+        """Subscribe; look when that is confirmed."""
+        new = [task_id for task_id in task_ids if task_id not in self._wanted]
+        self._wanted.update(dict.fromkeys(new, ""))
+        channels = [self._channel(task_id) for task_id in new]
+        self._left.difference_update(channels)
+        self._ear.listen(channels)
+        self._due.update(new)
+        self._look(self._timeout)
+
+    def discard(self, task_ids: Collection[str]) -> None:
+        """Unsubscribe, sooner or later."""
+        for task_id in task_ids:
+            self._news.pop(task_id, None)
+            if self._wanted.pop(task_id, None) is not None:
+                self._left.add(self._channel(task_id))
+        self._leave()
+
+    def receive(self, timeout: float) -> dict[str, ResultRecord]:
+        """Wait for what is told; look where that does not say all."""
+        deadline = self._clock.monotonic() + timeout
+        while True:
+            left = 0.0 if self._news else max(deadline - self._clock.monotonic(), 0.0)
+            interrupted = self._ear.wait(left)
+            self._look(max(min(left, self._timeout), LEAST))
+            if self._news or interrupted or self._clock.monotonic() >= deadline:
+                return self._handed_out()
+
+    def _handed_out(self) -> dict[str, ResultRecord]:
+        news, self._news = self._news, {}
+        for task_id, record in news.items():
+            if record.ready:
+                del self._wanted[task_id]
+                self._left.add(self._channel(task_id))
+            else:
+                self._wanted[task_id] = record.document
+        self._leave()
+        return news
+
+    def _heard(self, _: bytes, channel: bytes, document: bytes) -> None:
+        task_id = channel[len(self._prefix) :].decode()
+        if task_id not in self._wanted:
+            return
+        if documents.shown_state(document) is None:
+            self._due.add(task_id)  # its state is beside it
+        else:
+            self._tell([documents.record_of(task_id, document)])
+
+    def _tell(self, records: Iterable[ResultRecord]) -> None:
+        for record in records:
+            task_id = record.task_id
+            before = self._news.get(task_id)
+            if before is None:
+                is_new = self._wanted.get(task_id, record.document) != record.document
+            else:
+                # What is heard may have been said before what was looked up.
+                is_new = record.ready or not before.ready
+            if is_new:
+                self._news[task_id] = record
+
+    def _look(self, timeout: float) -> None:
+        """Look for what is due, if that works; else at the next connection."""
+        due = self._due & self._wanted.keys()
+        if not due or not self._ear.connected:
+            return
+        try:
+            found = self._get(due, timeout)
+        except OperationalError:
+            return
+        self._due.clear()
+        self._tell(found.values())
+
+    def _look_again(self) -> None:
+        self._due.update(self._wanted)
+
+    def _leave(self) -> None:
+        if len(self._left) >= LEAVING:
+            self._ear.leave(list(self._left))
+            self._left.clear()
+
+    def _channel(self, task_id: str) -> bytes:
+        return self._prefix + task_id.encode()
+
+    def interrupt(self) -> None:
+        """Wake the one who waits."""
+        self._ear.interrupt()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._ear.close()

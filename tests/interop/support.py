@@ -1,0 +1,185 @@
+"""A project whose tasks umbel and Celery both have, each in processes of its own on one Redis."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import redis
+
+import umbel
+from umbel.testing.conformance.support import PATIENCE, until
+
+SOURCE = Path(umbel.__file__).parents[1]
+
+#: The ledger is a list on the server: each run of a task appends its side, and its argument.
+TASKS = """
+import os
+import redis
+from {module} import {App}
+
+url = os.environ["BROKER"]
+app = {App}("both", broker=url, backend=url)
+app.conf.broker_transport_options = {{
+    "visibility_timeout": 60, "unacked_restore_interval": 1, "unacked_restore_throttle": 1,
+}}
+app.conf.accept_content = ["json", "pickle", "yaml", "msgpack"]
+app.conf.result_accept_content = ["json"]
+ledger = redis.Redis.from_url(url)
+
+
+@app.task(name="both.run")
+def run(number):
+    ledger.rpush("ledger", "{module} " + str(number))
+    return ["{module}", number]
+
+
+@app.task(name="both.echo")
+def echo(*args, **kwargs):
+    return [list(args), kwargs]
+
+
+@app.task(name="both.fail")
+def fail(text):
+    raise ValueError(text)
+
+
+@app.task(bind=True, name="both.retry", max_retries=3)
+def retry(self):
+    if self.request.retries < 2:
+        raise self.retry(countdown=0.05)
+    return ["{module}", self.request.retries]
+"""
+
+#: What each side does as a client; it prints what the other side's worker answered.
+CLIENT = """
+import sys
+from {name} import echo, fail, retry, run
+
+other = sys.argv[1]
+wait = dict(timeout=20)
+assert run.delay(1).get(**wait) == [other, 1]
+assert run.apply_async((2,), countdown=0.3).get(**wait) == [other, 2]
+assert run.apply_async((3,), priority=9).get(**wait) == [other, 3]
+assert run.apply_async((4,), expires=60).get(**wait) == [other, 4]
+assert retry.delay().get(**wait) == [other, 2]
+for serializer in ("json", "pickle", "yaml", "msgpack"):
+    for compression in (None, "gzip", "bzip2"):
+        made = echo.apply_async(
+            ("ü", 1.5, None), {{"a": [1, {{"b": True}}]}}, serializer=serializer, compression=compression
+        )
+        assert made.get(**wait) == [["ü", 1.5, None], {{"a": [1, {{"b": True}}]}}], (serializer, compression)
+failed = fail.delay("no")
+try:
+    failed.get(**wait)
+except ValueError as error:
+    assert error.args == ("no",)
+else:
+    raise AssertionError("no error came")
+assert "ValueError: no" in failed.traceback
+expired = run.apply_async((5,), expires=-1)
+try:
+    expired.get(**wait)
+except Exception as error:
+    assert type(error).__name__ == "TaskRevokedError", error
+print("all well")
+"""
+
+
+class Side:
+    """Umbel or Celery: how its processes are started in a project."""
+
+    def __init__(self, name: str, project: Path, url: str) -> None:
+        self.name = name
+        self._project = project
+        self._environment = {
+            **os.environ,
+            "BROKER": url,
+            "PYTHONPATH": f"{SOURCE}{os.pathsep}{project}",
+            "PYTHONUNBUFFERED": "1",
+            "XDG_RUNTIME_DIR": str(project),
+            "PYTHONWARNINGS": "ignore",
+            "C_FORCE_ROOT": "1",  # pickle is among the serializers
+        }
+        self._workers: list[subprocess.Popen[bytes]] = []
+        app = "Umbel" if name == "umbel" else "Celery"
+        (project / f"{name}_tasks.py").write_text(TASKS.format(module=name, App=app))
+        (project / f"{name}_client.py").write_text(CLIENT.format(name=f"{name}_tasks"))
+
+    def worker(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start a worker and return when it is ready."""
+        log = self._project / f"{self.name}-{len(self._workers)}.log"
+        command = [sys.executable, "-m", self.name, "-A", f"{self.name}_tasks", "worker"]
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [*command, "-l", "INFO", *words],
+                cwd=self._project,
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._workers.append(process)
+
+        def is_ready() -> bool:
+            assert process.poll() is None, log.read_text()
+            return " ready." in log.read_text()
+
+        until(is_ready, 2 * PATIENCE)
+        return process
+
+    def client(self, *words: str) -> str:
+        """Run its client to the end; return what that prints."""
+        return self.python(str(self._project / f"{self.name}_client.py"), *words)
+
+    def python(self, *words: str) -> str:
+        """Run Python with the project to the end; return what it prints."""
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=self._project,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode:
+            pytest.fail(f"{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def send(self, count: int, first: int, options: str = "") -> None:
+        """Send tasks numbered from `first`."""
+        self.python(
+            "-c",
+            f"from {self.name}_tasks import run\n"
+            f"for number in range({first}, {first + count}):\n"
+            f"    run.apply_async((number,), ignore_result=True, {options})",
+        )
+
+    def kill(self) -> None:
+        """Kill all processes of all its workers."""
+        for process in self._workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._workers.clear()
+
+    def stop(self) -> None:
+        """Let its workers end as they are meant to."""
+        for process in self._workers:
+            process.send_signal(signal.SIGTERM)
+        for process in self._workers:
+            process.wait(PATIENCE)
+        self._workers.clear()
+
+
+def ledger(client: redis.Redis) -> list[tuple[str, int]]:
+    """Return what ran: the side, and the argument."""
+    entries: Sequence[bytes] = client.lrange("ledger", 0, -1)  # type: ignore[assignment]
+    return [(side, int(number)) for side, number in (one.decode().split() for one in entries)]

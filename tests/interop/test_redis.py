@@ -1,0 +1,102 @@
+"""Umbel and the released Celery on one Redis: each direction, both at once, and the way back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.interop.support import Side, ledger
+from tests.redis_servers import PrivateServer, private_server
+from umbel.testing.conformance.support import until
+
+pytest.importorskip("celery")
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[PrivateServer]:
+    with private_server(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def sides(tmp_path: Path, server: PrivateServer) -> Iterator[dict[str, Side]]:
+    found = {name: Side(name, tmp_path, server.url) for name in ("umbel", "celery")}
+    yield found
+    for side in found.values():
+        side.kill()
+
+
+@pytest.mark.parametrize(("client", "worker"), [("umbel", "celery"), ("celery", "umbel")])
+def test_a_worker_runs_what_the_other_sides_client_sends(
+    sides: dict[str, Side], client: str, worker: str
+) -> None:
+    sides[worker].worker("-c", "1")
+    assert sides[client].client(worker) == "all well\n"
+
+
+def test_both_kinds_of_worker_share_a_queue_and_run_every_task_once(
+    sides: dict[str, Side], server: PrivateServer
+) -> None:
+    for side in sides.values():
+        side.worker("-c", "1")
+    for first, (options, name) in enumerate(
+        (options, name)
+        for options in ("", "priority=number % 10", "countdown=number % 3 / 10")
+        for name in sides
+    ):
+        sides[name].send(150, first * 150, options)
+    until(lambda: len(ledger(server.admin)) >= 900, 60)
+    ran = ledger(server.admin)
+    assert sorted(number for _, number in ran) == list(range(900))
+    assert set(Counter(side for side, _ in ran)) == {"umbel", "celery"}
+
+
+def test_idle_workers_of_both_kinds_get_their_share(
+    sides: dict[str, Side], server: PrivateServer
+) -> None:
+    for side in sides.values():
+        side.worker("-c", "1")
+    sides["umbel"].python(
+        "-c",
+        "import time\n"
+        "from umbel_tasks import run\n"
+        "for number in range(200):\n"
+        "    run.delay(number)\n"
+        "    time.sleep(0.02)",
+    )
+    until(lambda: len(ledger(server.admin)) >= 200)
+    shares = Counter(side for side, _ in ledger(server.admin))
+    assert 60 <= shares["umbel"] <= 140, shares
+
+
+def test_what_umbel_parked_is_run_by_celery_when_no_umbel_is_left(
+    sides: dict[str, Side], server: PrivateServer
+) -> None:
+    sides["umbel"].worker("-c", "1")
+    sides["umbel"].send(200, 0, "countdown=6")
+    until(lambda: server.admin.hlen("unacked") == 200)
+    sides["umbel"].kill()
+    sides["celery"].worker("-c", "1")
+    until(lambda: len(ledger(server.admin)) >= 200, 60)
+    assert sorted(ledger(server.admin)) == [("celery", number) for number in range(200)]
+    assert server.admin.hlen("unacked") == 0
+
+
+def test_a_stopped_node_leaves_its_queue_to_celery(
+    sides: dict[str, Side], server: PrivateServer
+) -> None:
+    sides["umbel"].worker("-c", "2")
+    sides["umbel"].send(50, 0)
+    until(lambda: len(ledger(server.admin)) >= 50)
+    sides["umbel"].stop()
+    sides["celery"].send(10, 100)
+    sides["celery"].worker("-c", "1")
+    until(lambda: len(ledger(server.admin)) >= 60)
+    assert Counter(side for side, _ in ledger(server.admin)) == {"umbel": 50, "celery": 10}
+    keys: list[bytes] = server.admin.keys("umbel:*")  # type: ignore[assignment]
+    assert [key for key in keys if server.admin.ttl(key) < 0] == []

@@ -1,0 +1,146 @@
+"""What URLs and options mean."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import pytest
+
+from umbel.engines.redis.address import Address, address_of
+from umbel.exceptions import ImproperlyConfigured
+
+
+def read(url: str, **options: Any) -> Address:
+    return address_of(url, options)
+
+
+@pytest.mark.parametrize(
+    ("url", "place", "database"),
+    [
+        ("redis://", ("localhost", 6379), 0),
+        ("redis://host", ("host", 6379), 0),
+        ("redis://host:1234/5", ("host", 1234), 5),
+        ("redis://host/?db=7", ("host", 6379), 7),
+        ("redis://host/2?virtual_host=3", ("host", 6379), 3),
+        ("redis://[::1]:7/1", ("::1", 7), 1),
+        ("rediss://host:1/4", ("host", 1), 4),
+    ],
+)
+def test_a_url_names_host_port_and_database(
+    url: str, place: tuple[str, int], database: int
+) -> None:
+    found = read(url)
+    assert (found.hosts, found.database) == ((place,), database)
+
+
+@pytest.mark.parametrize(
+    ("login", "user", "password"),
+    [
+        ("", None, None),
+        (":secret@", None, "secret"),
+        ("user@", "user", None),
+        ("user:secret@", "user", "secret"),
+        ("user:se%40cr%2Fet@", "user", "se@cr/et"),
+        ("user:p@ss:w/rd@", "user", "p@ss:w/rd"),
+    ],
+)
+def test_a_url_names_user_and_password(login: str, user: str | None, password: str | None) -> None:
+    found = read(f"redis://{login}host/1")
+    assert (found.username, found.password, found.hosts) == (user, password, (("host", 6379),))
+    if password is not None:
+        assert "secret" not in repr(found)
+        assert password not in found.shown
+
+
+@pytest.mark.parametrize("scheme", ["redis+socket", "unix", "socket"])
+def test_a_url_names_a_socket(scheme: str) -> None:
+    found = read(f"{scheme}:///run/redis.sock?virtual_host=2")
+    assert (found.path, found.hosts, found.database) == ("/run/redis.sock", (), 2)
+    assert read(f"{scheme}://:secret@/run/redis.sock").password == "secret"
+
+
+def test_options_fill_what_a_url_leaves_open() -> None:
+    options = {"host": "h", "port": 1, "db": 2, "username": "u", "password": "p"}
+    found = read("redis://", **options)
+    assert (found.hosts, found.database) == ((("h", 1),), 2)
+    assert (found.username, found.password) == ("u", "p")
+    found = read("redis://x:y@z:3/4", **options)
+    assert (found.hosts, found.database) == ((("z", 3),), 4)
+    assert (found.username, found.password) == ("x", "y")
+
+
+def test_times_come_from_url_or_options() -> None:
+    assert (read("redis://").timeout, read("redis://").connect_timeout) == (5.0, 4.0)
+    assert read("redis://", socket_timeout=3).timeout == 3.0
+    assert read("redis://h?socket_timeout=1.5", socket_timeout=3).timeout == 1.5
+    assert read("redis://", socket_timeout=None).timeout == 5.0
+    with pytest.raises(ImproperlyConfigured, match="socket_timeout is 'soon'"):
+        read("redis://", socket_timeout="soon")
+
+
+def test_sentinels_need_the_name_of_what_they_watch() -> None:
+    url = "sentinel://:secret@a:1/3;sentinel://b"
+    found = read(url, master_name="main", sentinel_kwargs={"password": "other"})
+    assert found.hosts == (("a", 1), ("b", 26379))
+    assert (found.database, found.password, found.master_name) == (3, "secret", "main")
+    assert found.sentinel == {"password": "other"}
+    with pytest.raises(ImproperlyConfigured, match="set master_name") as caught:
+        read(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_certificates_and_names_are_checked_unless_told_otherwise(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert read("redis://").tls is None
+    tls = read("rediss://host?ssl_ca_certs=/ca.pem").tls
+    assert tls == {
+        "ssl_ca_certs": "/ca.pem",
+        "ssl_cert_reqs": ssl.CERT_REQUIRED,
+        "ssl_check_hostname": True,
+    }
+    for cert_reqs in (ssl.CERT_OPTIONAL, "optional", "CERT_OPTIONAL"):
+        tls = read("redis://", ssl={"ssl_cert_reqs": cert_reqs}).tls
+        assert tls == {"ssl_cert_reqs": ssl.CERT_OPTIONAL, "ssl_check_hostname": True}
+    assert not caplog.records
+    tls = read("rediss://:secret@host?ssl_cert_reqs=CERT_NONE").tls
+    assert tls == {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_check_hostname": False}
+    assert "not checked" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("", "is empty"),
+        ("host:6379", "begin with redis://"),
+        ("http://host", "begin with redis://"),
+        ("redis://host:port/0", "no valid port"),
+        ("redis://host/tasks", "databases of Redis have numbers"),
+        ("redis://host?socket_timout=1", "Did you mean 'socket_timeout'"),
+        ("redis://host?what=1", "unknown parameter 'what'"),
+        ("redis://host?ssl_ca_certs=x", "begin it with rediss://"),
+        ("rediss://host?ssl_cert_reqs=maybe", "CERT_REQUIRED, CERT_OPTIONAL or CERT_NONE"),
+        ("redis://a;rediss://b", "different schemes"),
+        ("redis://host?credential_provider=no.such.Thing", "cannot be imported"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(url: str, words: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read(url)
+    assert words in str(caught.value)
+
+
+def test_the_same_server_and_user_have_the_same_location() -> None:
+    same = ["redis://localhost/1", "redis://127.0.0.1:6379/2", "redis://[::1]/0"]
+    assert len({read(url).location for url in same}) == 1
+    others = ["redis://localhost:1", "redis://other", "redis://user:x@localhost", "unix:///a"]
+    assert len({read(url).location for url in [*others, same[0]]}) == 5
+
+
+def test_prefixes_of_results_are_written_as_celery_does() -> None:
+    assert read("redis://", result_keyprefix="mine").result_prefix == "mine_"
+    assert read("redis://", result_keyprefix="mine:").result_prefix == "mine:"
+    found = read("redis://", global_keyprefix="broker", result_keyprefix="")
+    assert (found.prefix, found.result_prefix) == ("broker", "")

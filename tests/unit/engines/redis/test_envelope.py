@@ -1,0 +1,111 @@
+"""Envelopes as the released Celery wrote them, and what is none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from umbel.engines.redis import envelope
+from umbel.engines.redis.keys import Names, names
+from umbel.exceptions import ImproperlyConfigured
+from umbel.message import Message, Publication, decode
+
+#: What Celery 5.7.0 with kombu 5.7.0 put on a list for ``send_task("t.add", (1, 2), priority=6)``.
+RECORDED = (
+    b'{"body": "W1sxLCAyXSwge30sIHsiY2FsbGJhY2tzIjogbnVsbCwgImVycmJhY2tzIjogbnVsbCwgImNoYWluIjogbnVsbCwgImNo'
+    b'b3JkIjogbnVsbH1d", "content-encoding": "utf-8", "content-type": "application/json", "headers": '
+    b'{"lang": "py", "task": "t.add", "id": "id2", "shadow": null, "eta": null, "expires": null, '
+    b'"group": null, '
+    b'"group_index": null, "retries": 0, "timelimit": [null, null], "root_id": "id2", "parent_id": null, '
+    b'"argsrepr": "(1, 2)", "kwargsrepr": "{}", "origin": "gen29527@vm", "ignore_result": null, '
+    b'"replaced_task_nesting": 0, "stamped_headers": null, "stamps": {}}, "properties": {"correlation_id": '
+    b'"id2", "reply_to": "fa49f837-57c6-3705-9035-cf3ed75269b5", "delivery_mode": 2, "delivery_info": '
+    b'{"exchange": "", "routing_key": "other"}, "priority": 6, "body_encoding": "base64", "delivery_tag": '
+    b'"827d1ca6-126e-46b0-b904-eae387a36826"}}'
+)
+TAG = "827d1ca6-126e-46b0-b904-eae387a36826"
+
+
+def test_an_envelope_of_celery_is_read() -> None:
+    delivery = envelope.read(RECORDED, "other", 6, "key")
+    assert (delivery.queue, delivery.tag, delivery.priority) == ("other", TAG, 6)
+    assert (delivery.count, delivery.crashes) == (1, 0)
+    call = decode(delivery.message, {"application/json"})
+    assert (call.task, call.id, list(call.args)) == ("t.add", "id2", [1, 2])
+
+
+def test_what_was_read_is_written_byte_for_byte_as_celery_wrote_it() -> None:
+    delivery = envelope.read(RECORDED, "other", 6, "key")
+    message = delivery.message
+    # Celery writes where it was sent in this place; umbel leaves that out where it says nothing.
+    properties = dict(message.properties)
+    priority = properties.pop("priority")
+    ordered = {
+        **properties,
+        "delivery_info": {"exchange": "", "routing_key": "other"},
+        "priority": priority,
+    }
+    again = Message(message.headers, ordered, message.body)
+    assert envelope.write(Publication("other", again, TAG, 6)).encode() == RECORDED
+
+
+@pytest.mark.parametrize("numbers", ["[2, 1]", "[2,1]", "[2, 1, 1764225863.5]"])
+def test_what_umbel_counted_stands_in_front(numbers: str) -> None:
+    raw = b'{"umbel": ' + numbers.encode() + b", " + RECORDED[1:]
+    delivery = envelope.read(raw, "other", 6, "key")
+    assert (delivery.count, delivery.crashes) == (3, 1)
+    assert delivery.message == envelope.read(RECORDED, "other", 6, "key").message
+
+
+def test_what_kombu_restored_is_known_as_redelivered() -> None:
+    data = json.loads(RECORDED)
+    data["headers"]["redelivered"] = True
+    data["properties"]["delivery_info"]["redelivered"] = True
+    delivery = envelope.read(json.dumps(data).encode(), "other", 6, "key")
+    assert delivery.redelivered
+    assert delivery.message == envelope.read(RECORDED, "other", 6, "key").message
+
+
+def test_an_exchange_is_kept() -> None:
+    data = json.loads(RECORDED)
+    sent = data["properties"]["delivery_info"] = {"exchange": "topics", "routing_key": "a.b"}
+    delivery = envelope.read(json.dumps(data).encode(), "other", 6, "key")
+    assert delivery.message.properties["delivery_info"] == sent
+    written = envelope.write(Publication("other", delivery.message, TAG, 6))
+    assert json.loads(written)["properties"]["delivery_info"] == sent
+
+
+@pytest.mark.parametrize("raw", [b"", b"no json", b"[1]", b"\xff\xfe", b'{"umbel": [', b"[" * 9999])
+def test_what_is_no_envelope_is_delivered_as_what_nobody_accepts(raw: bytes) -> None:
+    delivery = envelope.read(raw, "queue", 0, "key")
+    assert (delivery.message.body, delivery.message.content_type) == (raw, envelope.UNREADABLE)
+
+
+@pytest.mark.parametrize(
+    "part", [{"headers": 1}, {"properties": []}, {"body": None}, {"umbel": "x"}, {"umbel": [1]}]
+)
+def test_an_envelope_with_nonsense_in_it_is_delivered(part: dict[str, object]) -> None:
+    raw = json.dumps({**json.loads(RECORDED), **part}).encode()
+    assert envelope.read(raw, "other", 6, "key").count == 1
+
+
+def test_a_body_that_is_not_the_base64_it_says_is_delivered_as_it_is() -> None:
+    raw = json.dumps({**json.loads(RECORDED), "body": "ü"}).encode()
+    assert envelope.read(raw, "other", 6, "key").message.body == "ü".encode()
+
+
+def test_lists_have_kombus_names() -> None:
+    own = Names(prefix="p:")
+    assert own.lists("q") == ("p:q", "p:q\x06\x163", "p:q\x06\x166", "p:q\x06\x169")
+    assert [own.step(number) for number in (-1, 0, 2, 3, 8, 9, 255)] == [0, 0, 0, 3, 6, 9, 9]
+    assert own.list_for("q", 7) == "p:q\x06\x166"
+    assert [own.split(name) for name in own.lists("q\x06\x16x")] == [
+        ("q\x06\x16x", step) for step in (0, 3, 6, 9)
+    ]
+
+
+@pytest.mark.parametrize("options", [{"priority_steps": [1, 2]}, {"priority_steps": ["x"]}])
+def test_steps_that_cannot_be_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ImproperlyConfigured, match="priority_steps"):
+        names(options)
