@@ -106,7 +106,9 @@ def translated(error: Exception, shown: str, timeout: float) -> Exception:
     if isinstance(error, theirs.AuthenticationError):
         return OperationalError(f"{server} refuses the user or the password: {text}.")
     if isinstance(error, theirs.TimeoutError):
-        tls = " Or it speaks no TLS: then begin the URL with redis://." if "rediss:" in shown else ""
+        tls = (
+            " Or it speaks no TLS: then begin the URL with redis://." if "rediss:" in shown else ""
+        )
         return OperationalError(
             f"{server} did not answer within {timeout:.3g} s. It may be overloaded, stopped, or cut off; what"
             f" was asked for may still have been done.{tls}"
