@@ -24,7 +24,7 @@ class Finalization:
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        """Complete the app, unless it is. A handler of the signals sent here may ask for it: nothing happens."""
+        """Complete the app, unless it is. Handlers of the signals sent here may ask for it in vain."""
         thread = threading.get_ident()
         if self.done or thread in self._threads:
             return
