@@ -102,6 +102,12 @@ local function bury(item)
   local key = P .. 'dead:' .. item.key
   call('HSET', key, 'list', item.list, 'raw', item.raw, 'reason', item.reason, 'died', number(NOW),
     'crashes', crashes + item.crashed)
+  -- Dead letters expire by themselves; their places in the list go with those that come.
+  for _, old in ipairs(call('ZRANGE', P .. 'dead', 0, 9)) do
+    if call('EXISTS', P .. 'dead:' .. old) == 0 then
+      call('ZREM', P .. 'dead', old)
+    end
+  end
   call('ZADD', P .. 'dead', number(NOW_US), item.key)
   NOW_US = NOW_US + 1 -- the next one died later
   local all = P .. 'dead'
