@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from xdist.scheduler import LoadScopeScheduling
 
 from umbel import Umbel, current, registry
 from umbel.clock import unique_id
@@ -54,18 +52,6 @@ def _no_shared_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test see tasks that another one shared, or the import of its module."""
     monkeypatch.setattr(registry, "_shared", {})
     current.set_current_app(None)
-
-
-class ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
-    """Shares out tests among processes: a file at a time, but all fault tests, which measure, to one."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        path = nodeid.partition("::")[0]
-        return "tests/faults" if path.startswith("tests/faults/") else path
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    return ByFile(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
