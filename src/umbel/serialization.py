@@ -135,7 +135,7 @@ def _json_encoder() -> Callable[[Any], str]:
 
 _encode_json = _json_encoder()
 _decoder = json.JSONDecoder(object_hook=_decode_extended)
-_scan_json = make_scanner(_decoder)
+_scan_json = make_scanner(_decoder)  # type: ignore[arg-type]  # whatever has its settings
 
 
 def _decode_json(text: str) -> Any:
