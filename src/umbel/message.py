@@ -352,7 +352,6 @@ def _as_utc(text: Any, utc: bool) -> Any:
     return text
 
 
-_TEXTS = ("task", "id")
 _OPTIONAL_TEXTS = (
     "eta",
     "expires",
@@ -381,22 +380,26 @@ def _no_text(call: Call) -> DecodeError:
 
 def _checked(call: Call) -> Call:
     """Return the call if its fields have the types that the rest of umbel relies on."""
-    for name in _TEXTS:
-        value = getattr(call, name)
-        if type(value) is not str or not value:
-            raise DecodeError(f"The message's {name} is {_shown(value)}, not a text.")
+    if type(call.task) is not str or not call.task:
+        raise DecodeError(f"The message's task is {_shown(call.task)}, not a text.")
+    if type(call.id) is not str or not call.id:
+        raise DecodeError(f"The message's id is {_shown(call.id)}, not a text.")
     if not _TEXT_TYPES.issuperset(map(type, _optional_texts(call))):
         raise _no_text(call)
     _check_containers(call)
     _check_numbers(call)
-    for name in ("eta", "expires"):
-        value = getattr(call, name)
-        if value is not None:
-            try:
-                parse_time(value)
-            except DecodeError as error:
-                raise DecodeError(f"The message's {name}: {error}") from error
+    if call.eta is not None:
+        _check_time("eta", call.eta)
+    if call.expires is not None:
+        _check_time("expires", call.expires)
     return call
+
+
+def _check_time(name: str, value: str) -> None:
+    try:
+        parse_time(value)
+    except DecodeError as error:
+        raise DecodeError(f"The message's {name}: {error}") from error
 
 
 def _check_containers(call: Call) -> None:

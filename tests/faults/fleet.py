@@ -244,6 +244,10 @@ class Fleet:
         """Tell whether each of these fail points has struck."""
         return all((self.strikes / point).exists() for point in points)
 
+    def struck_by(self, point: str) -> int:
+        """Return the pid of the process that a fail point struck."""
+        return int((self.strikes / point).read_text().split()[0])
+
     def until_struck(self, points: Sequence[str], scene: Callable[[], object]) -> None:
         """Play a scene until each of these fail points has struck; fail when one never does."""
         for _ in range(MOST_ROUNDS):
@@ -317,6 +321,11 @@ class Fleet:
             for letter in self.app.queues.dead_letters(1_000_000)
         }
         return Evidence(history, results, dead, self._in_broker(), self.follow_ups_repeat)
+
+    def note_end(self, point: str) -> None:
+        """Write down that the process in which a fail point raised has ended by that."""
+        pid, moment, _ = (self.strikes / point).read_text().split()
+        self.ledger.fault(f"ended at {point}", [int(pid)], float(moment))
 
     def _note_deaths(self) -> None:
         """Write down who died at a fail point. One that only raised excuses nothing."""

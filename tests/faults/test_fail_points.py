@@ -214,6 +214,25 @@ def test_supervisor_dies_taking_back(place: Path, form: Form, settle: Settle, po
         assert max(figures.recoveries, default=0.0) <= 3.0
 
 
+@pytest.mark.parametrize("point", LEAVING)
+def test_supervisor_dies_while_leaving(place: Path, form: Form, settle: Settle, point: str) -> None:
+    """Its children died just before, so that it holds what they held, and is the first to leave."""
+    with Fleet(place) as fleet:
+        (one,) = fleet.start("one", environment=fleet.fail_point(f"{point}=kill"))
+        fleet.send("work", [(1.0,)] * 4)
+        wait_until(lambda: len(fleet.started()) >= 2, 5.0, "both children to be busy")
+        children = one.children()
+        one.stop()
+        wait_until(lambda: "Warm shutdown" in one.text(), 5.0, "the node to stop")
+        for pid in children:
+            one.kill_child(pid)
+        wait_until(lambda: fleet.has_struck(point), 10.0, f"the supervisor to die at {point}")
+        assert fleet.struck_by(point) == one.pid
+        assert one.wait() == -signal.SIGKILL
+        fleet.start("two")
+        settle(fleet)
+
+
 # A broker that refuses: first to do something, then to say that it did
 
 
@@ -274,6 +293,45 @@ def test_child_is_refused(place: Path, form: Form, settle: Settle, operation: st
             assert "The broker answers again" in one.text()
 
 
+@pytest.mark.parametrize("point", TWO_STORES)
+def test_child_is_refused_with_two_stores(
+    place: Path, form: Form, settle: Settle, point: str
+) -> None:
+    """It settles the same again, of which the store and the broker have done a part: each task ran once."""
+    dice = form.dice
+    with Fleet(place, broker_url=_file(place, 1), result_backend=_file(place, 2)) as fleet:
+        environment = fleet.fail_point(f"{point}=raise@{dice.randint(1, 3)}")
+        if point == "settler.after_publish":
+            environment["FAULTS_BROKER"] = "two-steps"
+            fleet.follow_ups_repeat = True
+        fleet.start("one", environment=environment)
+        fleet.until_struck([point], lambda: _send_some(fleet, dice))
+        figures = settle(fleet)
+        assert figures.dead == 0
+        if not fleet.follow_ups_repeat:
+            assert figures.duplicates == 0
+
+
+@pytest.mark.parametrize("point", at("child."))
+def test_child_fails(place: Path, form: Form, settle: Settle, point: str) -> None:
+    """What looks like no answer of the broker is waited out; anywhere else it is a bug, which ends the child.
+
+    Then its supervisor takes over, as if it had been killed.
+    """
+    dice = form.dice
+    with Fleet(place) as fleet:
+        plan = f"{point}=raise@{dice.randint(1, 20)}"
+        (one,) = fleet.start("one", environment=fleet.fail_point(plan))
+        fleet.until_struck([point], lambda: _send_some(fleet, dice))
+        if point != "child.before_settle":
+            fleet.note_end(point)
+        figures = settle(fleet)
+        assert figures.dead == 0
+        ended = "ended with" in one.text()
+        assert ended is (point != "child.before_settle")
+        assert max(figures.recoveries, default=0.0) <= 1.0
+
+
 def test_leaving_child_is_refused(place: Path, form: Form, settle: Settle) -> None:
     """It leaves all the same, and its supervisor takes over what it could not give back."""
     with Fleet(place) as fleet:
@@ -287,15 +345,18 @@ def test_leaving_child_is_refused(place: Path, form: Form, settle: Settle) -> No
         assert figures.duplicates == 0
 
 
-def test_supervisor_is_refused_taking_over(place: Path, form: Form, settle: Settle) -> None:
+@pytest.mark.parametrize("operation", ["sqlite.reclaim", "supervisor"])
+def test_supervisor_is_refused_taking_over(
+    place: Path, form: Form, settle: Settle, operation: str
+) -> None:
     """Also what it took over without hearing of it runs again at once."""
     with Fleet(place) as fleet:
-        plan = refusals("sqlite.reclaim", form.dice)
+        plan = refusals(operation, form.dice)
         (one,) = fleet.start("one", environment=fleet.fail_point(plan))
         _keep_busy(fleet, 2)
         one.kill_child(form.dice.choice(one.children()))
         figures = settle(fleet)
-        assert fleet.has_struck(*at("sqlite.reclaim"))
+        assert fleet.has_struck(*at(f"{operation}."))
         assert "The broker does not answer the supervisor" in one.text()
         assert max(figures.recoveries, default=0.0) <= 2.0
 

@@ -171,3 +171,10 @@ def test_the_options_of_another_call_of_the_same_work() -> None:
         "stamped_headers": ["tenant"],
         "tenant": "t",
     }
+
+
+def test_the_request_of_a_worker_has_every_field() -> None:
+    call, delivery = Call("t", "i"), Delivery("1", "q", Message({}, {}, b""))
+    found = vars(request_of(call, delivery, "h"))
+    assert found.keys() == {field.name for field in fields(Request)}
+    assert found["children"] is not vars(request_of(call, delivery, "h"))["children"]

@@ -237,11 +237,16 @@ class Child:
     def _work(self, deliveries: Sequence[Delivery]) -> None:
         """Run a batch in order; the helper may take from its end."""
         prepared = [self._runner.prepare(delivery) for delivery in deliveries]
+        # Said first: what dies while the broker marks them has started none of them.
+        self._page.load([delivery.key for delivery in deliveries])
         if not self._mark_early(prepared):
+            if self.stopping.is_set():
+                # They may be marked, of which nobody would know that they never started: given back
+                # like what was released without an answer.
+                self.returning.extend(Waiting(*one) for one in enumerate(prepared))
             return
         prepared = [_marked(item) if _is_early(item) else item for item in prepared]
-        self._page.load([delivery.key for delivery in deliveries])
-        self.waiting.extend(Waiting(index, item) for index, item in enumerate(prepared))
+        self.waiting.extend(Waiting(*one) for one in enumerate(prepared))
         self.on_batch()
         begun = self._clock.monotonic()
         count = 0
@@ -268,7 +273,7 @@ class Child:
     def _mark_early(self, prepared: Sequence[Prepared]) -> bool:
         """Mark what may be delivered only once before any of it starts.
 
-        False when the leases are lost.
+        False when the leases are lost, or when it is time to stop.
         """
         early = [item.delivery for item in prepared if _is_early(item)]
         if not early:

@@ -141,6 +141,51 @@ def test_what_was_given_back_is_not_run(
     leave(child)
 
 
+def early_calls(app: Umbel, ran: list[int]) -> list[str]:
+    """Send calls that may start only once."""
+    task: Made = app.task(name="once", acks_late=False)(ran.append)
+    return [result.id for result in task.delay_many([(1,), (2,)])]
+
+
+def test_what_was_marked_when_it_was_time_to_stop_never_started(
+    app: Umbel, child: Child, page: Page, ran: list[int], lose_answer: Callable[[str], None]
+) -> None:
+    ids = early_calls(app, ran)
+    deliveries = child.consumer.fetch(REQUEST, 0.0)
+    lose_answer("mark_early")
+    child.stopping.set()
+    child._work(deliveries)
+    child.run()
+    assert ran == []
+    assert leased(app) == 0
+    found = consumer_of(app).fetch(REQUEST, 0.0)
+    assert [(each.message.task_id, each.count) for each in found] == [(id, 1) for id in ids]
+
+
+def test_who_dies_while_it_marks_has_started_nothing(
+    app: Umbel,
+    child: Child,
+    page: Page,
+    ran: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = early_calls(app, ran)
+    deliveries = child.consumer.fetch(REQUEST, 0.0)
+
+    def die(name: str) -> None:
+        if name == "sqlite.mark_early.after_commit":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("umbel.engines.sqlite.consumer.fail_point", die)
+    with pytest.raises(KeyboardInterrupt):
+        child._work(deliveries)
+    recovery = Recovery(app, app.broker, lambda: Settler(app.broker, consumer_of(app), app.results))
+    recovery.child_died(child.consumer.owner.id, page.read(), "pid 1 vanished")
+    found = consumer_of(app).fetch(REQUEST, 0.0)
+    assert [each.message.task_id for each in found] == ids
+    assert [app.AsyncResult(id).state for id in ids] == ["PENDING"] * 2
+
+
 def test_what_was_settled_without_an_answer_is_not_said_to_be_refused(
     app: Umbel,
     note: Made,
