@@ -22,9 +22,10 @@ def test_supervisor_killed(place: Path, form: Form, settle: Settle) -> None:
     with Fleet(place) as fleet:
         (one,) = fleet.start("one")
         for round_ in range(form.pick(1, 12)):
-            # Longer than the moment that children are given to end what runs.
-            (again,) = fleet.send("work", [(3.2,)])
-            (never,) = fleet.send("once", [(3.2,)])
+            # Longer than the moment that children are given to end what runs, and than the neighbour's start
+            # on a busy machine before it: else they would end in time.
+            (again,) = fleet.send("work", [(6.0,)])
+            (never,) = fleet.send("once", [(6.0,)])
             wait_until(partial(_have_started, fleet, again, never), 5.0, "both children to be busy")
             (two,) = fleet.start(f"two{round_}")
             fleet.send_load(50, form.dice)
