@@ -105,6 +105,26 @@ def test_a_terminal_that_closes_stops_warmly(start: Start, app: Umbel, project: 
     assert "ERROR" not in worker.text
 
 
+def test_a_signal_that_another_thread_gets_stops_too(start: Start, project: Path) -> None:
+    """It does not interrupt the main thread, and neither does one that comes just before that waits."""
+    (project / "tasks.py").write_text(
+        f"""import signal
+from umbel.signals import worker_ready
+{TASKS}
+@worker_ready.connect
+def leave_it_to_others(**_):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    (here / "blocked").touch()
+"""
+    )
+    worker = start("-c", "1")
+    until((project / "blocked").exists)
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0, worker.text
+    until(worker.is_gone)
+    assert left_behind(project) == []
+
+
 def test_under_nohup_a_terminal_may_close(start: Start, app: Umbel, project: Path) -> None:
     worker = start("-c", "1", before="trap '' HUP")
     worker.send_all(signal.SIGHUP)

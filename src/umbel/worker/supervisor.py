@@ -41,6 +41,9 @@ from umbel.worker.stops import BrokenOff, Stops
 logger = logging.getLogger("umbel.worker")
 
 CAN_FORK = hasattr(os, "fork")
+#: Seconds after which the main thread heeds a signal that did not end its wait: one that came just before
+#: it began, or that the system gave to another thread.
+HEEDING = 0.5
 
 
 class Node:
@@ -116,7 +119,18 @@ class Node:
             yield
         finally:
             self.keeper.stop()
-            self.keeper.join()
+            self.wait()
+
+    def wait_until_ready(self) -> bool:
+        """Wait for the children; False when the node ends before they are ready."""
+        while not self.keeper.ready.wait(HEEDING):
+            pass
+        return self.keeper.is_ready
+
+    def wait(self) -> None:
+        """Wait for the keeper's end."""
+        while not self.keeper.join(HEEDING):
+            pass
 
     def say_ready(self) -> None:
         """Say that the node takes messages."""
@@ -273,10 +287,9 @@ def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery, stops: Stops) -> 
             node.say_set_up()
         stops.hand_over(node.keeper.stop)
         with node.kept():
-            node.keeper.ready.wait()
-            if node.keeper.is_ready:
+            if node.wait_until_ready():
                 node.say_ready()
-            node.keeper.join()
+            node.wait()
     finally:
         node.leave()
     return _ended(node, stops)
