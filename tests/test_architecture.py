@@ -175,7 +175,9 @@ def test_engines_do_not_know_each_other() -> None:
             for imported in imports_of(name):
                 other = imported.split(".")
                 if other[0] == "engines" and len(other) > 1:
-                    assert other[1] in (parts[1], "sql"), f"{name} imports {imported}"
+                    assert other[1] in (parts[1], "forks", "sql", "texts"), (
+                        f"{name} imports {imported}"
+                    )
 
 
 def test_the_ports_are_imported_from_their_package() -> None:

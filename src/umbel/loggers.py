@@ -11,9 +11,9 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from umbel.colors import colored
 from umbel.current import running
@@ -75,7 +75,7 @@ class ColorFormatter(logging.Formatter):
     """Colours a whole line by its level, with `use_color`."""
 
     COLORS = colored().names
-    colors = {  # noqa: RUF012 - Celery's subclasses replace it
+    colors: ClassVar[Mapping[str, Any]] = {
         "DEBUG": COLORS["blue"],
         "WARNING": COLORS["yellow"],
         "ERROR": COLORS["red"],

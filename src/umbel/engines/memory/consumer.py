@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from umbel.clock import Clock
-from umbel.engines.memory.messages import LEFT, Dead, Handle, Holder, Stored, escaped, stored
+from umbel.engines.memory.messages import LEFT, Dead, Handle, Holder, Stored, stored
 from umbel.engines.memory.results import store_results
 from umbel.engines.memory.space import Space
 from umbel.engines.memory.waiting import Waiter
+from umbel.engines.texts import escaped
 from umbel.exceptions import LeaseLost
 from umbel.message import Delivery
 from umbel.ports import Action, Consumer, FetchRequest, Settled, Settlement

@@ -13,7 +13,7 @@ from enum import Enum
 
 from umbel import serialization
 from umbel.engines.memory.waiting import Waiters
-from umbel.exceptions import EncodeError
+from umbel.engines.texts import check_text
 from umbel.message import Delivery, Message, Publication
 from umbel.ports import Owner
 
@@ -102,20 +102,6 @@ class Holder:
         """Hold a message; its lease says by which handing-over."""
         item.owner = self.owner.id
         self.held[item.number, item.lease] = item
-
-
-def check_text(*texts: str) -> None:
-    """Raise EncodeError for a text that is not UTF-8: half a surrogate pair, as from ``os.fsdecode``."""
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise EncodeError(f"{text!a} cannot be written as UTF-8: {error.reason}.") from error
-
-
-def escaped(text: str) -> str:
-    """Return a text with escapes for what is not UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def stored(publications: Iterable[Publication], now: float) -> list[Stored]:

@@ -13,22 +13,14 @@ from functools import lru_cache
 from typing import Any
 
 from umbel import serialization
-from umbel.exceptions import DecodeError, EncodeError
+from umbel.engines.texts import check_text
+from umbel.exceptions import DecodeError
 from umbel.message import Delivery, Message, Publication
 
 #: What is on a list and is no envelope is delivered under this type, which no worker accepts.
 UNREADABLE = "application/x-unreadable"
 
 _decode_plain = json.JSONDecoder().decode
-
-
-def check_text(*texts: str) -> None:
-    """Raise EncodeError for a text that is not UTF-8: half a surrogate pair, as from ``os.fsdecode``."""
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise EncodeError(f"{text!a} cannot be written as UTF-8: {error.reason}.") from error
 
 
 @lru_cache(64)

@@ -11,6 +11,7 @@ import json
 import re
 from typing import Any
 
+from umbel.clock import unique_id
 from umbel.engines.redis.calls import Calls
 from umbel.exceptions import OperationalError
 
@@ -42,31 +43,35 @@ class Leftovers:
 
     def restore(self) -> int:
         """Return to their lists what is older than the visibility timeout; return how many."""
-        names, server = self._calls.names, self._calls.server
-        with server.translating():
-            client: Any = server.client()
-            index = names.prefix + names.unacked_index
-            before = self._calls.clock.time() - names.visibility_timeout
-            found = [
-                field
-                for field in client.zrangebyscore(index, 0, before, start=0, num=AT_MOST)
-                if not field.startswith(OURS)
-            ]
-            if not found or _celery_is_there(client):
-                return 0
-            lock = client.lock(names.prefix + names.unacked_mutex, timeout=MUTEX_TTL / 1000)
-            if not lock.acquire(blocking=False):
-                return 0
-            try:
-                return sum(self._restore_one(client, field) for field in found)
-            finally:
-                lock.release()
+        call, names = self._calls.server.call, self._calls.names
+        before = self._calls.clock.time() - names.visibility_timeout
+        index = names.prefix + names.unacked_index
+        found = [
+            field
+            for field in call("ZRANGEBYSCORE", index, 0, before, "LIMIT", 0, AT_MOST)
+            if not field.startswith(OURS)
+        ]
+        if not found or self._celery_is_there():
+            return 0
+        mutex, token = names.prefix + names.unacked_mutex, unique_id()
+        if call("SET", mutex, token, "NX", "PX", MUTEX_TTL) is None:
+            return 0
+        try:
+            return sum(self._restore_one(field) for field in found)
+        finally:
+            self._calls.server.run(self._calls.script("unlock"), (mutex,), (token,))
 
-    def _restore_one(self, client: Any, field: bytes) -> bool:
+    def _celery_is_there(self) -> bool:
+        """Tell whether a client of this database waits as Celery's workers do; umbel never sends BRPOP."""
+        server = self._calls.server
+        clients = server.call("CLIENT", "LIST").decode("utf-8", "replace").splitlines()
+        return any({"cmd=brpop", f"db={server.database}"} <= set(one.split(" ")) for one in clients)
+
+    def _restore_one(self, field: bytes) -> bool:
         names = self._calls.names
-        value = client.hget(names.prefix + names.unacked, field)
+        value = self._calls.server.call("HGET", names.prefix + names.unacked, field)
         envelope, exchange, key = _parts(value)
-        queues = [key] if not exchange else self._bound(client, exchange, key)
+        queues = [key] if not exchange else self._bound(exchange, key)
         if envelope is None or not queues:
             return False
         priority = envelope["properties"].get("priority")
@@ -77,23 +82,18 @@ class Leftovers:
         self._calls.wake(waiting)
         return bool(restored)
 
-    def _bound(self, client: Any, exchange: str, key: str) -> list[str]:
+    def _bound(self, exchange: str, key: str) -> list[str]:
         """Return the queues that kombu's table has for an exchange and a key."""
         names = self._calls.names
         found = []
-        for member in client.smembers(f"{names.prefix}_kombu.binding.{exchange}"):
+        bindings = f"{names.prefix}_kombu.binding.{exchange}"
+        for member in self._calls.server.call("SMEMBERS", bindings):
             parts = member.decode("utf-8", "replace").split(names.sep)
             if len(parts) == 3 and (
                 parts[0] == key or (parts[1] and re.match(parts[1], key) is not None)
             ):
                 found.append(parts[2])
         return sorted(set(found))
-
-
-def _celery_is_there(client: Any) -> bool:
-    """Tell whether a client of this database waits as Celery's workers do; umbel never sends BRPOP."""
-    own = str(client.connection_pool.connection_kwargs.get("db", 0))
-    return any(one["cmd"] == "brpop" and one["db"] == own for one in client.client_list())
 
 
 def _parts(value: bytes | None) -> tuple[dict[str, Any] | None, str, str]:

@@ -78,13 +78,13 @@ class Link:
         raise self._translated(error) from error
 
     def _connect_to(self, place: tuple[str, int] | str, left: float) -> Any:
-        parameters = connection_parameters(self.address)
+        parameters = _parameters(self.address)
         kind: Any = redis.Connection
         if isinstance(place, str):
             kind = redis.UnixDomainSocketConnection
             parameters["path"] = place
         else:
-            parameters |= {"host": place[0], "port": place[1], **keepalive(self.address)}
+            parameters |= {"host": place[0], "port": place[1], **_keepalive(self.address)}
             # redis-py tries each address of a name for as long as it may try one.
             among = socket.getaddrinfo(place[0], place[1], 0, socket.SOCK_STREAM)
             limit = min(self.address.connect_timeout, left)
@@ -283,7 +283,7 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def connection_parameters(address: Address) -> dict[str, Any]:
+def _parameters(address: Address) -> dict[str, Any]:
     """Return what redis-py's connections of any kind are given."""
     # The old protocol: the new one costs a command more for each connection, and pushes what nobody
     # asked for.
@@ -301,7 +301,7 @@ def connection_parameters(address: Address) -> dict[str, Any]:
     return found
 
 
-def keepalive(address: Address) -> dict[str, Any]:
+def _keepalive(address: Address) -> dict[str, Any]:
     """Return how the system tests idle connections."""
     options = {
         getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)

@@ -8,22 +8,17 @@ parent's connections, and opens its own.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from random import random
 from typing import Any, TypeVar
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from redis.sentinel import Sentinel
-
 from umbel.clock import SYSTEM, Clock
+from umbel.engines.forks import tell_of_forks
 from umbel.engines.redis.address import Address, address_of
-from umbel.engines.redis.errors import THEIRS, may_pass, translated
-from umbel.engines.redis.link import Argument, Link, connection_parameters, keepalive
+from umbel.engines.redis.errors import may_pass
+from umbel.engines.redis.link import Argument, Link
 from umbel.engines.redis.scripts import Script, load
 from umbel.exceptions import OperationalError
 from umbel.ports import EngineOptions
@@ -34,11 +29,6 @@ T = TypeVar("T")
 
 #: Idle connections that are kept: threads of one process seldom need more at a time.
 KEPT = 8
-
-_servers: weakref.WeakSet[Server] = weakref.WeakSet()
-#: Held across a fork, so that no thread changes the set meanwhile.
-_fork_lock = threading.RLock()
-_forking: list[Server] = []
 
 
 class Server:
@@ -51,11 +41,9 @@ class Server:
         self._idle: list[Link] = []
         #: Every open connection, whoever uses it: a child of a fork closes its copies of them.
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
-        self._client: redis.Redis | None = None
         #: Called in the child after a fork.
         self.after_fork: list[Callable[[], None]] = []
-        with _fork_lock:
-            _servers.add(self)
+        tell_of_forks(self)
 
     @property
     def location(self) -> str:
@@ -187,36 +175,21 @@ class Server:
         """Open a connection for one user alone, who closes it: for blocking commands and listening."""
         return self._open(self.timeout if timeout is None else timeout, wakeable=True)
 
-    def client(self) -> redis.Redis:
-        """Return redis-py's client, with connections of its own: for looking around, not for hot paths.
-
-        Its errors are redis-py's: use it within `translating`.
-        """
-        with self._lock:
-            if self._client is None:
-                self._client = _client(self.address)
-            return self._client
-
-    @contextlib.contextmanager
-    def translating(self) -> Iterator[None]:
-        """Raise our errors for those of redis-py."""
-        try:
-            yield
-        except THEIRS as error:
-            raise translated(error, self.shown, self.timeout) from error
-
     def close(self) -> None:
         """Close what is idle; the next use opens connections again."""
         self._drop_idle()
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
-            client.connection_pool.disconnect()
 
     # Forks
 
-    def _after_fork_in_child(self) -> None:
+    def before_fork(self) -> None:
+        """Wait until no other thread has the lock."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
         """Close the copies of the parent's connections, also those that threads of it use.
 
         Else the server would think, after the parent's death, that it still waits there.
@@ -224,65 +197,7 @@ class Server:
         self._lock = threading.RLock()
         links, self._idle = list(self._links), []
         self._links = weakref.WeakSet()
-        if self._client is not None:
-            self._client.connection_pool.reset()
-            self._client = None
         for link in links:
             link.close()
         for callback in self.after_fork:
             callback()
-
-
-def _client(address: Address) -> redis.Redis:
-    """Return a client of redis-py that repeats nothing."""
-    given: dict[str, Any] = connection_parameters(address) | {
-        "socket_timeout": address.timeout,
-        "socket_connect_timeout": address.connect_timeout,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    if address.tls is not None:
-        given |= {"ssl": True, **address.tls}
-    if address.path is not None:
-        return redis.Redis(unix_socket_path=address.path, **given)
-    given |= keepalive(address)
-    if address.master_name is not None:
-        found: Any = Sentinel(  # type: ignore[no-untyped-call]
-            list(address.hosts),
-            min_other_sentinels=address.min_other_sentinels,
-            sentinel_kwargs={"socket_timeout": address.connect_timeout, **address.sentinel},
-            **given,
-        )
-        master: redis.Redis = found.master_for(address.master_name)
-        return master
-    host, port = address.hosts[0]
-    return redis.Redis(host=host, port=port, **given)
-
-
-def _before_fork() -> None:
-    _fork_lock.acquire()
-    for server in list(_servers):
-        server._lock.acquire()
-        _forking.append(server)
-
-
-def _after_fork_in_parent() -> None:
-    for server in _forking:
-        server._lock.release()
-    _forking.clear()
-    _fork_lock.release()
-
-
-def _after_fork_in_child() -> None:
-    global _fork_lock  # noqa: PLW0603 - other threads of the parent may have been waiting for it
-    _fork_lock = threading.RLock()
-    for server in _forking:
-        server._after_fork_in_child()
-    _forking.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )

@@ -22,7 +22,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from umbel.engines.sql import statements
-from umbel.engines.sqlite.rows import escaped
+from umbel.engines.texts import escaped
 from umbel.records import ResultRecord
 
 _SQL = statements(__package__, "bell.sql")

@@ -13,6 +13,7 @@ from umbel.engines.sqlite import rows
 from umbel.engines.sqlite.bell import RENEWAL, SLOW_CHECK, Bell, Ring, forget_listeners
 from umbel.engines.sqlite.messages import MARKED, SQL, Messages, Row, counted
 from umbel.engines.sqlite.results import store_results
+from umbel.engines.texts import escaped
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
@@ -262,7 +263,7 @@ class SqliteConsumer(Consumer):
         values = [
             (
                 int(item.crashed),
-                rows.escaped(item.reason or ""),
+                escaped(item.reason or ""),
                 now,
                 rows.milliseconds(item.expires),
                 *item.delivery.handle,

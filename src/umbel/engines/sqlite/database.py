@@ -8,16 +8,15 @@ grow to a tenth of a second.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import random
 from typing import NoReturn
 
 from umbel.clock import SYSTEM, Clock
+from umbel.engines.forks import tell_of_forks
 from umbel.engines.sql import script
 from umbel.engines.sqlite import files
 from umbel.exceptions import BrokerFull, EncodeError, ImproperlyConfigured, OperationalError
@@ -28,12 +27,6 @@ LOCK_TIMEOUT = 5.0
 #: Pages of 4 kB after which a commit moves the log into the file: rare enough to cost little per
 #: task.
 CHECKPOINT_PAGES = 8000
-
-_open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
-#: Held across a fork: of threads that fork at the same time, one after the other closes its files.
-_fork_lock = threading.RLock()
-#: Whose locks the fork that is under way holds.
-_forking: list[Database] = []
 
 
 class Database:
@@ -52,8 +45,7 @@ class Database:
         self._synchronous = ""
         #: Called in the child after a fork, for what else threads of the parent may have held.
         self.after_fork: list[Callable[[], None]] = []
-        with _fork_lock:
-            _open_databases.add(self)
+        tell_of_forks(self)
 
     @property
     def now(self) -> int:
@@ -241,7 +233,7 @@ class Database:
                 self._connection.close()
                 self._connection = None
 
-    def _before_fork(self) -> None:
+    def before_fork(self) -> None:
         """Wait for the transaction of another thread, and close.
 
         A child inherits SQLite's notes on the locks of an open file, but not the locks. It would
@@ -252,10 +244,10 @@ class Database:
         with contextlib.suppress(sqlite3.Error):
             self.close()
 
-    def _after_fork_in_parent(self) -> None:
+    def after_fork_in_parent(self) -> None:
         self._lock.release()
 
-    def _after_fork_in_child(self) -> None:
+    def after_fork_in_child(self) -> None:
         self._lock = threading.RLock()
         for callback in self.after_fork:
             callback()
@@ -287,34 +279,4 @@ def _is_busy(error: sqlite3.Error) -> bool:
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
-    )
-
-
-def _before_fork() -> None:
-    _fork_lock.acquire()
-    for database in list(_open_databases):
-        database._before_fork()
-        _forking.append(database)
-
-
-def _after_fork_in_parent() -> None:
-    for database in _forking:
-        database._after_fork_in_parent()
-    _forking.clear()
-    _fork_lock.release()
-
-
-def _after_fork_in_child() -> None:
-    global _fork_lock  # noqa: PLW0603 - other threads of the parent may have been waiting for it
-    _fork_lock = threading.RLock()
-    for database in _forking:
-        database._after_fork_in_child()
-    _forking.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
     )

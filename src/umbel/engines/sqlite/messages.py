@@ -12,6 +12,7 @@ from umbel.engines.sqlite import rows
 from umbel.engines.sqlite.bell import Ringer
 from umbel.engines.sqlite.database import LOCK_TIMEOUT, Database
 from umbel.engines.sqlite.rows import Handle
+from umbel.engines.texts import check_text
 from umbel.message import Publication
 
 SQL = statements(__package__, "broker.sql")
@@ -35,7 +36,7 @@ class Messages:
         """Learn the numbers of queues, in a transaction of its own so that only committed ones are kept."""
         unknown = [name for name in names if name not in self.queues]
         if unknown:
-            rows.check_text(*unknown)
+            check_text(*unknown)
             with self.database.write(timeout=timeout) as connection:
                 connection.executemany(SQL["add_queue"], [(name,) for name in unknown])
                 found = connection.execute(SQL["all_queues"]).fetchall()

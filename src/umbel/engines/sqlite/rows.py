@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from umbel import serialization
-from umbel.exceptions import EncodeError
+from umbel.engines.texts import check_text
 from umbel.message import Delivery, Message, Publication
 
 
@@ -38,20 +38,6 @@ def handles(keys: Iterable[str]) -> list[Handle]:
 def numbers(keys: Iterable[str]) -> str:
     """Return keys of dead letters as a JSON list for ``json_each``; what is no key is passed over."""
     return json.dumps([int(key) for key in keys if key.isascii() and key.isdigit()])
-
-
-def check_text(*texts: str) -> None:
-    """Raise EncodeError for a text that is not UTF-8: half a surrogate pair, as from ``os.fsdecode``."""
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise EncodeError(f"{text!a} cannot be written as UTF-8: {error.reason}.") from error
-
-
-def escaped(text: str) -> str:
-    """Return a text with escapes for what is not UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def publication_row(publication: Publication, now: int) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -253,13 +254,10 @@ def test_it_is_left_to_who_looks_after_it(
         admin.set("unacked_mutex", "somebody")
         assert _leftovers(private).restore() == 0
         return
-    with Server(private.url, {}).client() as worker:
-        worker.brpop("elsewhere", timeout=0.05)
-        other = worker.connection_pool.get_connection()
-        other.send_command("BRPOP", "elsewhere", 30)
+    with closing(Server(private.url, {}).dedicated()) as worker:
+        worker.send("BRPOP", "elsewhere", 30)
         until(lambda: any(one["cmd"] == "brpop" for one in admin.client_list()))
         assert _leftovers(private).restore() == 0
-        other.disconnect()
 
 
 def test_what_umbel_parked_is_no_leftover(
