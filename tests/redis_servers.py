@@ -8,9 +8,8 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 import pytest
 import redis
@@ -115,17 +114,6 @@ class PrivateServer:
         self.admin.close()
         self.stop()
 
-    def __enter__(self) -> PrivateServer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 @contextmanager
 def private_server(
@@ -134,7 +122,7 @@ def private_server(
     """Start a server for a test; without a program to start the test is skipped, or fails if required."""
     if _program() is None:
         _missing(f"none of {', '.join(PROGRAMS)} is installed")
-    with PrivateServer(directory, *options, config=config) as server:
+    with closing(PrivateServer(directory, *options, config=config)) as server:
         yield server
 
 

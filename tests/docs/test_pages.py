@@ -25,7 +25,6 @@ def project(tmp_path: Path) -> Iterator[Project]:
     made.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_a_page_shows_what_happens(path: Path, project: Project) -> None:
     page = path.read_text("utf-8")

@@ -7,31 +7,32 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import umbel
 from tests.faults.conftest import Form, Settle
-from tests.faults.fleet import Fleet, Node, wait_until
-from umbel import failpoints
+from tests.faults.fleet import Fleet, wait_until
+from tests.faults.scenes import (
+    at,
+    keep_busy,
+    operation_of,
+    refusals,
+    run_client,
+    send_a_long_one,
+    send_a_stuck_one,
+    send_early,
+    send_one,
+    send_some,
+    stop_under_load,
+)
+from umbel.failpoints import NAMES
 
 pytestmark = pytest.mark.faults
 SOURCE = Path(umbel.__file__).parent
-NAMES = failpoints.NAMES
-
-
-def at(*beginnings: str) -> list[str]:
-    """Return the fail points whose names begin like that."""
-    return [name for name in NAMES if name.startswith(beginnings)]
-
-
-def operation_of(point: str) -> str:
-    """Return what a fail point is part of."""
-    return point.rpartition(".")[0]
 
 
 # Who comes to which
@@ -54,49 +55,14 @@ def test_each_is_died_at() -> None:
     assert sorted(tested) == [name for name in sorted(NAMES) if not name.startswith("redis.")]
 
 
-# Scenes: what makes a process come to a fail point
-
-
-def _send_some(fleet: Fleet, dice: random.Random) -> None:
-    for _ in range(6):
-        fleet.send("work", [(dice.uniform(0.0, 0.02),) for _ in range(10)])
-    fleet.send("twice", [(0.005,)] * 10)
-    fleet.send("once", [(0.005,)] * 10)
-
-
-def _send_one(fleet: Fleet, dice: random.Random) -> None:
-    """To children that wait, so that it is fetched for itself and not while others are settled."""
-    fleet.send("work", [(dice.uniform(0.0, 0.02),)])
-
-
-def _send_early(fleet: Fleet, dice: random.Random) -> None:
-    fleet.send("once", [(dice.uniform(0.0, 0.02),) for _ in range(10)])
-
-
-def _send_a_long_one(fleet: Fleet, dice: random.Random) -> None:
-    """Among short ones, which the child that took them together gives back."""
-    _let_children_take_many(fleet)
-    fleet.send("work", [(dice.uniform(0.1, 0.2),)] + [(0.0,)] * 20)
-
-
-def _send_a_stuck_one(fleet: Fleet) -> None:
-    """Before short ones, which the supervisor takes back from the child that cannot do so itself."""
-    _let_children_take_many(fleet)
-    fleet.send("stuck", [(0.7,)] + [(0.0,)] * 20)
-
-
-def _let_children_take_many(fleet: Fleet) -> None:
-    fleet.send("work", [(0.0,)] * 100)
-    fleet.wait_until_quiet()
-
-
+#: What makes a child come to a fail point.
 SCENES: dict[str, Callable[[Fleet, random.Random], None]] = {
-    "child": _send_some,
-    "settler": _send_some,
-    "sqlite.fetch": _send_one,
-    "sqlite.settle": _send_some,
-    "sqlite.mark_early": _send_early,
-    "sqlite.release": _send_a_long_one,
+    "child": send_some,
+    "settler": send_some,
+    "sqlite.fetch": send_one,
+    "sqlite.settle": send_some,
+    "sqlite.mark_early": send_early,
+    "sqlite.release": send_a_long_one,
 }
 
 
@@ -108,7 +74,7 @@ def test_client_dies(place: Path, form: Form, settle: Settle, point: str) -> Non
     with Fleet(place) as fleet:
         fleet.start("one")
         nth = form.dice.randint(1, 20)
-        client = _run_client(fleet, f"{point}=kill@{nth}")
+        client = run_client(fleet, f"{point}=kill@{nth}")
         assert client.returncode == -signal.SIGKILL
         assert fleet.has_struck(point)
         settle(fleet)
@@ -118,24 +84,11 @@ def test_client_dies(place: Path, form: Form, settle: Settle, point: str) -> Non
         assert ran == (nth if point.endswith("after_commit") else nth - 1)
 
 
-def _run_client(fleet: Fleet, plan: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Let a process send 20 calls."""
-    return subprocess.run(
-        [sys.executable, "tasks.py", "20", "work", *options],
-        cwd=fleet.directory,
-        env=fleet.environment(fleet.fail_point(plan)),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-
-
 @pytest.mark.parametrize("point", CHILD)
 def test_child_dies(place: Path, form: Form, settle: Settle, point: str) -> None:
     dice, scene = form.dice, SCENES[operation_of(point)]
     with Fleet(place) as fleet:
-        often = scene is _send_some
+        often = scene is send_some
         nth = dice.randint(1, 20 if often else 2)
         fleet.start("one", environment=fleet.fail_point(f"{point}=kill@{nth}"))
         fleet.until_struck([point], lambda: scene(fleet, dice))
@@ -147,35 +100,33 @@ def test_child_dies(place: Path, form: Form, settle: Settle, point: str) -> None
 def test_child_dies_while_leaving(place: Path, form: Form, settle: Settle, point: str) -> None:
     with Fleet(place) as fleet:
         (one,) = fleet.start("one", environment=fleet.fail_point(f"{point}=kill"))
-        _stop_under_load(fleet, one, form.dice)
+        stop_under_load(fleet, one, form.dice)
         assert fleet.has_struck(point)
         fleet.start("two")
         figures = settle(fleet)
         assert figures.duplicates == 0
 
 
-def _stop_under_load(fleet: Fleet, node: Node, dice: random.Random) -> None:
-    fleet.send("work", [(0.001,)] * 50)
-    fleet.send_load(10, dice)
-    fleet.send_load(10, dice, "once")
-    wait_until(fleet.started, 5.0, "a task to start")
-    node.stop()
-    assert node.wait() == 0, node.text()
-
-
 @pytest.mark.parametrize("point", TWO_STORES)
 def test_child_dies_with_two_stores(place: Path, form: Form, settle: Settle, point: str) -> None:
     """Results in another file than messages: one step becomes two or three, and any may be the last."""
     dice = form.dice
+    with _two_stores(place, point, "kill") as fleet:
+        fleet.until_struck([point], lambda: send_some(fleet, dice))
+        figures = settle(fleet)
+        assert max(figures.recoveries, default=0.0) <= 1.0
+
+
+@contextmanager
+def _two_stores(place: Path, point: str, how: str) -> Iterator[Fleet]:
+    """Start a node that keeps results in another file than messages, with a fail point."""
     with Fleet(place, broker_url=_file(place, 1), result_backend=_file(place, 2)) as fleet:
-        environment = fleet.fail_point(f"{point}=kill")
+        environment = fleet.fail_point(f"{point}={how}")
         if point == "settler.after_publish":
             environment["FAULTS_BROKER"] = "two-steps"
             fleet.follow_ups_repeat = True
         fleet.start("one", environment=environment)
-        fleet.until_struck([point], lambda: _send_some(fleet, dice))
-        figures = settle(fleet)
-        assert max(figures.recoveries, default=0.0) <= 1.0
+        yield fleet
 
 
 def _file(directory: Path, number: int) -> str:
@@ -189,17 +140,11 @@ def test_supervisor_dies(place: Path, form: Form, settle: Settle, point: str) ->
         one = fleet.launch("one", fleet.fail_point(f"{point}=kill"))
         fleet.start("two")
         wait_until(one.is_ready, 30.0, "the first node to be ready")
-        _keep_busy(fleet, 4)
+        keep_busy(fleet, 4)
         one.kill_child(form.dice.choice(one.children()))
         wait_until(lambda: fleet.has_struck(point), 10.0, f"the supervisor to die at {point}")
         figures = settle(fleet)
         assert max(figures.recoveries, default=0.0) <= 3.0
-
-
-def _keep_busy(fleet: Fleet, children: int) -> None:
-    fleet.send("work", [(0.2,)] * 2 * children)
-    fleet.send("once", [(0.05,)] * 2 * children)
-    wait_until(lambda: len(fleet.started()) >= children, 5.0, "all children to be busy")
 
 
 @pytest.mark.parametrize("point", TAKING_BACK)
@@ -208,7 +153,7 @@ def test_supervisor_dies_taking_back(place: Path, form: Form, settle: Settle, po
     with Fleet(place) as fleet:
         (one,) = fleet.start("one", environment=fleet.fail_point(f"{point}=kill"))
         one.children()  # has them noted as those whom its death disturbs
-        fleet.until_struck([point], lambda: _send_a_stuck_one(fleet))
+        fleet.until_struck([point], lambda: send_a_stuck_one(fleet))
         fleet.start("two")
         figures = settle(fleet)
         assert max(figures.recoveries, default=0.0) <= 3.0
@@ -236,11 +181,6 @@ def test_supervisor_dies_while_leaving(place: Path, form: Form, settle: Settle, 
 # A broker that refuses: first to do something, then to say that it did
 
 
-def refusals(operation: str, dice: random.Random, most: int = 1) -> str:
-    """Return the plan in which both fail points of an operation raise."""
-    return ",".join(f"{point}=raise@{dice.randint(1, most)}" for point in at(f"{operation}."))
-
-
 def test_client_is_refused(place: Path, form: Form, settle: Settle) -> None:
     """It tries again with the same tag, so that there is one message of each call.
 
@@ -248,7 +188,7 @@ def test_client_is_refused(place: Path, form: Form, settle: Settle) -> None:
     process; an engine where it happens remembers tags longer than their messages (`Features.remembers`).
     """
     with Fleet(place) as fleet:
-        client = _run_client(fleet, refusals("sqlite.publish", form.dice, 20))
+        client = run_client(fleet, refusals("sqlite.publish", form.dice, 20))
         assert (client.returncode, client.stdout) == (0, "")
         assert fleet.has_struck(*CLIENT)
         fleet.start("one")
@@ -264,7 +204,7 @@ def test_client_that_does_not_try_again_is_told(place: Path, form: Form, settle:
     with Fleet(place) as fleet:
         fleet.start("one")
         plan = refusals("sqlite.publish", form.dice, 19)
-        client = _run_client(fleet, plan, "--no-retry")
+        client = run_client(fleet, plan, "--no-retry")
         assert client.returncode == 0
         told = sorted(client.stdout.splitlines())
         assert told == sorted(f"The fail point {point} struck." for point in CLIENT)
@@ -282,7 +222,7 @@ def test_child_is_refused(place: Path, form: Form, settle: Settle, operation: st
     """It asks until it is answered, and nothing runs twice, whatever the broker did meanwhile."""
     dice, scene = form.dice, SCENES[operation]
     with Fleet(place) as fleet:
-        plan = refusals(operation, dice, 10 if scene is _send_some else 2)
+        plan = refusals(operation, dice, 10 if scene is send_some else 2)
         (one,) = fleet.start("one", environment=fleet.fail_point(plan))
         fleet.until_struck(at(operation), lambda: scene(fleet, dice))
         figures = settle(fleet)
@@ -299,13 +239,8 @@ def test_child_is_refused_with_two_stores(
 ) -> None:
     """It settles the same again, of which the store and the broker have done a part: each task ran once."""
     dice = form.dice
-    with Fleet(place, broker_url=_file(place, 1), result_backend=_file(place, 2)) as fleet:
-        environment = fleet.fail_point(f"{point}=raise@{dice.randint(1, 3)}")
-        if point == "settler.after_publish":
-            environment["FAULTS_BROKER"] = "two-steps"
-            fleet.follow_ups_repeat = True
-        fleet.start("one", environment=environment)
-        fleet.until_struck([point], lambda: _send_some(fleet, dice))
+    with _two_stores(place, point, f"raise@{dice.randint(1, 3)}") as fleet:
+        fleet.until_struck([point], lambda: send_some(fleet, dice))
         figures = settle(fleet)
         assert figures.dead == 0
         if not fleet.follow_ups_repeat:
@@ -322,7 +257,7 @@ def test_child_fails(place: Path, form: Form, settle: Settle, point: str) -> Non
     with Fleet(place) as fleet:
         plan = f"{point}=raise@{dice.randint(1, 20)}"
         (one,) = fleet.start("one", environment=fleet.fail_point(plan))
-        fleet.until_struck([point], lambda: _send_some(fleet, dice))
+        fleet.until_struck([point], lambda: send_some(fleet, dice))
         if point != "child.before_settle":
             fleet.note_end(point)
         figures = settle(fleet)
@@ -337,7 +272,7 @@ def test_leaving_child_is_refused(place: Path, form: Form, settle: Settle) -> No
     with Fleet(place) as fleet:
         plan = refusals("sqlite.close", form.dice)
         (one,) = fleet.start("one", environment=fleet.fail_point(plan))
-        _stop_under_load(fleet, one, form.dice)
+        stop_under_load(fleet, one, form.dice)
         assert fleet.has_struck(*LEAVING)
         assert "Leaving without the broker's answer" in one.text()
         fleet.start("two")
@@ -353,7 +288,7 @@ def test_supervisor_is_refused_taking_over(
     with Fleet(place) as fleet:
         plan = refusals(operation, form.dice)
         (one,) = fleet.start("one", environment=fleet.fail_point(plan))
-        _keep_busy(fleet, 2)
+        keep_busy(fleet, 2)
         one.kill_child(form.dice.choice(one.children()))
         figures = settle(fleet)
         assert fleet.has_struck(*at(f"{operation}."))
@@ -366,7 +301,7 @@ def test_supervisor_is_refused_taking_back(place: Path, form: Form, settle: Sett
     with Fleet(place) as fleet:
         plan = refusals("sqlite.take_back", form.dice)
         (one,) = fleet.start("one", environment=fleet.fail_point(plan))
-        fleet.until_struck(TAKING_BACK, lambda: _send_a_stuck_one(fleet))
+        fleet.until_struck(TAKING_BACK, lambda: send_a_stuck_one(fleet))
         figures = settle(fleet)
         assert "The broker does not answer the supervisor" in one.text()
         assert figures.duplicates == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults import test_fail_points as scenes
+from tests.faults import scenes
 from tests.faults.conftest import Form, Settle
 from tests.faults.fleet import Fleet, wait_until
 from tests.redis_servers import PrivateServer, private_server
@@ -66,9 +66,9 @@ def make_fleet(place: Path) -> Iterator[MakeFleet]:
 
 
 SCENES = {
-    "redis.settle": scenes._send_some,
-    "redis.mark_early": scenes._send_early,
-    "redis.release": scenes._send_a_long_one,
+    "redis.settle": scenes.send_some,
+    "redis.mark_early": scenes.send_early,
+    "redis.release": scenes.send_a_long_one,
 }
 
 
@@ -76,7 +76,7 @@ SCENES = {
 def test_child_dies(make_fleet: MakeFleet, form: Form, settle: Settle, point: str) -> None:
     dice, scene = form.dice, SCENES[scenes.operation_of(point)]
     with make_fleet() as fleet:
-        nth = dice.randint(1, 20 if scene is scenes._send_some else 2)
+        nth = dice.randint(1, 20 if scene is scenes.send_some else 2)
         fleet.start("one", environment=fleet.fail_point(f"{point}=kill@{nth}"))
         fleet.until_struck([point], lambda: scene(fleet, dice))
         figures = settle(fleet)
@@ -89,7 +89,7 @@ def test_child_dies_while_leaving(
 ) -> None:
     with make_fleet() as fleet:
         (one,) = fleet.start("one", environment=fleet.fail_point(f"{point}=kill"))
-        scenes._stop_under_load(fleet, one, form.dice)
+        scenes.stop_under_load(fleet, one, form.dice)
         assert fleet.has_struck(point)
         fleet.start("two")
         figures = settle(fleet)
@@ -102,7 +102,7 @@ def test_supervisor_dies(make_fleet: MakeFleet, form: Form, settle: Settle, poin
         one = fleet.launch("one", fleet.fail_point(f"{point}=kill"))
         fleet.start("two")
         wait_until(one.is_ready, 30.0, "the first node to be ready")
-        scenes._keep_busy(fleet, 4)
+        scenes.keep_busy(fleet, 4)
         one.kill_child(form.dice.choice(one.children()))
         wait_until(lambda: fleet.has_struck(point), 10.0, f"the supervisor to die at {point}")
         settle(fleet)
@@ -115,7 +115,7 @@ def test_supervisor_dies_taking_back(
     with make_fleet() as fleet:
         (one,) = fleet.start("one", environment=fleet.fail_point(f"{point}=kill"))
         one.children()  # has them noted as those whom its death disturbs
-        fleet.until_struck([point], lambda: scenes._send_a_stuck_one(fleet))
+        fleet.until_struck([point], lambda: scenes.send_a_stuck_one(fleet))
         fleet.start("two")
         settle(fleet)
 
@@ -127,7 +127,7 @@ def test_child_is_refused(
     """Nothing runs twice, whatever the server did before its answer was lost."""
     dice, scene = form.dice, SCENES[operation]
     with make_fleet() as fleet:
-        plan = scenes.refusals(operation, dice, 10 if scene is scenes._send_some else 2)
+        plan = scenes.refusals(operation, dice, 10 if scene is scenes.send_some else 2)
         fleet.start("one", environment=fleet.fail_point(plan))
         fleet.until_struck(scenes.at(f"{operation}."), lambda: scene(fleet, dice))
         figures = settle(fleet)
@@ -139,7 +139,7 @@ def test_client_is_refused(make_fleet: MakeFleet, form: Form, settle: Settle, po
     """It repeats with the same tag, which the server knows, also when a quick worker has run it."""
     with make_fleet() as fleet:
         fleet.start("one")
-        client = scenes._run_client(fleet, f"{point}=raise@{form.dice.randint(1, 20)}")
+        client = scenes.run_client(fleet, f"{point}=raise@{form.dice.randint(1, 20)}")
         assert (client.returncode, client.stdout) == (0, "")
         assert fleet.has_struck(point)
         figures = settle(fleet)

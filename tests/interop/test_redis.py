@@ -12,8 +12,6 @@ from tests.interop.support import Side, ledger
 from tests.redis_servers import PrivateServer, private_server
 from umbel.testing.conformance.support import until
 
-pytest.importorskip("celery")
-
 pytestmark = pytest.mark.engine
 
 
@@ -63,11 +61,11 @@ def test_idle_workers_of_both_kinds_get_their_share(
         side.worker("-c", "1")
     sides["umbel"].python(
         "-c",
-        "import time\n"
-        "from umbel_tasks import run\n"
+        "from umbel.testing.conformance.support import until\n"
+        "from umbel_tasks import ledger as server, run\n"
         "for number in range(200):\n"
-        "    run.delay(number)\n"
-        "    time.sleep(0.02)",
+        "    until(lambda: server.info('clients')['blocked_clients'] >= 2)  # both wait\n"
+        "    run.delay(number)\n",
     )
     until(lambda: len(ledger(server.admin)) >= 200)
     shares = Counter(side for side, _ in ledger(server.admin))
