@@ -7,7 +7,7 @@ https://docs.celeryq.dev/en/stable/internals/protocol.html and ``as_task_v2`` in
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -19,13 +19,12 @@ from umbel.exceptions import DecodeError, MessageTooLarge
 from umbel.limits import Limits
 from umbel.representation import LEVELS, LIMIT, representation
 from umbel.serialization import Serializer
-from umbel.values import quick
+from umbel.values import value
 
 _LISTS = (list, tuple)  # not ``list | tuple``, which is made anew each time
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """A message as it travels: what any engine carries without looking inside the body."""
 
@@ -42,8 +41,7 @@ class Message:
         return found if isinstance(found, str) else None
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """What a task message asks for.
 
@@ -437,8 +435,7 @@ def timestamp(text: str | None) -> float | None:
     return None if text is None else parse_time(text).timestamp()
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class Publication:
     """A message on its way to a queue.
 
@@ -472,8 +469,7 @@ def offered_again(message: Message) -> Message:
     return replace(message, headers={**message.headers, "offers": offers(message) + 1})
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class Delivery:
     """One handing-over of a message to a consumer.
 

@@ -19,7 +19,7 @@ from umbel.compression import compress, decompress
 from umbel.exceptions import DecodeError, EncodeError, ImproperlyConfigured
 from umbel.limits import FixedLimits, Limits, too_deep
 from umbel.serialization import JSON, Serializer
-from umbel.values import quick
+from umbel.values import value
 
 
 class Form(Limits, Protocol):
@@ -55,8 +55,7 @@ class FixedForm(FixedLimits):
 PLAIN: Form = FixedForm()
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class ResultRecord:
     """A task's state and result as stored.
 
@@ -88,8 +87,7 @@ class CallInfo:
     stamps: Mapping[str, Any] = field(default_factory=dict)
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class TaskResult:
     """A result document as a value.
 

@@ -140,11 +140,16 @@ class Request:
         return options
 
 
+#: The fields of no call.
+_NO_CALL = vars(Request())
+
+
 def request_of(call: Call, delivery: Delivery, hostname: str) -> Request:
     """Return the request of a task that a worker runs."""
     # Said at once: to set forty fields one by one takes twice as long, for each task.
     request = object.__new__(Request)
     request.__dict__ = {
+        **_NO_CALL,
         "id": call.id,
         "task": call.task,
         "args": call.args,
@@ -179,10 +184,6 @@ def request_of(call: Call, delivery: Delivery, hostname: str) -> Request:
         "sent_at": call.sent_at,
         "crashes": delivery.crashes,
         "came_through": delivery.queue,
-        "logfile": None,
-        "loglevel": None,
-        "utc": None,
-        "is_eager": False,
         "children": [],
     }
     return request

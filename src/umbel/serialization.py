@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from importlib.metadata import entry_points
-from json.scanner import make_scanner
 from typing import Any
 
 from umbel import formats
@@ -135,7 +134,6 @@ def _json_encoder() -> Callable[[Any], str]:
 
 _encode_json = _json_encoder()
 _decoder = json.JSONDecoder(object_hook=_decode_extended)
-_scan_json = make_scanner(_decoder)  # type: ignore[arg-type]  # whatever has its settings
 
 
 def _decode_json(text: str) -> Any:
@@ -144,8 +142,8 @@ def _decode_json(text: str) -> Any:
     That takes longer than to read a small one, so it is left to it only where the text is more than a value.
     """
     try:
-        value, end = _scan_json(text, 0)
-    except StopIteration:
+        value, end = _decoder.raw_decode(text)
+    except json.JSONDecodeError:
         return _decoder.decode(text)
     return value if end == len(text) else _decoder.decode(text)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import assert_type
 
 from umbel import AsyncResult, Exchange, Queue, Task, Umbel, binding, shared_task
+from umbel.message import Delivery, Message
 from umbel.result import EagerResult
 
 app = Umbel()
@@ -119,3 +120,8 @@ def misspelt_too() -> None: ...
 
 @app.task(qeue="mails")  # wrong
 def misspelt() -> None: ...
+
+
+delivery = Delivery("key", "queue", Message({}, {}, b""))
+delivery.key = "another"  # wrong
+Delivery("key", "queue", tga="x")  # wrong

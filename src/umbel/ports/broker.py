@@ -10,7 +10,7 @@ from enum import Enum
 from umbel.message import Delivery, Publication
 from umbel.ports.results import ResultStore
 from umbel.records import ResultRecord
-from umbel.values import quick
+from umbel.values import value
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,7 @@ class Owner:
     pid: int
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class FetchRequest:
     """What to fetch: at most `limit` messages, from the first of `queues` before the others.
 
@@ -102,8 +101,7 @@ class Action(Enum):
     """Kept apart with a reason, until it is retried, dropped or expires."""
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class Settlement:
     """What becomes of one delivery.
 
@@ -126,8 +124,7 @@ class Settlement:
             raise ValueError("A delivery is parked until a time: give `due`.")
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class Settled:
     """The answer to `settle`: what was refused because the lease was lost, and what was fetched."""
 

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import random
 
 from umbel import signals
@@ -22,7 +22,7 @@ from umbel.loggers import flush_redirected
 from umbel.message import Delivery
 from umbel.ports import Consumer, FetchRequest
 from umbel.records import ResultRecord
-from umbel.values import quick
+from umbel.values import value
 from umbel.worker import report
 from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
@@ -41,8 +41,7 @@ SETTLE_WITHIN = 0.01
 MOST_PATIENCE = 2.0
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class Waiting:
     """A prepared delivery that has not started, and its place in the page."""
 

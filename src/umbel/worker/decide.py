@@ -6,7 +6,7 @@ because the process died in between, has the effect of one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from umbel import records, states
@@ -32,7 +32,7 @@ from umbel.retrying import Again, When, same_call
 from umbel.routing import back_to
 from umbel.settings import Settings
 from umbel.task import Task
-from umbel.values import quick
+from umbel.values import value
 from umbel.worker.outcome import (
     Expired,
     Failure,
@@ -50,8 +50,7 @@ from umbel.worker.outcome import (
 )
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """What is to be settled, and the run it comes from.
 
@@ -149,8 +148,7 @@ def _call_that_did_not_run(call: Call, queue: str) -> CallInfo:
     )
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class _Decision:
     """One decision in the making."""
 

@@ -11,7 +11,7 @@ from umbel.message import Call, Delivery
 from umbel.outcomes import Ended, Failure, Ignored, Rejected, Retried, Success
 from umbel.request import Request
 from umbel.task import Task
-from umbel.values import quick
+from umbel.values import value
 
 __all__ = [
     "Expired",
@@ -77,8 +77,7 @@ class Lost:
 Outcome = Ended | Expired | NotDue | Unknown | Unprocessable | Lost
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class Job:
     """A task to run, and the call that it is run for."""
 
@@ -87,8 +86,7 @@ class Job:
     request: Request
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class Prepared:
     """A delivery that was read: a job to run, or an outcome that is certain without running anything.
 
@@ -107,8 +105,7 @@ def wants_value(prepared: Prepared) -> bool:
     return not (ignored or (prepared.call is not None and prepared.call.ignore_result))
 
 
-@quick
-@dataclass(frozen=True, slots=True)
+@value
 class Run:
     """A delivery and what became of it; `seconds` is how long the task ran."""
 
