@@ -174,7 +174,9 @@ class Umbel:
         """Send the signals of a complete app and set what ``task_annotations`` says, once.
 
         Called by workers when they have imported all modules, and before the first call is sent. Another
-        thread's call waits until the annotations are set. What fails is done again the next time.
+        thread's call waits until handlers of `on_configure` and `on_after_configure` have returned and the
+        annotations are set; so these handlers must not wait for it. What fails is done again the next time,
+        but for signals that were sent.
         """
         self._finalization.run()
 

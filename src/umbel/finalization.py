@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from umbel.registry import Tasks
@@ -19,9 +20,10 @@ class Finalization:
         self._tasks = tasks
         #: True when the tasks are annotated; handlers may still be hearing of it.
         self.done = False
-        self._configured = False
         self._threads: set[int] = set()
         self._lock = threading.Lock()
+        self._configure = _Once()
+        self._after_configure = _Once()
 
     def run(self) -> None:
         """Complete the app, unless it is. Handlers of the signals sent here may ask for it in vain."""
@@ -30,9 +32,7 @@ class Finalization:
             return
         self._threads.add(thread)
         try:
-            # Without the lock: other threads may import the module of the settings just now, and wait for
-            # this app in it.
-            self._configure()
+            self._have_settings()
             with self._lock:
                 if self.done:
                     return
@@ -42,17 +42,28 @@ class Finalization:
         finally:
             self._threads.discard(thread)
 
-    def _configure(self) -> None:
-        """Have the settings loaded, with the signals around it, which are sent once."""
+    def _have_settings(self) -> None:
+        """Return when the settings are loaded and all have heard the signals around that.
+
+        Handlers of both may write settings, so no other thread goes on before they have.
+        """
         app = self._app
+        self._configure.run(lambda: app.on_configure.send(app))
+        # Without a lock: other threads may import the module of the settings just now, and wait for this
+        # app in it.
+        _ = app.conf.snapshot
+        self._after_configure.run(lambda: app.on_after_configure.send(app, source=app.conf))
+
+
+class _Once:
+    """Lets one thread do something for all; the others wait for it. What was broken off is done again."""
+
+    def __init__(self) -> None:
+        self._done = False
+        self._lock = threading.Lock()
+
+    def run(self, action: Callable[[], object]) -> None:
         with self._lock:
-            first, self._configured = not self._configured, True
-        try:
-            if first:
-                app.on_configure.send(app)
-            _ = app.conf.snapshot
-        except BaseException:
-            self._configured = False
-            raise
-        if first:
-            app.on_after_configure.send(app, source=app.conf)
+            if not self._done:
+                action()
+                self._done = True

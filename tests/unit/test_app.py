@@ -524,6 +524,31 @@ def test_no_thread_sends_before_the_annotations_are_set(app: Umbel) -> None:
     assert (len(calls(app, "annotated")), len(calls(app))) == (1, 0)
 
 
+@pytest.mark.parametrize("name", ["on_configure", "on_after_configure"])
+def test_no_thread_sends_before_handlers_have_made_the_settings(app: Umbel, name: str) -> None:
+    """A thread that called while another one's handler ran used to send by the settings before it."""
+    entered, sent = threading.Event(), threading.Event()
+    heard: list[str] = []
+
+    def configure(sender: Umbel, **_: Any) -> None:
+        entered.set()
+        sent.wait(0.2)
+        sender.conf.task_default_queue = "made"
+        heard.append(name)
+
+    getattr(app, name).connect(configure)
+    app.on_after_finalize.connect(lambda **_: heard.append("finalized"), weak=False)
+    task = app.task(name="t")(plain)
+    first = threading.Thread(target=app.finalize)
+    first.start()
+    assert entered.wait(5)
+    task.delay()
+    sent.set()
+    first.join(5)
+    assert (len(calls(app, "made")), len(calls(app))) == (1, 0)
+    assert heard == [name, "finalized"]
+
+
 def test_an_app_that_could_not_be_finalized_is_not(app: Umbel) -> None:
     """Wrong annotations used to stop the first call only; the second went on without them."""
     app.conf.task_annotations = {"*": "queue=mails"}
@@ -538,6 +563,10 @@ def test_an_app_that_could_not_be_finalized_is_not(app: Umbel) -> None:
 
 def test_handlers_hear_once_of_a_configuration_that_was_completed_late(app: Umbel) -> None:
     heard: list[str] = []
+
+    @app.on_configure.connect
+    def configure(**_: Any) -> None:
+        heard.append("configure")
 
     @app.on_after_configure.connect
     def configured(sender: Umbel, **_: Any) -> None:
@@ -554,7 +583,7 @@ def test_handlers_hear_once_of_a_configuration_that_was_completed_late(app: Umbe
         app.finalize()
     finally:
         del sys.modules["umbel_no_such_module"]
-    assert heard == ["late"]
+    assert heard == ["configure", "late"]
 
 
 def test_an_unknown_name_is_looked_up_without_a_search_for_the_nearest(
