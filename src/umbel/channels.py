@@ -6,12 +6,16 @@ therefore no connection but the way to the engine: there is nothing to acquire, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Never, TypedDict, Unpack
 
+from umbel.checks import refuse_unknown, require_number
 from umbel.exceptions import OperationalError
 from umbel.later import tell_of_absent
+from umbel.options import warn_once
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -66,32 +70,52 @@ class Connection(_Shared):
             return False
         return True
 
-    def ensure_connection(
+    def ensure_connection(  # noqa: PLR0913, PLR0917 - kombu's signature
         self,
         errback: Callable[[Exception, float], Any] | None = None,
         max_retries: int | None = None,
         interval_start: float = 2.0,
         interval_step: float = 2.0,
         interval_max: float = 30.0,
-        **_: Any,
+        callback: Callable[[], Any] | None = None,
+        reraise_as_library_errors: bool = True,
+        timeout: float | None = None,
+        **unknown: Never,
     ) -> Connection:
-        """Ask the broker until it answers, `max_retries` times again; None is for ever.
+        """Ask the broker until it answers: `max_retries` times again, `timeout` seconds; None is for ever.
 
         The pauses, in seconds, begin with `interval_start` and grow by `interval_step` up to `interval_max`.
-        `errback` is called with each error and the pause. Raises the last OperationalError.
+        `errback` is called with each error and the pause, `callback` before each second of one. A try that
+        has begun is not broken off. Raises the last OperationalError, whatever
+        `reraise_as_library_errors` says, and TypeError for unknown options.
         """
+        _refuse(unknown, Connection.ensure_connection)
+        require_number("timeout", timeout, low=0)
+        clock = self.app.clock
+        end = math.inf if timeout is None else clock.monotonic() + timeout
         tries = 0
         while True:
             try:
                 return self.connect()
             except OperationalError as error:
-                if max_retries is not None and tries >= max_retries:
+                left = end - clock.monotonic()
+                if left <= 0 or (max_retries is not None and tries >= max_retries):
                     raise
-                pause = min(interval_start + tries * interval_step, interval_max)
+                pause = min(interval_start + tries * interval_step, interval_max, left)
                 if errback is not None:
                     errback(error, pause)
-            self.app.clock.sleep(pause)
+            self._sleep(pause, callback)
             tries += 1
+
+    def _sleep(self, seconds: float, callback: Callable[[], Any] | None) -> None:
+        """Let the seconds pass; call `callback` before each."""
+        if callback is None:
+            self.app.clock.sleep(seconds)
+            return
+        while seconds > 0:
+            callback()
+            self.app.clock.sleep(min(seconds, 1))
+            seconds -= 1
 
     def clone(self) -> Connection:
         """Return another one of the same broker."""
@@ -114,13 +138,32 @@ class Connection(_Shared):
 class Channel(_Shared):
     """The queues of a broker, under the names that they have in AMQP."""
 
-    def queue_declare(self, queue: str, passive: bool = False, **_: Any) -> Declared:
-        """Return how many messages wait in a queue; one that was never used has none."""
+    def queue_declare(
+        self,
+        queue: str,
+        passive: bool = False,
+        durable: bool = True,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        nowait: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        **unknown: Never,
+    ) -> Declared:
+        """Return how many messages wait in a queue; one that was never used has none.
+
+        Nothing is declared: a queue begins with its first message, and ``task_queues`` says what it is like.
+        So the other options have no effect. Raises TypeError for unknown ones.
+        """
+        _refuse(unknown, Channel.queue_declare)
         found = self.app.queues.depths().get(queue)
         return Declared(queue, 0 if found is None else found.ready, 0)
 
-    def queue_purge(self, queue: str, **_: Any) -> int:
-        """Delete what waits in a queue; return how many messages."""
+    def queue_purge(self, queue: str, nowait: bool = False, **unknown: Never) -> int:
+        """Delete what waits in a queue; return how many messages, also with `nowait`.
+
+        Raises TypeError for unknown options.
+        """
+        _refuse(unknown, Channel.queue_purge)
         return self.app.queues.purge(queue)
 
 
@@ -150,22 +193,84 @@ class Pool(_Shared):
         self.app.close()
 
 
+def _refuse(unknown: Mapping[str, Any], function: Callable[..., Any]) -> None:
+    """Raise TypeError for keywords that a function does not name."""
+    if unknown:
+        parameters = list(inspect.signature(function).parameters)
+        refuse_unknown(unknown, tuple(parameters[1:-1]), function.__name__)
+
+
 # Methods of the app
 
 
-def connection_for_read(app: Umbel, url: str | None = None, **_: Any) -> Connection:
-    """Return a way to the broker, to ask whether it is there and what waits. `url` must be the app's."""
-    if url is not None and url != app.broker_url:
-        raise ValueError(
-            f"A connection to {app.show_url(url)} is none of this app's: make another app with that broker."
-        )
+class ConnectionKeywords(TypedDict, total=False):
+    """What Celery's connections are made with, beside the URL; see `connection_for_read`."""
+
+    userid: str | None
+    password: str | None
+    virtual_host: str | None
+    port: int | None
+    transport: str | None
+    ssl: Any
+    connect_timeout: float | None
+    transport_options: Mapping[str, Any] | None
+    heartbeat: float | None
+    login_method: str | None
+    failover_strategy: Any
+
+
+#: Which setting says where the broker is, and how it is encrypted.
+_PLACES = {
+    **dict.fromkeys(("userid", "password", "virtual_host", "port", "transport"), "broker_url"),
+    "ssl": "broker_use_ssl",
+}
+_NO_EFFECT = {
+    "connect_timeout": "the setting broker_connection_timeout says it for all connections",
+    "transport_options": "the setting broker_transport_options says it for all connections",
+    "heartbeat": "engines see by themselves that a connection is lost",
+    "login_method": "it is one of RabbitMQ, which has no engine here",
+    "failover_strategy": "an app has one broker",
+}
+
+
+def connection_for_read(
+    app: Umbel,
+    url: str | None = None,
+    hostname: str | None = None,
+    **options: Unpack[ConnectionKeywords],
+) -> Connection:
+    """Return a way to the broker, to ask whether it is there and what waits.
+
+    `url`, or `hostname`, must be the app's. What else Celery's connections are made with is said by settings:
+    where an option would lead to another place, ValueError is raised; where it has no meaning, that is logged
+    once. Raises TypeError for unknown options.
+    """
+    known = ("url", "hostname", *ConnectionKeywords.__annotations__)
+    refuse_unknown(options, known, "A connection")
+    for given in (url, hostname):
+        if given is not None and given != app.broker_url:
+            raise ValueError(
+                f"A connection to {app.show_url(given)} is none of this app's: make another app with that"
+                " broker."
+            )
+    for name in (name for name, value in options.items() if value):
+        if name in _PLACES:
+            raise ValueError(
+                f"A connection takes no {name}, since an app has one broker: say it in the setting"
+                f" {_PLACES[name]}."
+            )
+        warn_once(f"The option {name} of a connection has no effect: {_NO_EFFECT[name]}.")
     return Connection(app)
 
 
 def connection_or_acquire(
-    app: Umbel, connection: Connection | None = None, pool: bool = True, **_: Any
+    app: Umbel, connection: Connection | None = None, pool: bool = True, **unknown: Never
 ) -> Any:
-    """Return a context of a connection: the given one, else the app's."""
+    """Return a context of a connection: the given one, else the app's, whatever `pool` says.
+
+    Raises TypeError for unknown options.
+    """
+    _refuse(unknown, connection_or_acquire)
     return _given_or(connection, Connection(app))
 
 
