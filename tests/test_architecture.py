@@ -31,7 +31,7 @@ VALUES = (
     "compression",
     "formats",
     "serialization",
-    "security",
+    "signing",
     "unsendable",
     "message",
     "failures",
@@ -80,7 +80,7 @@ CLIENT = (
     "construction",
     "channels",
     "discovery",
-    "signing",
+    "security",
     "programs",
     "app",
 )

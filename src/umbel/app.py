@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any, Literal, Unpack, overload
 
-from umbel import calls, channels, current, discovery, programs, publish, signals, signing
+from umbel import calls, channels, current, discovery, programs, publish, security, signals
 from umbel.amqp import AMQP
 from umbel.backend import Backend
 from umbel.broadcasts import listeners
@@ -385,7 +385,7 @@ class Umbel:
                 imported(module, f"the setting {name} has {module!r}")
 
     autodiscover_tasks = discovery.autodiscover_tasks
-    setup_security = signing.setup_security
+    setup_security = security.setup_app_security
 
     def select_queues(self, queues: str | Sequence[str] | None = None) -> None:
         """Let workers of this app consume from these queues only, unless ``-Q`` says otherwise."""

@@ -29,8 +29,8 @@ from cryptography.x509.oid import NameOID
 from kombu.serialization import loads
 
 from tests.compat.record_golden import App, Recorder
-from umbel import security
 from umbel import serialization as serializers
+from umbel import signing
 
 DIRECTORY = Path("tests/compat/golden/signed")
 KEYS = DIRECTORY / "keys"
@@ -107,12 +107,12 @@ def record_messages(r: Recorder) -> None:
 def record_readings(r: Recorder) -> None:
     """Record what Celery reads of what umbel signs."""
     app = App(**SETTINGS)
-    files = security.Files(
+    files = signing.Files(
         SETTINGS["security_key"], SETTINGS["security_certificate"], SETTINGS["security_cert_store"]
     )
     found = []
     for digest in ("sha256", "sha512"):
-        security.setup(files, digest)
+        signing.setup(files, digest)
         setup_security(app=app.celery, digest=digest)
         for value in VALUES:
             signed = serializers.serializer("auth").dumps(value)

@@ -15,7 +15,7 @@ from umbel import serialization
 from umbel.exceptions import DecodeError
 from umbel.limits import DEFAULT
 from umbel.message import decode
-from umbel.security import Files, setup
+from umbel.signing import Files, setup
 
 pytest.importorskip("cryptography")
 

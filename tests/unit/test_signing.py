@@ -17,7 +17,8 @@ from umbel.exceptions import (
     SecurityError,
 )
 from umbel.limits import DEFAULT
-from umbel.security import Files, setup
+from umbel.security import setup_security
+from umbel.signing import Files, setup
 from umbel.worker.content import User, check_content
 
 pytest.importorskip("cryptography")
@@ -165,6 +166,16 @@ def test_an_app_takes_its_keys_from_its_settings() -> None:
         app.setup_security()
         app.send_task("proj.add", (1,))
     assert read(write(1)) == 1
+
+
+def test_celerys_function_is_for_the_current_app() -> None:
+    Umbel(broker="memory://", **{**SETTINGS, "security_key": None})
+    with pytest.raises(ImproperlyConfigured, match="the settings security_key"):
+        setup_security({"json"})
+    setup_security({"json"}, FILES.key)
+    assert read(write(1)) == 1
+    with pytest.raises(ImproperlyConfigured, match='Signed messages need task_serializer = "auth"'):
+        setup_security(app=Umbel(set_as_current=False))
 
 
 def test_what_is_missing_is_named() -> None:
