@@ -63,7 +63,7 @@ CLIENT = (
     "broadcasts",
     "publish",
     "waiting",
-    "connections",
+    "opened",
     "backend",
     "result",
     "calls",
@@ -78,7 +78,7 @@ CLIENT = (
     "registry",
     "finalization",
     "construction",
-    "channels",
+    "connections",
     "discovery",
     "security",
     "programs",
@@ -187,11 +187,11 @@ def test_the_ports_are_imported_from_their_package() -> None:
             assert not inner, f"{name} imports {inner}; `umbel.ports` has what they define"
 
 
-def test_only_the_connections_and_the_edges_open_engines() -> None:
+def test_only_what_keeps_them_open_and_the_edges_open_engines() -> None:
     users = {
         name for name in modules() for imported in imports_of(name) if part(imported) == "engines"
     }
-    outside = {name for name in users if part(name) not in ("engines", "connections", *EDGES)}
+    outside = {name for name in users if part(name) not in ("engines", "opened", *EDGES)}
     assert not outside
 
 

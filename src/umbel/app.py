@@ -12,12 +12,11 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any, Literal, Unpack, overload
 
-from umbel import calls, channels, current, discovery, programs, publish, security, signals
+from umbel import calls, connections, current, discovery, programs, publish, security, signals
 from umbel.amqp import AMQP
 from umbel.backend import Backend
 from umbel.broadcasts import listeners
 from umbel.clock import SYSTEM, Clock, utc
-from umbel.connections import Connections
 from umbel.construction import taken_from, warn_of_hooks
 from umbel.dotted import imported, named
 from umbel.exceptions import AlwaysEagerIgnored
@@ -26,6 +25,7 @@ from umbel.later import tell_of_absent
 from umbel.location import DefaultFile, calling_module, script_name, shown_url
 from umbel.log import Logging
 from umbel.message import Publication
+from umbel.opened import OpenEngines
 from umbel.options import (
     SEND_POSITIONS,
     CallKeywords,
@@ -95,7 +95,7 @@ class Umbel:
         self._finalization = Finalization(self, self._tasks)
         self._module, file = calling_module()
         self._default_file = DefaultFile(self._module, file)
-        self.connections = Connections(lambda: self.conf.snapshot, lambda: self.default_url)
+        self.engines = OpenEngines(lambda: self.conf.snapshot, lambda: self.default_url)
         self.log: Logging = _class(how.log or self.log_cls)(self)
         self.amqp = AMQP(lambda: self.conf.snapshot, self._listeners)
         self.backend: Backend = Backend(self)
@@ -316,7 +316,7 @@ class Umbel:
     @property
     def broker_url(self) -> str:
         """The broker's URL: the setting, else the SQLite file of the project."""
-        return self.connections.broker_url
+        return self.engines.broker_url
 
     @property
     def default_url(self) -> str:
@@ -326,34 +326,34 @@ class Umbel:
     @property
     def result_url(self) -> str | None:
         """The result store's URL; None when there are no results."""
-        return self.connections.result_url
+        return self.engines.result_url
 
     def engine(self, url: str) -> Engine:
         """Return the engine of a URL, opened once."""
-        return self.connections.engine(url)
+        return self.engines.engine(url)
 
     def new_engine(self, url: str) -> Engine:
         """Return an engine with connections of its own, for whoever must not wait for the others."""
-        return self.connections.new_engine(url)
+        return self.engines.new_engine(url)
 
     @property
     def broker(self) -> Broker:
         """The broker. Raises ImproperlyConfigured when the URL's engine cannot be one."""
-        return self.connections.broker
+        return self.engines.broker
 
     @property
     def queues(self) -> QueueAdmin:
         """The queue administration of the broker. Raises ImproperlyConfigured when it has none."""
-        return self.connections.queues
+        return self.engines.queues
 
     @property
     def results(self) -> ResultStore | None:
         """The result store, or None when there is none."""
-        return self.connections.results
+        return self.engines.results
 
     def result_store(self) -> ResultStore:
         """Return the result store. Raises ImproperlyConfigured when results are not kept."""
-        return self.connections.result_store()
+        return self.engines.result_store()
 
     def show_url(self, url: str) -> str:
         """Return a URL for people to read: a file's path, or the URL without its secrets."""
@@ -393,12 +393,12 @@ class Umbel:
 
     # Connections and programs
 
-    connection_for_read = channels.connection_for_read
-    connection_for_write = connection = broker_connection = channels.connection_for_read
-    connection_or_acquire = default_connection = channels.connection_or_acquire
-    producer_or_acquire = default_producer = channels.producer_or_acquire
-    pool = property(channels.connections)
-    producer_pool = property(channels.producers)
+    connection_for_read = connections.connection_for_read
+    connection_for_write = connection = broker_connection = connections.connection_for_read
+    connection_or_acquire = default_connection = connections.connection_or_acquire
+    producer_or_acquire = default_producer = connections.producer_or_acquire
+    pool = property(connections.connection_pool)
+    producer_pool = property(connections.producer_pool)
     start = programs.start
     worker_main = programs.worker_main
 
@@ -459,7 +459,7 @@ class Umbel:
 
     def close(self) -> None:
         """Close all connections; they are opened again when used."""
-        self.connections.close()
+        self.engines.close()
 
     def __enter__(self) -> Umbel:
         return self

@@ -1,111 +1,294 @@
-"""The engines behind an app's URLs: which URLs those are, and one open engine for each."""
+"""What Celery's users know as connections: a look at whether the broker is there, and at its queues.
+
+Each engine has connections of its own, which all calls of a process share. What these classes pass around is
+therefore no connection but the way to the engine: there is nothing to acquire, and nothing to close.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, Never, TypedDict, Unpack
 
-from umbel.engines import open_engine
-from umbel.exceptions import ImproperlyConfigured
-from umbel.location import shown_url
-from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
-from umbel.settings import Settings
-from umbel.settings.engines import engine_options
-from umbel.waiting import stop_listening
+from umbel.checks import refuse_unknown, require_number
+from umbel.exceptions import OperationalError
+from umbel.later import tell_of_absent
+from umbel.options import warn_once
+
+if TYPE_CHECKING:
+    from umbel.app import Umbel
 
 
-class Connections:
-    """What an app is connected to, by its present settings.
+class Declared(NamedTuple):
+    """What a broker says of a queue. How many consumers it has is not known: 0."""
 
-    `default_url` returns the URL that stands for both broker and result store where nothing is set.
+    queue: str
+    message_count: int
+    consumer_count: int
+
+
+class _Shared:
+    """Something of an app that is shared, so that to acquire it and to release it does nothing."""
+
+    def __init__(self, app: Umbel) -> None:
+        self.app = app
+
+    def release(self) -> None:
+        """Do nothing: the engine's connections stay open for others."""
+
+    close = release
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()
+
+
+@tell_of_absent
+class Connection(_Shared):
+    """The broker of an app, under the name that it has in kombu."""
+
+    def as_uri(self, include_password: bool = False, mask: str = "**") -> str:
+        """Return the URL, without its password unless that is asked for."""
+        url = self.app.broker_url
+        return url if include_password else self.app.show_url(url)
+
+    def connect(self) -> Connection:
+        """Ask the broker whether it is there. Raises OperationalError when it is not."""
+        self.app.broker.ever_consumed()
+        return self
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker answers now."""
+        try:
+            self.connect()
+        except OperationalError:
+            return False
+        return True
+
+    def ensure_connection(  # noqa: PLR0913, PLR0917 - kombu's signature
+        self,
+        errback: Callable[[Exception, float], Any] | None = None,
+        max_retries: int | None = None,
+        interval_start: float = 2.0,
+        interval_step: float = 2.0,
+        interval_max: float = 30.0,
+        callback: Callable[[], Any] | None = None,
+        reraise_as_library_errors: bool = True,
+        timeout: float | None = None,
+        **unknown: Never,
+    ) -> Connection:
+        """Ask the broker until it answers: `max_retries` times again, `timeout` seconds; None is for ever.
+
+        The pauses, in seconds, begin with `interval_start` and grow by `interval_step` up to `interval_max`.
+        `errback` is called with each error and the pause, `callback` before each second of one. A try that
+        has begun is not broken off. Raises the last OperationalError, whatever
+        `reraise_as_library_errors` says, and TypeError for unknown options.
+        """
+        _refuse(unknown, Connection.ensure_connection)
+        require_number("timeout", timeout, low=0)
+        clock = self.app.clock
+        end = math.inf if timeout is None else clock.monotonic() + timeout
+        tries = 0
+        while True:
+            try:
+                return self.connect()
+            except OperationalError as error:
+                left = end - clock.monotonic()
+                if left <= 0 or (max_retries is not None and tries >= max_retries):
+                    raise
+                pause = min(interval_start + tries * interval_step, interval_max, left)
+                if errback is not None:
+                    errback(error, pause)
+            self._sleep(pause, callback)
+            tries += 1
+
+    def _sleep(self, seconds: float, callback: Callable[[], Any] | None) -> None:
+        """Let the seconds pass; call `callback` before each."""
+        if callback is None:
+            self.app.clock.sleep(seconds)
+            return
+        while seconds > 0:
+            callback()
+            self.app.clock.sleep(min(seconds, 1))
+            seconds -= 1
+
+    def clone(self) -> Connection:
+        """Return another one of the same broker."""
+        return Connection(self.app)
+
+    def channel(self) -> Channel:
+        """Return what is asked about queues."""
+        return Channel(self.app)
+
+    @property
+    def default_channel(self) -> Channel:
+        """What is asked about queues."""
+        return self.channel()
+
+    def __repr__(self) -> str:
+        return f"<Connection: {self.as_uri()}>"
+
+
+@tell_of_absent
+class Channel(_Shared):
+    """The queues of a broker, under the names that they have in AMQP."""
+
+    def queue_declare(
+        self,
+        queue: str,
+        passive: bool = False,
+        durable: bool = True,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        nowait: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        **unknown: Never,
+    ) -> Declared:
+        """Return how many messages wait in a queue; one that was never used has none.
+
+        Nothing is declared: a queue begins with its first message, and ``task_queues`` says what it is like.
+        So the other options have no effect. Raises TypeError for unknown ones.
+        """
+        _refuse(unknown, Channel.queue_declare)
+        found = self.app.queues.depths().get(queue)
+        return Declared(queue, 0 if found is None else found.ready, 0)
+
+    def queue_purge(self, queue: str, nowait: bool = False, **unknown: Never) -> int:
+        """Delete what waits in a queue; return how many messages, also with `nowait`.
+
+        Raises TypeError for unknown options.
+        """
+        _refuse(unknown, Channel.queue_purge)
+        return self.app.queues.purge(queue)
+
+
+@tell_of_absent
+class Producer(_Shared):
+    """What may be given to `apply_async` as ``producer``, to no effect."""
+
+    @property
+    def connection(self) -> Connection:
+        """The broker that it is of."""
+        return Connection(self.app)
+
+
+class Pool(_Shared):
+    """``app.pool`` and ``app.producer_pool``."""
+
+    def __init__(self, app: Umbel, kind: Callable[[Umbel], Any]) -> None:
+        super().__init__(app)
+        self._kind = kind
+
+    def acquire(self, block: bool = False, timeout: float | None = None) -> Any:
+        """Return one; never waits."""
+        return self._kind(self.app)
+
+    def force_close_all(self) -> None:
+        """Close the app's connections; they are opened again when used."""
+        self.app.close()
+
+
+def _refuse(unknown: Mapping[str, Any], function: Callable[..., Any]) -> None:
+    """Raise TypeError for keywords that a function does not name."""
+    if unknown:
+        parameters = list(inspect.signature(function).parameters)
+        refuse_unknown(unknown, tuple(parameters[1:-1]), function.__name__)
+
+
+# Methods of the app
+
+
+class ConnectionKeywords(TypedDict, total=False):
+    """What Celery's connections are made with, beside the URL; see `connection_for_read`."""
+
+    userid: str | None
+    password: str | None
+    virtual_host: str | None
+    port: int | None
+    transport: str | None
+    ssl: Any
+    connect_timeout: float | None
+    transport_options: Mapping[str, Any] | None
+    heartbeat: float | None
+    login_method: str | None
+    failover_strategy: Any
+
+
+#: Which setting says where the broker is, and how it is encrypted.
+_PLACES = {
+    **dict.fromkeys(("userid", "password", "virtual_host", "port", "transport"), "broker_url"),
+    "ssl": "broker_use_ssl",
+}
+_NO_EFFECT = {
+    "connect_timeout": "the setting broker_connection_timeout says it for all connections",
+    "transport_options": "the setting broker_transport_options says it for all connections",
+    "heartbeat": "engines see by themselves that a connection is lost",
+    "login_method": "it is one of RabbitMQ, which has no engine here",
+    "failover_strategy": "an app has one broker",
+}
+
+
+def connection_for_read(
+    app: Umbel,
+    url: str | None = None,
+    hostname: str | None = None,
+    **options: Unpack[ConnectionKeywords],
+) -> Connection:
+    """Return a way to the broker, to ask whether it is there and what waits.
+
+    `url`, or `hostname`, must be the app's. What else Celery's connections are made with is said by settings:
+    where an option would lead to another place, ValueError is raised; where it has no meaning, that is logged
+    once. Raises TypeError for unknown options.
     """
-
-    def __init__(self, snapshot: Callable[[], Settings], default_url: Callable[[], str]) -> None:
-        self._snapshot = snapshot
-        self._default_url = default_url
-        self._engines: dict[str, Engine] = {}
-        self._lock = threading.RLock()
-
-    @property
-    def broker_url(self) -> str:
-        """The broker's URL: the setting, else the default one."""
-        return self._snapshot().broker_url or self._default_url()
-
-    @property
-    def result_url(self) -> str | None:
-        """The result store's URL; None when there are no results."""
-        settings = self._snapshot()
-        if settings.result_backend is not None:
-            disabled = settings.result_backend.startswith("disabled")
-            return None if disabled else settings.result_backend
-        return self._default_url() if settings.broker_url is None else None
-
-    def engine(self, url: str) -> Engine:
-        """Return the engine of a URL, opened once."""
-        found = self._engines.get(url)
-        if found is None:
-            with self._lock:
-                found = self._engines.get(url)
-                if found is None:
-                    found = self._engines[url] = self.new_engine(url)
-        return found
-
-    def new_engine(self, url: str) -> Engine:
-        """Return an engine with connections of its own, for whoever must not wait for the others."""
-        options = engine_options(
-            self._snapshot(), broker=url == self.broker_url, results=url == self.result_url
-        )
-        return open_engine(url, options)
-
-    @property
-    def broker(self) -> Broker:
-        """The broker. Raises ImproperlyConfigured when the URL's engine cannot be one."""
-        broker = self.engine(self.broker_url).broker
-        if broker is None:
-            raise ImproperlyConfigured(
-                f"broker_url is {shown_url(self.broker_url)}, whose engine keeps results only. Set it to a"
-                " broker, such as sqlite:////var/lib/shop/umbel.db."
+    known = ("url", "hostname", *ConnectionKeywords.__annotations__)
+    refuse_unknown(options, known, "A connection")
+    for given in (url, hostname):
+        if given is not None and given != app.broker_url:
+            raise ValueError(
+                f"A connection to {app.show_url(given)} is none of this app's: make another app with that"
+                " broker."
             )
-        return broker
-
-    @property
-    def queues(self) -> QueueAdmin:
-        """The queue administration of the broker. Raises ImproperlyConfigured when it has none."""
-        queues = self.engine(self.broker_url).queues
-        if queues is None:
-            raise ImproperlyConfigured(
-                f"The broker at {shown_url(self.broker_url)} does not let anyone look into its queues."
+    for name in (name for name, value in options.items() if value):
+        if name in _PLACES:
+            raise ValueError(
+                f"A connection takes no {name}, since an app has one broker: say it in the setting"
+                f" {_PLACES[name]}."
             )
-        return queues
+        warn_once(f"The option {name} of a connection has no effect: {_NO_EFFECT[name]}.")
+    return Connection(app)
 
-    @property
-    def results(self) -> ResultStore | None:
-        """The result store, or None when there is none."""
-        url = self.result_url
-        return None if url is None else self.engine(url).results
 
-    def result_store(self) -> ResultStore:
-        """Return the result store. Raises ImproperlyConfigured when results are not kept."""
-        store = self.results
-        if store is None:
-            raise ImproperlyConfigured(f"Results are not kept: {self._why_no_results()}")
-        return store
+def connection_or_acquire(
+    app: Umbel, connection: Connection | None = None, pool: bool = True, **unknown: Never
+) -> Any:
+    """Return a context of a connection: the given one, else the app's, whatever `pool` says.
 
-    def _why_no_results(self) -> str:
-        url, given = self.result_url, self._snapshot().result_backend
-        if url is not None:
-            return f"the engine of result_backend, {shown_url(url)}, keeps none. Set it to another one."
-        if given is not None:
-            return f"result_backend is {given!r}. Set it to a URL, for example to the one of broker_url."
-        return (
-            "broker_url is set and result_backend is not. Set result_backend, for example to the same URL as"
-            " broker_url."
-        )
+    Raises TypeError for unknown options.
+    """
+    _refuse(unknown, connection_or_acquire)
+    return _given_or(connection, Connection(app))
 
-    def close(self) -> None:
-        """Close all; what is used again is opened again."""
-        with self._lock:
-            for engine in self._engines.values():
-                stop_listening(engine.results)
-                engine.close()
-            self._engines.clear()
+
+def producer_or_acquire(app: Umbel, producer: Producer | None = None) -> Any:
+    """Return a context of what `apply_async` takes as ``producer``: the given one, else the app's."""
+    return _given_or(producer, Producer(app))
+
+
+@contextmanager
+def _given_or(given: Any, other: Any) -> Iterator[Any]:
+    yield other if given is None else given
+
+
+def connection_pool(app: Umbel) -> Pool:
+    """Where connections are acquired; there is nothing to wait for."""
+    return Pool(app, Connection)
+
+
+def producer_pool(app: Umbel) -> Pool:
+    """Where producers are acquired; there is nothing to wait for."""
+    return Pool(app, Producer)

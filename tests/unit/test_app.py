@@ -394,7 +394,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[Counting]:
         made.append(Counting(url, options))
         return made[-1]
 
-    monkeypatch.setattr("umbel.connections.open_engine", open_one)
+    monkeypatch.setattr("umbel.opened.open_engine", open_one)
     return made
 
 

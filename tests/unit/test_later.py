@@ -11,7 +11,7 @@ import umbel
 from umbel import Umbel
 from umbel.amqp import AMQP
 from umbel.backend import Backend
-from umbel.channels import Channel, Connection, Producer
+from umbel.connections import Channel, Connection, Producer
 from umbel.later import ABSENT, ABSENT_FROM, NotThere, NotThereToImport, all_absent
 
 KINDS = (Umbel, umbel.Task, umbel.AsyncResult, AMQP, Backend, Connection, Channel, Producer)
