@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from umbel.later import all_absent
+from umbel.absent import all_absent
 from umbel.settings import TABLE
 from umbel.settings.declare import Declared
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "umbel"
 
 VALUES = (
-    "later",
+    "absent",
     "_version",
     "values",
     "exceptions",

@@ -7,8 +7,8 @@ from typing import Any
 
 from umbel import routes as task_routes
 from umbel import routing, topology
+from umbel.absent import tell_of_absent
 from umbel.entities import Exchange, Queue
-from umbel.later import tell_of_absent
 from umbel.settings import Settings
 
 #: The settings of which queues are made. A change of another one keeps those that there are.

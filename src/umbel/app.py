@@ -13,6 +13,7 @@ from datetime import datetime, tzinfo
 from typing import Any, Literal, Unpack, overload
 
 from umbel import calls, connections, current, discovery, programs, publish, security, signals
+from umbel.absent import tell_of_absent
 from umbel.amqp import AMQP
 from umbel.backend import Backend
 from umbel.broadcasts import listeners
@@ -21,7 +22,6 @@ from umbel.construction import taken_from, warn_of_hooks
 from umbel.dotted import imported, named
 from umbel.exceptions import AlwaysEagerIgnored
 from umbel.finalization import Finalization
-from umbel.later import tell_of_absent
 from umbel.location import DefaultFile, calling_module, script_name, shown_url
 from umbel.log import Logging
 from umbel.message import Publication

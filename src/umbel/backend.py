@@ -10,9 +10,9 @@ from contextlib import closing
 from typing import Any, Protocol
 
 from umbel import current, failures, records, serialization, states
+from umbel.absent import tell_of_absent
 from umbel.clock import Clock, utc
 from umbel.exceptions import EncodeError, TaskRevokedError, TimeoutError
-from umbel.later import tell_of_absent
 from umbel.ports import ResultStore
 from umbel.records import CallInfo, ResultRecord, TaskResult
 from umbel.settings import Config, Settings

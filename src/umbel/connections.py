@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Never, TypedDict, Unpack
 
+from umbel.absent import tell_of_absent
 from umbel.checks import refuse_unknown, require_number
 from umbel.exceptions import OperationalError
-from umbel.later import tell_of_absent
 from umbel.options import warn_once
 
 if TYPE_CHECKING:

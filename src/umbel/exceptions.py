@@ -43,7 +43,7 @@ import builtins
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from umbel.later import absent_from
+from umbel.absent import absent_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,6 +14,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from umbel import current
+from umbel.absent import tell_of_absent
 from umbel.annotations import annotate
 from umbel.arguments import checker
 from umbel.backend import Backend
@@ -27,7 +28,6 @@ from umbel.exceptions import (
     OperationalError,
     Retry,
 )
-from umbel.later import tell_of_absent
 from umbel.message import Publication
 from umbel.options import (
     CALL_POSITIONS,

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from umbel.absent import absent_from
 from umbel.backend import ResultBase
-from umbel.later import absent_from
 from umbel.result.asyncresult import AsyncResult, result_from_tuple
 from umbel.result.eagerresult import EagerResult
 from umbel.result.joining import allow_join_result, assert_will_not_block, denied_join_result

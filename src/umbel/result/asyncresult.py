@@ -10,10 +10,10 @@ from types import TracebackType
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from umbel import records, states
+from umbel.absent import tell_of_absent
 from umbel.backend import Backend, Meta, ResultBase, Source, out_of_time
 from umbel.current import get_current_app
 from umbel.exceptions import TimeoutError, UmbelError
-from umbel.later import tell_of_absent
 from umbel.records import CallInfo, ResultRecord, TaskResult
 from umbel.result.graph import DependencyGraph, descend, graph_of
 from umbel.result.joining import assert_will_not_block

@@ -9,10 +9,10 @@ import pytest
 
 import umbel
 from umbel import Umbel
+from umbel.absent import ABSENT, ABSENT_FROM, NotThere, NotThereToImport, all_absent
 from umbel.amqp import AMQP
 from umbel.backend import Backend
 from umbel.connections import Channel, Connection, Producer
-from umbel.later import ABSENT, ABSENT_FROM, NotThere, NotThereToImport, all_absent
 
 KINDS = (Umbel, umbel.Task, umbel.AsyncResult, AMQP, Backend, Connection, Channel, Producer)
 
@@ -30,7 +30,7 @@ def test_the_table_is_about_these_classes() -> None:
     ("kind", "name"), [(kind, name) for kind in KINDS for name in ABSENT[kind.__name__]]
 )
 def test_a_name_that_is_missing_says_why(kind: Any, name: str) -> None:
-    assert not hasattr(kind, name), f"{name} is there now: remove it from later.py"
+    assert not hasattr(kind, name), f"{name} is there now: remove it from absent.py"
     with pytest.raises(NotThere, match=rf"^{kind.__name__}\.{name} (is|has) ") as caught:
         getattr(kind, name)
     assert isinstance(caught.value, NotImplementedError)
