@@ -82,6 +82,7 @@ CLIENT = (
     "discovery",
     "security",
     "programs",
+    "bug_report",
     "app",
 )
 EDGES = ("cli", "contrib", "testing", "__main__")

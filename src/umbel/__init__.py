@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from umbel._version import __version__
 from umbel.absent import absent_from as _absent_from
 from umbel.app import Celery, Umbel
+from umbel.bug_report import bugreport
 from umbel.clock import unique_id as uuid
 from umbel.current import current_app, current_task
 from umbel.entities import Broadcast, Exchange, Queue, binding
@@ -20,7 +21,6 @@ from umbel.exceptions import (
     UmbelError,
     WorkerLostError,
 )
-from umbel.programs import bugreport
 from umbel.registry import shared_task
 from umbel.result import AsyncResult
 from umbel.task import Task

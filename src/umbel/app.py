@@ -12,7 +12,17 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any, Literal, Unpack, overload
 
-from umbel import calls, connections, current, discovery, programs, publish, security, signals
+from umbel import (
+    bug_report,
+    calls,
+    connections,
+    current,
+    discovery,
+    programs,
+    publish,
+    security,
+    signals,
+)
 from umbel.absent import tell_of_absent
 from umbel.amqp import AMQP
 from umbel.backend import Backend
@@ -404,7 +414,7 @@ class Umbel:
 
     def bugreport(self) -> str:
         """Return what a bug report should contain: versions, tasks, changed settings; secrets are masked."""
-        return programs.bugreport(self)
+        return bug_report.bugreport(self)
 
     def set_current(self) -> None:
         """Make this app current for this thread."""

@@ -1,31 +1,18 @@
-"""Commands that are started by the app itself, and what a bug report should contain."""
+"""Commands that are started by the app itself: ``app.start`` and ``app.worker_main``."""
 
 from __future__ import annotations
 
 import os
-import platform
-import sqlite3
 import sys
 from collections.abc import Sequence
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from umbel import current
-from umbel._version import __version__
-from umbel.exceptions import UmbelError
 from umbel.location import script_name
-from umbel.masking import masked
-from umbel.settings import TABLE
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
-
-#: Packages whose versions matter when they are there.
-PACKAGES = (
-    *("click", "rich", "redis", "pika", "psycopg", "Django", "msgpack", "PyYAML"),
-    *("zstandard", "cryptography", "celery", "kombu"),
-)
 
 
 def start(app: Umbel, argv: Sequence[str] | None = None) -> None:
@@ -37,6 +24,7 @@ def start(app: Umbel, argv: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if argv is None else argv)
     if not {"-A", "--app"} & set(words) and not any(word.startswith("--app=") for word in words):
         words = ["-A", place_of(app), *words]
+        let_processes_import(app)
     # The command line imports the app, so it is found here and not above.
     import_module("umbel.cli").main(words)
 
@@ -56,91 +44,24 @@ def worker_main(app: Umbel, argv: Sequence[str] | None = None) -> None:
 
 
 def place_of(app: Umbel) -> str:
-    """Return what ``-A`` has to say for this app, and let other processes find that."""
+    """Return what ``-A`` has to say for this app."""
     module = sys.modules.get(app.module)
-    name = (
-        next((name for name, value in vars(module).items() if value is app), "") if module else ""
-    )
-    place = app.module
-    if place == "__main__":
-        place = script_name()
-        file = getattr(module, "__file__", None)
-        directory = str(Path(file).absolute().parent) if file else os.getcwd()
-        if directory != os.getcwd() and getattr(module, "__spec__", None) is None:
-            paths = [directory, *filter(None, [os.environ.get("PYTHONPATH")])]
-            os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    variables = vars(module) if module else {}
+    name = next((name for name, value in variables.items() if value is app), "")
+    place = script_name() if app.module == "__main__" else app.module
     return f"{place}:{name}" if name else place
 
 
-# Reports
+def let_processes_import(app: Umbel) -> None:
+    """Let processes that are started from here import the script that made the app, if one did.
 
-
-def bugreport(app: Umbel | None = None) -> str:
-    """Return what a bug report should contain, of this app or the current one; secrets are masked."""
-    app = app or current.current_app_or_none()
-    return "\n".join(lines(facts(app)))
-
-
-def facts(app: Umbel | None) -> dict[str, dict[str, Any]]:
-    """Return versions, the platform and, with an app, its tasks and the settings that were changed."""
-    return {
-        "software": _software(),
-        "platform": _platform(),
-        **({} if app is None else _of_app(app)),
-    }
-
-
-def lines(report: dict[str, dict[str, Any]]) -> list[str]:
-    """Return a report as lines for people."""
-    return [
-        line
-        for title, found in report.items()
-        if found
-        for line in (f"{title}:", *(f"  {name}: {text}" for name, text in found.items()))
-    ]
-
-
-def _software() -> dict[str, str]:
-    found = {"umbel": __version__, "Python": platform.python_version()}
-    found["SQLite"] = sqlite3.sqlite_version
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _platform() -> dict[str, str]:
-    return {
-        "system": platform.platform(),
-        "machine": platform.machine(),
-        "implementation": platform.python_implementation(),
-    }
-
-
-def _of_app(app: Umbel) -> dict[str, Any]:
-    changed = app.conf.changed()
-    shown = {name: repr(masked(name, value)) for name, value in changed.items()}
-    return {
-        "app": {
-            "broker": _place(app, app.broker_url),
-            "results": _place(app, app.result_url) if app.result_url else "not kept",
-            "tasks": len(app.tasks),
-        },
-        "changed settings": {
-            name: f"{text} ({app.conf.origin(name).place})"
-            for name, text in shown.items()
-            if name in TABLE
-        },
-        "unknown settings": {name: text for name, text in shown.items() if name not in TABLE},
-    }
-
-
-def _place(app: Umbel, url: str) -> str:
-    """Return a URL without its secrets, and whether there is an engine for it."""
-    try:
-        app.engine(url)
-    except UmbelError as error:
-        return f"{app.show_url(url)} ({error})"
-    return app.show_url(url)
+    Its directory is put into PYTHONPATH: this process has it in `sys.path` only because it runs the script.
+    """
+    script = sys.modules.get(app.module)
+    file = getattr(script, "__file__", None)
+    if app.module != "__main__" or file is None or getattr(script, "__spec__", None) is not None:
+        return
+    directory = str(Path(file).absolute().parent)
+    if directory != os.getcwd():
+        paths = [directory, *filter(None, [os.environ.get("PYTHONPATH")])]
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)

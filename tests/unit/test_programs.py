@@ -1,16 +1,17 @@
-"""Commands that an app starts by itself, and its report."""
+"""Commands that an app starts by itself."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
-import umbel
 from umbel import Umbel
+from umbel.programs import let_processes_import, place_of
 from umbel.testing.conformance.support import until
 
 SCRIPT = """
@@ -100,10 +101,25 @@ def test_an_app_runs_a_worker_of_itself(tmp_path: Path) -> None:
         assert worker.wait(60) == 0
 
 
-def test_the_report_of_an_app_masks_secrets() -> None:
-    app = Umbel("proj", broker="memory://user:secret@here", set_as_current=False)
-    text = app.bugreport()
-    assert "secret" not in text
-    assert f"umbel: {umbel.__version__}" in text
-    assert "tasks: 0" in text
-    assert umbel.bugreport(app) == text
+def test_where_an_app_is_changes_nothing_and_processes_are_let_in_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking where an app is used to put a directory into PYTHONPATH."""
+    script = types.ModuleType("__main__")
+    script.__file__ = str(tmp_path / "jobs.py")
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    monkeypatch.setenv("PYTHONPATH", "before")
+    made = "from umbel import Umbel; proj = Umbel('proj', set_as_current=False)"
+    exec(made, script.__dict__)  # noqa: S102 - it stands for the script that was started
+    assert place_of(script.proj) == "jobs:proj"
+    assert os.environ["PYTHONPATH"] == "before"
+    let_processes_import(script.proj)
+    assert os.environ["PYTHONPATH"] == os.pathsep.join([str(tmp_path), "before"])
+
+
+def test_a_module_needs_no_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Umbel("proj", set_as_current=False)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert place_of(app) == __name__
+    let_processes_import(app)
+    assert "PYTHONPATH" not in os.environ

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from umbel.bug_report import facts, lines
 from umbel.cli.given import Global
 from umbel.cli.groups import examples
 from umbel.cli.output import json_option, show_json
-from umbel.programs import facts, lines
 
 
 @click.command("report", epilog=examples("umbel -A tasks report"))
