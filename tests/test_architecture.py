@@ -54,6 +54,8 @@ CLIENT = (
     "request",
     "current",
     "loggers",
+    "formatters",
+    "redirected",
     "utils",
     "log",
     "topology",

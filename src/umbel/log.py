@@ -17,16 +17,10 @@ from typing import TYPE_CHECKING, Any
 from umbel import signals
 from umbel.colors import colored
 from umbel.exceptions import ImproperlyConfigured
-from umbel.loggers import (
-    ColorFormatter,
-    LoggingProxy,
-    TaskFormatter,
-    base_logger,
-    get_logger,
-    mlevel,
-    task_logger,
-)
+from umbel.formatters import ColorFormatter, TaskFormatter
+from umbel.loggers import base_logger, get_logger, mlevel, task_logger
 from umbel.nodenames import node_format
+from umbel.redirected import LoggingProxy
 
 if TYPE_CHECKING:
     from umbel.app import Umbel

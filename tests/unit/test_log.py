@@ -14,7 +14,8 @@ import pytest
 from umbel import Umbel, signals
 from umbel.exceptions import ImproperlyConfigured
 from umbel.log import Logging, StreamHandler
-from umbel.loggers import LoggingProxy, own_streams, task_logger
+from umbel.loggers import task_logger
+from umbel.redirected import LoggingProxy, own_streams
 
 NAMES = ("umbel", "umbel.task", "umbel.redirected")
 ROOT = logging.getLogger()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from umbel.formatters import ColorFormatter
 from umbel.loggers import (
     LOG_LEVELS,
-    ColorFormatter,
-    LoggingProxy,
     base_logger,
     get_logger,
     get_task_logger,
@@ -13,6 +12,7 @@ from umbel.loggers import (
     task_logger,
     worker_logger,
 )
+from umbel.redirected import LoggingProxy
 
 __all__ = [
     "LOG_LEVELS",

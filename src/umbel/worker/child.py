@@ -18,10 +18,10 @@ from umbel import signals
 from umbel.app import Umbel
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
-from umbel.loggers import flush_redirected
 from umbel.message import Delivery
 from umbel.ports import Consumer, FetchRequest
 from umbel.records import ResultRecord
+from umbel.redirected import flush_redirected
 from umbel.values import value
 from umbel.worker import report
 from umbel.worker.decide import Verdict, decide, started

@@ -31,8 +31,8 @@ from typing import Any, NoReturn
 from umbel import signals
 from umbel.app import Umbel
 from umbel.clock import unique_id
-from umbel.loggers import own_streams
 from umbel.ports import Owner
+from umbel.redirected import own_streams
 from umbel.tracebacks import traceback_text
 from umbel.worker.bootstrap import (
     Orders,

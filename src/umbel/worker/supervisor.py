@@ -23,8 +23,8 @@ from umbel.broadcasts import Listening
 from umbel.clock import SYSTEM, unique_id
 from umbel.entities import Broadcast, worker_direct
 from umbel.exceptions import ImproperlyConfigured, QueueNotFound, SecurityError, UmbelError
-from umbel.loggers import own_streams
 from umbel.ports import Owner
+from umbel.redirected import own_streams
 from umbel.tracebacks import traceback_text
 from umbel.worker.banner import banner
 from umbel.worker.bootstrap import Orders, Source, set_up_logging
