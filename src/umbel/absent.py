@@ -158,6 +158,44 @@ ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+#: Commands that are missing.
+ABSENT_COMMANDS: Mapping[str, str] = {
+    "amqp": (
+        "is a shell of AMQP; `umbel list bindings` shows bindings, `umbel queues` what waits, and"
+        " `umbel purge` deletes it"
+    ),
+    "beat": _BEAT,
+    "control": (
+        "is part of remote control, which comes in a later version; until then SIGTERM stops a worker, and"
+        " it is started again with other options"
+    ),
+    "events": f"{_EVENTS}, and the log of a worker with -l INFO says what became of each",
+    "graph": "has no meaning here: there are no bootsteps to draw",
+    "inspect": (
+        "is part of remote control, which comes in a later version; `umbel queues` shows what waits and"
+        " what workers hold, `umbel list tasks` the tasks, `umbel config` the settings"
+    ),
+    "logtool": (
+        "is for the texts of Celery's logs; a handler of the logger umbel.trace gets the same facts as data"
+    ),
+    "migrate": (
+        "has no counterpart yet; send new calls to the new broker, and let"
+        " `umbel -A proj -b OLD-URL worker` empty the old one"
+    ),
+    "multi": (
+        "has no counterpart; let systemd, supervisord or containers start each node:"
+        " `umbel worker -n mails@%h`"
+    ),
+    "status": (
+        "is part of remote control, which comes in a later version; ask what has started the workers, and"
+        " `umbel queues` for what they hold"
+    ),
+    "upgrade": (
+        "has no meaning here: settings are read under their old names too, and `umbel config` shows what"
+        " was read"
+    ),
+}
+
 
 class NotThere(NotImplementedError, AttributeError):
     """A name of Celery's interface was used that umbel does not have; the text says what to do."""
@@ -199,5 +237,10 @@ def all_absent() -> list[tuple[str, Any]]:
     """Return all missing names with their reasons, for the documentation."""
     tables = {**ABSENT, **ABSENT_FROM}
     return [
-        (f"{of}.{name}", reason) for of, table in tables.items() for name, reason in table.items()
+        *(
+            (f"{of}.{name}", reason)
+            for of, table in tables.items()
+            for name, reason in table.items()
+        ),
+        *((f"umbel {name}", reason) for name, reason in ABSENT_COMMANDS.items()),
     ]

@@ -10,7 +10,40 @@ import pytest
 
 from tests.cli.conftest import Command
 from umbel import Umbel, __version__
+from umbel.absent import ABSENT_COMMANDS
 from umbel.cli.base import COMMANDS, group
+
+#: What ``celery --help`` of 5.7 lists.
+CELERYS = (
+    *(
+        "amqp",
+        "beat",
+        "call",
+        "control",
+        "events",
+        "graph",
+        "inspect",
+        "list",
+        "logtool",
+        "migrate",
+    ),
+    *("multi", "purge", "report", "result", "shell", "status", "upgrade", "worker"),
+)
+
+
+@pytest.mark.parametrize("name", CELERYS)
+def test_celerys_commands_are_there_or_say_what_to_do(umbel: Command, name: str) -> None:
+    assert (name in COMMANDS) != (name in ABSENT_COMMANDS)
+    if name in ABSENT_COMMANDS:
+        ended = umbel(name, app=None)
+        assert ended.code == 2
+        assert f"umbel {name} {ABSENT_COMMANDS[name]}." in " ".join(ended.err.split())
+
+
+def test_commands_that_are_named_instead_of_missing_ones_are_there() -> None:
+    named = re.findall(r"`umbel (?:-\S+ \S+ )*(\w+)", " ".join(ABSENT_COMMANDS.values()))
+    assert len(named) > 5
+    assert set(named) <= COMMANDS.keys()
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
@@ -186,7 +219,7 @@ def test_a_module_to_include_that_is_not_there(
         (("quues",), "There is no command 'quues'. Did you mean 'queues'?"),
         (("nothing-like-it",), "There is no command 'nothing-like-it'."),
         (("dead", "lits"), "There is no command 'lits'. Did you mean 'list'?"),
-        (("inspect",), "umbel has no command 'inspect' yet"),
+        (("inspect",), "umbel inspect is part of remote control, which comes in a later version;"),
         (("queues", "--jsn"), "No such option"),
         (("queues", "--jsn"), "--json"),
         (("queues", "-A", "x"), "-A stands before the command: umbel -A … queues"),

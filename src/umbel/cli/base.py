@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from umbel._version import __version__
+from umbel.absent import ABSENT_COMMANDS
 from umbel.cli import user_options
 from umbel.cli.given import Global
 from umbel.cli.groups import Group, examples
@@ -32,18 +33,6 @@ COMMANDS = {
     "shell": "Open a Python shell with the app and its tasks.",
     "worker": "Start a worker.",
 }
-#: Celery's commands that umbel does not have yet.
-LATER: tuple[str, ...] = (
-    "amqp",
-    "beat",
-    "control",
-    "events",
-    "graph",
-    "inspect",
-    "logtool",
-    "migrate",
-)
-LATER += ("multi", "status", "upgrade")
 CODES = """Exit codes: 0 done; 1 failed, or not found; 2 wrong words or settings; 3 a result has not come
 yet; 130 interrupted by Ctrl+C."""
 
@@ -52,7 +41,7 @@ class _Commands(Group):
     """Imports the module of a command when it is used, so that each starts fast."""
 
     others = {  # noqa: RUF012 - a table, never changed
-        name: f"umbel has no command {name!r} yet: it is on the roadmap." for name in LATER
+        name: f"umbel {name} {reason}." for name, reason in ABSENT_COMMANDS.items()
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
