@@ -18,6 +18,10 @@ _CONTROL = (
     "is part of remote control, which comes in a later version. The command `umbel queues` shows what"
     " waits"
 )
+_REVOKE = (
+    "is part of remote control, which comes in a later version. Send calls that may become pointless with"
+    " `expires`, or empty their queue with `umbel purge`"
+)
 _EVENTS = (
     "is part of events, which come in a later version; the signals of umbel.signals tell of tasks"
 )
@@ -71,6 +75,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
         "bind": "has no meaning here: @app.task and app.register_task bind a task to an app",
     },
     "AsyncResult": {
+        **dict.fromkeys(("revoke", "revoke_by_stamped_headers"), _REVOKE),
         "on_ready": "has no meaning here: result.then(callback) is told of the end",
         "supports_native_join": "has no meaning here: one subscription hears of any number of results",
     },

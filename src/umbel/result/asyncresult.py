@@ -386,34 +386,6 @@ class AsyncResult(ResultBase, Generic[R]):
             node = node.parent
         self.backend.forget_many(ids)
 
-    def revoke(
-        self,
-        connection: Any = None,
-        terminate: bool = False,
-        signal: str | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Tell the workers not to run the task. Not possible yet: raises NotImplementedError."""
-        raise NotImplementedError(
-            f"The task {self.id} cannot be revoked: umbel has no remote control yet. Send calls that may"
-            " become pointless with `expires`, or empty their queue with `umbel purge`."
-        )
-
-    def revoke_by_stamped_headers(
-        self,
-        headers: dict[str, Any],
-        connection: Any = None,
-        terminate: bool = False,
-        signal: str | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Revoke all tasks that have a stamp. Not possible yet: raises NotImplementedError."""
-        raise NotImplementedError(
-            f"Tasks stamped {headers!r} cannot be revoked: umbel has no remote control yet."
-        )
-
     # Identity
 
     def as_tuple(self) -> tuple[Any, Any]:
