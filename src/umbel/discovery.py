@@ -24,8 +24,9 @@ def autodiscover_tasks(
 
     `packages` is a list, or a function that returns it then. `related_name` is the module's name; None is the
     package itself. With `force` that happens now, and the modules are returned. Errors within a module are
-    raised, and so is ImportError for a package that there is not.
+    raised, and so is ImportError for a package that there is not. Raises TypeError for a single name.
     """
+    _refuse_text(packages)
     if force:
         return discover(packages, related_name)
 
@@ -44,8 +45,18 @@ def discover(packages: Packages, related_name: str | None = "tasks") -> list[Mod
             " it the packages, as in app.autodiscover_tasks(lambda: settings.INSTALLED_APPS)."
         )
     names = packages() if callable(packages) else packages or ()
+    _refuse_text(names)
     found = (_related(name, related_name) for name in names)
     return [module for module in found if module is not None]
+
+
+def _refuse_text(packages: Packages) -> None:
+    """Raise TypeError for a text, which would be taken for a list of its letters."""
+    if isinstance(packages, str):
+        raise TypeError(
+            f"autodiscover_tasks takes a list of packages, not the text {packages!r}. Give a list:"
+            f" [{packages!r}]."
+        )
 
 
 def _related(package: str, name: str | None) -> ModuleType | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from umbel import current, serialization, signing
 from umbel.exceptions import ImproperlyConfigured
+from umbel.serialization import SIGNED
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -33,7 +34,8 @@ def setup_app_security(  # noqa: PLR0913, PLR0917 - Celery's signature
     is missing, SecurityError for a key or a certificate that cannot be used.
     """
     settings = app.conf.snapshot
-    if settings.task_serializer != "auth" or tuple(settings.accept_content) != ("auth",):
+    accepted = serialization.content_types(settings.accept_content)
+    if settings.task_serializer != "auth" or accepted != {SIGNED.content_type}:
         raise ImproperlyConfigured(
             'Signed messages need task_serializer = "auth" and accept_content = ["auth"]: signing is of'
             " no use where what is not signed is accepted too."

@@ -52,6 +52,15 @@ def test_a_class_stands_for_its_package(app: Umbel) -> None:
     assert found(app, "shop_.apps.ShopConfig") == ["shop_.tasks"]
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_single_name_is_no_list(app: Umbel, force: bool) -> None:
+    """Its letters used to be imported: No module named 's'."""
+    with pytest.raises(TypeError, match=r"Give a list: \['shop_'\]"):
+        app.autodiscover_tasks("shop_", force=force)
+    with pytest.raises(TypeError, match=r"Give a list: \['shop_'\]"):
+        app.autodiscover_tasks(lambda: "shop_", force=True)
+
+
 @pytest.mark.parametrize("name", ["nowhere_", "shop_.nowhere", "shop_.apps.Nothing", "broken_"])
 def test_what_cannot_be_imported_is_an_error(app: Umbel, name: str) -> None:
     with pytest.raises(ModuleNotFoundError):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import messages
 from umbel import Umbel, serialization
 from umbel.exceptions import (
     DecodeError,
@@ -17,6 +18,7 @@ from umbel.exceptions import (
     SecurityError,
 )
 from umbel.limits import DEFAULT
+from umbel.message import decode
 from umbel.security import setup_security
 from umbel.signing import Files, setup
 from umbel.worker.content import User, check_content
@@ -188,8 +190,23 @@ def test_what_is_missing_is_named() -> None:
     app.setup_security(key=FILES.key, store=FILES.store, digest="sha512")
 
 
+def test_what_is_accepted_may_be_named_by_its_content_type(memory: str) -> None:
+    given = {**SETTINGS, "accept_content": ["application/data"]}
+    app = Umbel(broker=memory, set_as_current=False, **given)
+    app.setup_security()
+    check_content(app.conf.snapshot, User(), {})
+    app.send_task("proj.add", (1,))
+    (message,) = messages(app)
+    assert decode(message, app.conf.accept_content).args == [1]
+
+
 @pytest.mark.parametrize(
-    "conf", [{"task_serializer": "json"}, {"accept_content": ["auth", "json"]}]
+    "conf",
+    [
+        {"task_serializer": "json"},
+        {"accept_content": ["auth", "json"]},
+        {"accept_content": ["application/data", "json"]},
+    ],
 )
 def test_signing_is_of_no_use_where_others_are_accepted(conf: dict[str, Any]) -> None:
     app = Umbel(set_as_current=False, **{**SETTINGS, **conf})
