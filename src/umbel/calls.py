@@ -80,9 +80,15 @@ def send(
 def require_arguments(args: object, kwargs: object) -> None:
     """Raise TypeError for what are no arguments of a call."""
     if not isinstance(args, list | tuple):
-        raise TypeError("task args must be a list or tuple")
+        raise TypeError(
+            f"The arguments of a call must be a list or a tuple, such as (1,), and not of the type"
+            f" {type(args).__name__}."
+        )
     if not isinstance(kwargs, Mapping):
-        raise TypeError("task keyword arguments must be a mapping")
+        raise TypeError(
+            "The keyword arguments of a call must be a mapping, such as {'x': 1}, and not of the type"
+            f" {type(kwargs).__name__}."
+        )
 
 
 def publish(app: Umbel, publications: Sequence[Publication], options: CallOptions) -> None:

@@ -50,9 +50,12 @@ def require_number(name: str, value: Any, low: float) -> None:
 
 
 def require_order(time_limit: float | None, soft_time_limit: float | None) -> None:
-    """Refuse a soft limit beyond the hard one: with Celery's text, which says it all."""
+    """Refuse a soft limit beyond the hard one."""
     if time_limit and soft_time_limit and soft_time_limit > time_limit:
-        raise ValueError("soft_time_limit must be less than or equal to time_limit")
+        raise ValueError(
+            f"soft_time_limit is {soft_time_limit!r}, but must not be more than time_limit, which is"
+            f" {time_limit!r}."
+        )
 
 
 def require_int(name: str, value: Any) -> None:

@@ -37,8 +37,8 @@ def worker_main(app: Umbel, argv: Sequence[str] | None = None) -> None:
     words = list(sys.argv if argv is None else argv)
     if "worker" not in words:
         raise ValueError(
-            "The worker sub-command must be specified in argv.\n"
-            "Use app.start() to programmatically start other commands."
+            "worker_main runs the command worker, which its words do not name. Give it as in"
+            ' app.worker_main(["worker", "-l", "INFO"]); app.start runs other commands.'
         )
     start(app, words if argv is not None else words[1:])
 

@@ -45,9 +45,9 @@ def test_what_is_known_of_a_task_counts_too_but_its_signature(app: Umbel) -> Non
 def test_mistakes_are_refused(app: Umbel) -> None:
     with pytest.raises(TypeError, match=r"send_task has no option 'coutdown'.*'countdown'"):
         app.send_task("t", coutdown=3)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="task args must be a list or tuple"):
+    with pytest.raises(TypeError, match="The arguments of a call must be a list or a tuple"):
         app.send_task("t", "ab")
-    with pytest.raises(TypeError, match="task keyword arguments must be a mapping"):
+    with pytest.raises(TypeError, match="The keyword arguments of a call must be a mapping"):
         app.send_task("t", (), [1])  # type: ignore[arg-type]
 
 

@@ -249,9 +249,9 @@ def test_an_unknown_option_suggests_the_nearest(show: Any_) -> None:
 
 
 def test_arguments_are_a_list_and_a_mapping(show: Any_) -> None:
-    with pytest.raises(TypeError, match="task args must be a list or tuple"):
+    with pytest.raises(TypeError, match="The arguments of a call must be a list or a tuple"):
         show.apply("ab")
-    with pytest.raises(TypeError, match="task keyword arguments must be a mapping"):
+    with pytest.raises(TypeError, match="The keyword arguments of a call must be a mapping"):
         show.apply((), [1])  # type: ignore[arg-type]
 
 

@@ -135,7 +135,7 @@ def test_contradictions_are_refused(app: Umbel) -> None:
         time_limit = 1
         soft_time_limit = 2
 
-    with pytest.raises(ValueError, match="soft_time_limit must be less"):
+    with pytest.raises(ValueError, match="soft_time_limit is 2, but must not be more"):
         app.register_task(Wrong)
 
 

@@ -207,7 +207,7 @@ def test_a_callable_object_and_a_partial_may_be_tasks(app: Umbel) -> None:
 
 def test_limits_that_contradict_each_other_are_refused_where_they_are_written(app: Umbel) -> None:
     with pytest.raises(
-        ValueError, match="soft_time_limit must be less than or equal to time_limit"
+        ValueError, match="soft_time_limit is 2, but must not be more than time_limit, which is 1"
     ):
         app.task(time_limit=1, soft_time_limit=2)(plain)
 
@@ -301,9 +301,9 @@ def test_a_task_may_leave_the_check_to_the_worker(app: Umbel) -> None:
 @pytest.mark.parametrize(
     ("args", "kwargs", "text"),
     [
-        ("text", None, "task args must be a list or tuple"),
-        ({1, 2}, None, "task args must be a list or tuple"),
-        (None, [1], "task keyword arguments must be a mapping"),
+        ("text", None, "The arguments of a call must be a list or a tuple"),
+        ({1, 2}, None, "The arguments of a call must be a list or a tuple"),
+        (None, [1], "The keyword arguments of a call must be a mapping"),
     ],
 )
 def test_arguments_are_a_list_and_a_mapping(app: Umbel, args: Any, kwargs: Any, text: str) -> None:
@@ -432,7 +432,9 @@ def test_what_a_call_took_back_its_retries_do_not_get_again(app: Umbel) -> None:
 def test_limits_of_the_settings_that_contradict_the_tasks_are_refused(app: Umbel) -> None:
     app.conf.task_time_limit = 10
     assert app.task(plain).apply_async((1,)).id
-    with pytest.raises(ValueError, match="soft_time_limit must be less than or equal"):
+    with pytest.raises(
+        ValueError, match="soft_time_limit is 20, but must not be more than time_limit"
+    ):
         app.task(name="soft", soft_time_limit=20)(plain).delay(1)
 
 

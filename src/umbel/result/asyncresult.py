@@ -54,7 +54,7 @@ class AsyncResult(ResultBase, Generic[R]):
         parent: AsyncResult[Any] | None = None,
     ) -> None:
         if not id:
-            raise ValueError(f"AsyncResult requires valid id, not {type(id)}")
+            raise ValueError(f"AsyncResult needs the id of a call, not {id!r}.")
         self.id = id
         self.parent = parent
         #: True for a task that stores no result: then `get` returns None at once.

@@ -51,11 +51,16 @@ _TEXTS = {
     "the text names the option and its value": (
         "countdown-text countdown-timedelta countdown-decimal countdown-nan expires-text-wrong"
         " expires-text-number expires-text-empty expires-timedelta expires-date expires-nan"
-        " expires-list retry-policy-unknown retry-policy-list"
+        " expires-list retry-policy-unknown retry-policy-list limits-of-task-crossed"
+        " limits-of-settings-crossed"
     ),
     "the text names the serializers that there are": "serializer-unknown serializer-content-type",
     "the text names the queues that there are, and says what to do": (
         "missing-queue-refused route-missing-queue-refused queues-missing-refused"
+    ),
+    "the text says what was given instead": (
+        "args-text args-generator args-set args-dict unchecked-args-text unchecked-args-number"
+        " unchecked-kwargs-list send-task-args-text send-task-kwargs-list"
     ),
     "wrong arguments are told before Python stumbles over them": (
         "args-number kwargs-list kwargs-pairs task-of-number task-of-two"
