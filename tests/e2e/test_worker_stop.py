@@ -177,6 +177,40 @@ def test_a_fork_server_that_dies_while_a_child_is_buried(
     stops(worker, project)
 
 
+#: A task of which JSON cannot write the retry, and that may be due at no time.
+LOST = """
+
+app.conf.accept_content = ["json", "pickle"]
+
+
+@app.task(retry_on_worker_lost=True, default_retry_delay=%s)
+def lost(things):
+    (here / "losing").touch()
+    wait_for("gate")
+    return len(things)
+"""
+
+
+@pytest.mark.parametrize(("delay", "dead"), [("0", False), ("'soon'", True)])
+def test_a_message_that_cannot_be_retried_holds_up_no_other(
+    start: Start, app: Umbel, project: Path, delay: str, dead: bool
+) -> None:
+    (project / "tasks.py").write_text(TASKS + LOST % delay)
+    worker = start("-c", "2", before="export C_FORCE_ROOT=1")
+    lost = app.send_task("tasks.lost", ({1, 2},), serializer="pickle")
+    until((project / "losing").exists)
+    other = app.tasks["tasks.crashes"].delay()
+    until((project / "entered").exists)
+    for child in children_of(worker.fork_server()):
+        os.kill(child, signal.SIGKILL)
+    until(lambda: worker.text.count("takes its place") == 2)
+    (project / "gate").touch()
+    assert other.get(timeout=PATIENCE) == 1
+    assert (lost.get(timeout=PATIENCE, propagate=False) == 2) is not dead
+    assert len(app.queues.dead_letters(10)) == int(dead)
+    stops(worker, project)
+
+
 def test_a_child_that_cannot_be_started_is_started_later(
     start: Start, app: Umbel, project: Path
 ) -> None:

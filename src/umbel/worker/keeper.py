@@ -148,6 +148,11 @@ class Keeper:
             while not (self._stopping and self._is_empty()):
                 self._wait()
                 self.step(self._clock.monotonic())
+            if self._dead:
+                logger.warning(
+                    "Leaving before what %d dead children held was taken over; leases end by themselves.",
+                    len(self._dead),
+                )
         except BaseException as error:  # noqa: BLE001 - the thread's last frame: the main thread shows it
             self.error = error
         finally:
@@ -155,7 +160,11 @@ class Keeper:
             self.on_end()
 
     def _is_empty(self) -> bool:
-        return not self._dead and all(slot.child is None for slot in self._slots)
+        """Tell whether nothing is left to wait for.
+
+        When the node stops at once that is so although the dead are not buried, which was tried.
+        """
+        return (self._cold or not self._dead) and all(slot.child is None for slot in self._slots)
 
     def _wait(self) -> None:
         sockets = [self._word_out]
