@@ -75,8 +75,8 @@ def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
             return decision.failure(error, traceback)
         case Retried(task, retry, traceback):
             return decision.retry(task, retry, traceback)
-        case Lost(reason, running):
-            return decision.lost(reason, running)
+        case Lost() as lost:
+            return decision.lost(lost)
         case outcome:
             return Verdict(run, decision.not_run(outcome))
 
@@ -245,7 +245,7 @@ class _Decision:
             Context(self.settings, self.clock, tag=tag),
         )
 
-    def lost(self, reason: str, running: bool) -> Verdict:
+    def lost(self, lost: Lost) -> Verdict:
         """Decide on a delivery whose process died.
 
         At most once: it fails. At least once: it runs again, but only so often if it was what ran
@@ -253,38 +253,42 @@ class _Decision:
         """
         delivery, policy = self.delivery, self.policy
         job = self.run.prepared.work
-        if running and policy.retry_on_worker_lost and isinstance(job, Job):
+        if lost.running and policy.retry_on_worker_lost and isinstance(job, Job):
             try:
-                return self._retried_after_loss(job, reason)
+                return self._retried_after_loss(job, lost)
             except UNSENDABLE as error:
-                reason = f"{reason}; its retry cannot be sent: {type(error).__name__}: {error}"
-        run = replace(self.run, outcome=Lost(reason, running))
-        if delivery.early or not policy.reject_on_worker_lost:
-            return Verdict(run, self._failed_with_its_process(reason))
-        crashes = delivery.crashes + (1 if running else 0)
+                why = f"{type(error).__name__}: {error}"
+                lost = replace(lost, reason=f"{lost.reason}; its retry cannot be sent: {why}")
+        if delivery.early:
+            return self._failed_with_its_process(lost, "may run only once")
+        if not policy.reject_on_worker_lost:
+            return self._failed_with_its_process(lost, "reject_on_worker_lost is off")
+        run = replace(self.run, outcome=lost)
+        crashes = delivery.crashes + (1 if lost.running else 0)
         if crashes < self.settings.worker_max_deliveries:
-            return Verdict(run, Settlement(delivery, Action.REQUEUE, crashed=running))
-        text = f"{crashes} processes died running it. The last time: {reason}"
+            return Verdict(run, Settlement(delivery, Action.REQUEUE, crashed=lost.running))
+        text = f"{crashes} processes died running it. The last time: {lost.reason}"
         record = None
         if self.wants_result(error=True):
             record = self.record(states.FAILURE, WorkerLostError(f"Worker lost: {text}"))
-        return Verdict(run, self.dead(text, result=record, crashed=running))
+        return Verdict(run, self.dead(text, result=record, crashed=lost.running))
 
-    def _failed_with_its_process(self, reason: str) -> Settlement:
-        """Acknowledge what does not run again after its process died."""
-        error = WorkerLostError(f"Worker lost: {reason}")
+    def _failed_with_its_process(self, lost: Lost, end: str) -> Verdict:
+        """Acknowledge what does not run again after its process died; `end` says why not."""
+        error = WorkerLostError(f"Worker lost: {lost.reason}")
         record = self.record(states.FAILURE, error) if self.wants_result(error=True) else None
-        return Settlement(self.delivery, result=record)
+        run = replace(self.run, outcome=replace(lost, end=end))
+        return Verdict(run, Settlement(self.delivery, result=record))
 
-    def _retried_after_loss(self, job: Job, reason: str) -> Verdict:
+    def _retried_after_loss(self, job: Job, lost: Lost) -> Verdict:
         """Send the call again as its task's `retry` would, as often as its ``max_retries`` allows."""
         task, request = job.task, job.request
         if task.max_retries is not None and request.retries >= task.max_retries:
-            return Verdict(self.run, self._failed_with_its_process(reason))
+            return self._failed_with_its_process(lost, "no retries are left")
         delay = task.default_retry_delay
         options = same_call(request, request.retries + 1, When(countdown=delay), {})
         publication = self.again(task, Again(request.args or (), request.kwargs or {}, options))
-        error = WorkerLostError(f"Worker lost: {reason}")
+        error = WorkerLostError(f"Worker lost: {lost.reason}")
         record = self.record(states.RETRY, error) if self.wants_result() else None
         return Verdict(self.run, Settlement(self.delivery, result=record, publish=(publication,)))
 

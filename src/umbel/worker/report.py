@@ -92,8 +92,8 @@ def _warn_of_unknown(name: str) -> None:
 
 def lost(verdict: Verdict) -> None:
     """Log what becomes of a message whose process died."""
-    settlement, reason = verdict.settlement, verdict.run.outcome
-    why = reason.reason if isinstance(reason, Lost) else ""
+    settlement, outcome = verdict.settlement, verdict.run.outcome
+    why, end = (outcome.reason, outcome.end) if isinstance(outcome, Lost) else ("", "")
     match settlement.action:
         case Action.ACK if settlement.publish:
             level, text = logging.WARNING, "is retried: %(reason)s"
@@ -103,7 +103,7 @@ def lost(verdict: Verdict) -> None:
             level, text = logging.ERROR, "is now a dead letter (umbel dead list): %(reason)s"
             why = settlement.reason or why
         case _:
-            level, text = logging.ERROR, "failed, and may run only once: %(reason)s"
+            level, text = logging.ERROR, f"failed, and {end}: %(reason)s"
     _log(level, verdict.run.prepared, text, {"reason": why})
 
 

@@ -305,3 +305,19 @@ def test_what_is_retried_where_its_process_died(
     run = Run(prepared_of(task), Lost("pid 7 vanished", running=True))
     report.lost(decide(run, task.app.conf.snapshot, ManualClock()))
     assert caplog.messages[-1] == "Task proj.add[i] is retried: pid 7 vanished"
+
+
+@pytest.mark.parametrize(
+    ("options", "retries", "end"),
+    [
+        ({"retry_on_worker_lost": True, "max_retries": 2}, 2, "no retries are left"),
+        ({"reject_on_worker_lost": False}, 0, "reject_on_worker_lost is off"),
+    ],
+)
+def test_why_what_a_dead_process_held_does_not_run_again(
+    app: Umbel, caplog: pytest.LogCaptureFixture, options: dict[str, Any], retries: int, end: str
+) -> None:
+    task: Made = app.task(name="proj.add", **options)(lambda: None)
+    run = Run(prepared_of(task, retries=retries), Lost("pid 7 vanished", running=True))
+    report.lost(decide(run, app.conf.snapshot, ManualClock()))
+    assert caplog.messages[-1] == f"Task proj.add[i] failed, and {end}: pid 7 vanished"
