@@ -125,6 +125,27 @@ def leave_it_to_others(**_):
     assert left_behind(project) == []
 
 
+def test_the_main_thread_sleeps_until_there_is_something_to_do(start: Start, project: Path) -> None:
+    worker = start("-c", "1")
+
+    def wakings() -> tuple[int, int]:
+        """Return how often the main thread, and all others, have gone to sleep."""
+        main, others = 0, 0
+        for thread in Path(f"/proc/{worker.process.pid}/task").iterdir():
+            status = (thread / "status").read_text()
+            count = int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+            if thread.name == str(worker.process.pid):
+                main += count
+            else:
+                others += count
+        return main, others
+
+    main, others = wakings()
+    until(lambda: wakings()[1] >= others + 12)  # the keeper's, which looks four times a second
+    assert wakings()[0] <= main + 1  # it may just have said that it is ready
+    stops(worker, project)
+
+
 def test_under_nohup_a_terminal_may_close(start: Start, app: Umbel, project: Path) -> None:
     worker = start("-c", "1", before="trap '' HUP")
     worker.send_all(signal.SIGHUP)

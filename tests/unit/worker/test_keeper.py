@@ -30,8 +30,7 @@ def keeper(app: Umbel, tmp_path: Path) -> Iterator[Keeper]:
     directory.enter("")
     keeper = Keeper(app, orders, app.broker, app.results, recovery, directory, None)
     yield keeper
-    for end in (keeper._word_in, keeper._word_out):
-        end.close()
+    keeper.close()
     recovery.close()
     directory.leave()
 
@@ -72,7 +71,9 @@ def test_it_ends_when_it_is_told_to(keeper: Keeper) -> None:
     ended: list[bool] = []
     keeper.on_end = lambda: ended.append(True)
     keeper.start()
+    assert keeper.news.recv(1) == b"r"  # there are no children to wait for
     keeper.stop()
+    assert keeper.news.recv(1) == b""
     assert keeper.join(20.0)
     assert (ended, keeper.error) == ([True], None)
 
