@@ -86,14 +86,20 @@ class _Writer:
 
 
 def representation(value: object, limit: int = LIMIT, levels: int = LEVELS) -> str:
-    """Return a text of about `limit` characters at most that shows `value` like ``repr`` would."""
+    """Return a text of about `limit` characters at most that shows `value` like ``repr`` would.
+
+    Nothing in the value raises from here, whatever containers of one's own it has.
+    """
     if _is_plain(value):
         text = careful_repr(value)
         if len(text) < limit:
             return text
     writer = _Writer(limit, levels)
-    with contextlib.suppress(_Full):
-        writer.value(value, 0)
+    try:
+        with contextlib.suppress(_Full):
+            writer.value(value, 0)
+    except Exception as error:  # noqa: BLE001 - a broken __iter__ must not stop a message either
+        return _unrepresentable(value, error)
     return "".join(writer.parts)
 
 
@@ -142,4 +148,8 @@ def _careful_text(value: object, convert: Callable[[object], str] = str) -> str:
     try:
         return convert(value)
     except Exception as error:  # noqa: BLE001 - a broken __repr__ must not stop a message
-        return f"<Unrepresentable {type(value)!r}: {type(error).__name__}>"
+        return _unrepresentable(value, error)
+
+
+def _unrepresentable(value: object, error: Exception) -> str:
+    return f"<Unrepresentable {type(value)!r}: {type(error).__name__}>"

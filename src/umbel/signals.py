@@ -205,26 +205,31 @@ task_internal_error = Signal(
 )
 #: A message is not run since its time is over (`expired`). Sender: the task's name.
 task_revoked = Signal("task_revoked", ("request", "terminated", "signum", "expired"))
-#: A message cannot be read, and becomes a dead letter. Sender: None.
+#: A message cannot be read, or not be run here, and becomes a dead letter. Sender: None.
 task_rejected = Signal("task_rejected", ("message", "exc"))
-#: A message names a task that this app does not have, and becomes a dead letter. Sender: None.
+#: A message names a task that this app does not have: each time it is offered to other workers again, and
+#: when it becomes a dead letter. Sender: None.
 task_unknown = Signal("task_unknown", ("message", "exc", "name", "id"))
 
 # The worker
-#: In the worker, before anything else. Sender: the node's name.
+#: In each of a worker's processes that imports the app for itself (the main one, its fork server, and
+#: children that are started from scratch): once the app's module and ``--config`` are imported, and before
+#: the command line's settings count. Receivers may change settings by `conf`. Sender: the node's name.
 celeryd_init = Signal("celeryd_init", ("instance", "conf", "options"))
 #: In the worker, when its parts are made, before any of them runs. Sender: the node's name.
 celeryd_after_setup = Signal("celeryd_after_setup", ("instance", "conf"))
 #: Before the modules of ``imports`` and ``include`` are imported; what a receiver raises stops the worker.
 #: Sender: the app.
 import_modules = Signal("import_modules")
-#: In the worker, before its app is imported. Sender: None.
+#: In the worker, when its app is imported and its log is set up. Sender: None.
 worker_init = Signal("worker_init")
-#: Before a child process is made. Sender: who makes it.
+#: In the fork server, before it forks a child; not where children are started from scratch. Sender: the fork
+#: server.
 worker_before_create_process = Signal("worker_before_create_process")
-#: In each child, before its first task: the place to open connections of one's own. Sender: None.
+#: In each process that runs tasks, before the first: the place to open connections of one's own. Sender:
+#: None.
 worker_process_init = Signal("worker_process_init")
-#: In each child, before it leaves; not when it is killed. Sender: None.
+#: In each process that runs tasks, before it leaves; not when it is killed. Sender: None.
 worker_process_shutdown = Signal("worker_process_shutdown", ("pid", "exitcode"))
 #: In the worker, when it takes messages. Sender: the worker.
 worker_ready = Signal("worker_ready")
@@ -253,15 +258,16 @@ after_setup_task_logger = Signal(
 beat_init = Signal("beat_init")
 #: Not sent yet.
 beat_embedded_init = Signal("beat_embedded_init")
-#: Not sent yet.
+#: Where the app adds options to all commands, in each process that imports it for a command, before its other
+#: modules are imported: `options` are their values. Sender: the command's name.
 user_preload_options = Signal("user_preload_options", ("app", "options"))
 
-# Never sent here: there are no such pools. They exist so that code that connects to them loads.
-#: Never sent: there is no such pool.
+# Not sent here: there are no such pools. They exist so that code that connects to them loads.
+#: Not sent: there is no such pool.
 eventlet_pool_started = Signal("eventlet_pool_started")
-#: Never sent.
+#: Not sent.
 eventlet_pool_preshutdown = Signal("eventlet_pool_preshutdown")
-#: Never sent.
+#: Not sent.
 eventlet_pool_postshutdown = Signal("eventlet_pool_postshutdown")
-#: Never sent.
+#: Not sent.
 eventlet_pool_apply = Signal("eventlet_pool_apply", ("target", "args", "kwargs"))

@@ -48,5 +48,9 @@ def test_a_task_that_no_worker_knows_is_a_dead_letter_in_the_end(
     assert letter.reason.startswith("NotRegistered: There is no task 'tasks.mistyped' in this app.")
     assert letter.message.headers["offers"] == 1
     assert result.state == "FAILURE"
+    # It may be settled before that is said.
+    until(lambda: worker.says("is now a dead letter"))
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0, worker.text
     assert worker.text.count("offered again") == 2  # the warning, and the line of this message
     assert worker.text.count("is now a dead letter") == 1

@@ -125,6 +125,27 @@ def leave_it_to_others(**_):
     assert left_behind(project) == []
 
 
+def test_the_main_thread_sleeps_until_there_is_something_to_do(start: Start, project: Path) -> None:
+    worker = start("-c", "1")
+
+    def wakings() -> tuple[int, int]:
+        """Return how often the main thread, and all others, have gone to sleep."""
+        main, others = 0, 0
+        for thread in Path(f"/proc/{worker.process.pid}/task").iterdir():
+            status = (thread / "status").read_text()
+            count = int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+            if thread.name == str(worker.process.pid):
+                main += count
+            else:
+                others += count
+        return main, others
+
+    main, others = wakings()
+    until(lambda: wakings()[1] >= others + 12)  # the keeper's, which looks four times a second
+    assert wakings()[0] <= main + 1  # it may just have said that it is ready
+    stops(worker, project)
+
+
 def test_under_nohup_a_terminal_may_close(start: Start, app: Umbel, project: Path) -> None:
     worker = start("-c", "1", before="trap '' HUP")
     worker.send_all(signal.SIGHUP)
@@ -174,6 +195,40 @@ def test_a_fork_server_that_dies_while_a_child_is_buried(
     (project / "gate").touch()
     until(lambda: worker.says("takes its place"))
     assert result.get(timeout=PATIENCE) == 1
+    stops(worker, project)
+
+
+#: A task of which JSON cannot write the retry, and that may be due at no time.
+LOST = """
+
+app.conf.accept_content = ["json", "pickle"]
+
+
+@app.task(retry_on_worker_lost=True, default_retry_delay=%s)
+def lost(things):
+    (here / "losing").touch()
+    wait_for("gate")
+    return len(things)
+"""
+
+
+@pytest.mark.parametrize(("delay", "dead"), [("0", False), ("'soon'", True)])
+def test_a_message_that_cannot_be_retried_holds_up_no_other(
+    start: Start, app: Umbel, project: Path, delay: str, dead: bool
+) -> None:
+    (project / "tasks.py").write_text(TASKS + LOST % delay)
+    worker = start("-c", "2", before="export C_FORCE_ROOT=1")
+    lost = app.send_task("tasks.lost", ({1, 2},), serializer="pickle")
+    until((project / "losing").exists)
+    other = app.tasks["tasks.crashes"].delay()
+    until((project / "entered").exists)
+    for child in children_of(worker.fork_server()):
+        os.kill(child, signal.SIGKILL)
+    until(lambda: worker.text.count("takes its place") == 2)
+    (project / "gate").touch()
+    assert other.get(timeout=PATIENCE) == 1
+    assert (lost.get(timeout=PATIENCE, propagate=False) == 2) is not dead
+    assert len(app.queues.dead_letters(10)) == int(dead)
     stops(worker, project)
 
 

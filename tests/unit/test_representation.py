@@ -2,6 +2,7 @@
 
 import uuid
 from collections import OrderedDict, namedtuple
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum, IntEnum
@@ -143,6 +144,14 @@ def test_a_number_too_long_for_python_to_write_does_not_raise() -> None:
     huge = 10**5000
     assert "Unrepresentable" in representation((huge,))
     assert "Unrepresentable" in representation([huge])
+
+
+def test_what_a_container_raises_is_shown() -> None:
+    class Closed(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            raise RuntimeError("closed")
+
+    assert representation(Closed([1])) == f"<Unrepresentable {Closed!r}: RuntimeError>"
 
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()

@@ -1,6 +1,10 @@
+import ast
 import gc
 import logging
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -256,6 +260,28 @@ def test_every_signal_of_celery_is_there() -> None:
     found = {name for name, each in vars(signals).items() if isinstance(each, Signal)}
     assert found == set(CELERYS.split())
     assert signals.task_success.providing_args == {"result", "runtime"}
+
+
+def sent_by(path: Path) -> Iterator[str]:
+    """Give the signals that a file sends, or hands to a function that does."""
+    for call in ast.walk(ast.parse(path.read_text())):
+        if isinstance(call, ast.Call):
+            found = list(call.args)
+            if isinstance(call.func, ast.Attribute) and call.func.attr == "send":
+                found.append(call.func.value)
+            for each in found:
+                if isinstance(each, ast.Attribute) and ast.unparse(each.value) == "signals":
+                    yield each.attr
+
+
+def test_the_page_says_of_which_signals_that_they_are_not_sent() -> None:
+    source = Path(signals.__file__)
+    said = re.findall(r"^#: (.*(?:\n#:.*)*)\n(\w+) = Signal\(", source.read_text(), re.MULTILINE)
+    assert {name for _, name in said} == set(CELERYS.split())
+    sent = {name for path in source.parent.rglob("*.py") for name in sent_by(path)}
+    assert {name for text, name in said if text.startswith("Not sent")} == {
+        name for _, name in said if name not in sent
+    }
 
 
 def test_a_receiver_must_be_ready_for_arguments_to_come() -> None:

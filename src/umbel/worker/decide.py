@@ -49,6 +49,10 @@ from umbel.worker.outcome import (
     Unprocessable,
 )
 
+#: What sending a call again raises: arguments that its serializer cannot write, no such serializer, a time
+#: that does not exist.
+UNSENDABLE = (EncodeError, ImproperlyConfigured, OverflowError)
+
 
 @value
 class Verdict:
@@ -71,19 +75,26 @@ def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
             return decision.failure(error, traceback)
         case Retried(task, retry, traceback):
             return decision.retry(task, retry, traceback)
-        case Lost(reason, running):
-            return decision.lost(reason, running)
+        case Lost() as lost:
+            return decision.lost(lost)
         case outcome:
             return Verdict(run, decision.not_run(outcome))
 
 
-def unsettleable(run: Run, error: Exception, settings: Settings, clock: Clock) -> Verdict:
+def unsettleable(
+    run: Run,
+    error: Exception,
+    settings: Settings,
+    clock: Clock,
+    what: str = "Its outcome cannot be stored",
+) -> Verdict:
     """Return what becomes of a run whose outcome no store can take: a dead letter, and a failure.
 
-    Where it is the id that cannot be stored there is no result: that could be refused again.
+    Where it is the id that cannot be stored there is no result: that could be refused again. `what` says
+    what it was that raised the error.
     """
     decision = _Decision(run, settings, clock)
-    reason = f"Its outcome cannot be stored: {type(error).__name__}: {error}"
+    reason = f"{what}: {type(error).__name__}: {error}"
     safe = reason.encode("utf-8", "backslashreplace").decode("utf-8")
     call = run.prepared.call
     nameable = call is not None and call.id.encode("utf-8", "replace").decode() == call.id
@@ -216,8 +227,7 @@ class _Decision:
             return Verdict(self.run, Settlement(self.delivery, result=record))
         try:
             publication = self.again(task, again)
-        except (EncodeError, ImproperlyConfigured, OverflowError) as error:
-            # New arguments that cannot be sent, no such serializer, a time that does not exist.
+        except UNSENDABLE as error:
             return self.failure(error, traceback)
         return Verdict(
             self.run, Settlement(self.delivery, result=record, publish=tuple(spread([publication])))
@@ -235,40 +245,51 @@ class _Decision:
             Context(self.settings, self.clock, tag=tag),
         )
 
-    def lost(self, reason: str, running: bool) -> Verdict:
+    def lost(self, lost: Lost) -> Verdict:
         """Decide on a delivery whose process died.
 
         At most once: it fails. At least once: it runs again, but only so often if it was what ran
-        when its processes died.
+        when its processes died. A task's ``retry_on_worker_lost`` goes before both, if its retry can be sent.
         """
         delivery, policy = self.delivery, self.policy
-        error = WorkerLostError(f"Worker lost: {reason}")
         job = self.run.prepared.work
-        if running and policy.retry_on_worker_lost and isinstance(job, Job):
-            return self._retried_after_loss(job, error)
-        if delivery.early or not policy.reject_on_worker_lost:
-            record = self.record(states.FAILURE, error) if self.wants_result(error=True) else None
-            return Verdict(self.run, Settlement(delivery, result=record))
-        crashes = delivery.crashes + (1 if running else 0)
+        if lost.running and policy.retry_on_worker_lost and isinstance(job, Job):
+            try:
+                return self._retried_after_loss(job, lost)
+            except UNSENDABLE as error:
+                why = f"{type(error).__name__}: {error}"
+                lost = replace(lost, reason=f"{lost.reason}; its retry cannot be sent: {why}")
+        if delivery.early:
+            return self._failed_with_its_process(lost, "may run only once")
+        if not policy.reject_on_worker_lost:
+            return self._failed_with_its_process(lost, "reject_on_worker_lost is off")
+        run = replace(self.run, outcome=lost)
+        crashes = delivery.crashes + (1 if lost.running else 0)
         if crashes < self.settings.worker_max_deliveries:
-            return Verdict(self.run, Settlement(delivery, Action.REQUEUE, crashed=running))
-        text = f"{crashes} processes died running it. The last time: {reason}"
+            return Verdict(run, Settlement(delivery, Action.REQUEUE, crashed=lost.running))
+        text = f"{crashes} processes died running it. The last time: {lost.reason}"
         record = None
         if self.wants_result(error=True):
             record = self.record(states.FAILURE, WorkerLostError(f"Worker lost: {text}"))
-        return Verdict(self.run, self.dead(text, result=record, crashed=running))
+        return Verdict(run, self.dead(text, result=record, crashed=lost.running))
 
-    def _retried_after_loss(self, job: Job, error: WorkerLostError) -> Verdict:
+    def _failed_with_its_process(self, lost: Lost, end: str) -> Verdict:
+        """Acknowledge what does not run again after its process died; `end` says why not."""
+        error = WorkerLostError(f"Worker lost: {lost.reason}")
+        record = self.record(states.FAILURE, error) if self.wants_result(error=True) else None
+        run = replace(self.run, outcome=replace(lost, end=end))
+        return Verdict(run, Settlement(self.delivery, result=record))
+
+    def _retried_after_loss(self, job: Job, lost: Lost) -> Verdict:
         """Send the call again as its task's `retry` would, as often as its ``max_retries`` allows."""
         task, request = job.task, job.request
         if task.max_retries is not None and request.retries >= task.max_retries:
-            record = self.record(states.FAILURE, error) if self.wants_result(error=True) else None
-            return Verdict(self.run, Settlement(self.delivery, result=record))
+            return self._failed_with_its_process(lost, "no retries are left")
         delay = task.default_retry_delay
         options = same_call(request, request.retries + 1, When(countdown=delay), {})
-        again = Again(request.args or (), request.kwargs or {}, options)
+        publication = self.again(task, Again(request.args or (), request.kwargs or {}, options))
+        error = WorkerLostError(f"Worker lost: {lost.reason}")
         record = self.record(states.RETRY, error) if self.wants_result() else None
-        publication = self.again(task, again)
         return Verdict(self.run, Settlement(self.delivery, result=record, publish=(publication,)))
 
     def not_run(self, outcome: Outcome) -> Settlement:

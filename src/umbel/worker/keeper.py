@@ -102,9 +102,9 @@ class Keeper:
         self._nursery = nursery
         slots = orders.concurrency if nursery is not None else 0
         self._slots = [Slot(number) for number in range(1, slots + 1)]
-        #: Set when all children are ready, and at the end; `is_ready` tells which.
-        self.ready = threading.Event()
         self.is_ready = False
+        #: What the thread tells the main thread: a byte when all children are ready, and its end.
+        self.news, self._tells = socket.socketpair()
         #: Called by the thread when it ends, for whatever reason.
         self.on_end: Callable[[], None] = lambda: None
         #: Called whenever leases are renewed: for what else a living node has to say again.
@@ -139,23 +139,37 @@ class Keeper:
             self._word_in.send(b"!")
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end; True when it has come."""
+        """Wait for the thread's end; True when it has come."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Close the sockets, once the thread has ended."""
+        for end in (self.news, self._tells, self._word_out, self._word_in):
+            end.close()
 
     def _run(self) -> None:
         try:
             while not (self._stopping and self._is_empty()):
                 self._wait()
                 self.step(self._clock.monotonic())
+            if self._dead:
+                logger.warning(
+                    "Leaving before what %d dead children held was taken over; leases end by themselves.",
+                    len(self._dead),
+                )
         except BaseException as error:  # noqa: BLE001 - the thread's last frame: the main thread shows it
             self.error = error
         finally:
-            self.ready.set()
+            self._tells.close()
             self.on_end()
 
     def _is_empty(self) -> bool:
-        return not self._dead and all(slot.child is None for slot in self._slots)
+        """Tell whether nothing is left to wait for.
+
+        When the node stops at once that is so although the dead are not buried, which was tried.
+        """
+        return (self._cold or not self._dead) and all(slot.child is None for slot in self._slots)
 
     def _wait(self) -> None:
         sockets = [self._word_out]
@@ -316,7 +330,7 @@ class Keeper:
         """Let the main thread say it: its receivers of signals must not hold this thread up."""
         if not self.is_ready and all(slot.child and slot.child.ready for slot in self._slots):
             self.is_ready = True
-            self.ready.set()
+            self._tells.send(b"r")
 
     # Duties
 

@@ -67,11 +67,13 @@ class Unprocessable:
 class Lost:
     """The process that held the delivery died.
 
-    `running` when the task had started and not ended.
+    `running` when the task had started and not ended. `end` says why it does not run again, where that is
+    decided.
     """
 
     reason: str
     running: bool
+    end: str = ""
 
 
 Outcome = Ended | Expired | NotDue | Unknown | Unprocessable | Lost

@@ -16,7 +16,7 @@ from umbel.message import Delivery, decode
 from umbel.ports import Broker, Consumer
 from umbel.request import request_of
 from umbel.worker import report
-from umbel.worker.decide import Verdict, decide
+from umbel.worker.decide import Verdict, decide, unsettleable
 from umbel.worker.nodes import DeadNode
 from umbel.worker.outcome import Job, Lost, Prepared, Run
 from umbel.worker.page import Held, Snapshot
@@ -156,10 +156,20 @@ class Recovery:
         return verdicts
 
     def _verdict(self, delivery: Delivery, page: Snapshot | None, how: str) -> Verdict:
+        """Decide on one delivery; a message on which nobody can decide must not hold up the others."""
         state = Held.GONE if page is None else page.held.get(delivery.key, Held.GONE)
         lost = Lost(how, running=state is Held.RUNNING)
-        settings = self._app.conf.snapshot
-        return decide(Run(self._prepared(delivery, lost), lost), settings, self._app.clock)
+        settings, clock = self._app.conf.snapshot, self._app.clock
+        run = Run(Prepared(delivery, lost), lost)
+        try:
+            run = Run(self._prepared(delivery, lost), lost)
+            return decide(run, settings, clock)
+        except Exception as error:
+            logger.exception(
+                "What becomes of task %s, %s, cannot be decided.", delivery.message.task_id, how
+            )
+            what = f"Its process died ({how}), and what becomes of it cannot be decided"
+            return unsettleable(run, error, settings, clock, what)
 
     def _prepared(self, delivery: Delivery, lost: Lost) -> Prepared:
         """Read a delivery as far as possible: its task's options decide on its fate."""

@@ -1,7 +1,8 @@
 """What a worker logs of its tasks, in Celery's words, by the logger ``umbel.trace``.
 
 As Celery's records, each has a mapping as its arguments, and as its `data` too, for handlers that do more
-than write a line: ``id``, ``name``, and what the line says. `task_id` and `task_name` are for formats.
+than write a line: ``id``, ``name``, and what the line says, as texts and numbers. `task_id` and `task_name`
+are for formats.
 """
 
 from __future__ import annotations
@@ -49,15 +50,16 @@ def finished(run: Run) -> None:
     prepared = run.prepared
     match run.outcome:
         case Success(value):
-            facts = {"runtime": run.seconds, "return_value": _Shown(value, _limit(prepared))}
+            shown = representation(value, _limit(prepared))
+            facts = {"runtime": run.seconds, "return_value": shown}
             text = "succeeded in %(runtime)ss: %(return_value)s"
             _log(level, prepared, text, {**facts, **_arguments(prepared)})
         case Failure(error, traceback, expected):
             how = "raised expected" if expected else "raised unexpected"
             facts = {"exc": careful_repr(error), "description": how, "traceback": traceback}
-            shown = None if expected else error
             facts |= _arguments(prepared)
-            _log(level, prepared, "%(description)s: %(exc)s", facts, error=shown)
+            with_frames = None if expected else error
+            _log(level, prepared, "%(description)s: %(exc)s", facts, error=with_frames)
         case Retried(_, retry):
             _log(level, prepared, "retry: %(exc)s", {"exc": str(retry)})
         case Rejected(reason, requeue):
@@ -92,8 +94,8 @@ def _warn_of_unknown(name: str) -> None:
 
 def lost(verdict: Verdict) -> None:
     """Log what becomes of a message whose process died."""
-    settlement, reason = verdict.settlement, verdict.run.outcome
-    why = reason.reason if isinstance(reason, Lost) else ""
+    settlement, outcome = verdict.settlement, verdict.run.outcome
+    why, end = (outcome.reason, outcome.end) if isinstance(outcome, Lost) else ("", "")
     match settlement.action:
         case Action.ACK if settlement.publish:
             level, text = logging.WARNING, "is retried: %(reason)s"
@@ -103,7 +105,7 @@ def lost(verdict: Verdict) -> None:
             level, text = logging.ERROR, "is now a dead letter (umbel dead list): %(reason)s"
             why = settlement.reason or why
         case _:
-            level, text = logging.ERROR, "failed, and may run only once: %(reason)s"
+            level, text = logging.ERROR, f"failed, and {end}: %(reason)s"
     _log(level, verdict.run.prepared, text, {"reason": why})
 
 
@@ -143,28 +145,20 @@ def _log(
     )
 
 
-def _arguments(prepared: Prepared) -> dict[str, Any]:
-    """Return a call's arguments as texts, which are made only if somebody wants them."""
+def _arguments(prepared: Prepared) -> dict[str, str]:
+    """Return a call's arguments as texts: those of its message, else of what it holds."""
     call = prepared.call
     if call is None:
         return {}
     return {
-        "args": call.argsrepr or _Shown(tuple(call.args)),
-        "kwargs": call.kwargsrepr or _Shown(dict(call.kwargs)),
+        "args": _text_of(call.argsrepr) or representation(tuple(call.args)),
+        "kwargs": _text_of(call.kwargsrepr) or representation(dict(call.kwargs)),
     }
 
 
-class _Shown:
-    """A value whose text is made only if the line is printed."""
-
-    def __init__(self, value: object, limit: int = LIMIT) -> None:
-        self._value = value
-        self._limit = limit
-
-    def __str__(self) -> str:
-        return representation(self._value, self._limit)
-
-    __repr__ = __str__
+def _text_of(header: object) -> str:
+    """Return a header if it is a text, as it should be."""
+    return header if isinstance(header, str) else ""
 
 
 def _limit(prepared: Prepared) -> int:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -112,6 +114,27 @@ class Stops:
         signals.worker_shutting_down.send(
             None, sig=signal.Signals(signum).name, how=how, exitcode=self.exit_code
         )
+
+
+def wait_for(news: socket.socket) -> None:
+    """Wait until a socket can be read, and heed signals meanwhile: those, too, that another thread gets.
+
+    Such a signal interrupts nothing here, and its handler runs in the main thread alone. So does one that
+    comes just before that begins to wait.
+    """
+    heard, hears = socket.socketpair()
+    for end in (heard, hears):
+        end.setblocking(False)
+    before = signal.set_wakeup_fd(hears.fileno(), warn_on_full_buffer=False)
+    try:
+        while news not in select.select([news, heard], [], [])[0]:
+            heard.recv(4096)  # its handler has run, or runs before the next wait
+    finally:
+        signal.set_wakeup_fd(-1)
+        for end in (heard, hears):
+            end.close()
+        with contextlib.suppress(OSError, ValueError):  # whose it was has closed it
+            signal.set_wakeup_fd(before)
 
 
 def heed_nothing() -> None:

@@ -36,14 +36,11 @@ from umbel.worker.keeper import Keeper
 from umbel.worker.nodes import NodeDirectory, runtime_directory
 from umbel.worker.recovery import Recovery
 from umbel.worker.settler import Settler
-from umbel.worker.stops import BrokenOff, Stops
+from umbel.worker.stops import BrokenOff, Stops, wait_for
 
 logger = logging.getLogger("umbel.worker")
 
 CAN_FORK = hasattr(os, "fork")
-#: Seconds after which the main thread heeds a signal that did not end its wait: one that came just before
-#: it began, or that the system gave to another thread.
-HEEDING = 0.5
 
 
 class Node:
@@ -123,14 +120,18 @@ class Node:
 
     def wait_until_ready(self) -> bool:
         """Wait for the children; False when the node ends before they are ready."""
-        while not self.keeper.ready.wait(HEEDING):
-            pass
-        return self.keeper.is_ready
+        return bool(self._hear())
 
     def wait(self) -> None:
         """Wait for the keeper's end."""
-        while not self.keeper.join(HEEDING):
+        while self._hear():
             pass
+        self.keeper.join()
+
+    def _hear(self) -> bytes:
+        """Wait for the keeper's next word, which is nothing at its end."""
+        wait_for(self.keeper.news)
+        return self.keeper.news.recv(1)
 
     def say_ready(self) -> None:
         """Say that the node takes messages."""
@@ -141,6 +142,7 @@ class Node:
         """Give up the node's place; nothing of it is left behind."""
         if self.nursery is not None:
             self.nursery.close()
+        self.keeper.close()
         try:
             self._recovery.close()
             if self._listening is not None:

@@ -711,6 +711,44 @@ def test_when_the_retries_run_out_it_fails(app: Umbel) -> None:
     assert result.state == "FAILURE"
 
 
+#: A task whose retry cannot be sent, and why.
+UNSENDABLE: list[tuple[dict[str, Any], str]] = [
+    ({}, "EncodeError: t: argument"),
+    ({"serializer": "none"}, "SerializerNotInstalled: There is no"),
+    ({"default_retry_delay": 1e300}, "OverflowError: "),
+]
+
+
+@pytest.mark.parametrize(
+    ("policy", "crashes", "expected"),
+    [
+        ({}, 0, (REQUEUE, None, True)),
+        ({}, 2, (DEAD, "FAILURE", True)),
+        ({"acks_late": False}, 0, (ACK, "FAILURE", False)),
+        ({"reject_on_worker_lost": False}, 0, (ACK, "FAILURE", False)),
+    ],
+)
+@pytest.mark.parametrize(("options", "why"), UNSENDABLE)
+def test_what_was_lost_and_cannot_be_sent_again_goes_on_as_without_retries(
+    app: Umbel,
+    options: dict[str, Any],
+    why: str,
+    policy: dict[str, Any],
+    crashes: int,
+    expected: tuple[Action, str | None, bool],
+) -> None:
+    app.conf.accept_content = ["json", "pickle"]
+    task = make(app, retry_on_worker_lost=True, **options, **policy)
+    delivery = delivery_of(task, {1, 2}, serializer="pickle")
+    delivery = replace(delivery, crashes=crashes, early=not policy.get("acks_late", True))
+    verdict = verdict_on(app, delivery, OUTCOMES["lost running"])
+    settlement, result = verdict.settlement, stored(verdict)
+    assert settlement.publish == ()
+    assert (settlement.action, result and result.state, settlement.crashed) == expected
+    assert isinstance(verdict.run.outcome, Lost)
+    assert f"pid 1 vanished; its retry cannot be sent: {why}" in verdict.run.outcome.reason
+
+
 def test_the_result_names_what_the_task_called(app: Umbel) -> None:
     leaf = app.task(name="leaf")(lambda: None)
 

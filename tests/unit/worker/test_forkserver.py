@@ -112,3 +112,12 @@ def test_a_fork_server_looks_after_what_it_forked_for_a_dead_supervisor(tmp_path
         _, said = server.communicate(timeout=PATIENCE)
     assert (server.returncode, b"Traceback" in said) == (0, False), said.decode()
     page.remove()
+
+
+def test_what_only_the_command_line_needs_is_not_imported() -> None:
+    """Every fork server, and every child that is started from scratch, would wait for it."""
+    code = "import sys, umbel.worker.forkserver as _; print({'click', 'rich'} & set(sys.modules))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
+    assert ended.stdout == "set()\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +11,11 @@ import pytest
 
 from tests.unit.worker.support import consumer_of
 from umbel import Umbel
+from umbel.clock import unique_id
 from umbel.exceptions import OperationalError
+from umbel.testing.conformance.support import until
 from umbel.worker.bootstrap import Orders, Source
+from umbel.worker.children import ChildProcess
 from umbel.worker.keeper import Keeper
 from umbel.worker.nodes import NodeDirectory
 from umbel.worker.recovery import Recovery
@@ -25,8 +30,7 @@ def keeper(app: Umbel, tmp_path: Path) -> Iterator[Keeper]:
     directory.enter("")
     keeper = Keeper(app, orders, app.broker, app.results, recovery, directory, None)
     yield keeper
-    for end in (keeper._word_in, keeper._word_out):
-        end.close()
+    keeper.close()
     recovery.close()
     directory.leave()
 
@@ -67,6 +71,34 @@ def test_it_ends_when_it_is_told_to(keeper: Keeper) -> None:
     ended: list[bool] = []
     keeper.on_end = lambda: ended.append(True)
     keeper.start()
+    assert keeper.news.recv(1) == b"r"  # there are no children to wait for
     keeper.stop()
+    assert keeper.news.recv(1) == b""
     assert keeper.join(20.0)
     assert (ended, keeper.error) == ([True], None)
+
+
+def test_a_cold_stop_does_not_wait_for_what_cannot_be_taken_over(
+    keeper: Keeper, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = keeper._directory.new_page(unique_id())
+    page.identify(os.getpid(), 1.0, "dead")
+    ours, theirs = socket.socketpair()
+    keeper._dead.append(ChildProcess(1, page, ours, begun=0.0, status=-9))
+    tried: list[str] = []
+
+    def refuse(owner: str, *_: object) -> None:
+        tried.append(owner)
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(keeper._recovery, "child_died", refuse)
+    keeper.start()
+    keeper.stop()
+    until(lambda: len(tried) > 1)  # the warm one waits
+    keeper.stop(cold=True)
+    assert keeper.join(20.0)
+    assert keeper.error is None
+    assert "what 1 dead children held was taken over" in caplog.text
+    ours.close()
+    theirs.close()
+    page.remove()

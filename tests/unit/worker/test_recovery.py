@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -128,3 +129,21 @@ def test_a_task_may_be_retried_where_its_process_died(app: Umbel) -> None:
     node.recovery.child_died(node.page.owner, node.page, "pid 1 vanished")
     depth = app.queues.depths()["celery"]
     assert (depth.ready, depth.scheduled) == (2, 1)
+
+
+def test_a_message_on_which_nobody_can_decide_does_not_hold_up_the_others(
+    app: Umbel, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = Node(app)
+    task: Any = app.tasks["proj.add"]
+    task.retry_on_worker_lost, task.default_retry_delay = True, "soon"
+    node.recovery.child_died(node.page.owner, node.page, "pid 1 vanished")
+    assert node.ready() == 2
+    (letter,) = app.queues.dead_letters(10)
+    assert letter.reason.startswith(
+        "Its process died (pid 1 vanished), and what becomes of it cannot be decided: TypeError: "
+    )
+    assert app.AsyncResult(str(letter.message.task_id)).state == "FAILURE"
+    assert "is now a dead letter (umbel dead list): Its process died" in caplog.text
+    node.recovery.settle_undecided()
+    assert len(app.queues.dead_letters(10)) == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 from typing import Any
@@ -95,13 +96,37 @@ def test_what_handlers_get_beside_the_text(task: Made, caplog: pytest.LogCapture
         assert (fields["data"]["id"], fields["data"]["name"]) == ("i", "proj.add")
         assert (fields["task_id"], fields["task_name"]) == ("i", "proj.add")
     assert set(received["data"]) == {"id", "name", "args", "kwargs", "eta"}
-    assert (succeeded["data"]["runtime"], str(succeeded["data"]["return_value"])) == (0.25, "5")
+    assert (succeeded["data"]["runtime"], succeeded["data"]["return_value"]) == (0.25, "5")
     assert (failed["data"]["exc"], failed["data"]["traceback"]) == (
         "ValueError('boom')",
         "the traceback",
     )
     assert failed["exc_info"] == (ValueError, ERROR, None)
     assert succeeded["exc_info"] is None
+
+
+@pytest.mark.parametrize("header", [None, {"a": 1}])
+def test_what_handlers_get_can_be_written_as_json(
+    task: Made, caplog: pytest.LogCaptureFixture, header: Any
+) -> None:
+    """Though the message does not show its arguments, or not by texts."""
+    prepared, value = prepared_of(task), object()
+    assert prepared.call is not None
+    call = replace(
+        prepared.call, args=[1, {2}], kwargs={"x": value}, argsrepr=header, kwargsrepr=header
+    )
+    prepared = replace(prepared, call=call)
+    with caplog.at_level(logging.INFO, "umbel.trace"):
+        report.received(prepared)
+        for outcome, _, _ in LINES:
+            report.finished(Run(prepared, outcome, 0.25))
+        report.finished(Run(prepared, Success(value), 0.25))
+    records = [record for record in caplog.records if record.name == "umbel.trace"]
+    data = [json.loads(json.dumps(vars(record)["data"])) for record in records]
+    assert len(data) == len(LINES) + 2
+    assert data[-1]["return_value"] == repr(value)
+    for each in (data[0], data[-1]):
+        assert (each["args"], each["kwargs"]) == ("(1, {2})", f"{{'x': {value!r}}}")
 
 
 def test_a_failure_is_shown_with_the_frames_that_are_the_users(
@@ -305,3 +330,19 @@ def test_what_is_retried_where_its_process_died(
     run = Run(prepared_of(task), Lost("pid 7 vanished", running=True))
     report.lost(decide(run, task.app.conf.snapshot, ManualClock()))
     assert caplog.messages[-1] == "Task proj.add[i] is retried: pid 7 vanished"
+
+
+@pytest.mark.parametrize(
+    ("options", "retries", "end"),
+    [
+        ({"retry_on_worker_lost": True, "max_retries": 2}, 2, "no retries are left"),
+        ({"reject_on_worker_lost": False}, 0, "reject_on_worker_lost is off"),
+    ],
+)
+def test_why_what_a_dead_process_held_does_not_run_again(
+    app: Umbel, caplog: pytest.LogCaptureFixture, options: dict[str, Any], retries: int, end: str
+) -> None:
+    task: Made = app.task(name="proj.add", **options)(lambda: None)
+    run = Run(prepared_of(task, retries=retries), Lost("pid 7 vanished", running=True))
+    report.lost(decide(run, app.conf.snapshot, ManualClock()))
+    assert caplog.messages[-1] == f"Task proj.add[i] failed, and {end}: pid 7 vanished"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from umbel import signals
-from umbel.worker.stops import STOPPING, BrokenOff, Stops
+from umbel.worker.stops import STOPPING, BrokenOff, Stops, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +102,63 @@ def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     Stops().listen()
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A socket to wait for, and the one that ends the wait."""
+    news, tells = socket.socketpair()
+    with news, tells:
+        yield news, tells
+
+
+def test_a_wait_heeds_what_another_thread_gets(pair: tuple[socket.socket, socket.socket]) -> None:
+    news, tells = pair
+    waits = threading.Event()
+
+    def get() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        waits.wait()
+        send(signal.SIGTERM)
+
+    # The handler runs in this thread, which only a signal's coming wakes: nothing else ends the wait.
+    signal.signal(signal.SIGTERM, lambda *_: tells.send(b"!"))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    thread = threading.Thread(target=get)
+    thread.start()
+    try:
+        waits.set()
+        wait_for(news)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        thread.join()
+    assert news.recv(1) == b"!"
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_wait_leaves_who_else_is_woken_by_signals(
+    pair: tuple[socket.socket, socket.socket], closed: bool
+) -> None:
+    news, tells = pair
+    others, wakes = socket.socketpair()
+    for end in (others, wakes):
+        end.setblocking(False)
+    number = wakes.fileno()
+    signal.set_wakeup_fd(number)
+
+    def hear(*_: object) -> None:
+        if closed:
+            wakes.close()
+        tells.send(b"!")
+
+    signal.signal(signal.SIGTERM, hear)
+    thread = threading.Thread(target=send, args=(signal.SIGTERM,))
+    try:
+        thread.start()
+        wait_for(news)
+        thread.join()
+    finally:
+        found = signal.set_wakeup_fd(-1)
+        others.close()
+        wakes.close()
+    assert found == (-1 if closed else number)
