@@ -158,7 +158,10 @@ class Broker(ABC):
 
     @abstractmethod
     def shares(self, results: ResultStore) -> bool:
-        """Tell whether `Consumer.settle` stores results in that store, so that one step does both."""
+        """Tell whether `Consumer.settle` can store results in that store, so that one step does both."""
+
+    def join(self, results: ResultStore) -> None:  # noqa: B027 - where there is only one store, it is known
+        """Let `Consumer.settle` store results in that store, which the broker `shares`."""
 
     @abstractmethod
     def renew(self, node: str, ttl: float) -> frozenset[str]:
@@ -220,7 +223,7 @@ class Consumer(ABC):
 
         With ``features.atomic_settle`` everything a settlement says becomes true in one step with
         its acknowledgement. A settlement whose lease is no longer this consumer's is refused as a
-        whole: nothing of it becomes true. A result is allowed only if `Broker.shares` said so.
+        whole: nothing of it becomes true. A result is allowed only if `Broker.join` was given its store.
         """
 
     @abstractmethod

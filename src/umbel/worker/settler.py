@@ -29,6 +29,8 @@ class Settler:
         self.consumer = consumer
         self._results = results
         self._joint = results is not None and broker.shares(results)
+        if results is not None and self._joint:
+            broker.join(results)
         #: What was settled, perhaps, by calls that were not answered.
         self.unanswered: set[str] = set()
 

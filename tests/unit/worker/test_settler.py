@@ -43,6 +43,9 @@ class Plain(Broker):
     def shares(self, results: ResultStore) -> bool:
         return self._inner.shares(results)
 
+    def join(self, results: ResultStore) -> None:
+        self._inner.join(results)
+
     def renew(self, node: str, ttl: float) -> frozenset[str]:
         return self._inner.renew(node, ttl)
 

@@ -64,10 +64,6 @@ class RedisEngine(Engine):
 
     def close(self) -> None:
         """Close all connections; the next use opens them again."""
-        for name in ("results", "broadcast"):
-            port = self.__dict__.get(name)
-            if port is not None:
-                port.close()
         self._server.close()
 
 

@@ -78,11 +78,14 @@ class RedisBroker(Broker):
         return RedisConsumer(self._calls, owner, prefix.decode())
 
     def shares(self, results: ResultStore) -> bool:
-        """Results on the same server are stored by the same script, whatever the database."""
-        if not isinstance(results, RedisResults) or results.location != self._server.location:
-            return False
-        self._calls.results = results  # the keys are the store's
-        return True
+        """Results on the same server can be stored by the same script, whatever the database."""
+        return isinstance(results, RedisResults) and results.location == self._server.location
+
+    def join(self, results: ResultStore) -> None:
+        """Take keys and database of the results from the store."""
+        if not isinstance(results, RedisResults) or not self.shares(results):
+            raise ValueError("Results are settled only with a store on the broker's own server.")
+        self._calls.results = results
 
     def renew(self, node: str, ttl: float) -> frozenset[str]:
         """Move the end of the leases, and look after what others left behind."""

@@ -25,7 +25,7 @@ class Calls:
         self.server = server
         self.names = names
         self.clock = server.clock
-        #: The result store that shares the server, once somebody has asked for that.
+        #: The result store on the same server that `settle` stores results in.
         self.results: RedisResults | None = None
         self._constants = names.constants()
         self._scripts: dict[str, Script] = {}
@@ -70,7 +70,7 @@ class Calls:
     def result(self, record: ResultRecord) -> tuple[Argument, ...]:
         """Return a result as arguments. Raises EncodeError for what cannot be written."""
         if self.results is None:
-            raise ValueError("A result is settled with a broker that does not share its store.")
+            raise ValueError("A result is settled with a broker that has not joined its store.")
         return self.results.fields(record, self.server.database)
 
     def publication(self, item: Publication) -> tuple[Argument, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from umbel.engines.redis import documents
 from umbel.engines.redis.server import Argument, Server
@@ -18,14 +18,10 @@ PARTS_TTL = 7 * 86_400_000
 
 
 class RedisResults(ResultStore):
-    """See `umbel.ports.ResultStore`.
+    """See `umbel.ports.ResultStore`. Redis lets results expire by itself."""
 
-    Redis lets results expire by itself; `clean` deletes the rest of what a cleanup has to.
-    """
-
-    def __init__(self, server: Server, clean: Callable[[], int] | None = None) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
-        self._clean = clean
         prefix = server.address.result_prefix
         self._own = f"{prefix}umbel:"
         self._prefix = f"{prefix}celery-task-meta-"
@@ -106,8 +102,8 @@ class RedisResults(ResultStore):
         return f"{self._own}parts:{group}", f"{self._own}claim:{group}"
 
     def cleanup(self) -> int:
-        """Leave results to Redis, which deletes them by itself."""
-        return self._clean() if self._clean is not None else 0
+        """Nothing: Redis deletes by itself what has expired."""
+        return 0
 
     def close(self) -> None:
         """Nothing is this port's own; the connections are the engine's to close."""

@@ -357,7 +357,7 @@ class LeaseContract(Contract):
         self, here: Side, there: Side, call: str
     ) -> None:
         needs(here.features.fencing, "fencing")
-        joint = here.engine.results is not None and here.broker.shares(here.results)
+        joint = here.join()
         here.publish("1")
         frozen, heir = here.consumer(), there.consumer()
         [delivery] = fetch(frozen)

@@ -131,7 +131,7 @@ class ResultStoreContract(Contract):
         self, here: Side, there: Side
     ) -> None:
         results = there.results
-        if not here.broker.shares(here.results):
+        if not here.join():
             return
         consumer = here.consumer()
         with at_most(PATIENCE):

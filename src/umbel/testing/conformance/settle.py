@@ -162,7 +162,7 @@ class SettleContract(Contract):
 
     def test_a_result_is_stored_with_the_acknowledgement(self, here: Side, there: Side) -> None:
         results = there.results
-        needs(here.broker.shares(here.results), "results in the same step")
+        needs(here.join(), "results in the same step")
         here.publish("1")
         consumer = here.consumer()
         [delivery] = fetch(consumer)
@@ -227,7 +227,7 @@ class SettleContract(Contract):
         self, here: Side, there: Side
     ) -> None:
         needs(here.features.fencing, "fencing")
-        joint = here.engine.results is not None and here.broker.shares(here.results)
+        joint = here.join()
         here.publish("lost", "kept")
         consumer = here.consumer()
         lost, kept = fetch(consumer)

@@ -108,6 +108,14 @@ class Side:
         self._consumers.append(attached)
         return attached
 
+    def join(self) -> bool:
+        """Let settling store results in the same step, where that is possible; tell whether it is."""
+        results = self.engine.results
+        if results is None or not self.broker.shares(results):
+            return False
+        self.broker.join(results)
+        return True
+
     def leave(self) -> None:
         """Close all consumers."""
         for consumer in self._consumers:
