@@ -15,6 +15,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
+from umbel.engines.forks import tell_of_forks
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.server import Link
 from umbel.exceptions import OperationalError
@@ -44,18 +45,26 @@ class Waiter:
         self._doubtful: set[str] = set()
         self._is_noted = False
         self._interrupted = threading.Event()
-        calls.server.after_fork.append(self._start_over)
+        tell_of_forks(self)
 
-    def _start_over(self) -> None:
+    def before_fork(self) -> None:
+        """Nothing is shared but the connection."""
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+
+    def after_fork_in_child(self) -> None:
         """Forget a connection that is the parent's."""
         self._link = None
         self._connection = ""
+        self._interrupted = threading.Event()  # another thread of the parent may have had its lock
 
     def was_interrupted(self) -> bool:
         """Tell whether somebody called `interrupt`, once."""
-        found = self._interrupted.is_set()
+        if not self._interrupted.is_set():
+            return False  # and one that comes just now is for the next wait
         self._interrupted.clear()
-        return found
+        return True
 
     def noted(self) -> str:
         """Return the connection that the server has noted as waiting, or nothing."""
