@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 from umbel.clock import unique_id
 from umbel.engines.redis.calls import Calls
+from umbel.engines.redis.server import Argument
 from umbel.exceptions import OperationalError
 
 #: Seconds between two looks, and how many messages are returned at most at each.
 EVERY, AT_MOST = 60.0, 1000
+#: Seconds after which a look ends, and those that one call may take: whoever looks also renews leases.
+LOOK, CALL = 1.0, 1.0
 #: Milliseconds for which kombu's mutex is held at most.
 MUTEX_TTL = 300_000
 #: What fields of our own parked messages begin with.
@@ -31,45 +35,53 @@ class Leftovers:
         self._next_look = 0.0
 
     def look_after(self) -> None:
-        """Look once a minute; cheap in between. A server that does not answer is asked the next time."""
+        """Look once a minute; cheap in between. What one look leaves over is the next one's."""
         now = self._calls.clock.monotonic()
         if now < self._next_look:
             return
         self._next_look = now + EVERY
-        try:
+        # An error needs no words here: who renews leases meets the same server.
+        with suppress(OperationalError):
             self.restore()
-        except OperationalError:
-            self._next_look = now
 
     def restore(self) -> int:
         """Return to their lists what is older than the visibility timeout; return how many."""
-        call, names = self._calls.server.call, self._calls.names
+        clock, names = self._calls.clock, self._calls.names
         before = self._calls.clock.time() - names.visibility_timeout
         index = names.prefix + names.unacked_index
         found = [
             field
-            for field in call("ZRANGEBYSCORE", index, 0, before, "LIMIT", 0, AT_MOST)
+            for field in self._call("ZRANGEBYSCORE", index, 0, before, "LIMIT", 0, AT_MOST)
             if not field.startswith(OURS)
         ]
         if not found or self._celery_is_there():
             return 0
         mutex, token = names.prefix + names.unacked_mutex, unique_id()
-        if call("SET", mutex, token, "NX", "PX", MUTEX_TTL) is None:
+        if self._call("SET", mutex, token, "NX", "PX", MUTEX_TTL) is None:
             return 0
+        end, restored = clock.monotonic() + LOOK, 0
         try:
-            return sum(self._restore_one(field) for field in found)
+            for field in found:
+                restored += self._restore_one(field)
+                if clock.monotonic() >= end:
+                    break
         finally:
-            self._calls.server.run(self._calls.script("unlock"), (mutex,), (token,))
+            unlock = self._calls.script("unlock")
+            self._calls.server.run(unlock, (mutex,), (token,), timeout=CALL)
+        return restored
+
+    def _call(self, *command: Argument) -> Any:
+        return self._calls.server.call(*command, timeout=CALL)
 
     def _celery_is_there(self) -> bool:
         """Tell whether a client of this database waits as Celery's workers do; umbel never sends BRPOP."""
-        server = self._calls.server
-        clients = server.call("CLIENT", "LIST").decode("utf-8", "replace").splitlines()
-        return any({"cmd=brpop", f"db={server.database}"} <= set(one.split(" ")) for one in clients)
+        database = self._calls.server.database
+        clients = self._call("CLIENT", "LIST").decode("utf-8", "replace").splitlines()
+        return any({"cmd=brpop", f"db={database}"} <= set(one.split(" ")) for one in clients)
 
     def _restore_one(self, field: bytes) -> bool:
         names = self._calls.names
-        value = self._calls.server.call("HGET", names.prefix + names.unacked, field)
+        value = self._call("HGET", names.prefix + names.unacked, field)
         envelope, exchange, key = _parts(value)
         queues = [key] if not exchange else self._bound(exchange, key)
         if envelope is None or not queues:
@@ -78,7 +90,7 @@ class Leftovers:
         step = priority if type(priority) is int else 0
         raw = json.dumps(envelope)
         lists = [names.list_for(queue, step) for queue in queues]
-        restored, waiting = self._calls.run("restore", field, value, raw, *lists)
+        restored, waiting = self._calls.run("restore", field, value, raw, *lists, timeout=CALL)
         self._calls.wake(waiting)
         return bool(restored)
 
@@ -87,7 +99,7 @@ class Leftovers:
         names = self._calls.names
         found = []
         bindings = f"{names.prefix}_kombu.binding.{exchange}"
-        for member in self._calls.server.call("SMEMBERS", bindings):
+        for member in self._call("SMEMBERS", bindings):
             parts = member.decode("utf-8", "replace").split(names.sep)
             if len(parts) == 3 and (
                 parts[0] == key or (parts[1] and re.match(parts[1], key) is not None)
