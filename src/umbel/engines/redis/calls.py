@@ -16,6 +16,8 @@ from umbel.records import ResultRecord
 
 #: Seconds for which the names of queues count as noted; the server keeps them for thirty days.
 NOTED_FOR = 3600.0
+#: Most names that are remembered as noted: who publishes to ever new queues notes some of them again.
+NOTED_AT_MOST = 1000
 
 
 class Calls:
@@ -58,6 +60,8 @@ class Calls:
         now = self.clock.monotonic()
         noted = self._noted
         new = {queue for queue in queues if noted.get(queue, -1.0) < now}
+        if len(noted) + len(new) > NOTED_AT_MOST:
+            noted.clear()
         for queue in new:
             noted[queue] = now + NOTED_FOR
         return list(new)
@@ -74,10 +78,7 @@ class Calls:
         return self.results.fields(record, self.server.database)
 
     def publication(self, item: Publication) -> tuple[Argument, ...]:
-        """Return a publication as four arguments. Raises EncodeError for what cannot be written."""
-        return (
-            self.names.list_for(item.queue, item.priority),
-            item.tag,
-            "" if item.due is None else item.due,
-            write(item),
-        )
+        """Return a publication as five arguments. Raises EncodeError for what cannot be written."""
+        envelope = write(item)
+        due = "" if item.due is None else item.due
+        return (*self.names.list_for(item.queue, item.priority), item.tag, due, envelope)

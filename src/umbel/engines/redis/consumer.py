@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from umbel.engines.redis import envelope
 from umbel.engines.redis.calls import Calls
@@ -45,14 +45,18 @@ class RedisConsumer(Consumer):
             if self._waiter.was_interrupted():
                 return []
             if next_due is not None:
-                left = min(left, max(next_due - self._clock.time(), 0.001))
-            self._wait(request, min(left, SLOW_CHECK))
+                left = min(left, next_due)
+            if left > 0:  # else there is more to be done there at once
+                self._wait(request, min(left, SLOW_CHECK))
 
     def _wait(self, request: FetchRequest, seconds: float) -> None:
         """Wait for the first list of one of the queues, another one each time."""
+        if not request.queues:
+            self._waiter.rest(seconds)
+            return
         lists = self._lists_of(request.queues)
         self._turn = (self._turn + 1) % len(request.queues)
-        chosen = self._names.lists(request.queues[self._turn])[0]
+        chosen = self._names.base(request.queues[self._turn])
         self._waiter.wait(chosen, lists, seconds)
 
     def interrupt(self) -> None:
@@ -69,6 +73,10 @@ class RedisConsumer(Consumer):
             ]
         return found
 
+    def _places(self, queues: Sequence[str]) -> Iterator[tuple[str, int]]:
+        """Give queue and priority of each of the lists of `queues`."""
+        return ((queue, step) for queue in queues for step in self._names.steps)
+
     # Settling
 
     def settle(
@@ -81,7 +89,7 @@ class RedisConsumer(Consumer):
     def _call(
         self, settlements: Sequence[Settlement], request: FetchRequest | None
     ) -> tuple[list[Delivery], list[Delivery], float | None]:
-        """Return what was refused, what was fetched, and when the next parked message is due."""
+        """Return what was refused, what was fetched, and in how many seconds more is due."""
         acks, others, twice = self._settling(settlements)
         lists: list[str] = []
         queues = [one.queue for item in settlements for one in item.publish]
@@ -116,10 +124,14 @@ class RedisConsumer(Consumer):
         self._calls.wake(waiting)
         if limit:
             self._waiter.emptied(inboxes)
-        fetched = self._deliveries(int(first), [*inboxes, *lists], counts, answer[5:])
+        # Who waits does so for a queue's first list.
+        prefix = len(self._names.prefix)
+        places = [(name[prefix:], self._names.steps[0]) for name in inboxes]
+        places += self._places(request.queues if request is not None else ())
+        fetched = self._deliveries(int(first), places, counts, answer[5:])
         unheld = {key.decode() for key in refused}
         turned_down = [item.delivery for item in settlements if item.delivery.key in unheld]
-        return turned_down + twice, fetched, None if due == b"-1" else float(due) / 1000
+        return turned_down + twice, fetched, None if due == b"-1" else int(due) / 1000
 
     def _settling(
         self, settlements: Sequence[Settlement]
@@ -161,15 +173,16 @@ class RedisConsumer(Consumer):
         return values
 
     def _deliveries(
-        self, first: int, lists: Sequence[str], counts: Sequence[int], raws: Sequence[bytes]
+        self,
+        first: int,
+        places: Sequence[tuple[str, int]],
+        counts: Sequence[int],
+        raws: Sequence[bytes],
     ) -> list[Delivery]:
-        """Read what a script leased: its keys go up from the first."""
+        """Read what a script leased: its keys go up from the first. Places are queues and priorities."""
         deliveries = []
         at = 0
-        for name, count in zip(lists, counts, strict=True) if counts else ():
-            if not count:
-                continue
-            queue, priority = self._names.split(name)
+        for (queue, priority), count in zip(places, counts, strict=True) if counts else ():
             for raw in raws[at : at + count]:
                 at += 1
                 key = f"{self._prefix}.{first + at}"
@@ -214,8 +227,8 @@ class RedisConsumer(Consumer):
         if handed is None:
             raise self._lost()
         deliveries = []
-        for key, name, raw, early in handed:
-            queue, priority = self._names.split(name.decode())
+        for key, name, base, raw, early in handed:
+            queue, priority = self._names.split(name, int(base))
             deliveries.append(envelope.read(raw, queue, priority, key.decode(), bool(early)))
         return deliveries
 
@@ -223,9 +236,9 @@ class RedisConsumer(Consumer):
         """Give back what is held, and delete the owner unless it holds what it may not give back."""
         fail_point("redis.close.before")
         noted = self._waiter.noted()
-        lists = {name for found in self._lists.values() for name in found} if noted else ()
+        bases = {self._names.base(queue) for queues in self._lists for queue in queues}
         try:
-            waiting = self._calls.run("close", self.owner.id, noted, *lists)
+            waiting = self._calls.run("close", self.owner.id, noted, *(bases if noted else ()))
         finally:
             self._waiter.close()
         fail_point("redis.close.after")

@@ -36,27 +36,41 @@ class Names:
         """Work out the prefix of our own keys."""
         object.__setattr__(self, "own", f"{self.prefix}umbel:")
 
+    def base(self, queue: str) -> str:
+        """Return the list of a queue's most urgent messages; the names of its others go on behind that."""
+        return self.prefix + queue
+
     def lists(self, queue: str) -> tuple[str, ...]:
         """Return the lists of a queue, the most urgent first."""
-        base = self.prefix + queue
+        base = self.base(queue)
         return tuple(f"{base}{self.sep}{step}" if step else base for step in self.steps)
 
-    def list_for(self, queue: str, priority: int) -> str:
-        """Return the list of a queue for a priority."""
-        step = self.step(priority)
-        return f"{self.prefix}{queue}{self.sep}{step}" if step else self.prefix + queue
+    def list_for(self, queue: str, priority: int) -> tuple[str, int]:
+        """Return the list of a queue for a priority, and the length of its base in bytes."""
+        base, step = self.base(queue), self.step(priority)
+        return f"{base}{self.sep}{step}" if step else base, len(base.encode())
 
     def step(self, priority: int) -> int:
         """Return the step that a priority belongs to: the highest that is not above it."""
         return self.steps[max(bisect(self.steps, min(max(priority, LEAST), MOST)) - 1, 0)]
 
-    def split(self, name: str) -> tuple[str, int]:
-        """Return the queue and the priority of a list."""
-        name = name[len(self.prefix) :]
-        queue, found, step = name.rpartition(self.sep)
-        if found and step.isdecimal():
-            return queue, int(step)
-        return name, 0
+    def split(self, name: bytes, base: int) -> tuple[str, int]:
+        """Return the queue and the priority of a list, of which so many bytes are its base."""
+        step = name[base + len(self.sep.encode()) :]
+        return name[len(self.prefix.encode()) : base].decode(), int(step or 0)
+
+    def binding(self, member: bytes) -> tuple[str, str, str] | None:
+        """Return routing key, pattern and queue of an entry of kombu's tables of exchanges.
+
+        None where the separator is also part of a name, so that nobody can tell; but most queues are bound
+        by their own name and no pattern.
+        """
+        text = member.decode("utf-8", "replace")
+        name = text[: max(len(text) - 2 * len(self.sep), 0) // 2]
+        if name and text == f"{name}{self.sep}{self.sep}{name}":
+            return name, "", name
+        parts = text.split(self.sep)
+        return (parts[0], parts[1], parts[2]) if len(parts) == 3 else None
 
     def constants(self) -> tuple[str | float | int, ...]:
         """Return what the arguments of every script begin with (lua/broker_common.lua)."""
@@ -65,7 +79,7 @@ class Names:
             self.prefix + self.unacked,
             self.prefix + self.unacked_index,
             self.visibility_timeout,
-            self.sep,
+            len(self.steps),
             len(self.prefix.encode()),
         )
 

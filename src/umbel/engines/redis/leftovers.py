@@ -89,7 +89,7 @@ class Leftovers:
         priority = envelope["properties"].get("priority")
         step = priority if type(priority) is int else 0
         raw = json.dumps(envelope)
-        lists = [names.list_for(queue, step) for queue in queues]
+        lists = [part for queue in queues for part in names.list_for(queue, step)]
         restored, waiting = self._calls.run("restore", field, value, raw, *lists, timeout=CALL)
         self._calls.wake(waiting)
         return bool(restored)
@@ -100,11 +100,9 @@ class Leftovers:
         found = []
         bindings = f"{names.prefix}_kombu.binding.{exchange}"
         for member in self._call("SMEMBERS", bindings):
-            parts = member.decode("utf-8", "replace").split(names.sep)
-            if len(parts) == 3 and (
-                parts[0] == key or (parts[1] and re.match(parts[1], key) is not None)
-            ):
-                found.append(parts[2])
+            routing_key, pattern, queue = names.binding(member) or ("", "", "")
+            if queue and (routing_key == key or (pattern and re.match(pattern, key) is not None)):
+                found.append(queue)
         return sorted(set(found))
 
 

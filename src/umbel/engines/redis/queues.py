@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -34,9 +35,9 @@ class RedisQueues(QueueAdmin):
 
     def depths(self) -> dict[str, QueueDepth]:
         """Count by queue."""
-        scheduled = Counter(self._queue(_parked_list(field)) for field, _ in self._parked())
+        scheduled = Counter(self._parked_for(field)[0] for field, _ in self._parked())
         leased = Counter(queue for queue, *_ in self._held())
-        dead = Counter(letter.queue for letter in self._letters(0, -1))
+        dead = self._dead()
         known = self._known() | set(scheduled) | set(leased) | set(dead)
         return {
             queue: QueueDepth(
@@ -58,10 +59,22 @@ class RedisQueues(QueueAdmin):
             if exchange.endswith(_CONTROL):
                 continue
             for member in self._server.call("SMEMBERS", key):
-                queue = member.decode("utf-8", "replace").rpartition(self._names.sep)[2]
+                queue = (self._names.binding(member) or ("", "", ""))[2]
                 if queue and not queue.endswith(_CONTROL):
                     found.add(queue)
         return found
+
+    def _dead(self) -> Counter[str]:
+        """Count the dead letters of each queue, page by page."""
+        counts: Counter[str] = Counter()
+        first = 0
+        while True:
+            found, *lists = self._calls.run("dead_count", first, first + PAGE - 1)
+            for name, base, count in lists:
+                counts[self._names.split(name, int(base))[0]] += int(count)
+            if found < PAGE:
+                return counts
+            first += PAGE
 
     def _length(self, queue: str) -> int:
         return sum(self._server.calls([("LLEN", name) for name in self._names.lists(queue)]))
@@ -77,14 +90,13 @@ class RedisQueues(QueueAdmin):
     def peek(self, queue: str, limit: int, offset: int = 0) -> list[StoredMessage]:
         """Read the lists from the end that messages are taken from."""
         found: list[StoredMessage] = []
-        for name in self._names.lists(queue):
+        for name, step in self._lists(queue):
             left = limit - len(found)
             if left <= 0:
                 break
             length = self._server.call("LLEN", name)
             if offset < length:
                 raws = self._server.call("LRANGE", name, -offset - left, -offset - 1)
-                step = self._names.split(name)[1]
                 found += [_stored(raw, queue, step, "ready") for raw in reversed(raws)]
             offset = max(offset - length, 0)
         return found
@@ -95,7 +107,7 @@ class RedisQueues(QueueAdmin):
         found = [item for item in self._everything(wanted) if item.message.task_id == task_id]
         found += [
             StoredMessage(letter.key, letter.queue, "dead", letter.message)
-            for letter in self._letters(0, -1)
+            for letter in self._letters()
             if letter.message.task_id == task_id
         ]
         return found
@@ -103,20 +115,23 @@ class RedisQueues(QueueAdmin):
     def _everything(self, wanted: bytes) -> Iterator[StoredMessage]:
         """Give all messages whose envelope has a text in it."""
         for queue in sorted(self._known()):
-            for name in self._names.lists(queue):
-                step = self._names.split(name)[1]
+            for name, step in self._lists(queue):
                 for raw in self._on_list(name):
                     if wanted in raw:
                         yield _stored(raw, queue, step, "ready")
         for field, due in self._parked():
             raw = self._server.call("HGET", self._names.prefix + self._names.unacked, field)
             if raw is not None and wanted in raw:
-                queue, step = self._names.split(_parked_list(field).decode())
+                queue, step = self._parked_for(field)
                 length = int(field.split(b":", 2)[1])
                 yield _stored(raw[1 : 1 + length], queue, step, "scheduled", due=due)
         for queue, step, key, raw, owner in self._held():
             if wanted in raw:
                 yield _stored(raw, queue, step, "leased", key=key, consumer=owner)
+
+    def _lists(self, queue: str) -> Iterator[tuple[str, int]]:
+        """Give the lists of a queue with their priorities."""
+        return zip(self._names.lists(queue), self._names.steps, strict=True)
 
     def _on_list(self, name: str) -> Iterator[bytes]:
         at = 0
@@ -133,8 +148,8 @@ class RedisQueues(QueueAdmin):
         """Give queue, priority, key, envelope and owner of all that is leased."""
         for owner in self._server.call("ZRANGE", f"{self._own}owners", 0, -1):
             for key, value in self._scanned("HSCAN", f"{self._own}held:{owner.decode()}"):
-                length, _, rest = value[1:].partition(b":")
-                queue, step = self._names.split(rest[: int(length)].decode())
+                length, base, rest = value[1:].split(b":", 2)
+                queue, step = self._names.split(rest[: int(length)], int(base))
                 yield queue, step, key.decode(), rest[int(length) :], owner.decode()
 
     def _scanned(self, command: str, key: str) -> Iterator[tuple[bytes, bytes]]:
@@ -159,15 +174,17 @@ class RedisQueues(QueueAdmin):
             if not int(cursor):
                 return
 
-    def _queue(self, name: bytes) -> str:
-        return self._names.split(name.decode())[0]
+    def _parked_for(self, field: bytes) -> tuple[str, int]:
+        """Return queue and priority of a parked message (lua/broker_common.lua, ``park``)."""
+        length, base, rest = field.split(b":", 4)[2:]
+        return self._names.split(rest[: int(length)], int(base))
 
     # Purging
 
     def purge(self, queue: str) -> int:
         """Delete the lists, and what of the queue is parked."""
         deleted = int(self._calls.run("purge", *self._names.lists(queue)))
-        fields = [field for field, _ in self._parked() if self._queue(_parked_list(field)) == queue]
+        fields = [field for field, _ in self._parked() if self._parked_for(field)[0] == queue]
         for first in range(0, len(fields), PAGE):
             deleted += int(self._calls.run("unpark", *fields[first : first + PAGE]))
         return deleted
@@ -176,20 +193,23 @@ class RedisQueues(QueueAdmin):
 
     def dead_letters(self, limit: int, offset: int = 0) -> list[DeadLetter]:
         """Read the latest."""
-        return list(self._letters(offset, offset + limit - 1)) if limit > 0 else []
+        return list(islice(self._letters(offset, min(limit, PAGE)), max(limit, 0)))
 
-    def _letters(self, first: int, last: int) -> Iterator[DeadLetter]:
-        for key, name, raw, reason, died, crashes in self._calls.run("dead", first, last):
-            queue, step = self._names.split(name.decode())
-            delivery = envelope.read(raw, queue, step, key.decode())
-            yield DeadLetter(
-                key.decode(),
-                queue,
-                delivery.message,
-                reason.decode(),
-                int(died) / 1000,
-                int(crashes),
-            )
+    def _letters(self, first: int = 0, page: int = PAGE) -> Iterator[DeadLetter]:
+        """Read them from a place on, page by page."""
+        while page > 0:
+            found, *letters = self._calls.run("dead", first, first + page - 1)
+            yield from map(self._letter, letters)
+            if found < page:
+                return
+            first += page
+
+    def _letter(self, parts: Sequence[bytes]) -> DeadLetter:
+        key, name, base, raw, reason, died, crashes = parts
+        queue, step = self._names.split(name, int(base))
+        message = envelope.read(raw, queue, step, key.decode()).message
+        died_at = int(died) / 1000
+        return DeadLetter(key.decode(), queue, message, reason.decode(), died_at, int(crashes))
 
     def retry_dead(self, keys: Collection[str]) -> int:
         """Move them back, as messages that arrive now."""
@@ -211,12 +231,6 @@ def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
 def _escaped(text: str) -> str:
     """Return a text as a pattern of itself."""
     return "".join(f"\\{one}" if one in "*?[]\\^" else one for one in text)
-
-
-def _parked_list(field: bytes) -> bytes:
-    """Return the list that a parked message of ours belongs to (lua/broker_common.lua, ``park``)."""
-    length, rest = field.split(b":", 3)[2:]
-    return rest[: int(length)]
 
 
 def _stored(

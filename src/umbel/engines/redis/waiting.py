@@ -18,7 +18,7 @@ from redis.exceptions import NoScriptError
 from umbel.engines.forks import tell_of_forks
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.server import Link
-from umbel.exceptions import OperationalError
+from umbel.exceptions import BrokerFull, OperationalError
 from umbel.ports import Owner
 
 #: Longest wait, in seconds, for what nobody rings for: Celery's clients do not.
@@ -66,6 +66,10 @@ class Waiter:
         self._interrupted.clear()
         return True
 
+    def rest(self, seconds: float) -> None:
+        """Wait for nothing but an interrupt, up to `seconds`."""
+        self._interrupted.wait(seconds)
+
     def noted(self) -> str:
         """Return the connection that the server has noted as waiting, or nothing."""
         return self._connection if self._is_noted else ""
@@ -108,19 +112,31 @@ class Waiter:
 
     def _await_end(self, link: Link, seconds: float) -> None:
         """Read both answers, and end the wait where there is no reason for it."""
+        waits = self._is_needed(link)
         try:
-            waits = self._receive(link, PATIENCE) == 0
+            self._await_move(link, waits, seconds)
+        except BrokerFull:
+            # A server whose memory is used up moves nothing, and says so at once. It is asked again soon.
+            if waits:
+                self.rest(min(seconds, SLOW_CHECK))
+
+    def _is_needed(self, link: Link) -> bool:
+        """Read the script's answer: whether there is nothing to fetch at once."""
+        try:
+            return bool(self._receive(link, PATIENCE) == 0)
         except OperationalError as error:
             if not isinstance(error.__cause__, NoScriptError):
                 raise
             self._calls.server.call("SCRIPT", "LOAD", self._calls.script("wait").source)
-            waits = False
+            return False
+
+    def _await_move(self, link: Link, waits: bool, seconds: float) -> None:
+        """Read the answer of BLMOVE. Raises BrokerFull where the server may not move anything."""
         # An interrupt that came while the first answer was read is not seen on the connection again.
         if waits and not self._interrupted.is_set():
             # The server ends a wait up to 0.1 s late: it is told to when the time counts.
             limit = seconds if seconds < SLOW_CHECK else seconds + SOON
-            waits = link.receive(limit, _NOTHING) is _NOTHING
-            if not waits:
+            if link.receive(limit, _NOTHING) is not _NOTHING:
                 return
         # Interrupted, not needed, or the server is late.
         self._calls.wake([self._connection.encode()])

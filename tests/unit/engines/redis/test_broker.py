@@ -2,64 +2,43 @@
 
 from __future__ import annotations
 
+import gc
 import json
-import os
-from collections.abc import Iterator
+import threading
+import weakref
 from contextlib import closing
 from typing import Any
 
 import pytest
 
 from tests.redis_servers import PrivateServer
-from umbel.clock import SYSTEM, unique_id
-from umbel.engines.redis import RedisEngine
+from tests.unit.engines.redis.support import QUEUE, attach, publish, wait_for_list
+from umbel.clock import SystemClock, unique_id
+from umbel.engines.redis import RedisEngine, calls, queues
+from umbel.engines.redis.broker import RedisBroker
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.keys import names
-from umbel.engines.redis.leftovers import Leftovers
 from umbel.engines.redis.server import Server
+from umbel.engines.redis.waiting import Waiter
 from umbel.exceptions import LeaseLost, OperationalError
-from umbel.ports import Action, Consumer, FetchRequest, Owner, Settlement
-from umbel.testing.conformance.support import PATIENCE, fetch, ids, now, publication, until
+from umbel.ports import Action, FetchRequest, Owner, Settlement
+from umbel.testing.conformance.support import (
+    LONG,
+    PATIENCE,
+    fetch,
+    ids,
+    in_thread,
+    now,
+    publication,
+    record,
+    until,
+)
 
-QUEUE = "queue"
-
-
-@pytest.fixture
-def engine(private: PrivateServer) -> Iterator[RedisEngine]:
-    made = RedisEngine(private.url, {})
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def admin(private: PrivateServer) -> Any:
-    return private.admin
-
-
-@pytest.fixture(autouse=True)
-def consumers(engine: RedisEngine) -> Iterator[list[Consumer]]:
-    """All that a test attaches: they are closed at its end."""
-    _attached.clear()
-    yield _attached
-    for consumer in _attached:
-        consumer.close()
-
-
-_attached: list[Consumer] = []
-
-
-def _consumer(engine: RedisEngine) -> Consumer:
-    attached = engine.broker.consumer(Owner(unique_id(), "node", "host", os.getpid()), 60.0)
-    _attached.append(attached)
-    return attached
-
-
-def _publish(engine: RedisEngine, *task_ids: str, **options: Any) -> None:
-    engine.broker.publish([publication(name, **options) for name in task_ids], PATIENCE)
+pytestmark = pytest.mark.engine
 
 
 def test_a_message_lies_on_kombus_list_in_kombus_envelope(engine: RedisEngine, admin: Any) -> None:
-    _publish(engine, "1", priority=7)
+    publish(engine, "1", priority=7)
     [raw] = admin.lrange("queue\x06\x166", 0, -1)
     data = json.loads(raw)
     assert list(data) == ["body", "content-encoding", "content-type", "headers", "properties"]
@@ -67,9 +46,9 @@ def test_a_message_lies_on_kombus_list_in_kombus_envelope(engine: RedisEngine, a
 
 
 def test_what_was_released_is_the_same_to_the_byte(engine: RedisEngine, admin: Any) -> None:
-    _publish(engine, "1")
+    publish(engine, "1")
     before = admin.lrange(QUEUE, 0, -1)
-    consumer = _consumer(engine)
+    consumer = attach(engine)
     [delivery] = fetch(consumer)
     assert admin.llen(QUEUE) == 0
     consumer.release([delivery.key])
@@ -79,8 +58,8 @@ def test_what_was_released_is_the_same_to_the_byte(engine: RedisEngine, admin: A
 def test_a_parked_message_lies_where_kombu_finds_it_when_it_is_due(
     engine: RedisEngine, admin: Any
 ) -> None:
-    _publish(engine, "1", priority=3)
-    consumer = _consumer(engine)
+    publish(engine, "1", priority=3)
+    consumer = attach(engine)
     [delivery] = fetch(consumer)
     due = now() + 100
     consumer.settle([Settlement(delivery, Action.PARK, due=due)])
@@ -94,32 +73,24 @@ def test_a_parked_message_lies_where_kombu_finds_it_when_it_is_due(
 def test_a_scheduled_message_goes_to_its_list_when_nobody_would_return_it(
     engine: RedisEngine, admin: Any
 ) -> None:
-    _publish(engine, "1", due=now() + 100)
+    publish(engine, "1", due=now() + 100)
     assert (admin.llen(QUEUE), admin.hlen("unacked")) == (1, 0)
-    consumer = _consumer(engine)
+    consumer = attach(engine)
     assert fetch(consumer) == []
     assert (admin.llen(QUEUE), admin.hlen("unacked")) == (0, 1)
-    _publish(engine, "2", due=now() + 100)
+    publish(engine, "2", due=now() + 100)
     assert (admin.llen(QUEUE), admin.hlen("unacked")) == (0, 2)
     assert engine.queues.purge(QUEUE) == 2
     assert (admin.hlen("unacked"), admin.zcard("unacked_index")) == (0, 0)
 
 
-def wait_for_list(consumer: Consumer, admin: Any) -> None:
-    """Let a consumer wait for the list. A busy machine may leave it no time to do so at once."""
-    deadline = SYSTEM.monotonic() + PATIENCE
-    while not admin.exists(f"umbel:inboxes:{consumer.owner.id}"):
-        assert SYSTEM.monotonic() < deadline
-        assert fetch(consumer, wait=0.05) == []
-
-
 def test_a_message_that_a_late_move_gave_to_the_dead_goes_back(
     engine: RedisEngine, admin: Any
 ) -> None:
-    dead, heir = _consumer(engine), _consumer(engine)
+    dead, heir = attach(engine), attach(engine)
     wait_for_list(dead, admin)
     heir.reclaim(dead.owner.id, None)
-    _publish(engine, "1")
+    publish(engine, "1")
     admin.lmove(QUEUE, f"umbel:inbox:{dead.owner.id}:{QUEUE}", "RIGHT", "LEFT")
     assert fetch(heir) == []
     engine.broker.renew("node", 60.0)
@@ -127,10 +98,10 @@ def test_a_message_that_a_late_move_gave_to_the_dead_goes_back(
 
 
 def test_a_dead_waiter_returns_what_it_was_given(engine: RedisEngine, admin: Any) -> None:
-    dead, heir = _consumer(engine), _consumer(engine)
+    dead, heir = attach(engine), attach(engine)
     wait_for_list(dead, admin)
     heir.reclaim(dead.owner.id, None)
-    _publish(engine, "1")
+    publish(engine, "1")
     admin.lmove(QUEUE, f"umbel:inbox:{dead.owner.id}:{QUEUE}", "RIGHT", "LEFT")
     with pytest.raises(LeaseLost):
         fetch(dead)
@@ -138,9 +109,9 @@ def test_a_dead_waiter_returns_what_it_was_given(engine: RedisEngine, admin: Any
 
 
 def test_what_waiting_brought_is_held_by_the_next_fetch(engine: RedisEngine, admin: Any) -> None:
-    consumer, heir = _consumer(engine), _consumer(engine)
+    consumer, heir = attach(engine), attach(engine)
     wait_for_list(consumer, admin)
-    _publish(engine, "1")
+    publish(engine, "1")
     admin.lmove(QUEUE, f"umbel:inbox:{consumer.owner.id}:{QUEUE}", "RIGHT", "LEFT")
     heir.reclaim(consumer.owner.id, None)  # also when it dies before that
     assert ids(fetch(heir)) == ["1"]
@@ -151,8 +122,8 @@ def test_a_wrong_kind_of_key_keeps_everything_back(engine: RedisEngine, admin: A
     with pytest.raises(OperationalError):
         engine.broker.publish([publication("1"), publication("2", "other")], PATIENCE)
     assert admin.llen(QUEUE) == 0
-    _publish(engine, "1")
-    consumer = _consumer(engine)
+    publish(engine, "1")
+    consumer = attach(engine)
     [delivery] = fetch(consumer)
     with pytest.raises(OperationalError):
         consumer.settle([Settlement(delivery, publish=(publication("2", "other"),))])
@@ -164,27 +135,27 @@ def test_more_than_lua_can_unpack_is_fetched_and_given_back(
 ) -> None:
     count = 20_000
     engine.broker.publish([publication(str(number)) for number in range(count)], PATIENCE)
-    consumer = _consumer(engine)
+    consumer = attach(engine)
     for _ in range(count // 1000):
         assert len(consumer.fetch(FetchRequest([QUEUE], 1000), 0.0)) == 1000
     consumer.close()
     assert admin.llen(QUEUE) == count
-    assert ids(fetch(_consumer(engine), limit=2)) == ["0", "1"]
+    assert ids(fetch(attach(engine), limit=2)) == ["0", "1"]
 
 
 def test_forgotten_scripts_are_loaded_again(engine: RedisEngine, admin: Any) -> None:
-    consumer = _consumer(engine)
+    consumer = attach(engine)
     fetch(consumer, wait=0.01)
     admin.script_flush()
     assert fetch(consumer, wait=0.01) == []
     admin.script_flush()
-    _publish(engine, "1")
+    publish(engine, "1")
     assert ids(fetch(consumer, wait=PATIENCE)) == ["1"]
 
 
 def test_no_key_of_ours_stays_for_ever(engine: RedisEngine, admin: Any) -> None:
-    consumer = _consumer(engine)
-    _publish(engine, "1", "2", "3", "4")
+    consumer = attach(engine)
+    publish(engine, "1", "2", "3", "4")
     fetch(consumer, queues=["unused"], wait=0.01)
     done, again, dead, parked = fetch(consumer)
     end = now() + 60
@@ -203,9 +174,67 @@ def test_no_key_of_ours_stays_for_ever(engine: RedisEngine, admin: Any) -> None:
     assert [key for key in keys if admin.ttl(key) < 0] == []
 
 
+def test_what_lists_dead_letters_ends_with_the_last_that_expires(
+    engine: RedisEngine, admin: Any
+) -> None:
+    consumer = attach(engine)
+    publish(engine, "1", "2", "3")
+    kept, revived, ending = fetch(consumer)
+    end = now() + 60
+    letters = [Settlement(item, Action.DEAD_LETTER, reason="x") for item in (kept, revived)]
+    consumer.settle([*letters, Settlement(ending, Action.DEAD_LETTER, reason="x", expires=end)])
+    lists = ("umbel:dead", "umbel:dead-ends")
+    assert [admin.ttl(key) for key in lists] == [-1, -1]
+    assert engine.queues.drop_dead([kept.key]) == 1
+    assert [admin.ttl(key) for key in lists] == [-1, -1]
+    assert engine.queues.retry_dead([revived.key]) == 1
+    assert all(50 < admin.ttl(key) <= 60 for key in lists)
+
+
+def test_looking_at_some_dead_letters_costs_nothing_for_the_others(
+    engine: RedisEngine, admin: Any
+) -> None:
+    consumer = attach(engine)
+    publish(engine, *map(str, range(100)))
+    dead = [Settlement(item, Action.DEAD_LETTER, reason="x") for item in fetch(consumer)]
+    consumer.settle(dead)
+    admin.config_resetstat()
+    assert [letter.message.task_id for letter in engine.queues.dead_letters(2, 1)] == ["98", "97"]
+    used = admin.info("commandstats")
+    assert (
+        sum(used.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("exists", "hmget")) == 2
+    )
+
+
+def test_dead_letters_are_read_page_by_page(
+    engine: RedisEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "PAGE", 4)
+    consumer = attach(engine)
+    publish(engine, *map(str, range(10)))
+    publish(engine, "x", queue="other", priority=9)
+    found = fetch(consumer, queues=[QUEUE, "other"])
+    consumer.settle([Settlement(item, Action.DEAD_LETTER, reason="x") for item in found])
+    assert {name: depth.dead for name, depth in engine.queues.depths().items()} == {
+        QUEUE: 10,
+        "other": 1,
+    }
+    latest = [letter.message.task_id for letter in engine.queues.dead_letters(9, 1)]
+    assert latest == [str(number) for number in range(9, 0, -1)]
+    assert engine.queues.dead_letters(0) == engine.queues.dead_letters(-1) == []
+    assert [item.where for item in engine.queues.find("0")] == ["dead"]
+
+
+def test_tags_are_kept_as_long_as_anybody_asks_for_them(engine: RedisEngine, admin: Any) -> None:
+    publish(engine, "1")
+    [key] = admin.keys("umbel:tags:*")
+    end = (int(key.rpartition(b":")[2]) + 2) * 30
+    assert abs(now() + admin.pttl(key) / 1000 - end) < 1
+
+
 def test_dead_letters_leave_when_they_expire(engine: RedisEngine) -> None:
-    consumer = _consumer(engine)
-    _publish(engine, "1", "2")
+    consumer = attach(engine)
+    publish(engine, "1", "2")
     first, second = fetch(consumer)
     consumer.settle(
         [
@@ -217,54 +246,118 @@ def test_dead_letters_leave_when_they_expire(engine: RedisEngine) -> None:
     assert engine.queues.dead_letters(10)[0].message.task_id == "2"
 
 
-# What Celery's workers left behind
+# Fetching and waiting
 
 
-def _leave_behind(admin: Any, score: float) -> None:
-    """Hold a message as a Celery worker does."""
-    raw = json.loads(admin.rpop(QUEUE))
-    admin.hset("unacked", "tag", json.dumps([raw, "", QUEUE]))
-    admin.zadd("unacked_index", {"tag": score})
+def test_a_fetch_from_no_queue_waits_and_returns_nothing(engine: RedisEngine) -> None:
+    consumer = attach(engine)
+    assert consumer.fetch(FetchRequest([], 1), 0.05) == []
+    with in_thread(lambda: consumer.fetch(FetchRequest([], 1), LONG)) as found:
+        consumer.interrupt()
+        assert found.result(PATIENCE) == []
 
 
-def _leftovers(private: PrivateServer) -> Leftovers:
-    return Leftovers(Calls(Server(private.url, {}), names({})))
-
-
-def test_what_a_dead_celery_worker_held_is_returned_after_the_visibility_timeout(
-    engine: RedisEngine, admin: Any, private: PrivateServer
+def test_a_backlog_of_scheduled_messages_is_parked_in_steps(
+    engine: RedisEngine, admin: Any
 ) -> None:
-    _publish(engine, "1")
-    _leave_behind(admin, now() - 3500)
-    assert _leftovers(private).restore() == 0
-    admin.zadd("unacked_index", {"tag": now() - 3700})
-    assert _leftovers(private).restore() == 1
-    assert (admin.hlen("unacked"), admin.zcard("unacked_index")) == (0, 0)
-    [delivery] = fetch(_consumer(engine))
-    assert (delivery.message.task_id, delivery.redelivered) == ("1", True)
+    numbers = [str(number) for number in range(2500)]
+    publish(engine, *numbers, due=now() + 100)
+    publish(engine, "ready")
+    consumer = attach(engine)
+    assert fetch(consumer, limit=1) == []
+    assert admin.zcard("umbel:parked") == 1000
+    admin.config_resetstat()
+    assert ids(fetch(consumer, limit=1, wait=LONG)) == ["ready"]
+    assert admin.zcard("umbel:parked") == 2500
+    assert "cmdstat_blmove" not in admin.info("commandstats")  # it came straight back
 
 
-@pytest.mark.parametrize("why", ["a Celery worker", "kombu's mutex"])
-def test_it_is_left_to_who_looks_after_it(
-    engine: RedisEngine, admin: Any, private: PrivateServer, why: str
+class Ahead(SystemClock):
+    """A clock that is three seconds ahead of the server's."""
+
+    def time(self) -> float:
+        return super().time() + 3
+
+
+def test_the_servers_clock_alone_says_when_something_is_due(
+    engine: RedisEngine, private: PrivateServer, admin: Any
 ) -> None:
-    _publish(engine, "1")
-    _leave_behind(admin, now() - 3700)
-    if why == "kombu's mutex":
-        admin.set("unacked_mutex", "somebody")
-        assert _leftovers(private).restore() == 0
-        return
-    with closing(Server(private.url, {}).dedicated()) as worker:
-        worker.send("BRPOP", "elsewhere", 30)
-        until(lambda: any(one["cmd"] == "brpop" for one in admin.client_list()))
-        assert _leftovers(private).restore() == 0
+    with closing(Server(private.url, {}, Ahead())) as server:
+        broker = RedisBroker(server, names({}))
+        consumer = broker.consumer(Owner(unique_id(), "node", "host", 1), LONG)
+        broker.publish([publication("1", due=now() + 1)], PATIENCE)
+        admin.config_resetstat()
+        assert ids(fetch(consumer, wait=PATIENCE)) == ["1"]
+        consumer.close()
+    assert admin.info("commandstats")["cmdstat_blmove"]["calls"] <= 5
 
 
-def test_what_umbel_parked_is_no_leftover(
-    engine: RedisEngine, admin: Any, private: PrivateServer
+class Late(threading.Event):
+    """An event that another thread sets just after it was asked for."""
+
+    def is_set(self) -> bool:
+        found = super().is_set()
+        self.set()
+        return found
+
+
+def test_an_interrupt_just_behind_the_question_is_not_lost(engine: RedisEngine) -> None:
+    waiter = attach(engine)._waiter
+    waiter._interrupted = Late()
+    assert not waiter.was_interrupted()
+    assert waiter.was_interrupted()
+
+
+def test_nothing_stays_of_a_consumer_that_was_closed(engine: RedisEngine) -> None:
+    consumer = engine.broker.consumer(Owner(unique_id(), "node", "host", 1), LONG)
+    assert fetch(consumer, wait=0.01) == []
+    consumer.close()
+    seen = weakref.ref(consumer)
+    del consumer
+    gc.collect()
+    assert seen() is None
+    assert not [one for one in gc.get_objects() if isinstance(one, Waiter)]
+
+
+def test_names_of_queues_are_not_remembered_without_end(
+    private: PrivateServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    consumer = _consumer(engine)
-    _publish(engine, "1")
-    consumer.settle([Settlement(item, Action.PARK, due=now() - 1) for item in fetch(consumer)])
-    assert _leftovers(private).restore() == 0
-    assert admin.hlen("unacked") == 1
+    monkeypatch.setattr(calls, "NOTED_AT_MOST", 10)
+    with closing(Server(private.url, {})) as server:
+        noting = Calls(server, names({}))
+        assert noting.unnoted(["a", "a"]) == ["a"]
+        assert noting.unnoted(["a"]) == []
+        for number in range(100):
+            assert noting.unnoted([str(number)]) == [str(number)]
+        assert len(noting._noted) <= 10
+
+
+# Owners
+
+
+def test_a_consumer_that_stays_is_known_for_as_long_as_it_is_renewed(
+    engine: RedisEngine, admin: Any
+) -> None:
+    engine.broker.renew("node", LONG)
+    assert not engine.broker.ever_consumed()
+    attach(engine)
+    admin.delete("umbel:consumed")  # thirty days later
+    engine.broker.renew("node", LONG)
+    assert engine.broker.ever_consumed()
+    assert admin.ttl("umbel:consumed") > 0
+
+
+def test_a_broker_says_whether_it_shares_a_store_and_joins_it_when_told(
+    engine: RedisEngine, private: PrivateServer
+) -> None:
+    publish(engine, "1")
+    consumer = attach(engine)
+    settled = [Settlement(item, result=record("1", "SUCCESS")) for item in fetch(consumer)]
+    assert engine.broker.shares(engine.results)
+    with pytest.raises(ValueError, match="not joined"):
+        consumer.settle(settled)
+    elsewhere = RedisEngine("redis://elsewhere.invalid/0", {})
+    with pytest.raises(ValueError, match="own server"):
+        engine.broker.join(elsewhere.results)
+    engine.broker.join(engine.results)
+    assert consumer.settle(settled).refused == ()

@@ -99,10 +99,23 @@ def test_lists_have_kombus_names() -> None:
     own = Names(prefix="p:")
     assert own.lists("q") == ("p:q", "p:q\x06\x163", "p:q\x06\x166", "p:q\x06\x169")
     assert [own.step(number) for number in (-1, 0, 2, 3, 8, 9, 255)] == [0, 0, 0, 3, 6, 9, 9]
-    assert own.list_for("q", 7) == "p:q\x06\x166"
-    assert [own.split(name) for name in own.lists("q\x06\x16x")] == [
-        ("q\x06\x16x", step) for step in (0, 3, 6, 9)
-    ]
+    assert own.list_for("q", 7) == ("p:q\x06\x166", 3)
+    assert own.list_for("ü", 0) == ("p:ü", 4)
+    for queue in ("q", "ü", "q\x06\x16x", "q\x06\x163"):
+        lists = [own.list_for(queue, step) for step in own.steps]
+        assert [own.split(name.encode(), base) for name, base in lists] == [
+            (queue, step) for step in own.steps
+        ]
+
+
+def test_bindings_are_read_whatever_the_separator() -> None:
+    own = Names()
+    assert own.binding(b"key\x06\x16\x06\x16queue") == ("key", "", "queue")
+    assert own.binding(b"\x06\x16a.*\x06\x16queue") == ("", "a.*", "queue")
+    colon = Names(sep=":")
+    assert colon.binding(b"shop:2::shop:2") == ("shop:2", "", "shop:2")
+    assert colon.binding(b"key::queue") == ("key", "", "queue")
+    assert colon.binding(b"key::shop:2") is None
 
 
 @pytest.mark.parametrize("options", [{"priority_steps": [1, 2]}, {"priority_steps": ["x"]}])

@@ -5,6 +5,7 @@
 
 local id, node, ttl = ARGV[7], ARGV[8], tonumber(ARGV[11])
 local owner = P .. 'owner:' .. id
+begin()
 call('HSETNX', owner, 'p', ARGV[12])
 call('HSET', owner, 'node', node, 'host', ARGV[9], 'pid', ARGV[10])
 call('ZADD', P .. 'owners', number(NOW + ttl), id)

@@ -1,31 +1,35 @@
 --#include broker_common
 -- End an owner's leases: the connections to wake. What it still holds goes back, but for what was marked
 -- early; with that the owner stays, fenced and expired, until it is reclaimed.
--- ARGV from 7: owner, its waiting connection or '', then the lists that it may be noted as waiting for.
+-- ARGV from 7: owner, its waiting connection or '', then the bases of queues that it may be noted for.
 
 local id = ARGV[7]
 local owner, held = P .. 'owner:' .. id, P .. 'held:' .. id
-for at = 9, #ARGV do
-  call('ZREM', P .. 'blocked:' .. ARGV[at], ARGV[8])
-  call('ZREM', P .. 'bell:' .. queue_of(ARGV[at]), ARGV[8])
-end
-empty_inboxes(id)
-bury_inboxes(id)
 local node = call('HGET', owner, 'node')
-if not node then
-  return ring_all()
-end
-local all = call('HGETALL', held)
 local back, gone, stays = {}, {}, false
+local all = node and call('HGETALL', held) or {}
 for at = 1, #all, 2 do
-  local list, raw, early = held_parts(all[at + 1])
+  local list, base, raw, early = held_parts(all[at + 1])
   if early then
     stays = true
   else
-    back[#back + 1] = { place(all[at]), list, raw }
+    check(list)
+    back[#back + 1] = { place(all[at]), list, base, raw }
     gone[#gone + 1] = all[at]
   end
 end
+
+begin()
+for at = 9, #ARGV do
+  call('ZREM', P .. 'blocked:' .. ARGV[at], ARGV[8])
+  call('ZREM', P .. 'bell:' .. ARGV[at], ARGV[8])
+end
+empty_inboxes(id)
+bury_inboxes(id)
+if not node then
+  return ring_all()
+end
+give_back(back)
 with_all('HDEL', held, gone)
 call('SREM', P .. 'node:' .. node, id)
 if stays then
@@ -35,5 +39,4 @@ else
   call('DEL', owner)
   call('ZREM', P .. 'owners', id)
 end
-give_back(back)
 return ring_all()

@@ -2,21 +2,26 @@
 --
 -- ARGV of each script that includes this file begins with
 --   1 prefix of umbel's own keys      2 kombu's hash of unacked messages    3 kombu's index of it
---   4 visibility timeout in seconds   5 separator of queue and priority     6 length of kombu's key prefix
+--   4 visibility timeout in seconds   5 number of the lists of a queue      6 length of kombu's key prefix
 -- and goes on from 7.
+--
+-- A queue has a list for each priority that is kept apart; the first is named after the queue alone (its
+-- base), and the names of the others go on behind that. Names are never taken apart to find the queue, since
+-- a queue may be called what a list of another one is: beside each list goes the length of its base.
 --
 -- Keys of our own, all below the prefix:
 --   owners             zset   owner -> end of its leases in ms; 0 for who has left
 --   owner:ID           hash   node, host, pid; p: prefix of its keys, n: the last number of a key
 --   node:NODE          set    the owners that a node renews
---   held:ID            hash   key -> one character for how it is held, the list, and the envelope
+--   held:ID            hash   key -> one character for how it is held, the list and its base, and the envelope
 --   inboxes:ID         set    the lists that an owner may be waiting for
 --   inbox:ID:LIST      list   what a waiting owner was given by BLMOVE, and has not seen
 --   graves             zset   owners that were reclaimed, until when a late BLMOVE may still arrive
 --   blocked:LIST       zset   connections that wait for a list, until when
---   bell:QUEUE         zset   connections that wait for any list of a queue, until when
+--   bell:BASE          zset   connections that wait for any list of a queue, until when
 --   parked             zset   fields in kombu's unacked hash that are ours -> due, in ms
 --   dead, dead:KEY     zset, hash   dead letters by the time they died
+--   dead-ends          zset   dead letters by when they expire, in ms, or inf
 --   tags:N             set    tags of the publishes of half a minute
 --   queues             zset   names of queues -> last use
 --   consumed           string that somebody consumed here
@@ -24,8 +29,8 @@
 -- Envelopes are never decoded here. What umbel knows about one stands in front of it as its first key:
 --   {"umbel": [deliveries, crashes], "body": ...   or with a third number, the second at which it is due
 
-local P, UNACKED, INDEX, VISIBILITY, SEP = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
-local KEYPREFIX = tonumber(ARGV[6])
+local P, UNACKED, INDEX, VISIBILITY = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local STEPS, KEYPREFIX = tonumber(ARGV[5]), tonumber(ARGV[6])
 -- Lua's `unpack` has a limit of about 8,000 values, and an error half-way would not be rolled back.
 local CHUNK = 1000
 local OURS = '^{"umbel": %[(%d+), (%d+),? ?([%d.]*)%], ()'
@@ -39,6 +44,36 @@ local NOW = math.floor(NOW_US / 1000)
 
 local function number(value)
   return string.format('%.0f', value)
+end
+
+-- An error half-way rolls nothing back, so everything is read and checked first, and what is deleted is
+-- deleted last.
+
+-- Raise an error for a key that is no list.
+local checked = {}
+local function check(list)
+  if not checked[list] then
+    checked[list] = true
+    call('LLEN', list)
+  end
+end
+
+-- Raise an error where nothing can be parked.
+local function check_parking()
+  call('HLEN', UNACKED)
+  call('ZCARD', INDEX)
+end
+
+local function is_list(key)
+  return type(redis.pcall('LLEN', key)) == 'number'
+end
+
+-- Begin to write, also where all memory is used (maxmemory). Redis then refuses a command that may need more,
+-- but only as a script's first write; behind one that it never refuses it lets a script finish. Scripts that
+-- keep leases and empty the queues begin with such a one: else a full server could not be emptied. Those that
+-- bring more do not.
+local function begin()
+  call('DEL', P .. 'nothing')
 end
 
 -- Run a command with any number of values, in chunks.
@@ -72,36 +107,21 @@ local function marked(raw, more_count, more_crashes)
   return '{"umbel": [' .. number(count) .. ', ' .. number(crashes) .. '], ' .. rest
 end
 
-local function queue_of(list)
-  local last = nil
-  local from = 1
-  while true do
-    local first, stop = string.find(list, SEP, from, true)
-    if not first then
-      break
-    end
-    last, from = first, stop + 1
-  end
-  if last and string.match(list, '^%d+$', last + #SEP) then
-    return string.sub(list, 1, last - 1)
-  end
-  return list
-end
-
 -- Connections that the caller has to wake by CLIENT UNBLOCK, and how many messages came to which lists.
-local rings, arrived, arrived_lists = {}, {}, {}
+local rings, arrived, arrived_lists, bases = {}, {}, {}, {}
 
-local function arrive(list, count)
+local function arrive(list, base, count)
   if not arrived[list] then
     arrived[list] = 0
     arrived_lists[#arrived_lists + 1] = list
   end
+  bases[list] = base
   arrived[list] = arrived[list] + count
 end
 
 -- Note `count` connections to wake that wait for any list of the queue.
-local function ring(list, count)
-  local bell = P .. 'bell:' .. queue_of(list)
+local function ring(list, base, count)
+  local bell = P .. 'bell:' .. string.sub(list, 1, base)
   local waiting = call('ZRANGEBYSCORE', bell, NOW, '+inf', 'LIMIT', 0, math.min(count, CHUNK))
   if #waiting > 0 then
     call('ZREM', bell, unpack(waiting))
@@ -117,40 +137,42 @@ local function ring_all()
     local count = math.min(arrived[list], call('LLEN', list))
     -- Who waits for this very list is woken by the server.
     if count > 0 and call('ZCOUNT', P .. 'blocked:' .. list, NOW, '+inf') < count then
-      ring(list, count)
+      ring(list, bases[list], count)
     end
   end
   return rings
 end
 
--- A held message: E for what was marked early, else L; the length of the list's name, the name, the envelope.
-local function label(list)
-  return 'L' .. #list .. ':' .. list
+-- A held message: E for what was marked early, else L; the lengths of the list's name and of its base, the
+-- name, the envelope.
+local function label(list, base)
+  return 'L' .. #list .. ':' .. base .. ':' .. list
 end
 
 local function held_parts(value)
-  local length, start = string.match(value, '^.(%d+):()')
-  start = tonumber(start)
+  local length, base, start = string.match(value, '^.(%d+):(%d+):()')
   local stop = start + tonumber(length)
-  return string.sub(value, start, stop - 1), string.sub(value, stop), string.byte(value, 1) == 69
+  local list = string.sub(value, start, stop - 1)
+  return list, tonumber(base), string.sub(value, stop), string.byte(value, 1) == 69
 end
 
--- Put envelopes back in front of their lists. `items` are {n, list, raw}; the lowest n is delivered first.
+-- Put envelopes back in front of their lists. `items` are {n, list, base, raw}; the lowest n is delivered first.
 local function give_back(items)
   table.sort(items, function(one, other) return one[1] > other[1] end)
   local by_list, lists = {}, {}
   for _, item in ipairs(items) do
-    local values = by_list[item[2]]
+    local list, base, raw = unpack(item, 2)
+    local values = by_list[list]
     if not values then
       values = {}
-      by_list[item[2]] = values
-      lists[#lists + 1] = item[2]
+      by_list[list] = values
+      lists[#lists + 1] = list
     end
-    values[#values + 1] = item[3]
+    values[#values + 1] = raw
+    arrive(list, base, 1)
   end
   for _, list in ipairs(lists) do
     with_all('RPUSH', list, by_list[list])
-    arrive(list, #by_list[list])
   end
 end
 
@@ -159,18 +181,25 @@ local function place(key)
   return tonumber(string.match(key, '%.(%d+)$')) or 0
 end
 
--- Give back what waiting left in the inboxes of an owner.
+-- Give back what waiting left in the inboxes of an owner; whether all of it went. Who waits does so for the
+-- base of a queue. What came from a key that is no list any more has to stay.
 local function empty_inboxes(owner)
+  local all = true
   for _, list in ipairs(call('SMEMBERS', P .. 'inboxes:' .. owner)) do
     local inbox = P .. 'inbox:' .. owner .. ':' .. list
     local found = call('LRANGE', inbox, 0, -1)
     if #found > 0 then
-      -- BLMOVE put the latest in front.
-      with_all('RPUSH', list, found)
-      call('DEL', inbox)
-      arrive(list, #found)
+      if is_list(list) then
+        -- BLMOVE put the latest in front.
+        with_all('RPUSH', list, found)
+        call('DEL', inbox)
+        arrive(list, #list, #found)
+      else
+        all = false
+      end
     end
   end
+  return all
 end
 
 -- Keep looking after the inboxes of an owner that is gone, for as long as a late BLMOVE may arrive.
@@ -185,14 +214,14 @@ end
 
 -- Keep an envelope until it is due, where kombu would find it, too: its entry of the unacked hash says from
 -- which exchange ('', the default one) and with which key (the queue's name) it came.
-local function park(id, list, raw, due)
-  local field = 'umbel:' .. #raw .. ':' .. #list .. ':' .. list .. ':' .. id
-  local queue = string.sub(queue_of(list), KEYPREFIX + 1)
+local function park(id, list, base, raw, due)
+  local field = 'umbel:' .. #raw .. ':' .. #list .. ':' .. base .. ':' .. list .. ':' .. id
+  local queue = string.sub(list, KEYPREFIX + 1, base)
   call('HSET', UNACKED, field, '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']')
   call('ZADD', INDEX, string.format('%.3f', due - VISIBILITY), field)
   call('ZADD', P .. 'parked', number(math.ceil(due * 1000)), field)
   if due * 1000 < NOW + 1000 then
-    ring(list, 1) -- somebody has to sleep for less than a second
+    ring(list, base, 1) -- somebody has to sleep for less than a second
   end
 end
 
@@ -203,56 +232,96 @@ local BUCKET = math.floor(NOW / 30000)
 local TAGS, TAGS_BEFORE = P .. 'tags:' .. BUCKET, P .. 'tags:' .. (BUCKET - 1)
 local tags_end = false
 
-local function publish(list, tag, due, raw)
+local function publish(list, base, tag, due, raw)
   if call('SISMEMBER', TAGS_BEFORE, tag) == 1 or call('SADD', TAGS, tag) == 0 then
     return
   end
   if not tags_end then
     tags_end = true
-    call('EXPIRE', TAGS, 90)
+    call('PEXPIREAT', TAGS, number((BUCKET + 2) * 30000)) -- when nobody asks for it any more
   end
   if due and due * 1000 > NOW then
     if call('ZCOUNT', P .. 'owners', NOW, '+inf') > 0 then
-      park(tag, list, raw, due)
+      park(tag, list, base, raw, due)
       return
     end
     raw = '{"umbel": [0, 0, ' .. string.format('%.3f', due) .. '], ' .. string.sub(raw, 2)
   end
   call('LPUSH', list, raw)
-  arrive(list, 1)
+  arrive(list, base, 1)
 end
 
--- The list and the envelope of a parked message.
+-- The list of a parked message, the length of its base, and the envelope.
 local function parked_parts(field, value)
-  local length, named, start = string.match(field, '^umbel:(%d+):(%d+):()')
+  local length, named, base, start = string.match(field, '^umbel:(%d+):(%d+):(%d+):()')
   local list = string.sub(field, start, start + tonumber(named) - 1)
-  return list, string.sub(value, 2, 1 + tonumber(length))
+  return list, tonumber(base), string.sub(value, 2, 1 + tonumber(length))
 end
 
--- Return parked messages that are due to their lists, a bounded number; when the next is due, or -1.
+-- When the next parked message is due in ms, or -1.
+local function first_due()
+  local first = call('ZRANGE', P .. 'parked', 0, 0, 'WITHSCORES')
+  return #first == 0 and -1 or tonumber(first[2])
+end
+
+-- Return parked messages that are due to their lists, a bounded number; when the next is due in ms, or -1.
+-- What belongs to a key that is no list is left aside for ten seconds, so that the others go on.
 local function return_due()
   local parked = P .. 'parked'
-  local first = call('ZRANGE', parked, 0, 0, 'WITHSCORES')
-  if #first == 0 then
-    return -1
+  local first = first_due()
+  if first < 0 or first > NOW then
+    return first
   end
-  if tonumber(first[2]) > NOW then
-    return tonumber(first[2])
-  end
-  local due = call('ZRANGEBYSCORE', parked, '-inf', NOW, 'LIMIT', 0, 100)
-  local items = {}
-  for place_in_time, field in ipairs(due) do
+  local items, gone, lists = {}, {}, {}
+  for at, field in ipairs(call('ZRANGEBYSCORE', parked, '-inf', NOW, 'LIMIT', 0, 100)) do
     local value = call('HGET', UNACKED, field)
-    if value then -- else kombu restored it
-      items[#items + 1] = { place_in_time, parked_parts(field, value) }
+    if value then
+      local list, base, raw = parked_parts(field, value)
+      if lists[list] == nil then
+        lists[list] = is_list(list)
+      end
+      if lists[list] then
+        items[#items + 1] = { at, list, base, raw }
+        gone[#gone + 1] = field
+      else
+        call('ZADD', parked, NOW + 10000, field)
+      end
+    else
+      gone[#gone + 1] = field -- kombu restored it
     end
   end
-  call('HDEL', UNACKED, unpack(due))
-  call('ZREM', INDEX, unpack(due))
-  call('ZREM', parked, unpack(due))
   give_back(items)
-  first = call('ZRANGE', parked, 0, 0, 'WITHSCORES')
-  return #first == 0 and -1 or tonumber(first[2])
+  if #gone > 0 then
+    call('HDEL', UNACKED, unpack(gone))
+    call('ZREM', INDEX, unpack(gone))
+    call('ZREM', parked, unpack(gone))
+  end
+  return first_due()
+end
+
+-- Forget dead letters that have expired, a bounded number; what lists them ends with the last of them.
+local function tidy_dead()
+  local dead, ends = P .. 'dead', P .. 'dead-ends'
+  local over = call('ZRANGEBYSCORE', ends, '-inf', NOW, 'LIMIT', 0, CHUNK)
+  if #over > 0 then
+    call('ZREM', dead, unpack(over))
+    call('ZREM', ends, unpack(over))
+  end
+  local last = call('ZRANGE', ends, -1, -1, 'WITHSCORES')[2]
+  for _, key in ipairs({ dead, ends }) do
+    if last == 'inf' then
+      call('PERSIST', key)
+    elseif last then
+      call('PEXPIREAT', key, number(tonumber(last)))
+    end
+  end
+end
+
+-- Delete a dead letter: 1 if it was there.
+local function delete_dead(key)
+  call('ZREM', P .. 'dead', key)
+  call('ZREM', P .. 'dead-ends', key)
+  return call('DEL', P .. 'dead:' .. key)
 end
 
 -- Remember the names of queues for as long as they are used.

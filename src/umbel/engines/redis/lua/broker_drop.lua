@@ -3,7 +3,7 @@
 
 local count = 0
 for at = 7, #ARGV do
-  call('ZREM', P .. 'dead', ARGV[at])
-  count = count + call('DEL', P .. 'dead:' .. ARGV[at])
+  count = count + delete_dead(ARGV[at])
 end
+tidy_dead()
 return count

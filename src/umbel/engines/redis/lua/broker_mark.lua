@@ -6,6 +6,7 @@ local held = P .. 'held:' .. ARGV[7]
 if call('HEXISTS', P .. 'owner:' .. ARGV[7], 'p') == 0 then
   return false
 end
+begin()
 for at = 8, #ARGV do
   local value = call('HGET', held, ARGV[at])
   if value then

@@ -3,7 +3,7 @@
 --
 -- ARGV from 7: the heir, the dead, 1 if only when it has expired, 1 if it is known what had not started,
 -- then the keys of that. Answer: false when the heir was taken for dead itself; else what was handed over,
--- each as key, list, envelope and 1 if marked early, and the connections to wake.
+-- each as key, list, length of its base, envelope and 1 if marked early, and the connections to wake.
 
 local heir, dead = ARGV[7], ARGV[8]
 local only_expired, known = ARGV[9] == '1', ARGV[10] == '1'
@@ -27,24 +27,26 @@ local all = call('HGETALL', held)
 local back, handed, fields = {}, {}, {}
 for at = 1, #all, 2 do
   local key, value = all[at], all[at + 1]
-  local list, raw, early = held_parts(value)
+  local list, base, raw, early = held_parts(value)
   if known and unstarted[key] then
-    back[#back + 1] = { place(key), list, raw }
+    check(list)
+    back[#back + 1] = { place(key), list, base, raw }
   elseif known or early then
-    handed[#handed + 1] = { place(key), key, list, raw, early and 1 or 0 }
+    handed[#handed + 1] = { place(key), key, list, base, raw, early and 1 or 0 }
     fields[#fields + 1] = key
     fields[#fields + 1] = value
   else
-    back[#back + 1] = { place(key), list, marked(raw, 1, 0) } -- it may have started
+    check(list)
+    back[#back + 1] = { place(key), list, base, marked(raw, 1, 0) } -- it may have started
   end
 end
-if #fields > 0 then
-  with_all('HSET', P .. 'held:' .. heir, fields)
-end
+
+begin()
+with_all('HSET', P .. 'held:' .. heir, fields)
+give_back(back)
 call('DEL', held, P .. 'owner:' .. dead)
 call('ZREM', P .. 'owners', dead)
 call('SREM', P .. 'node:' .. node, dead)
-give_back(back)
 empty_inboxes(dead)
 bury_inboxes(dead)
 table.sort(handed, function(one, other)
@@ -55,6 +57,6 @@ table.sort(handed, function(one, other)
 end)
 local answer = {}
 for index, item in ipairs(handed) do
-  answer[index] = { item[2], item[3], item[4], item[5] }
+  answer[index] = { item[2], item[3], item[4], item[5], item[6] }
 end
 return { answer, ring_all() }

@@ -8,16 +8,20 @@ local held = P .. 'held:' .. owner
 if call('HEXISTS', P .. 'owner:' .. owner, 'p') == 0 then
   return itself and { false, {} } or { 0, {} }
 end
-local back = {}
+local back, gone, seen = {}, {}, {}
 for at = 9, #ARGV do
   local value = call('HGET', held, ARGV[at])
-  if value then
-    local list, raw, early = held_parts(value)
+  if value and not seen[ARGV[at]] then
+    seen[ARGV[at]] = true
+    local list, base, raw, early = held_parts(value)
     if itself or not early then
-      call('HDEL', held, ARGV[at])
-      back[#back + 1] = { place(ARGV[at]), list, raw }
+      check(list)
+      back[#back + 1] = { place(ARGV[at]), list, base, raw }
+      gone[#gone + 1] = ARGV[at]
     end
   end
 end
+begin()
 give_back(back)
+with_all('HDEL', held, gone)
 return { #back, ring_all() }

@@ -2,13 +2,19 @@
 -- Prolong the leases of a node's owners: those that still exist, and the connections to wake.
 -- ARGV from 7: node, ttl in ms. Looks after the inboxes of owners that are gone, too.
 
+begin()
 local alive = {}
 for _, id in ipairs(call('SMEMBERS', P .. 'node:' .. ARGV[7])) do
   call('ZADD', P .. 'owners', number(NOW + tonumber(ARGV[8])), id)
   alive[#alive + 1] = id
 end
+if #alive > 0 then
+  call('SET', P .. 'consumed', '1', 'EX', 30 * DAY)
+end
 for _, id in ipairs(call('ZRANGE', P .. 'graves', 0, 99)) do
-  empty_inboxes(id)
+  if not empty_inboxes(id) then
+    bury_inboxes(id) -- anew, with what could not go back
+  end
 end
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'graves', '-inf', NOW, 'LIMIT', 0, 100)) do
   call('ZREM', P .. 'graves', id)

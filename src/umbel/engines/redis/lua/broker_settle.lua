@@ -3,12 +3,13 @@
 -- Settle deliveries, store their results, publish what follows them, and lease the next messages.
 --
 -- ARGV from 7: owner; its waiting connection, or ''; most messages to lease; the number of lists and the
--- lists, in order; of inboxes and the lists that they are for; of queue names to note, and those; of plain
+-- lists, in order, queue by queue; of inboxes and the lists that they are for; of queue names to note, and those; of plain
 -- acknowledgements, and their keys; of other settlements, and of each
 --   key, action (A, R, P or D), 1 if crashed, due, reason, when a dead letter expires in ms, 1 or 0 results,
---   of a result its fields (results_common.lua), the number of follow-ups, and of each list, tag, due, envelope.
--- Answer: false when the owner was taken for dead; else the first number of the leased keys, when the next
--- parked message is due in ms or -1, the refused keys, the connections to wake, how many messages are of
+--   of a result its fields (results_common.lua), the number of follow-ups, and of each list, length of its base,
+--   tag, due, envelope.
+-- Answer: false when the owner was taken for dead; else the first number of the leased keys, in how many ms the
+-- next parked message is due (-1: there is none; 0: or there is more to park), the refused keys, the connections to wake, how many messages are of
 -- each list (inboxes first), and the envelopes.
 
 local at = 6
@@ -45,27 +46,22 @@ if not attached[1] then
   return { false, ring_all() }
 end
 
--- Read the other settlements, and check all lists they mention, before anything is written.
-local settlements, settled, seen = {}, {}, {}
-local function check(list)
-  if not seen[list] then
-    seen[list] = true
-    call('LLEN', list)
-  end
-end
+-- Read the other settlements, and check all that they and the fetch may write to, before anything is written.
+local settlements, settled, results = {}, {}, {}
 
 for _ = 1, others do
   local item = {
     key = take(), action = take(), crashed = take_number(), due = take_number(),
     reason = take(), expires = take_number(), publish = {},
   }
+  local result = nil
   if take_number() == 1 then
-    item.result = at + 1
+    result = at + 1
     at = at + RESULT_FIELDS
   end
   for _ = 1, take_number() do
     item.publish[#item.publish + 1] = at + 1
-    at = at + 4
+    at = at + 5
   end
   -- What is only acknowledged need not be read.
   local acknowledged = item.action == 'A'
@@ -73,11 +69,14 @@ for _ = 1, others do
   if value and value ~= 0 and not settled[item.key] then
     settled[item.key] = true
     if not acknowledged then
-      item.list, item.raw = held_parts(value)
+      item.list, item.base, item.raw = held_parts(value)
       check(item.list)
     end
     for _, first in ipairs(item.publish) do
       check(ARGV[first])
+    end
+    if result then
+      results[#results + 1] = result
     end
     settlements[#settlements + 1] = item
   else
@@ -87,66 +86,63 @@ end
 for number_of_list = 0, lists - 1 do
   check(ARGV[first_list + number_of_list])
 end
+if limit > 0 or #settlements > 0 then
+  check_parking()
+end
+results = storable_results(results)
 
+begin()
 note_queues(first_note, notes)
 
+-- What each settlement says.
+local function bury(item)
+  local _, crashes = parted(item.raw)
+  local key = P .. 'dead:' .. item.key
+  call('HSET', key, 'list', item.list, 'base', item.base, 'raw', item.raw, 'reason', item.reason,
+    'died', number(NOW), 'crashes', crashes + item.crashed)
+  if item.expires then
+    call('PEXPIREAT', key, number(item.expires))
+  end
+  call('ZADD', P .. 'dead', number(NOW_US), item.key)
+  call('ZADD', P .. 'dead-ends', item.expires and number(item.expires) or 'inf', item.key)
+  NOW_US = NOW_US + 1 -- the next one died later
+end
+
+-- What may be done twice comes first, and what ends the holds last: whatever is refused half-way (a user who may
+-- not write to all keys), the messages are still held, and tags and ids make the next settling of them the same.
+store_results(results)
+local back, gone, buried = {}, {}, false
+for _, item in ipairs(settlements) do
+  gone[#gone + 1] = item.key
+  for _, first in ipairs(item.publish) do
+    publish(ARGV[first], tonumber(ARGV[first + 1]), ARGV[first + 2], tonumber(ARGV[first + 3]), ARGV[first + 4])
+  end
+  if item.action == 'R' then
+    back[#back + 1] = { place(item.key), item.list, item.base, marked(item.raw, 1, item.crashed) }
+  elseif item.action == 'P' then
+    park(item.key, item.list, item.base, marked(item.raw, 1, item.crashed), item.due)
+  elseif item.action == 'D' then
+    bury(item)
+    buried = true
+  end
+end
+give_back(back)
+if buried then
+  tidy_dead()
+end
+with_all('HDEL', HELD, gone)
 for place_of_ack = first_ack, first_ack + acks - 1 do
   if call('HDEL', HELD, ARGV[place_of_ack]) == 0 then
     refused[#refused + 1] = ARGV[place_of_ack]
   end
 end
 
--- What each settlement says.
-local function bury(item)
-  local _, crashes = parted(item.raw)
-  local key = P .. 'dead:' .. item.key
-  call('HSET', key, 'list', item.list, 'raw', item.raw, 'reason', item.reason, 'died', number(NOW),
-    'crashes', crashes + item.crashed)
-  -- Dead letters expire by themselves; their places in the list go with those that come.
-  for _, old in ipairs(call('ZRANGE', P .. 'dead', 0, 9)) do
-    if call('EXISTS', P .. 'dead:' .. old) == 0 then
-      call('ZREM', P .. 'dead', old)
-    end
-  end
-  call('ZADD', P .. 'dead', number(NOW_US), item.key)
-  NOW_US = NOW_US + 1 -- the next one died later
-  local all = P .. 'dead'
-  local left = call('PTTL', all)
-  if item.expires then
-    call('PEXPIREAT', key, number(item.expires))
-    if left ~= -1 or call('ZCARD', all) == 1 then
-      call('PEXPIREAT', all, number(math.max(item.expires, NOW + math.max(left, 0))))
-    end
-  else
-    call('PERSIST', all)
-  end
-end
-
-local back, results = {}, {}
-for _, item in ipairs(settlements) do
-  call('HDEL', HELD, item.key)
-  if item.result then
-    results[#results + 1] = item.result
-  end
-  for _, first in ipairs(item.publish) do
-    publish(ARGV[first], ARGV[first + 1], tonumber(ARGV[first + 2]), ARGV[first + 3])
-  end
-  if item.action == 'R' then
-    back[#back + 1] = { place(item.key), item.list, marked(item.raw, 1, item.crashed) }
-  elseif item.action == 'P' then
-    park(item.key, item.list, marked(item.raw, 1, item.crashed), item.due)
-  elseif item.action == 'D' then
-    bury(item)
-  end
-end
-give_back(back)
-if #results > 0 then
-  store_results(results)
-end
-
 -- Leasing.
 local base = tonumber(attached[2] or 0)
 local taken, parked_here, next_due = 0, 0, -1
+local function base_of(list_number)
+  return #ARGV[first_list + list_number - list_number % STEPS]
+end
 local answer = { number(base), '-1', refused, {}, {} }
 local leased = answer[5]
 local fields = {}
@@ -159,15 +155,15 @@ local function lease(prefix, raw)
   answer[#answer + 1] = raw
 end
 
--- What waiting gave. One that is not due after all is parked, as below.
-local function not_due(raw, list)
+-- Park what came to its list before its time.
+local function not_due(raw, list, base)
   if string.byte(raw, 3) ~= 117 then -- u of umbel: most have no numbers of ours
     return false
   end
   local _, _, due = parted(raw)
   if due and due * 1000 > NOW then
     parked_here = parked_here + 1
-    park(attached[1] .. '-' .. number(NOW_US + parked_here), list, marked(raw, 0, 0), due)
+    park(attached[1] .. '-' .. number(NOW_US + parked_here), list, base, marked(raw, 0, 0), due)
     local due_ms = math.ceil(due * 1000)
     if next_due < 0 or due_ms < next_due then
       next_due = due_ms
@@ -179,10 +175,10 @@ end
 
 if limit > 0 then
   if connection ~= '' then
-    for number_of_list = 0, lists - 1 do
-      local list = ARGV[first_list + number_of_list]
-      call('ZREM', P .. 'blocked:' .. list, connection)
-      call('ZREM', P .. 'bell:' .. queue_of(list), connection)
+    for number_of_list = 0, lists - 1, STEPS do
+      local base = ARGV[first_list + number_of_list]
+      call('ZREM', P .. 'blocked:' .. base, connection)
+      call('ZREM', P .. 'bell:' .. base, connection)
     end
   end
   next_due = return_due()
@@ -193,8 +189,8 @@ if limit > 0 then
     local found = call('LRANGE', inbox, 0, -1)
     local before = #answer
     for index = #found, 1, -1 do -- BLMOVE put the latest in front
-      if not not_due(found[index], list) then
-        lease(label(list), found[index])
+      if not not_due(found[index], list, #list) then
+        lease(label(list, #list), found[index])
       end
     end
     if #found > 0 then
@@ -205,15 +201,16 @@ if limit > 0 then
   end
   for number_of_list = 0, lists - 1 do
     local list = ARGV[first_list + number_of_list]
-    local before = #answer
-    while room > 0 do
-      local found = call('RPOP', list, math.min(room, CHUNK))
+    local base, before = base_of(number_of_list), #answer
+    -- Whoever has much to park does it in steps, between which others are served.
+    while room > 0 and parked_here < CHUNK do
+      local found = call('RPOP', list, math.min(room, CHUNK - parked_here))
       if not found then
         break
       end
-      local prefix = label(list)
+      local prefix = label(list, base)
       for _, raw in ipairs(found) do
-        if not not_due(raw, list) then
+        if not not_due(raw, list, base) then
           lease(prefix, raw)
           room = room - 1
         end
@@ -228,6 +225,9 @@ if limit > 0 then
     call('HSET', OWNER, 'n', number(base + taken))
   end
 end
-answer[2] = number(next_due)
+if parked_here >= CHUNK then
+  next_due = NOW
+end
+answer[2] = next_due < 0 and '-1' or number(math.max(next_due - NOW, 0))
 answer[4] = ring_all()
 return answer

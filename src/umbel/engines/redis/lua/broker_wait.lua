@@ -1,11 +1,12 @@
 --#include broker_common
 -- Say that a connection is about to wait for a list by BLMOVE, which follows in the same packet.
--- ARGV from 7: owner, connection, the list to wait for, how long in ms, then the lists of all queues.
+-- ARGV from 7: owner, connection, the list to wait for, how long in ms, then the lists of all queues, queue by queue.
 -- Answer: 1 if there may be something to fetch at once, 0 if not, -1 when the owner was taken for dead.
 
 local owner, connection, list, wait = ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
 local inboxes = P .. 'inboxes:' .. owner
 
+begin()
 call('SADD', inboxes, list)
 if call('HEXISTS', P .. 'owner:' .. owner, 'p') == 0 then
   bury_inboxes(owner) -- for what the BLMOVE brings
@@ -18,12 +19,12 @@ local function note(key)
   call('PEXPIRE', key, wait + 10000)
 end
 
-local first = call('ZRANGE', P .. 'parked', 0, 0, 'WITHSCORES')
-local there = #first > 0 and tonumber(first[2]) <= NOW
+local due = first_due()
+local there = due >= 0 and due <= NOW
 note(P .. 'blocked:' .. list)
 for at = 11, #ARGV do
   there = there or call('LLEN', ARGV[at]) > 0
-  if string.find(ARGV[at], SEP, 1, true) == nil then
+  if (at - 11) % STEPS == 0 then -- the base of a queue
     note(P .. 'bell:' .. ARGV[at])
   end
 end

@@ -37,9 +37,6 @@ end
 
 local function store_result(first)
   local key, document, expires = ARGV[first + 1], ARGV[first + 2], ARGV[first + 4]
-  if ARGV[first + 3] ~= '1' and is_success(key) then
-    return
-  end
   if expires == '0' then
     redis.call('SET', key, document)
   else
@@ -52,19 +49,48 @@ local function store_result(first)
       redis.call('SET', key .. MARK, ARGV[first + 5], 'PXAT', expires)
     end
   end
-  redis.call('PUBLISH', key, document)
+  -- Telling it is a favour, which a server may refuse (a user without channels): who listens also looks.
+  redis.pcall('PUBLISH', key, document)
 end
 
--- Store the results whose fields begin at these places of ARGV, all in one database.
-local function store_results(places)
-  local there, back = string.match(ARGV[places[1]], '(%d+) (%d+)')
+-- Do something in the database of the results whose fields begin at these places of ARGV, all in one.
+local function in_their_database(places, action)
+  local there, back
+  if #places > 0 then
+    there, back = string.match(ARGV[places[1]], '(%d+) (%d+)')
+  end
   if there then
     redis.call('SELECT', there)
   end
-  for _, first in ipairs(places) do
-    store_result(first)
-  end
+  action()
   if back then
     redis.call('SELECT', back)
   end
+end
+
+-- Return the places of those results that are to be stored. Reads all and writes nothing: a database that is
+-- not there, or a key that holds something else, raises here, before the caller has written anything.
+local function storable_results(places)
+  local found, successes = {}, {}
+  in_their_database(places, function()
+    for _, first in ipairs(places) do
+      local key = ARGV[first + 1]
+      if ARGV[first + 3] == '1' then
+        successes[key] = true
+        found[#found + 1] = first
+      elseif not successes[key] and not is_success(key) then
+        found[#found + 1] = first
+      end
+    end
+  end)
+  return found
+end
+
+-- Store the results whose fields begin at these places of ARGV.
+local function store_results(places)
+  in_their_database(places, function()
+    for _, first in ipairs(places) do
+      store_result(first)
+    end
+  end)
 end

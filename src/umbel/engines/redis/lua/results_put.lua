@@ -4,4 +4,4 @@ local places = {}
 for first = 1, #ARGV, RESULT_FIELDS do
   places[#places + 1] = first
 end
-store_results(places)
+store_results(storable_results(places))

@@ -1,0 +1,39 @@
+"""Consumers and messages for the tests of the Redis engine."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from umbel.clock import SYSTEM, unique_id
+from umbel.engines.redis import RedisEngine
+from umbel.engines.redis.consumer import RedisConsumer
+from umbel.ports import Owner
+from umbel.testing.conformance.support import PATIENCE, fetch, publication
+
+#: The queue of most tests.
+QUEUE = "queue"
+
+#: All that a test has attached: they are closed at its end.
+attached: list[RedisConsumer] = []
+
+
+def attach(engine: RedisEngine, owner: str = "") -> RedisConsumer:
+    """Attach a consumer, by default with an id of its own."""
+    of = Owner(owner or unique_id(), "node", "host", os.getpid())
+    consumer = engine.broker.consumer(of, 60.0)
+    attached.append(consumer)
+    return consumer
+
+
+def publish(engine: RedisEngine, *task_ids: str, **options: Any) -> None:
+    """Publish a message for each task id."""
+    engine.broker.publish([publication(name, **options) for name in task_ids], PATIENCE)
+
+
+def wait_for_list(consumer: RedisConsumer, admin: Any, queue: str = QUEUE) -> None:
+    """Let a consumer wait for the list. A busy machine may leave it no time to do so at once."""
+    deadline = SYSTEM.monotonic() + PATIENCE
+    while not admin.exists(f"umbel:inboxes:{consumer.owner.id}"):
+        assert SYSTEM.monotonic() < deadline
+        assert fetch(consumer, wait=0.05, queues=[queue]) == []

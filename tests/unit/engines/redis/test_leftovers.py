@@ -1,0 +1,113 @@
+"""What Celery's workers left behind: returned by kombu's rule, in time that renewing leases can spare."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from tests.redis_servers import PrivateServer
+from tests.unit.engines.redis.support import QUEUE, attach, publish
+from umbel.clock import SystemClock
+from umbel.engines.redis import RedisEngine, leftovers
+from umbel.engines.redis.calls import Calls
+from umbel.engines.redis.keys import names
+from umbel.engines.redis.leftovers import Leftovers
+from umbel.engines.redis.server import Server
+from umbel.ports import Action, Settlement
+from umbel.testing.conformance.support import fetch, now, until
+
+pytestmark = pytest.mark.engine
+
+
+def _leave_behind(admin: Any, score: float) -> None:
+    """Hold a message as a Celery worker does."""
+    raw = json.loads(admin.rpop(QUEUE))
+    admin.hset("unacked", "tag", json.dumps([raw, "", QUEUE]))
+    admin.zadd("unacked_index", {"tag": score})
+
+
+def _leftovers(private: PrivateServer) -> Leftovers:
+    return Leftovers(Calls(Server(private.url, {}), names({})))
+
+
+def test_what_a_dead_celery_worker_held_is_returned_after_the_visibility_timeout(
+    engine: RedisEngine, admin: Any, private: PrivateServer
+) -> None:
+    publish(engine, "1")
+    _leave_behind(admin, now() - 3500)
+    assert _leftovers(private).restore() == 0
+    admin.zadd("unacked_index", {"tag": now() - 3700})
+    assert _leftovers(private).restore() == 1
+    assert (admin.hlen("unacked"), admin.zcard("unacked_index")) == (0, 0)
+    [delivery] = fetch(attach(engine))
+    assert (delivery.message.task_id, delivery.redelivered) == ("1", True)
+
+
+@pytest.mark.parametrize("why", ["a Celery worker", "kombu's mutex"])
+def test_it_is_left_to_who_looks_after_it(
+    engine: RedisEngine, admin: Any, private: PrivateServer, why: str
+) -> None:
+    publish(engine, "1")
+    _leave_behind(admin, now() - 3700)
+    if why == "kombu's mutex":
+        admin.set("unacked_mutex", "somebody")
+        assert _leftovers(private).restore() == 0
+        return
+    with closing(Server(private.url, {}).dedicated()) as worker:
+        worker.send("BRPOP", "elsewhere", 30)
+        until(lambda: any(one["cmd"] == "brpop" for one in admin.client_list()))
+        assert _leftovers(private).restore() == 0
+
+
+def test_what_umbel_parked_is_no_leftover(
+    engine: RedisEngine, admin: Any, private: PrivateServer
+) -> None:
+    consumer = attach(engine)
+    publish(engine, "1")
+    consumer.settle([Settlement(item, Action.PARK, due=now() - 1) for item in fetch(consumer)])
+    assert _leftovers(private).restore() == 0
+    assert admin.hlen("unacked") == 1
+
+
+def test_a_look_ends_in_time_and_the_next_one_goes_on(
+    engine: RedisEngine, admin: Any, private: PrivateServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftovers, "LOOK", 0.0)
+    for name in ("1", "2", "3"):
+        publish(engine, name)
+        raw = json.loads(admin.rpop(QUEUE))
+        admin.hset("unacked", name, json.dumps([raw, "", QUEUE]))
+        admin.zadd("unacked_index", {name: now() - 3700})
+    looking = _leftovers(private)
+    assert [looking.restore() for _ in range(4)] == [1, 1, 1, 0]
+    assert not admin.exists("unacked_mutex")
+
+
+class Moving(SystemClock):
+    """A clock that a test puts forward."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+
+def test_after_an_error_the_next_look_is_as_far_away_as_ever(
+    engine: RedisEngine, admin: Any, private: PrivateServer
+) -> None:
+    clock = Moving()
+    with closing(Server(private.url, {}, clock)) as server:
+        looking = Leftovers(Calls(server, names({})))
+        admin.set("unacked_index", "of somebody else")
+        looking.look_after()
+        admin.delete("unacked_index")
+        publish(engine, "1")
+        _leave_behind(admin, now() - 3700)
+        looking.look_after()
+        assert admin.llen(QUEUE) == 0
+        clock.ahead = leftovers.EVERY + 1
+        looking.look_after()
+        assert admin.llen(QUEUE) == 1
