@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.consumer import BATCH, RedisConsumer
@@ -13,7 +15,10 @@ from umbel.engines.redis.results import RedisResults
 from umbel.engines.redis.server import Argument, Server
 from umbel.failpoints import fail_point
 from umbel.message import Publication
-from umbel.ports import Broker, Consumer, Features, Owner, ResultStore
+from umbel.ports import Broker, Features, Owner, ResultStore
+
+#: Most owners that one call forgets. Each is one attempt at a server that may have been away.
+GHOSTS = 1000
 
 
 def features(names: Names) -> Features:
@@ -45,6 +50,8 @@ class RedisBroker(Broker):
         self._names = names
         self._calls = Calls(server, names)
         self._leftovers = Leftovers(self._calls)
+        #: The latest owners that may have been attached by calls that were not answered.
+        self._ghosts: deque[str] = deque(maxlen=GHOSTS)
 
     def publish(self, publications: Sequence[Publication], timeout: float) -> None:
         """Publish with one call of a script, which does all or nothing."""
@@ -64,17 +71,30 @@ class RedisBroker(Broker):
         fail_point("redis.publish.after")
         calls.wake(waiting)
 
-    def consumer(self, owner: Owner, ttl: float) -> Consumer:
-        """Write the owner down, with a prefix that makes its keys its own."""
-        prefix: bytes = self._calls.run(
-            "attach",
-            owner.id,
-            owner.node,
-            owner.host,
-            owner.pid,
-            _milliseconds(ttl),
-            os.urandom(6).hex(),
-        )
+    def consumer(self, owner: Owner, ttl: float) -> RedisConsumer:
+        """Write the owner down, with a prefix that makes its keys its own.
+
+        Where no answer comes, nobody knows of an owner that is there perhaps, and that its node would
+        renew for ever: the next call forgets it.
+        """
+        ghosts = list(self._ghosts)
+        try:
+            prefix: bytes = self._calls.run(
+                "attach",
+                owner.id,
+                owner.node,
+                owner.host,
+                owner.pid,
+                _milliseconds(ttl),
+                os.urandom(6).hex(),
+                *ghosts,
+            )
+        except BaseException:
+            self._ghosts.append(owner.id)
+            raise
+        for ghost in ghosts:
+            with suppress(ValueError):  # another thread's call has forgotten it, too
+                self._ghosts.remove(ghost)
         return RedisConsumer(self._calls, owner, prefix.decode())
 
     def shares(self, results: ResultStore) -> bool:

@@ -335,6 +335,51 @@ def test_names_of_queues_are_not_remembered_without_end(
 # Owners
 
 
+def test_an_owner_whose_attaching_was_not_answered_is_forgotten(
+    engine: RedisEngine, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = engine.broker._calls
+    real = calls.run
+
+    def lost(*arguments: Any, **options: Any) -> None:
+        real(*arguments, **options)
+        raise OperationalError("The answer was lost.")
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(calls, "run", lost)
+            with pytest.raises(OperationalError):
+                attach(engine)
+    assert len(engine.broker.renew("node", LONG)) == 1  # the second call has forgotten the first
+    again = attach(engine)
+    assert engine.broker.renew("node", LONG) == {again.owner.id}
+    assert admin.keys("umbel:owner:*") == [f"umbel:owner:{again.owner.id}".encode()]
+    publish(engine, "1")
+    assert ids(fetch(again)) == ["1"]
+    attach(engine)
+    assert len(engine.broker.renew("node", LONG)) == 2
+
+
+def test_an_owner_that_attaches_again_with_its_own_name_is_no_ghost(
+    engine: RedisEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(engine, "1", "2")
+    [first] = fetch(attach(engine, "me"), limit=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.broker._calls, "run", _no_answer)
+        with pytest.raises(OperationalError):
+            attach(engine, "me")
+    consumer = attach(engine, "me")
+    attach(engine)
+    [second] = fetch(consumer)
+    assert first.key.partition(".")[0] == second.key.partition(".")[0]  # the owner went on
+    assert consumer.settle([Settlement(first), Settlement(second)]).refused == ()
+
+
+def _no_answer(*_: Any, **__: Any) -> None:
+    raise OperationalError("Nobody answers.")
+
+
 def test_a_consumer_that_stays_is_known_for_as_long_as_it_is_renewed(
     engine: RedisEngine, admin: Any
 ) -> None:
