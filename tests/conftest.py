@@ -11,6 +11,7 @@ from umbel import Umbel, current, registry
 from umbel.clock import unique_id
 from umbel.engines.memory.space import forget_space
 from umbel.message import Call, Message, decode
+from umbel.options import warn_once
 
 # No example may fail because the machine is busy: speed is measured elsewhere.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -52,6 +53,12 @@ def _no_shared_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test see tasks that another one shared, or the import of its module."""
     monkeypatch.setattr(registry, "_shared", {})
     current.set_current_app(None)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said_yet() -> None:
+    """Let each test hear the warnings that a process gives once."""
+    warn_once.cache_clear()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,6 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from tests.cli.conftest import Command
+from umbel import signals
 from umbel.worker.bootstrap import Source
 
 HEARD: list[Any] = []
@@ -46,6 +47,8 @@ def own(tmp_path: Path, umbel: Command, monkeypatch: pytest.MonkeyPatch) -> Comm
     (tmp_path / "tasks_with_options.py").write_text(APP)
     monkeypatch.syspath_prepend(tmp_path)
     HEARD.clear()
+    # The receiver of the module that an earlier test imported may live until garbage is collected.
+    signals.user_preload_options.disconnect(dispatch_uid="tests")
     sys.modules.pop("tasks_with_options", None)
 
     def run(*arguments: str, app: str | None = "tasks_with_options") -> Any:
