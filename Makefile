@@ -39,7 +39,7 @@ format: .venv/.stamp-dev ## Format the code and fix what can be fixed
 faults: .venv/.stamp-dev ## Kill and cut off real processes at every point
 	$(BIN)/pytest -q tests/faults --faults=full $(ARGS)
 
-bench: .venv/.stamp-bench ## Measure against other task queues, side by side
+bench: .venv/.stamp-bench .venv/.stamp-arq ## Measure against other task queues, side by side
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: .venv/.stamp-docs ## Build the documentation in docs/_build/html
@@ -52,6 +52,12 @@ clean: ## Remove all that was built or installed here, and the demo's data
 .venv/.stamp-%: pyproject.toml .venv/.stamp-pip
 	@echo "Installing what is needed into .venv ..."
 	@$(PIP) install $(INSTALL_$*)
+	@touch $@
+
+# arq needs an older redis-py than all others.
+.venv/.stamp-arq: pyproject.toml .venv/.stamp-pip
+	@$(PYTHON) -m venv .venv/arq
+	@$(PIP) --python .venv/arq install --group bench-arq
 	@touch $@
 
 # pip reads dependency groups from 25.1 on, and a new environment may come with an older one.

@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks [--rounds N] [--tasks N] [--only NAME ...]``."""
+"""Run the benchmarks: ``python -m benchmarks [--rounds N] [--engine sqlite redis] [--only NAME ...]``."""
 
 from __future__ import annotations
 
@@ -6,134 +6,237 @@ import argparse
 import platform
 import sqlite3
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
 from typing import Any
 
-from benchmarks import scale, sides, single
-from benchmarks.sides import Place
+from benchmarks import measures
+from benchmarks.place import Place, RedisServer
+from benchmarks.sides import REDIS, SQLITE, UMBEL, BareLoop, Side, executable
 
 Measure = Callable[[Place], Any]
 
-
-def in_a_place(measure: Measure, durability: str, results: bool = False) -> Any:
-    """Measure in a directory of its own."""
-    place = Place(durability, results)
-    try:
-        return measure(place)
-    finally:
-        place.remove()
+LIBRARIES = (
+    *("celery", "kombu", "redis", "hiredis", "dramatiq", "huey", "rq", "taskiq", "taskiq-redis"),
+    *("streaq", "coredis", "orjson"),
+)
 
 
-def interleaved(
-    title: str, measures: dict[str, Measure], rounds: int, durability: str, results: bool = False
-) -> None:
-    """Measure each in turn, `rounds` times; print medians and their ratio to the first."""
-    figures: dict[str, list[float]] = {name: [] for name in measures}
-    for _ in range(rounds):
-        for name, measure in measures.items():
-            figures[name].append(in_a_place(measure, durability, results))
-    print(f"\n{title} (durability {durability})", flush=True)
-    base = statistics.median(next(iter(figures.values())))
-    for name, found in figures.items():
-        median = statistics.median(found)
+class Bench:
+    """An engine to measure on, how often, and with which sides."""
+
+    def __init__(self, engine: str, rounds: int, sides: Sequence[str], scale: float) -> None:
+        self.engine = engine
+        self.rounds = rounds
+        self.server = RedisServer() if engine == "redis" else None
+        everyone = REDIS if engine == "redis" else SQLITE
+        self.all = [
+            one for one in everyone if executable(one) and (not sides or one.name in sides)
+        ]
+        self.sides = [one for one in self.all if isinstance(one, Side)]
+        self.bare = next((one for one in self.all if isinstance(one, BareLoop)), None)
+        self._scale = scale
+
+    def some(self, tasks: int) -> int:
+        """Return a number of tasks, by the scale of this run."""
+        return max(int(tasks * self._scale), 100)
+
+    @contextmanager
+    def place(self, results: bool = False) -> Iterator[Place]:
+        """Give an empty engine and a directory of its own."""
+        if self.server is not None:
+            self.server.empty()
+        place = Place(url=self.server and self.server.url, results=results)
+        try:
+            yield place
+        finally:
+            place.remove()
+
+    def interleaved(
+        self, measures_of: Mapping[str, Measure], results: bool = False
+    ) -> dict[str, list[Any]]:
+        """Measure each in turn, round by round."""
+        figures: dict[str, list[Any]] = {name: [] for name in measures_of}
+        for _ in range(self.rounds):
+            for name, measure in measures_of.items():
+                with self.place(results) as place:
+                    figures[name].append(measure(place))
+        return figures
+
+    def rates(
+        self, title: str, measures_of: Mapping[str, Measure], results: bool = False
+    ) -> None:
+        """Measure rates; print medians and how often each goes into the first."""
+        self.title(title)
+        figures = self.interleaved(measures_of, results)
+        base = statistics.median(next(iter(figures.values())))
+        for name, found in figures.items():
+            median = statistics.median(found)
+            spread = f"({min(found):,.0f} to {max(found):,.0f})"
+            print(f"  {name:<24} {median:>10,.0f}/s  {spread:<24} {base / median:7.2f} x", flush=True)
+
+    def title(self, text: str) -> None:
+        """Print what is measured now."""
+        print(f"\n{self.engine}: {text}", flush=True)
+
+
+def drain(bench: Bench) -> None:
+    """Drain a full queue with two processes."""
+
+    def measure(side: Side | BareLoop) -> Measure:
+        return lambda place: side.drain(place, bench.some(side.tasks))
+
+    for results in (False, True):
+        sides = {side.name: measure(side) for side in bench.all}
+        bench.rates(f"drain, {'with' if results else 'no'} results", sides, results)
+
+
+def enqueue(bench: Bench) -> None:
+    """Enqueue from one process."""
+    few, many = bench.some(2_000), bench.some(40_000)
+
+    def one_by_one(side: Side) -> Measure:
+        return lambda place: measures.sends(side, place, few)
+
+    def in_bulk(side: Side) -> Measure:
+        return lambda place: measures.fills(side, place, many if side is UMBEL else few)
+
+    sides = [side for side in bench.sides if side.app != "huey_sqlite"]
+    single = {side.name: one_by_one(side) for side in sides}
+    bulk = {side.name: in_bulk(side) for side in sides}
+    if bench.server is None:
+        single["one-row commits"] = lambda place: measures.bare_commits(place, few)
+    else:
+        single["LPUSH"] = lambda place: measures.bare_pushes(place, few)
+        bulk["LPUSH in pipelines"] = lambda place: measures.bare_pushes(place, many, 64)
+    bench.rates("enqueue one by one", single)
+    bench.rates("enqueue in bulk, or with all that a library has for it", bulk)
+
+
+def latency(bench: Bench) -> None:
+    """From sending a call to its result."""
+
+    def round_trips(side: Side) -> Measure:
+        return lambda place: measures.round_trips(side, place, bench.some(300))
+
+    sides = {
+        side.name: round_trips(side) for side in bench.sides if side.app != "huey_sqlite"
+    }
+    if bench.server is not None:
+        sides["PING"] = lambda place: measures.bare_pings(place, 1000)
+    bench.title("from a call to its result")
+    for name, pairs in bench.interleaved(sides, results=True).items():
+        median, p99 = (statistics.median(figures) for figures in zip(*pairs, strict=True))
+        print(f"  {name:<24} p50 {median:7.2f} ms, p99 {p99:7.2f} ms", flush=True)
+
+
+def resting(bench: Bench) -> None:
+    """Starting and idling."""
+    bench.title("start to the first task; idle for 10 s")
+
+    def start_up(side: Side) -> Measure:
+        return lambda place: measures.start_up(side, place)
+
+    sides = [side for side in bench.sides if side.app != "huey_sqlite"]
+    starts = bench.interleaved({side.name: start_up(side) for side in sides})
+    for side in sides:
+        with bench.place() as place:
+            cpu, memory = measures.idle(side, place, 10)
+        started = statistics.median(starts[side.name])
         print(
-            f"  {name:<28} {median:>10,.0f}/s  ({min(found):,.0f} to {max(found):,.0f})"
-            f"  {base / median:6.2f} x",
+            f"  {side.name:<24} {started:5.2f} s; {cpu:5.2f} % of a core, {memory:4.0f} MB (PSS)",
             flush=True,
         )
 
 
-def drain(rounds: int, tasks: int) -> None:
-    """Drain a full queue with two processes."""
-    measures: dict[str, Measure] = {
-        "umbel": lambda place: sides.drain_umbel(place, tasks),
-        "bare loop": lambda place: sides.drain_bare(place, tasks),
-        "huey": lambda place: sides.drain_huey(place, tasks // 5),
-    }
-    interleaved("Drain, no results", measures, rounds, "full")
-    interleaved("Drain, with results", measures, rounds, "full", results=True)
-
-
-def enqueue(rounds: int, tasks: int) -> None:
-    """Enqueue from one process."""
-    few = min(tasks, 3000)
-    interleaved(
-        "Enqueue one by one",
-        {
-            "umbel delay()": lambda place: single.one_by_one(place, few),
-            "bare one-row commits": lambda place: single.bare_commits(place, few),
-        },
-        rounds,
-        "full",
-    )
-    interleaved(
-        "Enqueue in bulk",
-        {"umbel delay_many()": lambda place: single.bulk(place, tasks)},
-        rounds,
-        "full",
-    )
-
-
-def latency(rounds: int, tasks: int) -> None:
-    """From delay() to get()."""
-    found = [
-        in_a_place(lambda place: single.round_trips(place, 300), "full", results=True)
-        for _ in range(rounds)
-    ]
-    median = statistics.median(pair[0] for pair in found)
-    p99 = statistics.median(pair[1] for pair in found)
-    print(f"\nRound trip delay() to get(): p50 {median:.2f} ms, p99 {p99:.2f} ms", flush=True)
-
-
-def resting(rounds: int, tasks: int) -> None:
-    """Starting and idling."""
-    starts = [in_a_place(single.start_up, "full") for _ in range(rounds)]
-    print(f"\nStart to the first task: {statistics.median(starts):.2f} s", flush=True)
-    cpu, memory = in_a_place(lambda place: single.idle(place, 10), "full")
-    print(f"Idle tree with 2 children: {cpu:.2f} % of a core, {memory:.0f} MB PSS", flush=True)
-
-
-def large(rounds: int, tasks: int) -> None:
+def large(bench: Bench) -> None:
     """A million of them."""
-    few: list[float] = []
-    many: list[float] = []
-    for _ in range(rounds):
-        few.append(in_a_place(lambda p: scale.cost_with_waiting(p, 1_000, tasks), "full"))
-        many.append(in_a_place(lambda p: scale.cost_with_waiting(p, 1_000_000, tasks), "full"))
+    tasks = bench.some(40_000)
+
+    def cost(waiting: int) -> Measure:
+        return lambda place: measures.cost_with_waiting(place, waiting, tasks)
+
+    million = bench.some(1_000_000)
+    bench.title(f"{million:,} tasks")
+    figures = bench.interleaved({"few": cost(1_000), "many": cost(million)})
+    few, many = (statistics.median(figures[name]) for name in ("few", "many"))
     print(
-        f"\nProcessor time a task: {statistics.median(few):.0f} µs with 1,000 waiting,"
-        f" {statistics.median(many):.0f} µs with 1,000,000:"
-        f" {statistics.median(many) / statistics.median(few):.2f} x",
+        f"  processor time a task: {few:.0f} µs with 1,000 waiting, {many:.0f} µs with {million:,}:"
+        f" {many / few:.2f} x",
         flush=True,
     )
-    early, late = in_a_place(lambda p: scale.memory_after(p, 10_000, 1_000_000), "full")
+    with bench.place() as place:
+        early, late = measures.memory_after(place, 10_000, million)
     print(
-        f"Private memory of the tree: {early:.1f} MB after 10,000 tasks, {late:.1f} MB after 1,000,000"
+        f"  private memory of the tree: {early:.1f} MB after 10,000 tasks,"
+        f" {late:.1f} MB after {million:,}",
+        flush=True,
     )
 
 
-GROUPS: dict[str, Callable[[int, int], None]] = {
+def killed(bench: Bench) -> None:
+    """What kill -9 of all workers loses."""
+    bench.title("200 naps of 50 ms; all workers killed when 30 % are done; a minute after a new start")
+    for side in bench.sides:
+        if side.app == "huey_sqlite":
+            continue
+        # With many tasks at a time 200 would be over before anybody is killed.
+        many = side.app in ("dramatiq_app", "arq_app", "taskiq_app", "streaq_app")
+        tasks = 2_000 if many else 200
+        with bench.place() as place:
+            found = measures.loss(side, place, tasks)
+        took = "not all" if found.recovery is None else f"all in {found.recovery:.1f} s"
+        print(
+            f"  {side.name:<24} {found.undone:>4} of {tasks:,} not done, {found.twice} done twice; {took}",
+            flush=True,
+        )
+
+
+GROUPS: dict[str, Callable[[Bench], None]] = {
     "drain": drain,
     "enqueue": enqueue,
     "latency": latency,
     "resting": resting,
     "large": large,
+    "killed": killed,
 }
+
+
+def _versions() -> str:
+    found = []
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
 
 
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tasks", type=int, default=40_000)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of tasks")
+    parser.add_argument("--engine", nargs="*", choices=("sqlite", "redis"), default=["sqlite", "redis"])
     parser.add_argument("--only", nargs="*", choices=list(GROUPS), default=list(GROUPS))
+    names = list(dict.fromkeys(side.name for side in (*SQLITE, *REDIS)))
+    parser.add_argument("--sides", nargs="*", choices=names, default=[])
     given = parser.parse_args()
     print(
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.system()};"
-        f" {given.rounds} rounds, payload (1, 2), two processes, log level WARNING, at least once"
+        f" {given.rounds} rounds, payload (1, 2), two processes, log level WARNING\n{_versions()}"
     )
-    for name in given.only:
-        GROUPS[name](given.rounds, given.tasks)
+    for engine in given.engine:
+        bench = Bench(engine, given.rounds, given.sides, given.scale)
+        if bench.server is not None:
+            print(f"\nRedis {bench.server.version}, no persistence, on the same machine")
+        try:
+            for name in given.only:
+                GROUPS[name](bench)
+        finally:
+            if bench.server is not None:
+                bench.server.close()
 
 
 if __name__ == "__main__":

@@ -1,106 +1,163 @@
-"""The sides of a comparison: each fills a queue and drains it with two processes."""
+"""The sides of a comparison: which app each runs, with which workers, and how much it is given to do."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import signal
-import subprocess
+import json
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
+from typing import Any
 
+from benchmarks.place import ROOT, Place
 from benchmarks.work import drain_rate
 
-ROOT = Path(__file__).parents[1]
+#: arq needs an older redis-py than the others, so it has an environment of its own.
+ARQ = str(ROOT / ".venv" / "arq" / "bin" / "python")
+ONLY_TASKS = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
-class Place:
-    """A directory for one measurement: data on disk, the ledger in memory."""
+@dataclass(frozen=True)
+class Side:
+    """A queue with two processes.
 
-    def __init__(self, durability: str, results: bool) -> None:
-        self.directory = Path(
-            tempfile.mkdtemp(prefix="umbel-bench-", dir=os.environ.get("BENCH_DIR"))
+    `app` is a module of `benchmarks.apps`, `workers` are what stands behind ``python -m``, `tasks` are those
+    that it drains in some seconds.
+    """
+
+    name: str
+    app: str
+    workers: Sequence[Sequence[str]]
+    tasks: int
+    python: str = sys.executable
+
+    def client(self, place: Place, action: str, number: int) -> Any:
+        """Run the client (`benchmarks.driver`); return what it found."""
+        return json.loads(
+            place.run("benchmarks.driver", self.app, action, str(number), python=self.python)
         )
-        memory = Path("/dev/shm") if Path("/dev/shm").is_dir() else self.directory  # noqa: S108
-        self.ledger = memory / f"{self.directory.name}.ledger"
-        self.file = self.directory / "umbel.db"
-        self.durability = durability
-        self.environment = {
-            **os.environ,
-            "BENCH_LEDGER": str(self.ledger),
-            "BENCH_DURABILITY": durability,
-            "BENCH_RESULTS": "1" if results else "0",
-            "BENCH_HUEY_FILE": str(self.directory / "huey.db"),
-            "UMBEL_DATA_DIR": str(self.directory),
-            "PYTHONPATH": str(ROOT),
-        }
 
-    def run(self, code: str) -> str:
-        """Run Python code in a process of its own; return what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=self.environment,
-            check=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        return done.stdout
+    def working(self, place: Place) -> AbstractContextManager[list[Popen[bytes]]]:
+        """Run the workers until the end of the block."""
+        return place.processes(self.workers, self.python)
 
-    @contextlib.contextmanager
-    def process(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run ``python -m ...`` until the end of the block."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-
-    def remove(self) -> None:
-        """Delete everything."""
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self.ledger.unlink(missing_ok=True)
+    def drain(self, place: Place, tasks: int | None = None) -> float:
+        """Fill the queue and empty it; return tasks per second."""
+        tasks = tasks or self.tasks
+        durable = place.environment["BENCH_DURABILITY"]
+        if self.app == "huey_sqlite":
+            # It has no bulk call, and a transaction a task: the filling is done without fsync.
+            place.environment["BENCH_DURABILITY"] = "normal"
+        self.client(place, "fill", tasks)
+        place.environment["BENCH_DURABILITY"] = durable
+        with self.working(place):
+            return drain_rate(place.ledger, tasks)
 
 
-UMBEL_FILL = "from benchmarks.umbel_app import noop; noop.delay_many([(1, 2)] * {tasks})"
-UMBEL_WORKER = ("umbel", "-A", "benchmarks.umbel_app", "worker", "-l", "WARNING", "-c", "2")
+@dataclass(frozen=True)
+class BareLoop:
+    """Two processes that run umbel's own messages with nothing around: what the engine can do."""
+
+    name: str
+    module: str
+    tasks: int
+
+    def drain(self, place: Place, tasks: int | None = None) -> float:
+        """Let umbel fill the queue, and empty it; return tasks per second."""
+        tasks = tasks or self.tasks
+        UMBEL.client(place, "fill", tasks)
+        where = place.url if place.url is not None else str(place.file)
+        command = (self.module, where, place.durability)
+        with place.processes([command, command]):
+            return drain_rate(place.ledger, tasks)
 
 
-def drain_umbel(place: Place, tasks: int) -> float:
-    """Tasks per second of a worker with two children."""
-    place.run(UMBEL_FILL.format(tasks=tasks))
-    with place.process(*UMBEL_WORKER):
-        return drain_rate(place.ledger, tasks)
+def _celery(*words: str) -> tuple[str, ...]:
+    app = ("-A", "benchmarks.apps.celery_app")
+    return ("celery", *app, "worker", "-l", "WARNING", *ONLY_TASKS, *words)
 
 
-def drain_bare(place: Place, tasks: int) -> float:
-    """Tasks per second of two bare loops, on umbel's own messages."""
-    place.run(UMBEL_FILL.format(tasks=tasks))
-    arguments = ("benchmarks.bare", str(place.file), place.durability)
-    with place.process(*arguments), place.process(*arguments):
-        return drain_rate(place.ledger, tasks)
+UMBEL = Side(
+    "umbel",
+    "umbel_app",
+    [("umbel", "-A", "benchmarks.apps.umbel_app", "worker", "-l", "WARNING", "-c", "2")],
+    60_000,
+)
+CELERY = Side("Celery prefork", "celery_app", [_celery("-P", "prefork", "-c", "2")], 3_000)
+
+SQLITE: tuple[Side | BareLoop, ...] = (
+    UMBEL,
+    BareLoop("bare loop", "benchmarks.bare_sqlite", 60_000),
+    Side(
+        "huey",
+        "huey_sqlite",
+        [
+            (
+                "huey.bin.huey_consumer",
+                "benchmarks.apps.huey_sqlite.huey",
+                *("-k", "process", "-w", "2", "-q", "-d", "0.005"),
+            )
+        ],
+        8_000,
+    ),
+)
+
+PEERS = (
+    CELERY,
+    Side(
+        "Celery solo x 2",
+        "celery_app",
+        [_celery("-P", "solo", "-n", f"{name}@%h") for name in ("one", "two")],
+        5_000,
+    ),
+    Side(
+        "dramatiq",
+        "dramatiq_app",
+        [("dramatiq", "benchmarks.apps.dramatiq_app", "-p", "2", "-t", "8")],
+        12_000,
+    ),
+    Side(
+        "huey",
+        "huey_redis",
+        [
+            (
+                "huey.bin.huey_consumer",
+                "benchmarks.apps.huey_redis.huey",
+                *("-k", "process", "-w", "2", "-q"),
+            )
+        ],
+        12_000,
+    ),
+    Side(
+        "rq",
+        "rq_app",
+        [("benchmarks.apps.rq_worker",)] * 2,
+        1_500,
+    ),
+    Side("arq", "arq_app", [("arq", "benchmarks.apps.arq_app.WorkerSettings")] * 2, 4_000, ARQ),
+    Side(
+        "taskiq",
+        "taskiq_app",
+        [
+            (
+                *("taskiq", "worker", "benchmarks.apps.taskiq_app:broker"),
+                *("--workers", "2", "--max-async-tasks", "100", "--log-level", "WARNING"),
+            )
+        ],
+        12_000,
+    ),
+    Side("streaq", "streaq_app", [("streaq", "run", "benchmarks.apps.streaq_app:worker", "-w", "2")], 12_000),
+)
+
+REDIS: tuple[Side | BareLoop, ...] = (
+    UMBEL,
+    BareLoop("bare loop", "benchmarks.bare_redis", 100_000),
+    *PEERS,
+)
 
 
-def drain_huey(place: Place, tasks: int) -> float:
-    """Tasks per second of huey's consumer with two processes."""
-    # huey has no bulk call: one transaction a task, so the filling is done without fsync.
-    durable, place.environment["BENCH_DURABILITY"] = place.durability, "normal"
-    place.run(f"from benchmarks.huey_app import noop\nfor _ in range({tasks}): noop(1, 2)")
-    place.environment["BENCH_DURABILITY"] = durable
-    consumer = ("huey.bin.huey_consumer", "benchmarks.huey_app.huey", "-k", "process", "-w", "2")
-    with place.process(*consumer, "-q", "-d", "0.005"):
-        return drain_rate(place.ledger, tasks)
+def executable(side: Side | BareLoop) -> bool:
+    """Tell whether what a side needs is installed."""
+    return not isinstance(side, Side) or Path(side.python).exists()

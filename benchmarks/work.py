@@ -1,11 +1,12 @@
 """The work that is measured: a task that does next to nothing, and proof that it ran.
 
-Every task appends one byte to a file in memory; its size is the number of tasks that ran. The bare
-loops do the same.
+Every `noop` appends one byte to a file in memory; its size is the number of tasks that ran. The bare loops
+do the same. A `nap` appends its number and the end of a line.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
@@ -14,10 +15,21 @@ from pathlib import Path
 LEDGER = os.environ.get("BENCH_LEDGER", os.devnull)
 _ledger = os.open(LEDGER, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
+#: Seconds that a nap takes.
+NAP = 0.05
+
+sleep = time.sleep
+sleep_async = asyncio.sleep
+
 
 def ran() -> None:
     """Say that a task ran."""
     os.write(_ledger, b".")
+
+
+def napped(number: int) -> None:
+    """Say which nap is over."""
+    os.write(_ledger, b"%d\n" % number)
 
 
 def count(ledger: Path) -> int:
@@ -28,13 +40,28 @@ def count(ledger: Path) -> int:
         return 0
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.002) -> None:
-    """Wait for a condition. Raises TimeoutError."""
+def naps(ledger: Path) -> list[int]:
+    """Return the numbers of the naps that are over, in their order."""
+    try:
+        return [int(line) for line in ledger.read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def reached(condition: Callable[[], bool], seconds: float, every: float = 0.002) -> bool:
+    """Wait for a condition; tell whether it came."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"Nothing came of it within {seconds:g} s.")
+            return False
         time.sleep(every)
+    return True
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.002) -> None:
+    """Wait for a condition. Raises TimeoutError."""
+    if not reached(condition, seconds, every):
+        raise TimeoutError(f"Nothing came of it within {seconds:g} s.")
 
 
 def drain_rate(ledger: Path, tasks: int, seconds: float = 120.0) -> float:

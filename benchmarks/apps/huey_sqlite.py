@@ -1,4 +1,4 @@
-"""The app that huey's side runs: SQLite with the same fsync as umbel's."""
+"""huey on SQLite with the same fsync as umbel's."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ huey = SqliteHuey(
 )
 
 
-@huey.task()  # type: ignore[untyped-decorator]
+@huey.task()
 def noop(x: int, y: int) -> int:
     """Do nothing."""
     ran()
     return x + y
+
+
+def send() -> None:
+    noop(1, 2)

@@ -1,0 +1,146 @@
+"""Where a measurement happens: a directory, an empty engine, and processes of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.work import wait_until
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+ROOT = Path(__file__).parents[1]
+
+
+class Place:
+    """A directory for one measurement: data on disk, the ledger in memory; and an engine's URL.
+
+    Without a `url` the engine is umbel's default, a file in that directory.
+    """
+
+    def __init__(
+        self, *, url: str | None = None, durability: str = "full", results: bool = False
+    ) -> None:
+        self.directory = Path(
+            tempfile.mkdtemp(prefix="umbel-bench-", dir=os.environ.get("BENCH_DIR"))
+        )
+        memory = Path("/dev/shm") if Path("/dev/shm").is_dir() else self.directory  # noqa: S108
+        self.ledger = memory / f"{self.directory.name}.ledger"
+        self.file = self.directory / "umbel.db"
+        self.url = url
+        self.durability = durability
+        self.environment = {
+            **os.environ,
+            "BENCH_LEDGER": str(self.ledger),
+            "BENCH_DURABILITY": durability,
+            "BENCH_RESULTS": "1" if results else "0",
+            "BENCH_HUEY_FILE": str(self.directory / "huey.db"),
+            "UMBEL_DATA_DIR": str(self.directory),
+            "PYTHONPATH": str(ROOT),
+        }
+        if url is not None:
+            self.environment["BENCH_URL"] = url
+
+    def run(self, *command: str, python: str = sys.executable) -> str:
+        """Run ``python -m ...`` to its end; return what it printed."""
+        done = subprocess.run(
+            [python, "-m", *command],
+            env=self.environment,
+            cwd=self.directory,
+            check=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if "BENCH_LOUD" not in os.environ else None,
+            text=True,
+        )
+        return done.stdout
+
+    @contextlib.contextmanager
+    def processes(
+        self, commands: Sequence[Sequence[str]], python: str = sys.executable
+    ) -> Iterator[list[subprocess.Popen[bytes]]]:
+        """Run some ``python -m ...`` until the end of the block."""
+        quiet = None if "BENCH_LOUD" in os.environ else subprocess.DEVNULL
+        started = [
+            subprocess.Popen(
+                [python, "-m", *command],
+                env=self.environment,
+                cwd=self.directory,
+                stdout=quiet,
+                stderr=quiet,
+                start_new_session=True,
+            )
+            for command in commands
+        ]
+        try:
+            yield started
+        finally:
+            for process in started:
+                process.send_signal(signal.SIGTERM)
+            for process in started:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+                kill(process)
+
+    def remove(self) -> None:
+        """Delete everything."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.ledger.unlink(missing_ok=True)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+class RedisServer:
+    """A Redis server of our own on a free port, without persistence; one for a whole run."""
+
+    def __init__(self) -> None:
+        from redis import Redis  # noqa: PLC0415 - the environments of some peers have another one
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self._process = subprocess.Popen(
+            ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.client: Redis = Redis.from_url(self.url)
+        wait_until(self._answers, 10)
+
+    def _answers(self) -> bool:
+        from redis import ConnectionError as NoConnection  # noqa: PLC0415
+
+        try:
+            return bool(self.client.ping())
+        except NoConnection:
+            return False
+
+    @property
+    def version(self) -> str:
+        """Its version, as a text."""
+        return str(self.client.info("server")["redis_version"])
+
+    def empty(self) -> None:
+        """Delete all that is there, and what was counted."""
+        self.client.flushall()
+        self.client.config_resetstat()
+
+    def close(self) -> None:
+        """Stop it."""
+        self.client.close()
+        kill(self._process)
