@@ -31,9 +31,7 @@ class Bench:
         self.rounds = rounds
         self.server = RedisServer() if engine == "redis" else None
         everyone = REDIS if engine == "redis" else SQLITE
-        self.all = [
-            one for one in everyone if executable(one) and (not sides or one.name in sides)
-        ]
+        self.all = [one for one in everyone if executable(one) and (not sides or one.name in sides)]
         self.sides = [one for one in self.all if isinstance(one, Side)]
         self.bare = next((one for one in self.all if isinstance(one, BareLoop)), None)
         self._scale = scale
@@ -47,7 +45,7 @@ class Bench:
         """Give an empty engine and a directory of its own."""
         if self.server is not None:
             self.server.empty()
-        place = Place(url=self.server and self.server.url, results=results)
+        place = Place(url=self.server.url if self.server is not None else None, results=results)
         try:
             yield place
         finally:
@@ -64,9 +62,7 @@ class Bench:
                     figures[name].append(measure(place))
         return figures
 
-    def rates(
-        self, title: str, measures_of: Mapping[str, Measure], results: bool = False
-    ) -> None:
+    def rates(self, title: str, measures_of: Mapping[str, Measure], results: bool = False) -> None:
         """Measure rates; print medians and how often each goes into the first."""
         self.title(title)
         figures = self.interleaved(measures_of, results)
@@ -74,7 +70,9 @@ class Bench:
         for name, found in figures.items():
             median = statistics.median(found)
             spread = f"({min(found):,.0f} to {max(found):,.0f})"
-            print(f"  {name:<24} {median:>10,.0f}/s  {spread:<24} {base / median:7.2f} x", flush=True)
+            print(
+                f"  {name:<24} {median:>10,.0f}/s  {spread:<24} {base / median:7.2f} x", flush=True
+            )
 
     def title(self, text: str) -> None:
         """Print what is measured now."""
@@ -120,9 +118,7 @@ def latency(bench: Bench) -> None:
     def round_trips(side: Side) -> Measure:
         return lambda place: measures.round_trips(side, place, bench.some(300))
 
-    sides = {
-        side.name: round_trips(side) for side in bench.sides if side.app != "huey_sqlite"
-    }
+    sides = {side.name: round_trips(side) for side in bench.sides if side.app != "huey_sqlite"}
     if bench.server is not None:
         sides["PING"] = lambda place: measures.bare_pings(place, 1000)
     bench.title("from a call to its result")
@@ -177,7 +173,9 @@ def large(bench: Bench) -> None:
 
 def killed(bench: Bench) -> None:
     """What kill -9 of all workers loses."""
-    bench.title("200 naps of 50 ms; all workers killed when 30 % are done; a minute after a new start")
+    bench.title(
+        "200 naps of 50 ms; all workers killed when 30 % are done; a minute after a new start"
+    )
     for side in bench.sides:
         if side.app == "huey_sqlite":
             continue
@@ -218,7 +216,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of tasks")
-    parser.add_argument("--engine", nargs="*", choices=("sqlite", "redis"), default=["sqlite", "redis"])
+    parser.add_argument(
+        "--engine", nargs="*", choices=("sqlite", "redis"), default=["sqlite", "redis"]
+    )
     parser.add_argument("--only", nargs="*", choices=list(GROUPS), default=list(GROUPS))
     names = list(dict.fromkeys(side.name for side in (*SQLITE, *REDIS)))
     parser.add_argument("--sides", nargs="*", choices=names, default=[])

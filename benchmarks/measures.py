@@ -33,18 +33,13 @@ def bare_commits(place: Place, tasks: int) -> float:
 
 def bare_pushes(place: Place, tasks: int, pipeline: int = 1) -> float:
     """Return LPUSH of one of umbel's messages per second of one process."""
-    from redis import Redis  # noqa: PLC0415
-
     UMBEL.client(place, "fill", 1)
-    assert place.url is not None
-    (message,) = Redis.from_url(place.url).lrange("celery", 0, -1)
-    return bare_redis.push_rate(place.url, message, tasks, pipeline)
+    return bare_redis.push_rate(place.redis_url, tasks, pipeline)
 
 
 def bare_pings(place: Place, calls: int) -> tuple[float, float]:
     """Return milliseconds of a PING: median and 99th percentile."""
-    assert place.url is not None
-    return _percentiles(bare_redis.pings(place.url, calls))
+    return _percentiles(bare_redis.pings(place.redis_url, calls))
 
 
 def round_trips(side: Side, place: Place, calls: int) -> tuple[float, float]:
@@ -123,17 +118,12 @@ def loss(side: Side, place: Place, tasks: int, seconds: float = 60.0) -> Loss:
             kill(worker)
     started = time.perf_counter()
     with side.working(place):
-        complete = reached(
-            lambda: len(set(naps(place.ledger))) == tasks, seconds, every=0.02
-        )
+        complete = reached(lambda: len(set(naps(place.ledger))) == tasks, seconds, every=0.02)
         took = time.perf_counter() - started
     done = naps(place.ledger)
-    return Loss(
-        tasks - len(set(done)), len(done) - len(set(done)), took if complete else None
-    )
+    return Loss(tasks - len(set(done)), len(done) - len(set(done)), took if complete else None)
 
 
 def _kill_one(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-

@@ -51,6 +51,13 @@ class Place:
         if url is not None:
             self.environment["BENCH_URL"] = url
 
+    @property
+    def redis_url(self) -> str:
+        """The URL of the Redis server that this place is on."""
+        if self.url is None:
+            raise ValueError("This place is on a file.")
+        return self.url
+
     def run(self, *command: str, python: str = sys.executable) -> str:
         """Run ``python -m ...`` to its end; return what it printed."""
         done = subprocess.run(

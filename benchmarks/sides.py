@@ -148,7 +148,12 @@ PEERS = (
         ],
         12_000,
     ),
-    Side("streaq", "streaq_app", [("streaq", "run", "benchmarks.apps.streaq_app:worker", "-w", "2")], 12_000),
+    Side(
+        "streaq",
+        "streaq_app",
+        [("streaq", "run", "benchmarks.apps.streaq_app:worker", "-w", "2")],
+        12_000,
+    ),
 )
 
 REDIS: tuple[Side | BareLoop, ...] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
@@ -19,11 +20,14 @@ if RESULTS:
 dramatiq.set_broker(broker)
 
 
-@dramatiq.actor(**({"store_results": True} if RESULTS else {}))
-def noop(x: int, y: int) -> int | None:
+def _noop(x: int, y: int) -> int | None:
     """Do nothing."""
     ran()
     return x + y if RESULTS else None
+
+
+OPTIONS: dict[str, Any] = {"store_results": True} if RESULTS else {}
+noop = dramatiq.actor(_noop, actor_name="noop", **OPTIONS)
 
 
 @dramatiq.actor

@@ -38,10 +38,7 @@ def call() -> None:
 def bulk(count: int) -> None:
     for first in range(0, count, 1000):
         queue.enqueue_many(
-            [
-                Queue.prepare_data(noop, (1, 2), **KEPT)
-                for _ in range(min(1000, count - first))
-            ]
+            [Queue.prepare_data(noop, (1, 2), **KEPT) for _ in range(min(1000, count - first))]
         )
 
 

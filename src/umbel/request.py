@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from umbel.message import Call, Delivery
@@ -144,48 +145,36 @@ class Request:
 _NO_CALL = vars(Request())
 
 
+#: Where a request's fields are in a call.
+_OF_CALL = {
+    name: name
+    for name in (
+        *("id", "task", "args", "kwargs", "retries", "eta", "expires", "root_id", "parent_id"),
+        *("group_index", "chain", "chord", "callbacks", "errbacks", "correlation_id", "reply_to"),
+        *("origin", "shadow", "ignore_result", "time_limit", "soft_time_limit"),
+        *("replaced_task_nesting", "stamped_headers", "stamps", "headers", "sent_at"),
+    )
+} | {"group": "group_id"}
+_values_of: Callable[[Call], tuple[Any, ...]] = attrgetter(*_OF_CALL.values())
+
+
 def request_of(call: Call, delivery: Delivery, hostname: str) -> Request:
     """Return the request of a task that a worker runs."""
-    # Said at once: to set forty fields one by one takes twice as long, for each task.
+    # Said at once: to set forty fields one by one takes four times as long, for each task.
     request = object.__new__(Request)
-    request.__dict__ = {
-        **_NO_CALL,
-        "id": call.id,
-        "task": call.task,
-        "args": call.args,
-        "kwargs": call.kwargs,
-        "retries": call.retries,
-        "eta": call.eta,
-        "expires": call.expires,
-        "root_id": call.root_id,
-        "parent_id": call.parent_id,
-        "group": call.group_id,
-        "group_index": call.group_index,
-        "chain": call.chain,
-        "chord": call.chord,
-        "callbacks": call.callbacks,
-        "errbacks": call.errbacks,
-        "correlation_id": call.correlation_id,
-        "reply_to": call.reply_to,
-        "origin": call.origin,
-        "shadow": call.shadow,
-        "ignore_result": call.ignore_result,
-        "time_limit": call.time_limit,
-        "soft_time_limit": call.soft_time_limit,
-        "timelimit": (call.time_limit, call.soft_time_limit),
-        "replaced_task_nesting": call.replaced_task_nesting,
-        "stamped_headers": call.stamped_headers,
-        "stamps": call.stamps,
-        "headers": call.headers,
-        "properties": delivery.message.properties,
-        "hostname": hostname,
-        "delivery_info": delivery_info(delivery),
-        "called_directly": False,
-        "sent_at": call.sent_at,
-        "crashes": delivery.crashes,
-        "came_through": delivery.queue,
-        "children": [],
-    }
+    fields = _NO_CALL.copy()
+    fields.update(zip(_OF_CALL, _values_of(call), strict=True))
+    fields.update(
+        timelimit=(call.time_limit, call.soft_time_limit),
+        properties=delivery.message.properties,
+        hostname=hostname,
+        delivery_info=delivery_info(delivery),
+        called_directly=False,
+        crashes=delivery.crashes,
+        came_through=delivery.queue,
+        children=[],
+    )
+    request.__dict__ = fields
     return request
 
 

@@ -13,6 +13,7 @@ the child's control socket attached. Out: ``{"ready", "unsafe"}`` or ``{"failed"
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -106,6 +107,9 @@ class ForkServer:
 
     def serve(self, app: Umbel) -> None:
         """Fork and report until the supervisor is gone."""
+        # What is loaded stays: no collection needs to look at it again, nor touch pages that are shared.
+        gc.collect()
+        gc.freeze()
         signal.signal(signal.SIGCHLD, lambda *_: None)  # it wakes the loop
         signal.set_wakeup_fd(self._signal_in.fileno(), warn_on_full_buffer=False)
         while True:

@@ -20,8 +20,6 @@ from umbel.message import Delivery, Message, Publication
 #: What is on a list and is no envelope is delivered under this type, which no worker accepts.
 UNREADABLE = "application/x-unreadable"
 
-_decode_plain = json.JSONDecoder().decode
-
 
 @lru_cache(64)
 def _quoted(text: str) -> str:
@@ -98,19 +96,13 @@ def read(raw: bytes, queue: str, priority: int, key: str, early: bool = False) -
 
 
 def _decoded(raw: bytes) -> dict[str, Any] | None:
-    # Extended types are rare, and looking for them in every object takes half of the time.
-    decoders = (serialization.loads, json.loads) if b"__type__" in raw else (_plain,)
-    for decode in decoders:
+    for decode in (serialization.loads, json.loads):
         try:
             data = decode(raw)
         except (DecodeError, ValueError, RecursionError):
             continue
         return data if isinstance(data, dict) else None
     return None
-
-
-def _plain(raw: bytes) -> Any:
-    return _decode_plain(raw.decode())
 
 
 def _mapping(value: Any) -> dict[str, Any]:
