@@ -231,6 +231,17 @@ def test_tags_are_kept_as_long_as_anybody_asks_for_them(engine: RedisEngine, adm
     assert abs(now() + admin.pttl(key) / 1000 - end) < 1
 
 
+def test_a_repeated_publish_is_recognized_for_a_time_also_while_the_first_is_there(
+    engine: RedisEngine, admin: Any
+) -> None:
+    for _ in range(2):
+        engine.broker.publish([publication("1", tag="tag")], PATIENCE)
+    assert admin.llen(QUEUE) == 1
+    admin.delete(*admin.keys("umbel:tags:*"))  # a minute later
+    engine.broker.publish([publication("1", tag="tag")], PATIENCE)
+    assert admin.llen(QUEUE) == 2
+
+
 def test_dead_letters_leave_when_they_expire(engine: RedisEngine) -> None:
     consumer = attach(engine)
     publish(engine, "1", "2")
