@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from tests.redis_servers import PrivateServer, free_port, private_server
+from umbel.engines import open_engine
 from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.server import Server
 from umbel.exceptions import OperationalError
@@ -109,7 +110,7 @@ def test_nothing_is_checked_where_that_is_wanted(tls_port: int) -> None:
     assert ping(f"rediss://127.0.0.1:{tls_port}/0?ssl_cert_reqs=CERT_NONE") == b"PONG"
 
 
-# Sockets and sentinels
+# Sockets, sentinels, and several
 
 
 def test_a_socket_is_connected_to(start_server: StartServer, tmp_path: Path) -> None:
@@ -119,6 +120,14 @@ def test_a_socket_is_connected_to(start_server: StartServer, tmp_path: Path) -> 
     path.unlink()
     with pytest.raises(OperationalError, match="cannot be reached"):
         ping(f"unix://{path}")
+
+
+@pytest.mark.parametrize("scheme", ["redis", "valkey"])
+def test_the_next_of_several_servers_is_used(private: PrivateServer, scheme: str) -> None:
+    url = f"{scheme}://127.0.0.1:1/0;{scheme}://127.0.0.1:{private.port}/0"
+    with closing(open_engine(url)) as engine:
+        assert isinstance(engine, RedisEngine)
+        assert engine.state.put_new("kind", "key", "1")
 
 
 def test_the_master_is_found_by_sentinels_also_after_a_failover(
