@@ -123,7 +123,7 @@ class Server:
             self.clock.sleep(pause * (0.5 + random()))
             pause = min(pause * 2, 0.5)
 
-    def unblock(self, connections: Sequence[bytes | int]) -> None:
+    def unblock(self, connections: Sequence[bytes | int], timeout: float) -> None:
         """End the blocking commands of connections, by the numbers that CLIENT ID told them."""
         self.calls([("CLIENT", "UNBLOCK", name) for name in connections])
 

@@ -302,6 +302,19 @@ def test_the_servers_clock_alone_says_when_something_is_due(
     assert admin.info("commandstats")["cmdstat_blmove"]["calls"] <= 5
 
 
+def test_waking_who_waits_takes_none_but_the_time_of_a_publish(
+    engine: RedisEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    calls = engine.broker._calls
+    monkeypatch.setattr(calls, "run", lambda *_, **__: [b"1"])  # somebody to wake
+    monkeypatch.setattr(calls.server, "unblock", lambda _, timeout: given.append(timeout))
+    for timeout in (0.5, LONG):
+        engine.broker.publish([publication("1")], timeout)
+    assert 0 < given[0] <= 0.5
+    assert given[1] <= 1.0  # nothing depends on it
+
+
 class Late(threading.Event):
     """An event that another thread sets just after it was asked for."""
 
