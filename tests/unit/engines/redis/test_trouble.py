@@ -403,7 +403,7 @@ def test_a_child_closes_its_copies_of_the_parents_connections(private: PrivateSe
         try:
             assert link.call("PING", timeout=5) == b"PONG"  # the parent's goes on
             # A process that dies closes no connection with a word: the server has to see the end.
-            os.close(link.fileno())
+            os.close(link._socket().fileno())
             until(lambda: private.count_clients("normal") == 2)  # the pool's, and who asks
         finally:
             os.close(write)
