@@ -78,7 +78,8 @@ def tls_port(start_server: StartServer, certificate: Path) -> int:
         "tls-key-file": str(certificate.with_suffix(".key")),
         "tls-auth-clients": "no",
     }
-    server.admin.config_set(*[word for pair in settings.items() for word in pair])
+    for name, value in settings.items():
+        server.admin.config_set(name, value)
 
     def listens() -> int:
         port = free_port()
@@ -134,7 +135,7 @@ def test_the_master_is_found_by_sentinels_also_after_a_failover(
     start_server: StartServer, tmp_path: Path
 ) -> None:
     first = start_server("--repl-diskless-sync-delay", "0")
-    second = start_server("--replicaof", f"127.0.0.1 {first.port}")
+    second = start_server("--replicaof", "127.0.0.1", str(first.port))
     until(lambda: second.admin.info("replication")["master_link_status"] == "up")
     config = tmp_path / "sentinel.conf"
     config.write_text(f"sentinel monitor main 127.0.0.1 {first.port} 1\n")

@@ -71,15 +71,13 @@ def test_a_result_is_found_when_a_server_has_loaded_its_data(private: PrivateSer
     with closing(Server(private.url, {"socket_timeout": 0.2})) as server:
         results = RedisResults(server)
         results.put([record("1", "SUCCESS")])
-        private.admin.mset({f"key {number}": os.urandom(2000) for number in range(150)})
+        private.admin.mset({f"key {number}": os.urandom(1_000_000) for number in range(15)})
         private.admin.save()
         with closing(results.subscribe()) as subscription:
             subscription.add(["2"])
             private.stop()
-            # A hundredth of a second for each key, between which it answers that it loads.
-            private.start(
-                "--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"
-            )
+            # A tenth of a second for each key; every two million bytes it answers that it loads.
+            private.start("--key-load-delay", "100000")
             assert private.admin.info("persistence")["loading"]
             with at_most(5.0):
                 subscription.add(["1"])

@@ -100,7 +100,7 @@ def test_a_full_server_is_a_full_broker_and_takes_more_when_there_is_room(
     with connected(private.url) as server:
         results = RedisResults(server)
         results.put([record("before", "SUCCESS")])
-        private.admin.config_set("maxmemory", "1mb")
+        private.admin.config_set("maxmemory", 1)
         private.admin.config_set("maxmemory-policy", "noeviction")
         with pytest.raises(BrokerFull, match="maxmemory"):
             results.put([record("full", "SUCCESS")])
@@ -114,7 +114,7 @@ def test_a_replica_takes_no_writes_until_it_is_a_master(
     start_server: StartServer,
 ) -> None:
     private = start_server("--repl-diskless-sync-delay", "0")
-    replica = start_server("--replicaof", f"127.0.0.1 {private.port}")
+    replica = start_server("--replicaof", "127.0.0.1", str(private.port))
     until(lambda: replica.admin.info("replication")["master_link_status"] == "up")
     with connected(replica.url) as server:
         state = RedisState(server)
