@@ -53,8 +53,9 @@ class PrivateServer:
         """The URL of its first database."""
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
-        """Start, and return when it answers (or asks for a password)."""
+    def start(self, *options: str) -> None:
+        """Start, with these options too, and return when it answers (or asks for a password)."""
+        self._options += options
         if not self._starts():
             pytest.fail(f"{self._program} does not start on port {self.port}")
 

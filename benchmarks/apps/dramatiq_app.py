@@ -27,7 +27,7 @@ def _noop(x: int, y: int) -> int | None:
 
 
 OPTIONS: dict[str, Any] = {"store_results": True} if RESULTS else {}
-noop = dramatiq.actor(_noop, actor_name="noop", **OPTIONS)
+noop: Any = dramatiq.actor(_noop, actor_name="noop", **OPTIONS)
 
 
 @dramatiq.actor

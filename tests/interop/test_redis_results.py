@@ -127,7 +127,7 @@ def test_each_is_woken_by_the_other(sides: Sides) -> None:
         sides.theirs("store", theirs, "done", "SUCCESS")
         assert found.result(PATIENCE) == "done"
     sides.theirs.begin("get", ours, PATIENCE)
-    until(lambda: sides.server.count_clients("pubsub") >= 1)
+    until(lambda: sides.server.admin.pubsub_channels(f"*celery-task-meta-{ours}"))
     sides.ours.backend.store_result(ours, {"step": 1}, "STARTED")
     sides.ours.backend.store_result(ours, "done", "SUCCESS")
     assert sides.theirs.answer() == ["value", "done"]

@@ -36,12 +36,15 @@ class Features:
     Else the connection is the claim, and its end gives all back.
     """
     dedupes: bool
-    """A publication repeated with the same tag while the broker holds the first is recognized."""
+    """A publication repeated with the same tag within `remembers` seconds of the first is recognized."""
     remembers: float
-    """Seconds for which it is also recognized after the first is gone, settled by a quick worker.
+    """Seconds after a publish for which it is recognized, wherever the message is: it may wait, be leased,
+    or be gone, settled by a quick worker. Later it may be taken as another message, also while the first
+    is there.
 
-    0 where the answer to a publish cannot get lost, because the engine is part of the caller's process.
-    An engine behind a network remembers longer than any caller repeats.
+    An engine behind a network remembers longer than any caller repeats. 0 where the answer to a publish
+    cannot get lost, because the engine is part of the caller's process: it is recognized for as long as the
+    first is there, and no longer.
     """
     counts: bool
     """Deliveries are counted; else only "delivered before" is known."""
@@ -142,11 +145,11 @@ class Broker(ABC):
         """Put messages on their queues and return when they are as safe as the engine makes them.
 
         All or none with ``features.atomic_settle``. A queue exists from its first use. With
-        ``features.dedupes`` a publication whose tag the broker holds, or has held within the last
-        ``features.remembers`` seconds, is taken as a repetition and changes nothing. Raises
+        ``features.dedupes`` a publication whose tag was published within the last
+        ``features.remembers`` seconds is taken as a repetition and changes nothing. Raises
         OperationalError after `timeout` seconds in total, with an unknown outcome: the caller may
-        repeat with the same tags; EncodeError, before anything is sent, for headers that are not
-        JSON and names that are not UTF-8.
+        repeat with the same tags, for so long; EncodeError, before anything is sent, for headers that
+        are not JSON and names that are not UTF-8.
         """
 
     @abstractmethod

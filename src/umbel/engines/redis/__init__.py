@@ -1,8 +1,8 @@
 """Redis and Valkey: the engine for many machines, on one queue with Celery's workers and clients.
 
 URLs: ``redis://[user:password@]host:port/db``, ``rediss://`` (TLS), ``unix:///path?db=1``,
-``sentinel://host:26379/db``. Redis 6.2 or later. The options have the names of Celery's
-``broker_transport_options``; docs/redis.md has them all.
+``sentinel://host:26379/db``, ``valkey://`` and ``valkeys://``. Redis 6.2 or later. The options have the
+names of Celery's ``broker_transport_options``; docs/redis.md has them all.
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ class RedisEngine(Engine):
     def __init__(self, url: str, options: EngineOptions) -> None:
         self.url = url
         self._options = options
-        self._names = names(options)
+        self._server = Server(url, options)
+        # The query of the URL may have a prefix, too.
+        self._names = names({**options, "global_keyprefix": self._server.prefix})
         self.features = features(self._names)
-        # Valkey speaks the same protocol; its URLs may say its name.
-        self._server = Server(
-            url.replace("valkey", "redis", 1) if url.startswith("valkey") else url, options
-        )
 
     @cached_property
     def broker(self) -> RedisBroker:

@@ -1,8 +1,9 @@
 """From a URL and options to the address of a Redis server: hosts, credentials, TLS, timeouts.
 
 URLs: ``redis://[user:password@]host:port/db``, ``rediss://`` (TLS), ``redis+socket:///path?db=1``,
-``unix:///path?db=1`` and ``sentinel://host:26379/db``; several, joined by ``;``, are tried one after
-the other. What a URL leaves open comes from the options, which have the names of Celery's.
+``unix:///path?db=1`` and ``sentinel://host:26379/db``, with ``valkey://`` and ``valkeys://`` for Valkey;
+several, joined by ``;``, are tried one after the other. What a URL leaves open comes from the options,
+which have the names of Celery's.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ TIMEOUT = 5.0
 #: Seconds that opening a connection may take.
 CONNECT_TIMEOUT = 4.0
 
-_SCHEMES = ("redis", "rediss", "redis+socket", "socket", "unix", "sentinel")
+#: Schemes of servers that speak TLS. Valkey speaks Redis's protocol, and its URLs may say its name.
+TLS_SCHEMES = ("rediss", "valkeys")
+_SCHEMES = ("redis", "valkey", *TLS_SCHEMES, "redis+socket", "socket", "unix", "sentinel")
 _SOCKETS = ("redis+socket", "socket", "unix")
 _TLS_TEXTS = (
     "ssl_ca_certs",
@@ -151,7 +154,7 @@ def address_of(url: str, options: Mapping[str, Any]) -> Address:
         keepalive=dict(given.get("socket_keepalive_options") or {}),
         client_name=given.get("client_name"),
         prefix=str(given.get("global_keyprefix") or ""),
-        result_prefix=_result_prefix(given),
+        result_prefix=_result_prefix(first),
     )
 
 
@@ -227,8 +230,10 @@ class _Parts:
         return found if found > 0 else default
 
 
-def _result_prefix(given: Mapping[str, Any]) -> str:
-    prefix = str(given.get("result_keyprefix", given.get("global_keyprefix")) or "")
+def _result_prefix(parts: _Parts) -> str:
+    given = parts.given
+    name = "global_keyprefix" if "global_keyprefix" in parts.query else "result_keyprefix"
+    prefix = str(given.get(name, given.get("global_keyprefix")) or "")
     return f"{prefix}_" if prefix and prefix[-1] not in ":_-." else prefix  # as Celery does
 
 
@@ -263,10 +268,11 @@ def _tls(parts: _Parts) -> Mapping[str, Any] | None:
     given = {name: parts.given[name] for name in _TLS if name in parts.given}
     if isinstance(wanted, Mapping):
         given = {**wanted, **given}
-    if parts.scheme != "rediss" and not wanted:
+    if parts.scheme not in TLS_SCHEMES and not wanted:
         if any(name in parts.query for name in _TLS):
             raise ImproperlyConfigured(
-                f"{parts.shown!r} has parameters for TLS, but no TLS: begin it with rediss://."
+                f"{parts.shown!r} has parameters for TLS, but no TLS: begin it with"
+                f" {'valkeys' if parts.scheme == 'valkey' else 'rediss'}://."
             )
         return None
     required = _cert_reqs(given.get("ssl_cert_reqs", ssl.CERT_REQUIRED))

@@ -62,6 +62,7 @@ class RedisBroker(Broker):
         for item in publications:
             values += calls.publication(item)
         notes = calls.unnoted([item.queue for item in publications])
+        deadline = calls.clock.monotonic() + timeout
         fail_point("redis.publish.before")
         try:
             waiting = calls.run("publish", len(notes), *notes, *values, timeout=timeout)
@@ -69,7 +70,7 @@ class RedisBroker(Broker):
             calls.forget_noted(notes)
             raise
         fail_point("redis.publish.after")
-        calls.wake(waiting)
+        calls.wake(waiting, deadline - calls.clock.monotonic())
 
     def consumer(self, owner: Owner, ttl: float) -> RedisConsumer:
         """Write the owner down, with a prefix that makes its keys its own.

@@ -19,6 +19,9 @@ NOTED_FOR = 3600.0
 #: Most names that are remembered as noted: who publishes to ever new queues notes some of them again.
 NOTED_AT_MOST = 1000
 
+#: Seconds that waking may take: whoever waits looks once a second by itself.
+WAKING = 1.0
+
 
 class Calls:
     """Runs scripts on one server, with the constants that all of them begin with."""
@@ -48,12 +51,15 @@ class Calls:
         """Run a script and return its answer."""
         return self.server.run(self.script(name), (), self._constants + arguments, timeout=timeout)
 
-    def wake(self, connections: Sequence[bytes]) -> None:
-        """Unblock connections that wait. Behind it is their slow look, so nothing depends on it."""
-        if not connections:
+    def wake(self, connections: Sequence[bytes], timeout: float = WAKING) -> None:
+        """Unblock connections that wait. Behind it is their slow look, so nothing depends on it.
+
+        It takes `timeout` seconds at most, of which whoever is in a hurry has fewer.
+        """
+        if not connections or timeout <= 0:
             return
         with suppress(OperationalError):
-            self.server.unblock(connections)
+            self.server.unblock(connections, min(timeout, WAKING))
 
     def unnoted(self, queues: Iterable[str]) -> list[str]:
         """Return the names of queues that have not been noted of late; note that they are now."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 
 from redis import exceptions as theirs
 
+from umbel.engines.redis.address import TLS_SCHEMES
 from umbel.exceptions import BrokerFull, EncodeError, OperationalError
 
 #: What an answer begins with or contains, and what is to be said then.
@@ -81,15 +82,43 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (theirs.NoPermissionError, "NOPERM"),
     (theirs.BusyLoadingError, "LOADING"),
     (theirs.OutOfMemoryError, "OOM"),
+    (theirs.MasterDownError, "MASTERDOWN"),
+    (theirs.ClusterDownError, "CLUSTERDOWN"),
+    (theirs.ClusterCrossSlotError, "CROSSSLOT"),
+    (theirs.MovedError, "MOVED"),
 )
+#: Those that somebody asks for, also where redis-py leaves them as they are.
+_CLASSES: dict[str, type[Exception]] = {
+    "READONLY": theirs.ReadOnlyError,
+    "NOPERM": theirs.NoPermissionError,
+    "OOM": theirs.OutOfMemoryError,
+    "MASTERDOWN": theirs.MasterDownError,
+}
+#: How Redis 6.2 tells of an error within a script: the answer to the command follows the places in it.
+_IN_SCRIPT = re.compile(r"Error running script \(call to \w+\): (?:@?user_script: ?\d+: )+-?")
+#: What a script is told that may not do something, up to Redis 7.0 without a code.
+_NOT_ALLOWED = "The user executing the script"
 #: What servers answer that do not know a command, or one of its options.
-_TOO_OLD = ("unknown command", "Unknown Redis command", "syntax error", "wrong number of arg")
+_TOO_OLD = ("unknown command", "unknown redis command", "syntax error", "wrong number of arg")
 #: What a connection's error says when nothing has been sent yet.
 _UNREACHED = ("connecting to", "Connection refused", "Name or service not known", "No such file")
 
 
+def plain(error: Exception) -> Exception:
+    """Return an error as if its command had not been in a script: without places, with its class."""
+    if type(error) is not theirs.ResponseError:
+        return error
+    answer = _IN_SCRIPT.sub("", str(error), count=1)
+    if answer.startswith(_NOT_ALLOWED):
+        return theirs.NoPermissionError(answer)
+    code, _, rest = answer.partition(" ")
+    if code in _CLASSES:
+        return _CLASSES[code](rest)
+    return error if answer == str(error) else theirs.ResponseError(answer.removeprefix("ERR "))
+
+
 def translated(error: Exception, shown: str, timeout: float) -> Exception:
-    """Return our error for one of redis-py's, met at a server (its URL without secrets)."""
+    """Return our error for a plain one of redis-py's, met at a server (its URL without secrets)."""
     server = f"Redis at {shown}"
     code = next((f"{code} " for kind, code in _CODES if isinstance(error, kind)), "")
     text = code + " ".join(str(error).split())
@@ -106,16 +135,17 @@ def translated(error: Exception, shown: str, timeout: float) -> Exception:
     if isinstance(error, theirs.AuthenticationError):
         return OperationalError(f"{server} refuses the user or the password: {text}.")
     if isinstance(error, theirs.TimeoutError):
-        tls = (
-            " Or it speaks no TLS: then begin the URL with redis://." if "rediss:" in shown else ""
-        )
+        scheme = shown.partition(":")[0].lower()
+        tls = ""
+        if scheme in TLS_SCHEMES:
+            tls = f" Or it speaks no TLS: then begin the URL with {scheme.removesuffix('s')}://."
         return OperationalError(
             f"{server} did not answer within {timeout:.3g} s. It may be overloaded, stopped, or cut off; what"
             f" was asked for may still have been done.{tls}"
         )
     if isinstance(error, theirs.ConnectionError):
         return OperationalError(_about_connection(server, text))
-    if any(sign in text for sign in _TOO_OLD):
+    if any(sign in text.lower() for sign in _TOO_OLD):
         return OperationalError(
             f"{server} does not know what it was asked for ({text}). umbel needs Redis 6.2 or later, or"
             " Valkey."
@@ -128,7 +158,12 @@ def may_pass(error: OperationalError) -> bool:
     cause = error.__cause__
     if isinstance(cause, theirs.AuthenticationError | theirs.AuthorizationError):
         return False
-    return isinstance(cause, theirs.ConnectionError | theirs.TimeoutError | theirs.ReadOnlyError)
+    return is_no_master(error) or isinstance(cause, theirs.ConnectionError | theirs.TimeoutError)
+
+
+def is_no_master(error: OperationalError) -> bool:
+    """Tell whether the server is a replica: the master is another one now, which can be looked for."""
+    return isinstance(error.__cause__, theirs.ReadOnlyError | theirs.MasterDownError)
 
 
 def _about_connection(server: str, text: str) -> str:
@@ -144,4 +179,3 @@ def _about_connection(server: str, text: str) -> str:
 
 #: Errors of redis-py that a call may raise, and those of a text that is no UTF-8.
 THEIRS: tuple[type[Exception], ...] = (theirs.RedisError, UnicodeError)
-Translate = Callable[[Exception], Exception]

@@ -8,13 +8,12 @@ can be woken by another.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import selectors
 import socket
 import threading
 from collections.abc import Iterator, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 from redis import exceptions as theirs
@@ -23,7 +22,8 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from umbel.engines.redis.address import Address
-from umbel.engines.redis.errors import THEIRS, translated
+from umbel.engines.redis.errors import THEIRS, plain, translated
+from umbel.engines.redis.insides import set_limit, silence, socket_of
 from umbel.engines.redis.scripts import Script
 
 Argument = str | bytes | int | float
@@ -32,6 +32,7 @@ Argument = str | bytes | int | float
 _Selector: type[selectors.BaseSelector] = getattr(
     selectors, "PollSelector", selectors.SelectSelector
 )
+_SILENCE = silence()
 #: A dead machine is noticed by the system after about 15 s, also where nothing is being asked.
 _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3}
 
@@ -45,6 +46,7 @@ class Link:
         Only one that is `wakeable` can be interrupted.
         """
         self.address = address
+        #: Seconds that the server may be silent: what the socket really has.
         self._timeout = timeout
         #: True while an answer is due: then this connection is of no use to anybody else.
         self.busy = False
@@ -59,25 +61,32 @@ class Link:
     # Connecting
 
     def _connect(self, deadline: float) -> Any:
-        """Return a connection to the first server that can be reached."""
+        """Return a connection to the first server that can be reached.
+
+        Each has its share of the time that is left, so that a silent one leaves some to the others.
+        """
         error: Exception = theirs.ConnectionError("no address is known")
         try:
-            places = _places(self.address, deadline)
+            places: Sequence[tuple[str, int] | str] = _places(self.address, deadline)
         except THEIRS as found:
-            raise self._translated(found) from found
-        for place in places:
+            self._fail(found)
+        for number, place in enumerate(places):
             left = deadline - monotonic()
             if left <= 0:
                 break
+            share = left / (len(places) - number)
             try:
-                return self._connect_to(place, left)
+                connection = self._connect_to(place, share)
             except THEIRS as found:
                 error = found
             except OSError as found:  # of looking up the host's name
                 error = theirs.ConnectionError(f"Error connecting to {place}: {found}")
-        raise self._translated(error) from error
+            else:
+                self._timeout = share
+                return connection
+        self._fail(error)
 
-    def _connect_to(self, place: tuple[str, int] | str, left: float) -> Any:
+    def _connect_to(self, place: tuple[str, int] | str, limit: float) -> Any:
         parameters = _parameters(self.address)
         kind: Any = redis.Connection
         if isinstance(place, str):
@@ -87,12 +96,12 @@ class Link:
             parameters |= {"host": place[0], "port": place[1], **_keepalive(self.address)}
             # redis-py tries each address of a name for as long as it may try one.
             among = socket.getaddrinfo(place[0], place[1], 0, socket.SOCK_STREAM)
-            limit = min(self.address.connect_timeout, left)
-            parameters["socket_connect_timeout"] = limit / max(len(among), 1)
+            connecting = min(self.address.connect_timeout, limit)
+            parameters["socket_connect_timeout"] = connecting / max(len(among), 1)
         if self.address.tls is not None:
             kind = redis.SSLConnection
             parameters |= self.address.tls
-        connection = kind(socket_timeout=left, **parameters)
+        connection = kind(socket_timeout=limit, **parameters)
         try:
             connection.connect()
         except BaseException:
@@ -125,7 +134,7 @@ class Link:
             self.busy = False
         for answer in answers:
             if isinstance(answer, theirs.ResponseError):
-                raise self._translated(answer)
+                self._fail(answer)
         return answers
 
     def run(
@@ -156,11 +165,13 @@ class Link:
     def send(self, *command: Argument) -> None:
         """Send a command whose answer `receive` returns. Raises OperationalError."""
         with self._translating():
+            self._socket()
             self._connection.send_command(*command)
 
     def send_all(self, commands: Sequence[Sequence[Argument]]) -> None:
         """Send commands in one packet; `receive` returns the answers one by one."""
         with self._translating():
+            self._socket()
             self._connection.send_packed_command(self._connection.pack_commands(commands))
 
     def receive(self, timeout: float, nothing: Any = None) -> Any:
@@ -175,14 +186,14 @@ class Link:
 
     def _is_readable(self, timeout: float) -> bool:
         """Wait for something to read, or for an interrupt."""
-        connection = self._connection
+        connection, opened = self._connection, self._socket()
         if connection.can_read(0):
             return True
         if timeout <= 0:
             self._take_interrupt()
             return False
         with _Selector() as selector:
-            selector.register(connection._sock, selectors.EVENT_READ)
+            selector.register(opened, selectors.EVENT_READ)
             if self._woken is not None:
                 selector.register(self._woken[0], selectors.EVENT_READ)
             selector.select(timeout)
@@ -202,14 +213,17 @@ class Link:
 
     # Ending
 
-    def fileno(self) -> int:
-        """Return the number of the socket, to wait for several at a time."""
-        return int(self._connection._sock.fileno())
+    def _socket(self) -> socket.socket:
+        """Return the socket. Where it is closed redis-py would connect again, listening to nothing."""
+        found = socket_of(self._connection)
+        if found is None:
+            raise theirs.ConnectionError("It has been closed.")
+        return found
 
     @property
     def is_fit(self) -> bool:
         """Tell whether the connection can be used again: open, and with nothing left to read."""
-        if self.busy or self._connection._sock is None:
+        if self.busy or socket_of(self._connection) is None:
             return False
         try:
             return not self._connection.can_read(0)
@@ -217,39 +231,40 @@ class Link:
             return False
 
     def close(self) -> None:
-        """Close. In a child of a fork the parent's connection goes on undisturbed."""
+        """Close."""
         self._connection.disconnect()
         with self._wake_lock:
             woken, self._woken = self._woken, None
         for one in woken or ():
             one.close()
 
+    def let_go(self) -> None:
+        """Close the copy that the child of a fork has; the parent's connection goes on undisturbed."""
+        self._wake_lock = threading.Lock()  # a thread that is not here may have had it
+        self.close()
+
     @contextlib.contextmanager
     def _answering(self, timeout: float) -> Iterator[None]:
         """Limit the time of sending and answering."""
         if timeout != self._timeout:
-            self._limit(timeout)
+            set_limit(self._connection, timeout)
+            self._timeout = timeout
         self.busy = True
         with self._translating():
+            self._socket()
             yield
-
-    def _limit(self, timeout: float) -> None:
-        """Set how long the server may be silent, on what redis-py keeps open."""
-        connection = self._connection
-        connection.socket_timeout = self._timeout = timeout
-        if connection._sock is not None:
-            connection._sock.settimeout(timeout)
-            connection._parser._socket_timeout = timeout
 
     @contextlib.contextmanager
     def _translating(self) -> Iterator[None]:
         try:
             yield
         except THEIRS as error:
-            raise self._translated(error) from error
+            self._fail(error)
 
-    def _translated(self, error: Exception) -> Exception:
-        return translated(error, self.address.shown, self._timeout)
+    def _fail(self, error: Exception) -> NoReturn:
+        """Raise one of redis-py's errors as ours."""
+        cause = plain(error)
+        raise translated(cause, self.address.shown, self._timeout) from cause
 
 
 def _places(address: Address, deadline: float) -> list[tuple[str, int]] | list[str]:
@@ -294,7 +309,7 @@ def _parameters(address: Address) -> dict[str, Any]:
         "client_name": address.client_name,
         "protocol": 2,
         "health_check_interval": 0,
-        **_SILENT,
+        **_SILENCE,
     }
     if address.credential_provider is not None:
         found["credential_provider"] = address.credential_provider
@@ -310,14 +325,3 @@ def _keepalive(address: Address) -> dict[str, Any]:
         "socket_keepalive": True,
         "socket_keepalive_options": options | dict(address.keepalive),
     }
-
-
-def _silent() -> dict[str, Any]:
-    """Return what keeps redis-py from telling each new connection its name: two round trips."""
-    known = inspect.signature(redis.connection.AbstractConnection.__init__).parameters
-    if "driver_info" in known:
-        return {"driver_info": None}
-    return {"lib_name": None, "lib_version": None}
-
-
-_SILENT = _silent()

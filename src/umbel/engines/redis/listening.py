@@ -1,18 +1,19 @@
 """A connection that listens to channels, and comes back by itself when it is lost.
 
 While it is lost, whoever listens waits as if nothing came; once it is back, everything has to be
-looked after, since nothing is told twice. A server that falls silent is asked for a sign of life.
+looked after, since nothing is told twice. A server that falls silent is asked for a sign of life. In the
+child of a fork the connection counts as lost.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from random import random
 from typing import Any
 
+from umbel.engines.forks import tell_of_forks
 from umbel.engines.redis.server import Link, Server
 from umbel.exceptions import OperationalError
 
@@ -40,7 +41,6 @@ class Ear:
         self._server = server
         self._hear = hear
         self._again = again
-        self._pid = os.getpid()
         self._link: Link | None = None
         self._interrupted = threading.Event()
         self._unconfirmed: set[bytes] = set()
@@ -50,6 +50,7 @@ class Ear:
         self._pause = PAUSE
         self._next_try = 0.0
         self._heard = self._asked = 0.0
+        tell_of_forks(self)
 
     @property
     def connected(self) -> bool:
@@ -214,3 +215,20 @@ class Ear:
 
     def _now(self) -> float:
         return self._server.clock.monotonic()
+
+    # Forks
+
+    def before_fork(self) -> None:
+        """Nothing is shared but the connection."""
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+
+    def after_fork_in_child(self) -> None:
+        """Let the connection go, which is the parent's: the next `wait` makes another."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.let_go()
+        self._interrupted = threading.Event()  # another thread of the parent may have had its lock
+        self._was_lost = bool(self._topics)
+        self._pause, self._next_try = PAUSE, 0.0

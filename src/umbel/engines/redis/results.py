@@ -56,15 +56,21 @@ class RedisResults(ResultStore):
 
     def get(self, task_ids: Collection[str]) -> dict[str, ResultRecord]:
         """Read with one call of a script for each thousand."""
-        return self._read(task_ids, None)
+        return self._read(task_ids, None, True)
 
-    def _read(self, task_ids: Collection[str], timeout: float | None) -> dict[str, ResultRecord]:
+    def _look(self, task_ids: Collection[str], timeout: float) -> dict[str, ResultRecord]:
+        """Read for a subscription, which repeats by itself what fails, and hears meanwhile."""
+        return self._read(task_ids, timeout, False)
+
+    def _read(
+        self, task_ids: Collection[str], timeout: float | None, repeat: bool
+    ) -> dict[str, ResultRecord]:
         names = list(task_ids)
         found: dict[str, ResultRecord] = {}
         for start in range(0, len(names), CHUNK):
             some = names[start : start + CHUNK]
             keys = [self._prefix + name for name in some]
-            answer = self._server.run(self._get, (), keys, timeout, repeat=True)
+            answer = self._server.run(self._get, (), keys, timeout, repeat)
             for place, data, ends, mark in answer:
                 name = some[place - 1]
                 expires = ends / 1000 if ends >= 0 else None
@@ -73,7 +79,7 @@ class RedisResults(ResultStore):
 
     def subscribe(self) -> ResultSubscription:
         """Listen on a connection of its own."""
-        return RedisResultSubscription(self._server, self._prefix, self._read)
+        return RedisResultSubscription(self._server, self._prefix, self._look)
 
     def forget(self, task_ids: Collection[str]) -> None:
         """Delete documents and their marks."""

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from umbel.clock import SYSTEM, Clock
 from umbel.engines.forks import tell_of_forks
 from umbel.engines.redis.address import Address, address_of
-from umbel.engines.redis.errors import may_pass
+from umbel.engines.redis.errors import is_no_master, may_pass
 from umbel.engines.redis.link import Argument, Link
 from umbel.engines.redis.scripts import Script, load
 from umbel.exceptions import OperationalError
@@ -41,8 +41,6 @@ class Server:
         self._idle: list[Link] = []
         #: Every open connection, whoever uses it: a child of a fork closes its copies of them.
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
-        #: Called in the child after a fork.
-        self.after_fork: list[Callable[[], None]] = []
         tell_of_forks(self)
 
     @property
@@ -123,9 +121,9 @@ class Server:
             self.clock.sleep(pause * (0.5 + random()))
             pause = min(pause * 2, 0.5)
 
-    def unblock(self, connections: Sequence[bytes | int]) -> None:
+    def unblock(self, connections: Sequence[bytes | int], timeout: float) -> None:
         """End the blocking commands of connections, by the numbers that CLIENT ID told them."""
-        self.calls([("CLIENT", "UNBLOCK", name) for name in connections])
+        self.calls([("CLIENT", "UNBLOCK", name) for name in connections], timeout=timeout)
 
     # Connections
 
@@ -137,7 +135,7 @@ class Server:
             yield link
         except OperationalError as error:
             link.busy = True
-            if "replica" in str(error):  # the server is not the master any more: look for that anew
+            if is_no_master(error):  # the next call looks for the master anew
                 self._drop_idle()
             raise
         finally:
@@ -198,6 +196,4 @@ class Server:
         links, self._idle = list(self._links), []
         self._links = weakref.WeakSet()
         for link in links:
-            link.close()
-        for callback in self.after_fork:
-            callback()
+            link.let_go()

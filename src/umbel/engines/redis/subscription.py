@@ -6,6 +6,8 @@ It is listened first and looked then, so nothing falls in between, also when a c
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from math import inf
+from random import random
 
 from umbel.engines.redis import documents
 from umbel.engines.redis.listening import LEAST, Ear
@@ -18,6 +20,8 @@ Get = Callable[[Collection[str], float], dict[str, ResultRecord]]
 
 #: Channels that are left together: nobody tells anything on them any more.
 LEAVING = 100
+#: Seconds after which a look that failed is repeated: the first time, and at most.
+PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
 class RedisResultSubscription(ResultSubscription):
@@ -34,6 +38,8 @@ class RedisResultSubscription(ResultSubscription):
         self._news: dict[str, ResultRecord] = {}
         #: What to look for next.
         self._due: set[str] = set()
+        self._pause = PAUSE
+        self._next_look = 0.0
         #: Channels that may be left.
         self._left: set[bytes] = set()
 
@@ -60,7 +66,7 @@ class RedisResultSubscription(ResultSubscription):
         deadline = self._clock.monotonic() + timeout
         while True:
             left = 0.0 if self._news else max(deadline - self._clock.monotonic(), 0.0)
-            interrupted = self._ear.wait(left)
+            interrupted = self._ear.wait(min(left, self._until_look()))
             self._look(max(min(left, self._timeout), LEAST))
             if self._news or interrupted or self._clock.monotonic() >= deadline:
                 return self._handed_out()
@@ -97,15 +103,24 @@ class RedisResultSubscription(ResultSubscription):
             if is_new:
                 self._news[task_id] = record
 
+    def _until_look(self) -> float:
+        """Return in how many seconds to look; while the connection is lost, when it is back."""
+        if not self._due or not self._ear.connected:
+            return inf
+        return max(self._next_look - self._clock.monotonic(), 0.0)
+
     def _look(self, timeout: float) -> None:
-        """Look for what is due, if that works; else at the next connection."""
-        due = self._due & self._wanted.keys()
-        if not due or not self._ear.connected:
+        """Look for what is due, if that works; else soon again."""
+        self._due &= self._wanted.keys()
+        if not self._due or self._until_look() > 0:
             return
         try:
-            found = self._get(due, timeout)
+            found = self._get(self._due, timeout)
         except OperationalError:
+            self._next_look = self._clock.monotonic() + self._pause * (0.5 + random() / 2)
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
             return
+        self._pause, self._next_look = PAUSE, 0.0
         self._due.clear()
         self._tell(found.values())
 

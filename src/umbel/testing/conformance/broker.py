@@ -106,6 +106,11 @@ class BrokerContract(Contract):
         [delivery] = fetch(here.consumer())
         assert delivery.message == message
 
+    # Repetitions: they follow within `Features.remembers`, and what comes later is not promised.
+
+    def test_who_recognizes_no_repetition_remembers_nothing(self, here: Side) -> None:
+        assert here.features.dedupes or here.features.remembers == 0
+
     def test_a_repeated_publish_changes_nothing_while_the_message_waits(
         self, here: Side, there: Side
     ) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 from umbel.clock import SYSTEM, unique_id
 from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.consumer import RedisConsumer
 from umbel.ports import Owner
-from umbel.testing.conformance.support import PATIENCE, fetch, publication
+from umbel.testing.conformance.support import PATIENCE, fetch, publication, until
 
 #: The queue of most tests.
 QUEUE = "queue"
@@ -37,3 +40,29 @@ def wait_for_list(consumer: RedisConsumer, admin: Any, queue: str = QUEUE) -> No
     while not admin.exists(f"umbel:inboxes:{consumer.owner.id}"):
         assert SYSTEM.monotonic() < deadline
         assert fetch(consumer, wait=0.05, queues=[queue]) == []
+
+
+def in_child(function: Callable[[], object]) -> None:
+    """Run a function in a child of a fork, to its good end."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            function()
+            status = 0
+        except BaseException:  # noqa: BLE001 - the child must not go on as a second test run
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    try:
+        ended = until(lambda: _ended(pid))
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    assert ended == (pid, 0)
+
+
+def _ended(pid: int) -> tuple[int, int] | None:
+    found = os.waitpid(pid, os.WNOHANG)
+    return found if found[0] else None

@@ -25,6 +25,8 @@ def read(url: str, **options: Any) -> Address:
         ("redis://host/2?virtual_host=3", ("host", 6379), 3),
         ("redis://[::1]:7/1", ("::1", 7), 1),
         ("rediss://host:1/4", ("host", 1), 4),
+        ("valkey://host/4", ("host", 6379), 4),
+        ("VALKEYS://host:1/4", ("host", 1), 4),
     ],
 )
 def test_a_url_names_host_port_and_database(
@@ -90,6 +92,14 @@ def test_sentinels_need_the_name_of_what_they_watch() -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_several_servers_of_valkey_are_named_by_one_url() -> None:
+    found = read("valkey://a;valkey://:secret@b:1")
+    assert (found.hosts, found.tls) == ((("a", 6379), ("b", 1)), None)
+    assert found.shown == "valkey://a;valkey://:********@b:1"
+    tls = read("valkeys://a;valkeys://b").tls
+    assert tls == {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+
+
 def test_certificates_and_names_are_checked_unless_told_otherwise(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -121,8 +131,10 @@ def test_certificates_and_names_are_checked_unless_told_otherwise(
         ("redis://host?socket_timout=1", "Did you mean 'socket_timeout'"),
         ("redis://host?what=1", "unknown parameter 'what'"),
         ("redis://host?ssl_ca_certs=x", "begin it with rediss://"),
+        ("valkey://host?ssl_ca_certs=x", "begin it with valkeys://"),
         ("rediss://host?ssl_cert_reqs=maybe", "CERT_REQUIRED, CERT_OPTIONAL or CERT_NONE"),
         ("redis://a;rediss://b", "different schemes"),
+        ("redis://a;valkey://b", "different schemes"),
         ("redis://host?credential_provider=no.such.Thing", "cannot be imported"),
     ],
 )
@@ -144,3 +156,5 @@ def test_prefixes_of_results_are_written_as_celery_does() -> None:
     assert read("redis://", result_keyprefix="mine:").result_prefix == "mine:"
     found = read("redis://", global_keyprefix="broker", result_keyprefix="")
     assert (found.prefix, found.result_prefix) == ("broker", "")
+    found = read("redis://host?global_keyprefix=all", global_keyprefix="b", result_keyprefix="r")
+    assert (found.prefix, found.result_prefix) == ("all", "all_")

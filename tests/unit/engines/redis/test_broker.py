@@ -231,6 +231,17 @@ def test_tags_are_kept_as_long_as_anybody_asks_for_them(engine: RedisEngine, adm
     assert abs(now() + admin.pttl(key) / 1000 - end) < 1
 
 
+def test_a_repeated_publish_is_recognized_for_a_time_also_while_the_first_is_there(
+    engine: RedisEngine, admin: Any
+) -> None:
+    for _ in range(2):
+        engine.broker.publish([publication("1", tag="tag")], PATIENCE)
+    assert admin.llen(QUEUE) == 1
+    admin.delete(*admin.keys("umbel:tags:*"))  # a minute later
+    engine.broker.publish([publication("1", tag="tag")], PATIENCE)
+    assert admin.llen(QUEUE) == 2
+
+
 def test_dead_letters_leave_when_they_expire(engine: RedisEngine) -> None:
     consumer = attach(engine)
     publish(engine, "1", "2")
@@ -289,6 +300,19 @@ def test_the_servers_clock_alone_says_when_something_is_due(
         assert ids(fetch(consumer, wait=PATIENCE)) == ["1"]
         consumer.close()
     assert admin.info("commandstats")["cmdstat_blmove"]["calls"] <= 5
+
+
+def test_waking_who_waits_takes_none_but_the_time_of_a_publish(
+    engine: RedisEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    calls = engine.broker._calls
+    monkeypatch.setattr(calls, "run", lambda *_, **__: [b"1"])  # somebody to wake
+    monkeypatch.setattr(calls.server, "unblock", lambda _, timeout: given.append(timeout))
+    for timeout in (0.5, LONG):
+        engine.broker.publish([publication("1")], timeout)
+    assert 0 < given[0] <= 0.5
+    assert given[1] <= 1.0  # nothing depends on it
 
 
 class Late(threading.Event):

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from tests.redis_servers import PrivateServer, free_port, private_server
+from umbel.engines import open_engine
 from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.server import Server
 from umbel.exceptions import OperationalError
@@ -77,7 +78,8 @@ def tls_port(start_server: StartServer, certificate: Path) -> int:
         "tls-key-file": str(certificate.with_suffix(".key")),
         "tls-auth-clients": "no",
     }
-    server.admin.config_set(*[word for pair in settings.items() for word in pair])
+    for name, value in settings.items():
+        server.admin.config_set(name, value)
 
     def listens() -> int:
         port = free_port()
@@ -109,7 +111,7 @@ def test_nothing_is_checked_where_that_is_wanted(tls_port: int) -> None:
     assert ping(f"rediss://127.0.0.1:{tls_port}/0?ssl_cert_reqs=CERT_NONE") == b"PONG"
 
 
-# Sockets and sentinels
+# Sockets, sentinels, and several
 
 
 def test_a_socket_is_connected_to(start_server: StartServer, tmp_path: Path) -> None:
@@ -121,11 +123,19 @@ def test_a_socket_is_connected_to(start_server: StartServer, tmp_path: Path) -> 
         ping(f"unix://{path}")
 
 
+@pytest.mark.parametrize("scheme", ["redis", "valkey"])
+def test_the_next_of_several_servers_is_used(private: PrivateServer, scheme: str) -> None:
+    url = f"{scheme}://127.0.0.1:1/0;{scheme}://127.0.0.1:{private.port}/0"
+    with closing(open_engine(url)) as engine:
+        assert isinstance(engine, RedisEngine)
+        assert engine.state.put_new("kind", "key", "1")
+
+
 def test_the_master_is_found_by_sentinels_also_after_a_failover(
     start_server: StartServer, tmp_path: Path
 ) -> None:
     first = start_server("--repl-diskless-sync-delay", "0")
-    second = start_server("--replicaof", f"127.0.0.1 {first.port}")
+    second = start_server("--replicaof", "127.0.0.1", str(first.port))
     until(lambda: second.admin.info("replication")["master_link_status"] == "up")
     config = tmp_path / "sentinel.conf"
     config.write_text(f"sentinel monitor main 127.0.0.1 {first.port} 1\n")

@@ -1,15 +1,16 @@
-"""Queues whose names look like the list of another: what belongs to a queue is never guessed from a name."""
+"""Names: what belongs to a queue is never guessed from one that looks like another's list; and prefixes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from tests.redis_servers import PrivateServer
-from tests.unit.engines.redis.support import attach, publish
+from tests.unit.engines.redis.support import QUEUE, attach, publish
 from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.keys import names
@@ -119,3 +120,15 @@ def test_leftovers_go_to_the_queue_that_is_bound(
     admin.sadd(f"{prefix}_kombu.binding.shop", f"{SHOP}::{SHOP}")
     assert Leftovers(Calls(Server(private.url, options), names(options))).restore() == 1
     assert ids(fetch(attach(colons), queues=[SHOP])) == ["1"]
+
+
+def test_a_prefix_in_the_query_of_the_url_is_before_every_key(
+    engine: RedisEngine, private: PrivateServer, admin: Any
+) -> None:
+    with closing(RedisEngine(f"{private.url}?global_keyprefix=app:", {})) as made:
+        publish(made, "1")
+        consumer = attach(made)
+        assert [key for key in admin.keys("*") if not key.startswith(b"app:")] == []
+        with closing(RedisEngine(private.url, {"global_keyprefix": "app:"})) as same:
+            assert [item.message.task_id for item in same.queues.peek(QUEUE, 2)] == ["1"]
+        assert ids(fetch(consumer)) == ["1"]

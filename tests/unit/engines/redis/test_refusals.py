@@ -251,7 +251,7 @@ def test_an_inbox_that_cannot_be_given_back_is_kept_and_leases_are_renewed(
 
 def _fill(admin: Any) -> None:
     """Let the server use less memory than it does."""
-    admin.config_set("maxmemory", "1mb")
+    admin.config_set("maxmemory", 1)
 
 
 def test_a_full_server_takes_no_more_and_can_be_emptied(engine: RedisEngine, admin: Any) -> None:

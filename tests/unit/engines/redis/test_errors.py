@@ -1,0 +1,103 @@
+"""What servers answer, as their versions word it, is told in our words, also from within a script."""
+
+from __future__ import annotations
+
+import pytest
+from redis import exceptions as theirs
+
+from umbel.engines.redis.errors import is_no_master, may_pass, plain, translated
+from umbel.exceptions import BrokerFull, OperationalError
+
+#: How Redis 6.2 begins an error of a script, with what its command answered or what kept it from being run.
+ANSWERED = (
+    "Error running script (call to f_88eb99ba83ee8ed5b1d71ebd53418510762a9dc2): @user_script:14: "
+)
+REFUSED = f"{ANSWERED}@user_script: 14: "
+#: How Redis 7 ends it.
+END = " script: 88eb99ba83ee8ed5b1d71ebd53418510762a9dc2, on @user_script:14."
+OOM = "OOM command not allowed when used memory > 'maxmemory'."
+READONLY = "READONLY You can't write against a read only replica."
+WRONGTYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
+NOPERM = (
+    "The user executing the script can't access at least one of the keys mentioned in the command"
+)
+DOWN = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+
+
+def told(error: Exception) -> OperationalError:
+    """Return our error, raised as a connection raises it."""
+    cause = plain(error)
+    with pytest.raises(OperationalError) as caught:
+        raise translated(cause, "redis://host/0", 1.0) from cause
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (f"{REFUSED}-{OOM}", "maxmemory"),
+        (f"{REFUSED}-{READONLY}", "is a replica and takes no writes"),
+        (f"{ANSWERED}{WRONGTYPE}", "something else under a key"),
+        (f"{WRONGTYPE}{END}", "something else under a key"),
+        (f"{REFUSED}{NOPERM}", "ACL SETUSER"),
+        (f"{NOPERM}{END}", "ACL SETUSER"),
+        (f"{REFUSED}-MISCONF Redis is configured to save", "cannot write its data to its disk"),
+        (f"{REFUSED}Unknown Redis command called from Lua script", "umbel needs Redis 6.2"),
+        (f"{REFUSED}Wrong number of args calling Redis command From Lua", "umbel needs Redis 6.2"),
+        (f"{ANSWERED}ERR DB index is out of range", "no database with that number"),
+        (f"{ANSWERED}ERR value is not an integer", "answered: value is not an integer"),
+        (f"{ANSWERED}user_script:14: mine", "answered: mine"),
+        (DOWN, "has lost its master"),
+    ],
+)
+def test_an_error_is_told_in_our_words(answer: str, words: str) -> None:
+    found = str(told(theirs.ResponseError(answer)))
+    assert words in found
+    assert "user_script: " not in found
+
+
+def test_a_full_server_is_a_full_broker_in_each_version() -> None:
+    for error in (
+        theirs.ResponseError(f"{REFUSED}-{OOM}"),
+        theirs.OutOfMemoryError(f"command not allowed when used memory > 'maxmemory'.{END}"),
+    ):
+        assert isinstance(told(error), BrokerFull)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            theirs.ClusterCrossSlotError("Keys in request don't hash to the same slot"),
+            "is a cluster",
+        ),
+        (theirs.MovedError("3999 127.0.0.1:6381"), "is a cluster"),
+        (theirs.ClusterDownError("The cluster is down"), "is down"),
+        (theirs.MasterDownError("Link with MASTER is down"), "has lost its master"),
+    ],
+)
+def test_what_redis_py_has_a_class_for_is_told_all_the_same(error: Exception, words: str) -> None:
+    assert words in str(told(error))
+
+
+def test_the_master_is_looked_for_where_the_server_is_none() -> None:
+    for error in (
+        theirs.ResponseError(f"{REFUSED}-{READONLY}"),
+        theirs.ReadOnlyError("You can't write against a read only replica."),
+        theirs.ResponseError(DOWN),
+        theirs.MasterDownError("Link with MASTER is down"),
+    ):
+        assert is_no_master(told(error))
+        assert may_pass(told(error))
+    # It is a master, which has not enough replicas.
+    assert not is_no_master(
+        told(theirs.ResponseError(f"{REFUSED}-NOREPLICAS Not enough good replicas"))
+    )
+    assert not may_pass(told(theirs.ResponseError(f"{REFUSED}{NOPERM}")))
+
+
+@pytest.mark.parametrize("scheme", ["redis", "valkey"])
+def test_a_server_that_may_speak_no_tls_is_named_by_its_other_scheme(scheme: str) -> None:
+    error = theirs.TimeoutError("Timeout reading from socket")
+    assert f"begin the URL with {scheme}://" in str(translated(error, f"{scheme}s://host/0", 1.0))
+    assert "TLS" not in str(translated(error, f"{scheme}://host/0", 1.0))
