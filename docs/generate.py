@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from umbel.absent import all_absent
+from umbel.absent import ABSENT_MODULES, ABSENT_VARIABLES, all_absent
 from umbel.settings import TABLE
 from umbel.settings.declare import Declared
 
@@ -20,7 +20,9 @@ def generate(directory: Path) -> None:
         "defaults": defaults(),
         "unused": unused(),
         "later": later(),
-        "absent": absent(),
+        "absent": absent(all_absent()),
+        "modules": absent((f"celery.{name}", why) for name, why in ABSENT_MODULES.items()),
+        "variables": absent(ABSENT_VARIABLES.items()),
     }
     for name, lines in pages.items():
         path = directory / f"{name}.md"
@@ -80,9 +82,9 @@ def later() -> Iterator[str]:
         yield f"{reason.capitalize()}\n: {names}\n"
 
 
-def absent() -> Iterator[str]:
-    """Yield the list of names of Celery's that are missing."""
-    rows = sorted(all_absent(), key=lambda row: row[1])
+def absent(missing: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield a list of names of Celery's that are missing, by the reason."""
+    rows = sorted(missing, key=lambda row: row[1])
     for reason, members in itertools.groupby(rows, key=lambda row: row[1]):
         names = ", ".join(f"`{name.removeprefix('umbel.')}`" for name, _ in members)
         yield f"{names}\n: {reason[0].upper()}{reason[1:]}.\n"

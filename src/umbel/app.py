@@ -10,7 +10,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
-from typing import Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from umbel import (
     bug_report,
@@ -23,7 +23,7 @@ from umbel import (
     security,
     signals,
 )
-from umbel.absent import tell_of_absent
+from umbel.absent import absent_from, tell_of_absent
 from umbel.amqp import AMQP
 from umbel.backend import Backend
 from umbel.broadcasts import listeners
@@ -282,7 +282,7 @@ class Umbel:
 
     def config_from_object(
         self,
-        source: object,
+        obj: object,
         silent: bool = False,
         force: bool = False,
         namespace: str | None = None,
@@ -296,7 +296,7 @@ class Umbel:
         there is no such module.
         """
         prefix = namespace or self.namespace
-        loading.load_object(self.conf, source, namespace=prefix, silent=silent, force=force)
+        loading.load_object(self.conf, obj, namespace=prefix, silent=silent, force=force)
 
     def config_from_envvar(
         self, variable_name: str, silent: bool = False, force: bool = False
@@ -317,9 +317,9 @@ class Umbel:
         """
         loading.load_words(self.conf, argv)
 
-    def add_defaults(self, values: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+    def add_defaults(self, fun: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
         """Give defaults of one's own: a mapping, or what is called for one when settings are read."""
-        loading.load_defaults(self.conf, values)
+        loading.load_defaults(self.conf, fun)
 
     # Engines
 
@@ -487,3 +487,9 @@ def _class(kind: Any) -> Any:
 
 
 Celery = Umbel
+
+
+if not TYPE_CHECKING:  # to type checkers, what is not here is missing
+
+    def __getattr__(name: str) -> Any:
+        raise absent_from(__name__, name)

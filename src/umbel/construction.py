@@ -6,15 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from umbel.absent import HOOKS, MEANINGLESS
 from umbel.options import warn_once
-
-_NO_MEANING = {
-    "loader": "there are no loaders: settings are read by config_from_object and by name",
-    "amqp": "engines take the place of the AMQP class; they are chosen by URL",
-    "events": "there is one kind of events",
-    "control": "there is one kind of remote control",
-    "fixups": "frameworks are integrated by packages of their own",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +24,16 @@ class Construction:
     tasks: Any = None
 
 
-#: What subclasses of Celery's app may name, and why it has no meaning here.
-_HOOKS = {
-    **{f"{name}_cls": meaning for name, meaning in _NO_MEANING.items() if name != "fixups"},
-    "backend_cls": "result stores are engines; they are chosen by URL",
-    "registry_cls": "there is one kind of registry",
-    "builtin_fixups": _NO_MEANING["fixups"],
-    "prepare_config": "settings are changed by app.conf, or by a receiver of app.on_configure",
-}
-
-
 def warn_of_hooks(kind: type) -> None:
     """Say of what a subclass of the app has for Celery that it has no meaning here."""
-    for name, meaning in _HOOKS.items():
+    for name, reason in HOOKS.items():
         if hasattr(kind, name):
-            warn_once(f"The attribute {name} of {kind.__name__} has no meaning here: {meaning}.")
+            warn_once(f"The attribute {name} of {kind.__name__} {reason}.")
 
 
 def taken_from(keywords: dict[str, Any]) -> Construction:
     """Take out of an app's keywords what is no setting."""
-    for name, meaning in _NO_MEANING.items():
+    for name, meaning in MEANINGLESS.items():
         if keywords.pop(name, None):
             warn_once(f"The argument {name} of an app has no meaning here: {meaning}.")
     if not keywords.pop("autofinalize", True):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from umbel.absent import tell_of_absent
 from umbel.clock import unique_id
 from umbel.exceptions import ImproperlyConfigured
 from umbel.nearest import meant
@@ -38,6 +39,7 @@ def delivery_mode(value: Any) -> int | None:
     )
 
 
+@tell_of_absent
 @dataclass(frozen=True)
 class Exchange:
     """Where messages are sent that find their queues by bindings. Without a name: AMQP's default exchange."""
@@ -72,6 +74,7 @@ class Exchange:
         return f"Exchange {self.name or repr('')}({self.type})"
 
 
+@tell_of_absent
 @dataclass(frozen=True)
 class binding:
     """What makes an exchange pass messages on to a queue: a key, or a pattern of keys."""
@@ -99,6 +102,7 @@ class _ExchangeField:
         queue.__dict__["exchange"] = value
 
 
+@tell_of_absent
 @dataclass(frozen=True)
 class Queue:
     """A queue: its name, and by which exchange and key it is reached.

@@ -43,7 +43,7 @@ import builtins
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from umbel.absent import absent_from
+from umbel.absent import absent_from, tell_of_absent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -221,6 +221,7 @@ class TaskPredicate(UmbelError):
     """Base of the exceptions by which a task says what is to become of it."""
 
 
+@tell_of_absent
 class Retry(TaskPredicate):
     """The task is to run again later; raised by ``self.retry``.
 

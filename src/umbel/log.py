@@ -15,6 +15,7 @@ from logging.handlers import WatchedFileHandler
 from typing import TYPE_CHECKING, Any
 
 from umbel import signals
+from umbel.absent import tell_of_absent
 from umbel.colors import colored
 from umbel.exceptions import ImproperlyConfigured
 from umbel.formatters import ColorFormatter, TaskFormatter
@@ -54,6 +55,7 @@ class FileHandler(_Handler, WatchedFileHandler):
     """Appends lines to a file, each by one call; opens it again when it was moved away or deleted."""
 
 
+@tell_of_absent
 class Logging:
     """Sets up logging, once per process."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, Unpack, overload
 
 from umbel import current, models
+from umbel.absent import tell_of_absent
 from umbel.exceptions import DuplicateTaskNameWarning, NotRegistered
 from umbel.functions import (
     code_of,
@@ -136,6 +137,7 @@ def automatic_name(main: str | None, name: str, module: str) -> str:
     return f"{main or script_name() if module == '__main__' else module}.{name}"
 
 
+@tell_of_absent
 class Tasks(Mapping[str, Task[Any, Any]]):
     """An app's tasks by name, those made with ``@shared_task`` included."""
 
@@ -193,9 +195,9 @@ class Tasks(Mapping[str, Task[Any, Any]]):
         task.on_bound(self._app)
         return task
 
-    def unregister(self, task: str | Task[Any, Any]) -> None:
+    def unregister(self, name: str | Task[Any, Any]) -> None:
         """Forget a task, by its name or itself. Raises NotRegistered when there is none."""
-        name = task if isinstance(task, str) else task.name
+        name = name if isinstance(name, str) else name.name
         _ = self[name]
         self._own.pop(name, None)
         self._hidden.add(name)
@@ -227,9 +229,9 @@ class Tasks(Mapping[str, Task[Any, Any]]):
         found = self._own.get(name)
         return self._made_of_shared(name) if found is None else found
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, key: str, default: Any = None) -> Any:
         """Return a task by its name, or `default`."""
-        found = self.find(name)
+        found = self.find(key)
         return default if found is None else found
 
     def __contains__(self, name: object) -> bool:

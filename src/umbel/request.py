@@ -89,9 +89,9 @@ class Request:
             return headers[name]
         raise AttributeError(f"This call has no {name!r}, neither as a field nor as a header.")
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, key: str, default: Any = None) -> Any:
         """Return a field or a header by its name."""
-        return getattr(self, name, default)
+        return getattr(self, key, default)
 
     def update(self, *values: Any, **fields: Any) -> None:
         """Set fields, as `dict.update` does."""

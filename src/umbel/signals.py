@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from umbel.absent import tell_of_absent
 from umbel.clock import SYSTEM, Clock
 
 logger = logging.getLogger("umbel.signals")
@@ -25,6 +26,7 @@ FIRST_PAUSE = 2.0
 MOST_PAUSE = 30.0
 
 
+@tell_of_absent
 class Signal:
     """Something that happens and that receivers may connect to.
 
@@ -87,9 +89,13 @@ class Signal:
         return call
 
     def disconnect(
-        self, receiver: Receiver | None = None, sender: object = None, dispatch_uid: object = None
+        self,
+        receiver: Receiver | None = None,
+        sender: object = None,
+        weak: bool | None = None,
+        dispatch_uid: object = None,
     ) -> bool:
-        """Forget a receiver; True if it was connected."""
+        """Forget a receiver; True if it was connected. `weak` is there for Celery's sake."""
         key = dispatch_uid if dispatch_uid is not None else _identity(receiver)
         with self._lock:
             left = tuple(entry for entry in self._receivers if entry[:2] != (key, _name_of(sender)))

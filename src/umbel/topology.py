@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from umbel.absent import tell_of_absent
 from umbel.entities import (
     WORKER_DIRECT_EXCHANGE,
     WORKER_DIRECT_QUEUE,
@@ -42,6 +43,7 @@ class Defaults:
     max_priority: int | None = None
 
 
+@tell_of_absent
 class Queues(MutableMapping[str, Queue]):
     """Queues by name or alias. One that is not declared is added when it is asked for, if that is allowed."""
 

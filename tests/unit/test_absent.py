@@ -9,12 +9,31 @@ import pytest
 
 import umbel
 from umbel import Umbel
-from umbel.absent import ABSENT, ABSENT_FROM, NotThere, NotThereToImport, all_absent
+from umbel.absent import (
+    ABSENT,
+    ABSENT_FROM,
+    ABSENT_MODULES,
+    ABSENT_VARIABLES,
+    NotThere,
+    NotThereToImport,
+    all_absent,
+)
 from umbel.amqp import AMQP
 from umbel.backend import Backend
 from umbel.connections import Channel, Connection, Producer
+from umbel.entities import Exchange, Queue, binding
+from umbel.exceptions import Retry
+from umbel.log import Logging
+from umbel.registry import Tasks
+from umbel.settings import Config
+from umbel.signals import Signal
+from umbel.topology import Queues
 
-KINDS = (Umbel, umbel.Task, umbel.AsyncResult, AMQP, Backend, Connection, Channel, Producer)
+#: Those whose instances have other names than their class are asked in a test of their own.
+KINDS = (
+    *(Umbel, umbel.Task, umbel.AsyncResult, AMQP, Queues, Tasks, Backend, Logging, Signal, Retry),
+    *(Connection, Channel, Producer, Queue, Exchange, binding),
+)
 
 
 @pytest.fixture
@@ -23,17 +42,23 @@ def app() -> Umbel:
 
 
 def test_the_table_is_about_these_classes() -> None:
-    assert set(ABSENT) == {kind.__name__ for kind in KINDS}
+    assert set(ABSENT) == {kind.__name__ for kind in (*KINDS, Config)}
 
 
 @pytest.mark.parametrize(
     ("kind", "name"), [(kind, name) for kind in KINDS for name in ABSENT[kind.__name__]]
 )
 def test_a_name_that_is_missing_says_why(kind: Any, name: str) -> None:
-    assert not hasattr(kind, name), f"{name} is there now: remove it from absent.py"
+    assert not hasattr(kind, name), f"{name} is there now: remove it from absent/classes.py"
     with pytest.raises(NotThere, match=rf"^{kind.__name__}\.{name} (is|has) ") as caught:
         getattr(kind, name)
     assert isinstance(caught.value, NotImplementedError)
+
+
+@pytest.mark.parametrize("name", ABSENT["Config"])
+def test_a_setting_that_is_missing_says_why(name: str) -> None:
+    with pytest.raises(NotThere, match=rf"^Config\.{name} (is|has) "):
+        getattr(Config(), name)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +94,6 @@ def test_instances_and_subclasses_may_have_it_after_all(app: Umbel) -> None:
 
 
 def test_every_reason_is_a_sentence_that_goes_on_with_the_name() -> None:
-    for name, reason in all_absent():
+    for name, reason in (*all_absent(), *ABSENT_MODULES.items(), *ABSENT_VARIABLES.items()):
         assert reason.split()[0] in ("is", "has"), name
         assert not reason.endswith("."), name

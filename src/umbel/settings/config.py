@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from umbel.absent import ABSENT, told_absent
 from umbel.exceptions import ImproperlyConfigured
 from umbel.masking import masked, masked_place
 from umbel.options import warn_once
@@ -249,6 +250,9 @@ class Config(MutableMapping[str, Any]):
         try:
             return self[name]
         except KeyError:
+            absent = ABSENT["Config"].get(name)
+            if absent:
+                raise told_absent(type(self), name, absent) from None
             near = near_miss(name)
             hint = f" Did you mean {near!r}?" if near else ""
             raise AttributeError(f"There is no setting {name!r}.{hint}") from None
@@ -272,9 +276,9 @@ class Config(MutableMapping[str, Any]):
         """Return the settings that were written, with their values."""
         return self.changed()
 
-    def value_set_for(self, name: str) -> bool:
+    def value_set_for(self, key: str) -> bool:
         """Tell whether a setting was written."""
-        return (spelling(name) or name) in self.changed()
+        return (spelling(key) or key) in self.changed()
 
     def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
         """Return the settings that were written, or all; secrets are masked when `censored`."""

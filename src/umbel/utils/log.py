@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from umbel.absent import absent_from
 from umbel.formatters import ColorFormatter
 from umbel.loggers import (
     LOG_LEVELS,
@@ -25,3 +28,9 @@ __all__ = [
     "task_logger",
     "worker_logger",
 ]
+
+
+if not TYPE_CHECKING:  # to type checkers, what is not here is missing
+
+    def __getattr__(name: str) -> Any:
+        raise absent_from(__name__, name)

@@ -1,0 +1,218 @@
+"""Modules of Celery's that are missing or elsewhere, names that modules lack, commands and variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from umbel.absent.reasons import (
+    BEAT,
+    CONTROL,
+    DJANGO,
+    EVENTS,
+    EXCEPTION,
+    HELPER,
+    LOADERS,
+    STEPS,
+    STORE,
+    VERSION,
+    WITHIN,
+    WORKFLOWS,
+)
+
+#: Names of modules that are missing, by module.
+ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
+    "umbel": {
+        **dict.fromkeys(
+            (
+                *("Signature", "chain", "chord", "chunks", "group", "maybe_signature", "signature"),
+                *("subtask", "xmap", "xstarmap"),
+            ),
+            WORKFLOWS,
+        ),
+        "maybe_patch_concurrency": "is for gevent and eventlet; umbel has no such executors",
+        **dict.fromkeys(
+            ("SERIES", "VERSION", "VERSION_BANNER", "version_info", "version_info_t"), VERSION
+        ),
+    },
+    "umbel.app": {
+        "shared_task": "is umbel.shared_task",
+        "bugreport": "is umbel.bugreport",
+        **dict.fromkeys(
+            ("app_or_default", "default_app"), "is umbel.current_app: the app, or who stands for it"
+        ),
+        **dict.fromkeys(
+            (
+                *("AppPickler", "disable_trace", "enable_trace", "pop_current_task"),
+                "push_current_task",
+            ),
+            WITHIN,
+        ),
+    },
+    "umbel.utils": dict.fromkeys(
+        (
+            *("chunks", "gen_task_name", "get_cls_by_name", "get_full_cls_name", "memoize", "noop"),
+            *("import_from_cwd", "instantiate", "nodename", "nodesplit"),
+        ),
+        HELPER,
+    ),
+    "umbel.utils.log": {
+        **dict.fromkeys(("in_sighandler", "set_in_sighandler"), HELPER),
+        **dict.fromkeys(
+            ("get_multiprocessing_logger", "reset_multiprocessing_logger"),
+            "is about billiard's logger, which umbel does not use",
+        ),
+    },
+    "umbel.result": dict.fromkeys(("GroupResult", "ResultSet"), WORKFLOWS),
+    "umbel.exceptions": {
+        "ChordError": WORKFLOWS,
+        **dict.fromkeys(
+            ("BackendError", "BackendGetMetaError", "BackendStoreError"),
+            "is OperationalError here: of stores as of brokers",
+        ),
+        "InvalidTaskError": "is DecodeError here",
+        "NotConfigured": "is ImproperlyConfigured here",
+        **dict.fromkeys(
+            (
+                *("AlreadyRegistered", "CeleryCommandException", "DuplicateNodenameWarning"),
+                *("FixupWarning", "SecurityWarning", "Terminated", "WorkerShutdown"),
+                *("WorkerTerminate", "CDeprecationWarning", "CPendingDeprecationWarning"),
+            ),
+            EXCEPTION,
+        ),
+        "reraise": "has no meaning here: `raise error` does that",
+    },
+}
+
+#: Commands that are missing.
+ABSENT_COMMANDS: Mapping[str, str] = {
+    "amqp": (
+        "is a shell of AMQP; `umbel list bindings` shows bindings, `umbel queues` what waits, and"
+        " `umbel purge` deletes it"
+    ),
+    "beat": BEAT,
+    "control": (
+        "is part of remote control, which comes in a later version; until then SIGTERM stops a worker, and"
+        " it is started again with other options"
+    ),
+    "events": f"{EVENTS}, and the log of a worker with -l INFO says what became of each",
+    "graph": "has no meaning here: there are no bootsteps to draw",
+    "inspect": (
+        "is part of remote control, which comes in a later version; `umbel queues` shows what waits and"
+        " what workers hold, `umbel list tasks` the tasks, `umbel config` the settings"
+    ),
+    "logtool": (
+        "is for the texts of Celery's logs; a handler of the logger umbel.trace gets the same facts as data"
+    ),
+    "migrate": (
+        "has no counterpart yet; send new calls to the new broker, and let"
+        " `umbel -A proj -b OLD-URL worker` empty the old one"
+    ),
+    "multi": (
+        "has no counterpart; let systemd, supervisord or containers start each node:"
+        " `umbel worker -n mails@%h`"
+    ),
+    "status": (
+        "is part of remote control, which comes in a later version; ask what has started the workers, and"
+        " `umbel queues` for what they hold"
+    ),
+    "upgrade": (
+        "has no meaning here: settings are read under their old names too, and `umbel config` shows what"
+        " was read"
+    ),
+}
+
+#: Modules that are not here under Celery's name, without its first part; each stands for those below it.
+ABSENT_MODULES: Mapping[str, str] = {
+    "app.amqp": "is umbel.amqp; its Queues is umbel.topology.Queues",
+    "app.annotations": "is umbel.annotations",
+    **dict.fromkeys(
+        ("app.autoretry", "app.routes", "app.trace"), f"{WITHIN}; umbel has parts of its own"
+    ),
+    **dict.fromkeys(("app.backends", "backends"), STORE),
+    "app.base": "is umbel.app",
+    **dict.fromkeys(("app.builtins", "canvas"), WORKFLOWS),
+    "app.control": CONTROL,
+    **dict.fromkeys(("app.defaults", "app.utils"), "is umbel.settings; Settings is Config there"),
+    **dict.fromkeys(("app.events", "events"), EVENTS),
+    "app.log": "is umbel.log",
+    "app.registry": "is umbel.registry; TaskRegistry is Tasks there",
+    "app.task": "is umbel.task; Context is umbel.request.Request",
+    **dict.fromkeys(
+        ("apps", "bin"),
+        "is Celery's command line from within; app.worker_main(['worker', '-l', 'INFO']) starts a worker",
+    ),
+    **dict.fromkeys(("beat", "schedules"), BEAT),
+    **dict.fromkeys(("bootsteps", "concurrency", "worker"), STEPS),
+    **dict.fromkeys(("contrib.django", "fixups"), DJANGO),
+    "contrib.migrate": ABSENT_COMMANDS["migrate"],
+    **dict.fromkeys(
+        ("contrib.pytest", "contrib.testing"),
+        "is part of the tools for tests, which come in a later version; until then task_always_eager runs"
+        " tasks where they are called, and broker='memory://' keeps what is sent",
+    ),
+    "contrib.rdb": "has no counterpart; run the task with apply() under a debugger",
+    "contrib.sphinx": "has no counterpart; a task has its function's docstring and signature",
+    "loaders": LOADERS,
+    **dict.fromkeys(
+        (
+            *(
+                "local",
+                "platforms",
+                "security.certificate",
+                "security.key",
+                "security.serialization",
+            ),
+            *("security.utils", "utils.abstract", "utils.annotations", "utils.collections"),
+            *(
+                "utils.debug",
+                "utils.deprecated",
+                "utils.functional",
+                "utils.graph",
+                "utils.imports",
+            ),
+            *("utils.iso8601", "utils.nodenames", "utils.objects", "utils.quorum_queues"),
+            *("utils.saferepr", "utils.serialization", "utils.static", "utils.sysinfo"),
+            *("utils.term", "utils.text", "utils.threads", "utils.time", "utils.timer2"),
+        ),
+        WITHIN,
+    ),
+    "utils.dispatch": "is umbel.signals, which has Signal",
+}
+
+_DEBUGGING = "is for those who look for mistakes in Celery itself"
+_FOR_CHILDREN = "is how Celery's worker tells its children; here they have the settings"
+
+#: Environment variables that Celery reads and umbel does not.
+ABSENT_VARIABLES: Mapping[str, str] = {
+    "AUTOSCALE_KEEPALIVE": "is about autoscale, which comes in a later version",
+    "CELERY_CONFIG_MODULE": "is CONFIG_MODULE, --config or app.config_from_object here",
+    "CELERY_CUSTOM_WORKER_POOL": "has no counterpart; executors are umbel's own",
+    "CELERY_LOADER": LOADERS,
+    **dict.fromkeys(
+        (
+            *("CELERY_LOG_FILE", "CELERY_LOG_LEVEL", "CELERY_LOG_REDIRECT"),
+            *("CELERY_LOG_REDIRECT_LEVEL", "FORKED_BY_MULTIPROCESSING", "MP_MAIN_FILE"),
+        ),
+        _FOR_CHILDREN,
+    ),
+    **dict.fromkeys(("CELERY_RDB_HOST", "CELERY_RDB_PORT"), "is about celery.contrib.rdb"),
+    "CELERY_SKIP_CHECKS": DJANGO,
+    "CELERY_TRACE_APP": _DEBUGGING,
+    **dict.fromkeys(("CELERY_WORKER_REVOKES_MAX", "CELERY_WORKER_REVOKE_EXPIRES"), CONTROL),
+    **dict.fromkeys(
+        ("CELERY_WORKER_SUCCESSFUL_EXPIRES", "CELERY_WORKER_SUCCESSFUL_MAX"),
+        "is about worker_deduplicate_successful_tasks, which comes in a later version",
+    ),
+    **dict.fromkeys(
+        (
+            *("CELERY_BENCH", "CELERY_BENCH_EVERY", "C_BENCH", "C_BENCH_EVERY", "C_FAKEFORK"),
+            *("C_IMPDEBUG", "C_REMDEBUG", "C_STRICT_APP", "C_WARN_APP", "C_WNOCONF", "MP_LOG"),
+            *("EVENTLET_NOBLOCK", "ITERM_PROFILE", "TIMER_DEBUG", "NOSETPS", "USE_FAST_LOCALS"),
+        ),
+        _DEBUGGING,
+    ),
+    **dict.fromkeys(
+        ("NO_WORKER", "TEST_BROKER", "WORKER_LOGLEVEL"),
+        "is about Celery's tools for tests, which come in a later version",
+    ),
+}
