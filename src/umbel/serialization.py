@@ -32,6 +32,7 @@ from umbel.exceptions import (
     SerializerNotInstalled,
 )
 from umbel.limits import DEFAULT, Limits, check_json, json_is_deeper, value_is_deeper
+from umbel.representation import representation
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,8 @@ def _decode_extended(value: dict[str, Any]) -> Any:
     if len(value) == 2 and "__type__" in value and "__value__" in value:
         decoder = _decoders.get(value["__type__"])
         if decoder is None:
-            raise DecodeError(f"JSON with the unknown type marker {value['__type__']!r}")
+            marker = representation(value["__type__"], 100)
+            raise DecodeError(f"JSON with the unknown type marker {marker}")
         return decoder(value["__value__"])
     return value
 

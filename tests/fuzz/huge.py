@@ -1,0 +1,98 @@
+"""Messages that are larger, or become larger, than anybody may make a worker hold: each is refused at once.
+
+``python -m tests.fuzz.huge`` reads each of them in this process and reports what it took, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tests.fuzz.watch import forget_most_memory, most_memory, seconds
+from umbel import message
+from umbel.compression import compress
+from umbel.exceptions import DecodeError
+from umbel.message import Message
+
+MOST_SECONDS = 1.0
+MOST_MEMORY = 64.0
+ACCEPT = ("json", "yaml", "msgpack")
+HEADERS: Mapping[str, Any] = {"task": "task", "id": "id"}
+ZEROS = 80 * 2**20
+
+
+def bomb(name: str) -> Message:
+    """Return a small message that stands for 80 MB."""
+    body, kind = compress(b"\0" * ZEROS, name)
+    return Message({**HEADERS, "compression": kind}, {}, body)
+
+
+def twice_compressed() -> Message:
+    """Return a bomb within a bomb."""
+    inner, _ = compress(b"\0" * ZEROS, "gzip")
+    body, kind = compress(inner * 2000, "gzip")
+    return Message({**HEADERS, "compression": kind}, {}, body)
+
+
+CASES: Mapping[str, Callable[[], Message]] = {
+    "a body of 100 MB": lambda: Message(HEADERS, {}, b"[" + b"1," * (50 * 2**20) + b"1]"),
+    "JSON, a million deep": lambda: Message(HEADERS, {}, b"[" * 10**6 + b"]" * 10**6),
+    "msgpack, a million deep": lambda: Message(
+        HEADERS, {}, b"\x91" * 10**6 + b"\x01", "application/x-msgpack"
+    ),
+    "yaml, a hundred thousand deep": lambda: Message(
+        HEADERS, {}, b"[" * 10**5, "application/x-yaml"
+    ),
+    "yaml that multiplies": lambda: Message(
+        HEADERS,
+        {},
+        b"a: &a [x,x,x,x,x,x,x,x,x]\n"
+        + b"".join(
+            b"%c: &%c [%s]\n" % (98 + n, 98 + n, b",".join([b"*%c" % (97 + n)] * 9))
+            for n in range(12)
+        ),
+        "application/x-yaml",
+    ),
+    "a number of a million digits": lambda: Message(
+        HEADERS, {}, b"[[" + b"9" * 10**6 + b"],{},{}]"
+    ),
+    "a bomb of gzip": lambda: bomb("gzip"),
+    "a bomb of bzip2": lambda: bomb("bzip2"),
+    "a bomb of lzma": lambda: bomb("lzma"),
+    "a bomb of zstd": lambda: bomb("zstd"),
+    "a bomb of brotli": lambda: bomb("brotli"),
+    "a bomb in a bomb": twice_compressed,
+}
+
+
+def taken(case: str) -> dict[str, Any]:
+    """Return what reading it came to, with its seconds and megabytes."""
+    made, ends = CASES[case](), ["read"]
+
+    def read() -> None:
+        try:
+            message.decode(made, ACCEPT)
+        except DecodeError as error:
+            ends[0] = f"{type(error).__name__}: {error}"[:200]
+
+    forget_most_memory()
+    before = most_memory()
+    took = seconds(read)
+    return {
+        "end": ends[0],
+        "seconds": round(took, 3),
+        "memory_mb": round(most_memory() - before, 1),
+    }
+
+
+def main(cases: list[str]) -> int:
+    """Read these, or all, and report; the exit code is 1 where one took too much."""
+    report = {case: taken(case) for case in cases or CASES}
+    print(json.dumps(report, indent=1))
+    return 1 if any(one["seconds"] > MOST_SECONDS for one in report.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
