@@ -79,6 +79,8 @@ def test_every_ending_has_words(status: int | None, text: str) -> None:
 def test_a_process_that_hangs_ends_with_its_pipe(number: str, code: int) -> None:
     script = (
         "import signal, sys; from umbel.worker.processes import signalled_by\n"
+        # A shell that starts the tests in the background has it ignored.
+        "signal.signal(signal.SIGQUIT, signal.SIG_DFL)\n"
         f"with signalled_by(0, {number}):\n    print(flush=True); signal.pause()"
     )
     process = subprocess.Popen(
