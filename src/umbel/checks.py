@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -56,6 +57,43 @@ def require_order(time_limit: float | None, soft_time_limit: float | None) -> No
             f"soft_time_limit is {soft_time_limit!r}, but must not be more than time_limit, which is"
             f" {time_limit!r}."
         )
+
+
+def require_priority(value: Any) -> None:
+    """Refuse what is no priority; None will do."""
+    if value is not None and (type(value) is not int or not 0 <= value <= 255):
+        raise ValueError(f"priority is {value!r}, but must be a number from 0 to 255.")
+
+
+def require_exceptions(name: str, value: Any, alone: bool = False) -> None:
+    """Refuse what is no list of exception classes; one `alone` may do."""
+    if alone and _is_exception(value):
+        return
+    if not isinstance(value, list | tuple | set | frozenset) or not all(map(_is_exception, value)):
+        hint = f" Write ({value.__name__},)." if _is_exception(value) else ""
+        raise TypeError(f"{name} is {value!r}, but must be a tuple of classes of exceptions.{hint}")
+
+
+def _is_exception(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+#: How a rate is written: so many a second, a minute or an hour; empty for no limit.
+_RATE = re.compile(r"(\d+(\.\d+)?(/[smh])?)?")
+RATE = "a number a second, or a text such as 10/s, 100/m or 1000/h"
+
+
+def is_rate(value: Any) -> bool:
+    """Tell whether a value is a rate."""
+    if isinstance(value, str):
+        return _RATE.fullmatch(value) is not None
+    return isinstance(value, int | float) and value >= 0
+
+
+def require_rate(name: str, value: Any) -> None:
+    """Refuse what is no rate; None will do."""
+    if value is not None and not is_rate(value):
+        raise ValueError(f"{name} is {value!r}, but must be {RATE}.")
 
 
 def require_int(name: str, value: Any) -> None:

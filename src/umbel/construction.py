@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from umbel.absent import HOOKS, MEANINGLESS
+from umbel.nearest import asked, nearest
 from umbel.options import warn_once
+from umbel.settings import spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,24 @@ def taken_from(keywords: dict[str, Any]) -> Construction:
             "The argument autofinalize=False of an app has no meaning here: tasks are made at once, and"
             " the app is finalized when it is first used."
         )
+    _refuse_slips(keywords)
     names = (entry.name for entry in fields(Construction))
     given = {name: keywords.pop(name) for name in names if name in keywords}
     return Construction(**{name: value for name, value in given.items() if value is not None})
+
+
+#: The arguments of an app that are no settings.
+_ARGUMENTS = (
+    *("main", "broker", "backend", "include", "set_as_current", "autofinalize", *MEANINGLESS),
+    *(entry.name for entry in fields(Construction)),
+)
+
+
+def _refuse_slips(keywords: Mapping[str, Any]) -> None:
+    """Raise TypeError for a keyword that is no setting, and almost an argument."""
+    for name in keywords:
+        if spelling(name) is None and name not in _ARGUMENTS:
+            # One letter more or less than a short name's is another word: blog is no slip of log.
+            near = nearest(name, (known for known in _ARGUMENTS if len(known) > 5), slips=1)
+            if near is not None:
+                raise TypeError(f"An app has no argument {name!r}.{asked(near)}")

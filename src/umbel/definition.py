@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from umbel.checks import require_order
+from umbel.checks import (
+    require_exceptions,
+    require_int,
+    require_number,
+    require_order,
+    require_priority,
+    require_rate,
+)
 from umbel.entities import Exchange, Queue
 from umbel.options import warn_of_limits
 from umbel.policies import RetryPolicy
@@ -117,8 +125,16 @@ class Definition:
     """Of classes: not a task itself. For Celery's sake."""
 
     def check_attributes(self) -> None:
-        """Raise ValueError for attributes that contradict each other; warn of those not heeded."""
+        """Raise TypeError or ValueError for attributes that no task can have; warn of those not heeded."""
+        for name in ("time_limit", "soft_time_limit", "default_retry_delay", "retry_backoff_max"):
+            require_number(name, getattr(self, name), low=0.0)
         require_order(self.time_limit, self.soft_time_limit)
+        for name in ("autoretry_for", "dont_autoretry_for", "throws"):
+            require_exceptions(name, getattr(self, name), alone=name == "throws")
+        require_priority(self.priority)
+        require_rate("rate_limit", self.rate_limit)
+        if self.max_retries is not None and self.max_retries != math.inf:
+            require_int("max_retries", self.max_retries)
         _ = self._retry_policy
         warn_of_limits(self)
 

@@ -15,6 +15,7 @@ from umbel.checks import (
     require_int,
     require_number,
     require_order,
+    require_priority,
     require_text,
     require_time,
 )
@@ -198,10 +199,7 @@ class CallOptions:
         for name in ("time_limit", "soft_time_limit", "timeout"):
             require_number(name, getattr(self, name), low=0.0)
         require_order(self.time_limit, self.soft_time_limit)
-        if self.priority is not None and (
-            type(self.priority) is not int or not 0 <= self.priority <= 255
-        ):
-            raise ValueError(f"priority is {self.priority!r}, but must be a number from 0 to 255.")
+        require_priority(self.priority)
         for name in _TEXTS:
             if getattr(self, name) is not None:
                 require_text(name, getattr(self, name))

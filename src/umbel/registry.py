@@ -8,6 +8,7 @@ import types
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
+from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, Unpack, overload
 
 from umbel import current, models
@@ -115,10 +116,25 @@ def recipe(
     if not issubclass(kind, Task):
         raise TypeError(f"The base of a task is {kind!r}, which is no subclass of umbel.Task.")
     check_task_keywords(options, kind)
+    if bind and not _takes_itself(function):
+        raise TypeError(
+            f"{described(function)} takes no argument, but with bind=True its first one is the task itself:"
+            f" write it as def {without_partials(function).__name__}(self)."
+        )
     for name, meaning in _NO_MEANING.items():
         if options.get(name) is not None:
             warn_once(f"The option {name} of a task has no meaning here: {meaning}.")
     return Recipe(function, options.get("name") or _name(app, function), bind, base, dict(options))
+
+
+def _takes_itself(function: Callable[..., Any]) -> bool:
+    """Tell whether a function takes an argument by its position, or does not say."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    by_position = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return any(one.kind in (*by_position, Parameter.VAR_POSITIONAL) for one in parameters)
 
 
 def _name(app: Umbel | None, function: Callable[..., Any]) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import io
 import os
+import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -50,8 +51,13 @@ class Fault:
         return f"{where} {verdict}: it is {kind}{reason}. {self.advice}."
 
 
+#: Words that begin with a vowel's letter and not with its sound, such as User and UUID.
+_LIKE_YOU = re.compile(r"u[stu]|uni|url|eu|one", re.IGNORECASE)
+
+
 def _a(noun: str) -> str:
-    return f"an {noun}" if noun[:1].lower() in "aeiou" else f"a {noun}"
+    vowel = noun[:1].lower() in "aeiou" and not _LIKE_YOU.match(noun)
+    return f"an {noun}" if vowel else f"a {noun}"
 
 
 def find(value: Any, serializer: Serializer) -> Fault | None:

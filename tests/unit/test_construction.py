@@ -97,3 +97,16 @@ def test_a_subclass_hears_when_it_is_made() -> None:
             self.heard = True
 
     assert App(set_as_current=False).heard
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("brokr", "broker"), ("backends", "backend"), ("task_clss", "task_cls")]
+)
+def test_a_slip_in_an_argument_is_told(written: str, meant: str) -> None:
+    given: dict[str, Any] = {written: "memory://"}
+    with pytest.raises(TypeError, match=rf"no argument '{written}'\. Did you mean '{meant}'\?"):
+        Umbel(set_as_current=False, **given)
+
+
+def test_a_setting_of_a_plugin_is_no_slip() -> None:
+    assert Umbel(set_as_current=False, blog=1, beat_dburi="x").conf["blog"] == 1

@@ -407,3 +407,16 @@ def test_a_task_that_is_named_without_its_module_is_meant(app: Umbel) -> None:
     app.task(name="shop.mails.send")(lambda: None)
     with pytest.raises(NotRegistered, match=r"no task 'send'.*Did you mean 'shop\.mails\.send'"):
         _ = app.tasks["send"]
+
+
+def test_a_bound_task_takes_itself(app: Umbel) -> None:
+    def alone() -> None: ...
+
+    def by_name(*, user: int) -> None: ...
+
+    for function in (alone, by_name):
+        with pytest.raises(
+            TypeError, match=rf"takes no argument, .* write it as def {function.__name__}\("
+        ):
+            app.task(bind=True)(function)  # type: ignore[arg-type]
+    app.task(bind=True)(lambda *args: None)

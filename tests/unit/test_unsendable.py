@@ -203,3 +203,13 @@ def test_a_result_names_the_task() -> None:
     assert "the result cannot be stored as json: x" in str(
         of_result("t", 1, EncodeError("x"), JSON)
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("User", "a User"), ("UUIDs", "a UUIDs"), ("Upload", "an Upload"), ("Order", "an Order")],
+)
+def test_a_class_has_the_right_article(name: str, said: str) -> None:
+    fault = find(type(name, (), {})(), JSON)
+    assert fault is not None
+    assert f"it is {said}." in fault.sentence("it", "fails")

@@ -95,6 +95,10 @@ ABSENT_COMMANDS: Mapping[str, str] = {
         " it is started again with other options"
     ),
     "events": f"{EVENTS}, and the log of a worker with -l INFO says what became of each",
+    "flower": (
+        "is the dashboard, which comes in a later version; `umbel queues`, `umbel dead list` and the log say"
+        " what goes on"
+    ),
     "graph": "has no meaning here: there are no bootsteps to draw",
     "inspect": (
         "is part of remote control, which comes in a later version; `umbel queues` shows what waits and"

@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, cast, overload
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from umbel.checks import RATE, is_rate
 from umbel.exceptions import ImproperlyConfigured
 from umbel.policies import checked_policy
 from umbel.serialization import serializer
@@ -322,6 +323,13 @@ def _to_protocol(value: Any) -> int:
     return number
 
 
+def _to_rate(value: Any) -> str | float:
+    if not is_rate(value):
+        raise ValueError
+    found: str | float = value
+    return found
+
+
 def _to_log_format(value: Any) -> str:
     try:
         logging.Formatter(_to_text(value))
@@ -338,6 +346,7 @@ seconds = Kind(
     _to_seconds, "a number of seconds, such as 300, or a timedelta, of 300 years at most"
 )
 priority = Kind(_to_priority, "a whole number from 0 to 255")
+rate = Kind(_to_rate, RATE)
 protocol = Kind(_to_protocol, "1 or 2")
 text = Kind(_to_text, "a text")
 path = Kind(_to_path, "a path, as a text or a Path")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from umbel.settings.declare import anything, flag, retries, seconds, whole
+from umbel.settings.declare import anything, flag, rate, retries, seconds, whole
 
 _NOT_KILLED = "is not enforced yet: tasks run as long as they like"
 _NO_EVENTS = "has no effect yet: events are not sent"
@@ -71,7 +71,7 @@ class Tasks:
         old="CELERYD_TASK_SOFT_TIME_LIMIT",
         later=_NOT_KILLED,
     )
-    task_default_rate_limit = anything(
+    task_default_rate_limit = rate(
         None,
         "How many tasks of a kind may start in a time, such as 10/m.",
         later="is not enforced yet: tasks start as fast as they can",

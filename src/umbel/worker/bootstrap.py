@@ -21,6 +21,7 @@ from umbel import current, signals
 from umbel.app import Umbel
 from umbel.dotted import is_missing, meant_by_file
 from umbel.exceptions import ImproperlyConfigured
+from umbel.nearest import nearest
 from umbel.settings import COMMAND_LINE
 from umbel.worker import preload
 
@@ -119,7 +120,23 @@ def find_app(name: str, workdir: str | None = None) -> Umbel:
             return app
     raise ImproperlyConfigured(
         f"No app was found for -A {name}. Tried: {'; '.join(tried)}. Directory: {directory}."
+        f"{_meant_app(module, module_name, attribute, directory)}"
     )
+
+
+def _meant_app(module: ModuleType | None, name: str, attribute: str, directory: str) -> str:
+    """Return the question which app was meant: another of the module's, or another module here."""
+    if module is not None:
+        apps = [name for name, found in vars(module).items() if isinstance(found, Umbel)]
+        near = nearest(attribute, apps) if attribute else None
+        return "" if near is None else f" Did you mean -A {module.__name__}:{near}?"
+    try:
+        paths = list(Path(directory).iterdir())
+    except OSError:
+        return ""
+    here = [path.stem for path in paths if path.suffix == ".py" or (path / "__init__.py").exists()]
+    near = nearest(name, here)
+    return "" if near is None else f" Did you mean -A {near}?"
 
 
 def _imported(name: str, tried: list[str]) -> ModuleType | None:

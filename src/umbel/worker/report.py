@@ -8,6 +8,7 @@ are for formats.
 from __future__ import annotations
 
 import logging
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -82,11 +83,15 @@ def finished(run: Run) -> None:
 def _warn_of_unknown(name: str) -> None:
     """Say once of each task that it is not known, and what would make it so."""
     module = name.rpartition(".")[0]
-    remedy = f", for example by the setting include: {module!r}" if module else ""
+    remedy = (
+        "If this worker is to run it, it has to import the module that defines it"
+        f"{f', for example by the setting include: {module!r}' if module else ''}."
+    )
+    if module in sys.modules:
+        remedy = f"The module {module!r} is imported here and has no such task."
     logger.warning(
         "This worker does not know the task %r. Its messages are offered again to all workers, for about a"
-        " minute unless worker_unknown_task_offers says otherwise, and become dead letters then. If this"
-        " worker is to run it, it has to import the module that defines it%s.",
+        " minute unless worker_unknown_task_offers says otherwise, and become dead letters then. %s",
         name,
         remedy,
     )

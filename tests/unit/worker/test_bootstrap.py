@@ -105,6 +105,21 @@ def test_the_error_says_what_was_tried_and_where(
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
+        ("shop_task", "shop_tasks"),
+        ("shop_tasks:ap", "shop_tasks:app"),
+        ("shop_tasks.ap", "shop_tasks:app"),
+        ("sopping", "shopping"),
+    ],
+)
+def test_the_error_asks_what_was_meant(project: Project, name: str, meant: str) -> None:
+    directory = project({"shop_tasks": app_text("app"), "shopping/__init__": app_text("app")})
+    with pytest.raises(ImproperlyConfigured, match=rf" Did you mean -A {meant}\?$"):
+        find_app(name, str(directory))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
         ("tasks.py", "tasks"),
         ("./tasks.py", "tasks"),
         ("shop/tasks.py:app", "shop.tasks:app"),

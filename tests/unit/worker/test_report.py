@@ -201,7 +201,12 @@ def test_what_cannot_be_processed(
 def test_a_task_that_is_not_known_is_warned_of_once(
     app: Umbel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name, module in (("shop.newer.pay", ": 'shop.newer'."), ("newest", ".")):
+    imported = "The module 'umbel.clock' is imported here and has no such task."
+    for name, module in (
+        ("shop.newer.pay", ": 'shop.newer'."),
+        ("newest", "."),
+        ("umbel.clock.strike", imported),
+    ):
         foreign(app, replace(UNKNOWN, headers={**UNKNOWN.headers, "task": name}))
         (delivery,) = take(app)
         runner = Runner(app, "h")
