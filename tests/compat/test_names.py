@@ -30,6 +30,7 @@ from umbel.absent import (
 from umbel.cli.base import COMMANDS, group
 from umbel.contrib.abortable import AbortableAsyncResult, AbortableTask
 from umbel.exceptions import IncompleteStream
+from umbel.options import call_options, eager_options
 from umbel.request import Request
 from umbel.result import EagerResult
 
@@ -147,6 +148,21 @@ def test_a_method_takes_the_same_arguments(kind: str, name: str) -> None:
     if (kind, name) != ONLY_BY_NAME:
         placed = [one.name for one in parameters if one.kind is Parameter.POSITIONAL_OR_KEYWORD]
         assert [one for one in placed if one in wanted] == [one for one in wanted if one in placed]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "options"),
+    [
+        ("Celery", "send_task", call_options),
+        ("Task", "apply_async", call_options),
+        ("Task", "apply", eager_options),
+    ],
+)
+def test_an_option_of_a_call_is_known(kind: str, name: str, options: Any) -> None:
+    named = [one for one in CLASSES[kind][name] or () if not one.startswith("*")]
+    for one in named:
+        if one not in ("name", "args", "kwargs"):
+            options({one: 0 if one == "replaced_task_nesting" else None})
 
 
 def test_no_name_is_told_to_be_missing_that_celery_does_not_have() -> None:
