@@ -457,7 +457,7 @@ class Umbel:
 
     def uses_utc_timezone(self) -> bool:
         """Tell whether the app's time zone is UTC."""
-        return not self.conf.snapshot.timezone or str(self.timezone) == "UTC"
+        return str(self.timezone) == "UTC"
 
     def either(self, default_key: str, *values: Any) -> Any:
         """Return the first of the values that is not None; if there is none, that setting."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
 
@@ -48,6 +48,35 @@ def utc(timestamp: float) -> datetime:
     """Return a timestamp as an aware datetime in UTC."""
     return datetime.fromtimestamp(timestamp, UTC)
 
+
+class SystemZone(tzinfo):
+    """The time zone of the system, whatever it is when it is asked, with its summer times."""
+
+    def utcoffset(self, dt: datetime | None) -> timedelta | None:
+        """Return how far the system's time is ahead of UTC then; without a time, now."""
+        moment = time.time() if dt is None else dt.replace(tzinfo=None).timestamp()
+        return timedelta(seconds=time.localtime(moment).tm_gmtoff)
+
+    def dst(self, dt: datetime | None) -> None:
+        """Return None: how much of that is summer time is not known."""
+
+    def tzname(self, dt: datetime | None) -> str:
+        """Return what the system calls its zone then."""
+        moment = time.time() if dt is None else dt.replace(tzinfo=None).timestamp()
+        return time.localtime(moment).tm_zone
+
+    def fromutc(self, dt: datetime) -> datetime:
+        """Return a time of UTC as the system's."""
+        moment = dt.replace(tzinfo=UTC)
+        there = moment.astimezone().replace(tzinfo=self)
+        # An hour that the clocks show twice: the second one.
+        return there if there.timestamp() == moment.timestamp() else there.replace(fold=1)
+
+    def __str__(self) -> str:
+        return self.tzname(None)
+
+
+SYSTEM_ZONE = SystemZone()
 
 _sequence_lock = threading.Lock()
 _last_sequence = 0

@@ -118,7 +118,7 @@ class CallOptions:
     countdown: float | None = None
     """Seconds from now, before which it does not run."""
     eta: datetime | str | None = None
-    """A time, or its ISO 8601 text, before which it does not run; without a zone, in the app's."""
+    """A time, or its ISO 8601 text, before which it does not run; without a zone, in UTC."""
     expires: float | datetime | str | None = None
     """Seconds from now, or a time, after which it is not run any more."""
     priority: int | None = None

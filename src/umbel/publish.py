@@ -12,7 +12,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
 
@@ -172,7 +172,8 @@ def _call(
     """Return a call with everything that its message says, and when it is due."""
     settings, parent = context.settings, context.parent
     now = context.clock.time()
-    local = zone(settings) if settings.timezone else None
+    here = zone(settings)
+    local = None if here is UTC else here
     task_id = options.task_id or unique_id()
     due, eta = _eta(options, now, local)
     call = Call(

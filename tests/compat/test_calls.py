@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -37,6 +38,16 @@ COMPARED = [name for name, case in CASES.items() if case.needs not in SKIPPED]
 MISSING = "nothing"
 #: The reply queue of Celery's clients, for results that come as messages. Ours have none.
 REPLY_QUEUE = "00000000-0000-3000-8000-000000000001"
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the system's time be UTC, as where the calls were recorded."""
+    monkeypatch.setenv("TZ", "UTC")
+    getattr(time, "tzset", lambda: None)()
+    yield
+    monkeypatch.undo()
+    getattr(time, "tzset", lambda: None)()
 
 
 class RecordingUmbel(Umbel):

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import ManualClock, calls, messages
 from umbel import Celery, NotRegistered, Umbel, current_app, shared_task
+from umbel.clock import SYSTEM_ZONE
 from umbel.exceptions import DuplicateTaskNameWarning, ImproperlyConfigured
 from umbel.ports import Engine, EngineOptions
 
@@ -674,6 +675,9 @@ def test_the_time_zone_of_an_app() -> None:
     app.conf.timezone = "Europe/Berlin"
     assert (str(app.timezone), app.uses_utc_timezone()) == ("Europe/Berlin", False)
     assert app.now().tzinfo == app.timezone
+    app.conf.update(timezone=None, enable_utc=False)
+    assert app.timezone is SYSTEM_ZONE
+    assert app.now().tzinfo is SYSTEM_ZONE
 
 
 def test_either_a_value_or_a_setting() -> None:

@@ -1,11 +1,15 @@
 import subprocess
 import sys
+import time
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from threading import Thread
 
-from umbel.clock import SYSTEM, unique_id, utc
+import pytest
+
+from umbel.clock import SYSTEM, SYSTEM_ZONE, unique_id, utc
 
 
 def test_an_id_is_a_uuid_of_version_7_that_holds_the_time() -> None:
@@ -114,3 +118,36 @@ def test_the_system_clock_tells_both_times_and_sleeps() -> None:
     start = SYSTEM.monotonic()
     SYSTEM.sleep(0.001)
     assert SYSTEM.monotonic() - start >= 0.001
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the system be in Berlin."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the system's zone cannot be set")
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize(
+    ("moment", "text", "name"),
+    [
+        ("2026-01-01T12:00", "2026-01-01T13:00:00+01:00", "CET"),
+        ("2026-07-01T12:00", "2026-07-01T14:00:00+02:00", "CEST"),
+        ("2026-03-29T00:59", "2026-03-29T01:59:00+01:00", "CET"),
+        ("2026-03-29T01:00", "2026-03-29T03:00:00+02:00", "CEST"),
+        ("2026-10-25T00:30", "2026-10-25T02:30:00+02:00", "CEST"),
+        ("2026-10-25T01:30", "2026-10-25T02:30:00+01:00", "CET"),
+    ],
+)
+def test_the_systems_zone_knows_summer_times(moment: str, text: str, name: str) -> None:
+    before = datetime.fromisoformat(moment).replace(tzinfo=UTC)
+    here = before.astimezone(SYSTEM_ZONE)
+    assert here.isoformat() == text
+    assert here.tzname() == name
+    assert here.dst() is None
+    assert here.timestamp() == before.timestamp()
+    assert str(SYSTEM_ZONE) in ("CET", "CEST")

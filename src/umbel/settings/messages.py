@@ -60,10 +60,11 @@ class Messages:
     )
     enable_utc = flag(
         True,
-        "Times in messages are in UTC.",
-        later="has no effect yet: every time in a message says its offset",
+        "Without timezone, the app's time zone is UTC. If False, it is the system's.",
     )
-    timezone = zone_name(None, "The app's time zone. None: UTC.", old="CELERY_TIMEZONE")
+    timezone = zone_name(
+        None, "The app's time zone. None: as enable_utc says.", old="CELERY_TIMEZONE"
+    )
 
 
 class Modules:

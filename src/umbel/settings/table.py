@@ -8,6 +8,7 @@ from datetime import UTC, tzinfo
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
+from umbel.clock import SYSTEM_ZONE
 from umbel.nearest import nearest
 from umbel.settings import brokers, elsewhere, messages, results, tasks, workers
 from umbel.settings.declare import Declared
@@ -106,4 +107,6 @@ def near_miss(name: str) -> str | None:
 
 def zone(settings: Settings) -> tzinfo:
     """Return the app's time zone."""
-    return ZoneInfo(settings.timezone) if settings.timezone else UTC
+    if settings.timezone:
+        return ZoneInfo(settings.timezone)
+    return UTC if settings.enable_utc else SYSTEM_ZONE
