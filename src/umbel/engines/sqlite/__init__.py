@@ -33,6 +33,8 @@ class SqliteEngine(Engine):
             raise ImproperlyConfigured(
                 f"{url!r} names no file. Write sqlite:////absolute/path.db or sqlite:///relative/path.db."
             )
+        if ";" in url and "://" in url.partition(";")[2]:
+            raise ImproperlyConfigured(f"{url!r} names several files. A queue is in one: name one.")
         self.path = Path(unquote(parts.path[1:])).expanduser().absolute()
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         durability = str({**options, **query}.get("durability", "full")).lower()

@@ -32,3 +32,8 @@ def test_nothing_is_opened_before_it_is_used(tmp_path: Path) -> None:
     assert engine.results is not None
     engine.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_file_is_one_url() -> None:
+    with pytest.raises(ImproperlyConfigured, match="names several files"):
+        open_engine("sqlite:////tmp/one.db;sqlite:////tmp/other.db")
