@@ -107,9 +107,7 @@ class ForkServer:
 
     def serve(self, app: Umbel) -> None:
         """Fork and report until the supervisor is gone."""
-        # What is loaded stays: no collection needs to look at it again, nor touch pages that are shared.
-        gc.collect()
-        gc.freeze()
+        _load_once(app)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # it wakes the loop
         signal.set_wakeup_fd(self._signal_in.fileno(), warn_on_full_buffer=False)
         while True:
@@ -159,6 +157,17 @@ class ForkServer:
             self._reap()
         for pid in self._children:
             os.kill(pid, signal.SIGKILL)
+
+
+def _load_once(app: Umbel) -> None:
+    """Load what all children need while there is one process, and keep it where they share it.
+
+    What is there then stays: no collection needs to look at it again, and to touch its pages.
+    """
+    for url in filter(None, (app.broker_url, app.result_url)):
+        app.engine(url)  # its modules; it opens nothing
+    gc.collect()
+    gc.freeze()
 
 
 def run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> None:
