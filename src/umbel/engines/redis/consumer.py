@@ -31,14 +31,23 @@ class RedisConsumer(Consumer):
         self._waiter = Waiter(calls, owner)
         self._lists: dict[Sequence[str], list[str]] = {}
         self._turn = 0
+        #: What the last settling found nothing for, and in how many seconds more is due there.
+        self._looked: tuple[FetchRequest | None, float | None] = (None, None)
 
     # Fetching
 
     def fetch(self, request: FetchRequest, wait: float) -> list[Delivery]:
         """Take what is there; else wait for a list of one of the queues, and look again."""
         deadline = self._clock.monotonic() + wait
+        looked_for, next_due = self._looked
+        self._looked = (None, None)
+        # Who settles first has looked already; and the wait begins with a look of its own.
+        look = looked_for is not request
         while True:
-            fetched, next_due = self._call((), request)[1:]
+            fetched: list[Delivery] = []
+            if look:
+                _, fetched, next_due = self._call((), request)
+            look = True
             left = deadline - self._clock.monotonic()
             if fetched or left <= 0:
                 return fetched
@@ -83,7 +92,10 @@ class RedisConsumer(Consumer):
         self, settlements: Sequence[Settlement], fetch: FetchRequest | None = None
     ) -> Settled:
         """Settle and fetch by one call of one script."""
-        refused, fetched, _ = self._call(settlements, fetch)
+        self._looked = (None, None)
+        refused, fetched, next_due = self._call(settlements, fetch)
+        if not fetched:
+            self._looked = (fetch, next_due)
         return Settled(tuple(refused), tuple(fetched))
 
     def _call(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any
 
 from redis.exceptions import NoScriptError
@@ -29,6 +30,16 @@ PATIENCE = 5.0
 SOON = 0.5
 
 _NOTHING = object()
+
+
+class There(IntEnum):
+    """What the script found that announces a wait (lua/broker_wait.lua)."""
+
+    NOT_OURS = -1
+    NOTHING = 0
+    #: In the list to wait for: the wait ends by itself.
+    HERE = 1
+    ELSEWHERE = 2
 
 
 class Waiter:
@@ -112,28 +123,31 @@ class Waiter:
 
     def _await_end(self, link: Link, seconds: float) -> None:
         """Read both answers, and end the wait where there is no reason for it."""
-        waits = self._is_needed(link)
+        there = self._what_is_there(link)
         try:
-            self._await_move(link, waits, seconds)
+            self._await_move(link, there, seconds)
         except BrokerFull:
             # A server whose memory is used up moves nothing, and says so at once. It is asked again soon.
-            if waits:
+            if there is There.NOTHING:
                 self.rest(min(seconds, SLOW_CHECK))
 
-    def _is_needed(self, link: Link) -> bool:
-        """Read the script's answer: whether there is nothing to fetch at once."""
+    def _what_is_there(self, link: Link) -> There:
+        """Read the script's answer."""
         try:
-            return bool(self._receive(link, PATIENCE) == 0)
+            return There(self._receive(link, PATIENCE))
         except OperationalError as error:
             if not isinstance(error.__cause__, NoScriptError):
                 raise
             self._calls.server.call("SCRIPT", "LOAD", self._calls.script("wait").source)
-            return False
+            return There.ELSEWHERE
 
-    def _await_move(self, link: Link, waits: bool, seconds: float) -> None:
+    def _await_move(self, link: Link, there: There, seconds: float) -> None:
         """Read the answer of BLMOVE. Raises BrokerFull where the server may not move anything."""
+        if there is There.HERE:
+            self._receive(link, PATIENCE)
+            return
         # An interrupt that came while the first answer was read is not seen on the connection again.
-        if waits and not self._interrupted.is_set():
+        if there is There.NOTHING and not self._interrupted.is_set():
             # The server ends a wait up to 0.1 s late: it is told to when the time counts.
             limit = seconds if seconds < SLOW_CHECK else seconds + SOON
             if link.receive(limit, _NOTHING) is not _NOTHING:

@@ -41,6 +41,11 @@ local others = take_number()
 
 local attached = call('HMGET', OWNER, 'p', 'n')
 if not attached[1] then
+  begin()
+  -- Whoever emptied the server has deleted what says where to look, too.
+  for place_of_inbox = first_inbox, first_inbox + inboxes - 1 do
+    call('SADD', P .. 'inboxes:' .. owner, ARGV[place_of_inbox])
+  end
   empty_inboxes(owner)
   bury_inboxes(owner)
   return { false, ring_all() }

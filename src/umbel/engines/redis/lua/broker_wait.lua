@@ -1,7 +1,8 @@
 --#include broker_common
 -- Say that a connection is about to wait for a list by BLMOVE, which follows in the same packet.
 -- ARGV from 7: owner, connection, the list to wait for, how long in ms, then the lists of all queues, queue by queue.
--- Answer: 1 if there may be something to fetch at once, 0 if not, -1 when the owner was taken for dead.
+-- Answer: 0 if there is nothing, 1 if the list to wait for has something, so that the BLMOVE ends by itself, 2 if there
+-- is something elsewhere, -1 when the owner was taken for dead.
 
 local owner, connection, list, wait = ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
 local inboxes = P .. 'inboxes:' .. owner
@@ -28,4 +29,7 @@ for at = 11, #ARGV do
     note(P .. 'bell:' .. ARGV[at])
   end
 end
-return there and 1 or 0
+if call('LLEN', list) > 0 then
+  return 1
+end
+return there and 2 or 0
