@@ -14,7 +14,7 @@ from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.keys import Names
 from umbel.engines.redis.server import Server
 from umbel.message import Delivery
-from umbel.ports import DeadLetter, QueueAdmin, QueueDepth, StoredMessage
+from umbel.ports import DeadLetter, Holding, Owner, QueueAdmin, QueueDepth, StoredMessage
 
 #: Messages that one command reads: what lies on a queue may be large.
 PAGE = 500
@@ -178,6 +178,13 @@ class RedisQueues(QueueAdmin):
         """Return queue and priority of a parked message (lua/broker_common.lua, ``park``)."""
         length, base, rest = field.split(b":", 4)[2:]
         return self._names.split(rest[: int(length)], int(base))
+
+    def holdings(self) -> list[Holding]:
+        """Count by owner, with what waiting gave it."""
+        return [
+            Holding(Owner(name.decode(), node.decode(), host.decode(), int(pid)), held, left / 1000)
+            for name, node, host, pid, held, left in self._calls.run("holdings")
+        ]
 
     # Purging
 
