@@ -36,7 +36,7 @@ def features(names: Names) -> Features:
         counts=True,
         batch=BATCH,
         priorities=len(names.steps),
-        lowest_first=True,
+        lowest_first=not names.highest_first,
         queues_in_order=False,
         peek=True,
         find=True,

@@ -85,6 +85,7 @@ class Calls:
 
     def publication(self, item: Publication) -> tuple[Argument, ...]:
         """Return a publication as five arguments. Raises EncodeError for what cannot be written."""
-        envelope = write(item)
+        envelope = write(item, self.names)
         due = "" if item.due is None else item.due
-        return (*self.names.list_for(item.queue, item.priority), item.tag, due, envelope)
+        place = self.names.list_for(item.queue, self.names.turned(item.priority))
+        return (*place, item.tag, due, envelope)

@@ -189,11 +189,11 @@ class RedisConsumer(Consumer):
         """Read what a script leased: its keys go up from the first. Places are queues and priorities."""
         deliveries = []
         at = 0
-        for (queue, priority), count in zip(places, counts, strict=True) if counts else ():
+        for (queue, step), count in zip(places, counts, strict=True) if counts else ():
             for raw in raws[at : at + count]:
                 at += 1
                 key = f"{self._prefix}.{first + at}"
-                deliveries.append(envelope.read(raw, queue, priority, key))
+                deliveries.append(envelope.read(raw, queue, step, key, names=self._names))
         return deliveries
 
     def mark_early(self, deliveries: Sequence[Delivery]) -> None:
@@ -235,8 +235,10 @@ class RedisConsumer(Consumer):
             raise self._lost()
         deliveries = []
         for key, name, base, raw, early in handed:
-            queue, priority = self._names.split(name, int(base))
-            deliveries.append(envelope.read(raw, queue, priority, key.decode(), bool(early)))
+            queue, step = self._names.split(name, int(base))
+            deliveries.append(
+                envelope.read(raw, queue, step, key.decode(), bool(early), self._names)
+            )
         return deliveries
 
     def close(self) -> None:
