@@ -29,6 +29,17 @@ class TestConsumer(conformance.ConsumerContract):
     pass
 
 
+class TestConsumerHighestFirst(conformance.ConsumerContract):
+    """With the sense of priorities turned round."""
+
+    @pytest.fixture
+    def engine_factory(self) -> Iterator[conformance.EngineFactory]:
+        with shared_space() as (url, prefix):
+            options = {"global_keyprefix": prefix, "broker_highest_priority_first": True}
+            with conformance.factory(lambda: RedisEngine(url, options)) as make:
+                yield make
+
+
 class TestSettle(conformance.SettleContract):
     pass
 

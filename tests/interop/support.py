@@ -40,6 +40,15 @@ def run(number):
     return ["{module}", number]
 
 
+@app.task(name="both.stuck")
+def stuck(number):
+    # For ever on umbel's side, and as `run` does on Celery's.
+    if "{module}".startswith("umbel"):
+        ledger.rpush("started", number)
+        ledger.blpop("never", 0)
+    return run.run(number)
+
+
 @app.task(name="both.echo")
 def echo(*args, **kwargs):
     return [list(args), kwargs]
@@ -134,6 +143,10 @@ class Side:
         until(is_ready, 2 * PATIENCE)
         return process
 
+    def moves_to(self, runtime: Path) -> None:
+        """Let what is started from now on find no node of before."""
+        self._environment["XDG_RUNTIME_DIR"] = str(runtime)
+
     def client(self, *words: str) -> str:
         """Run its client to the end; return what that prints."""
         return self.python(str(self._project / f"{self.name}_client.py"), *words)
@@ -153,13 +166,13 @@ class Side:
             pytest.fail(f"{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def send(self, count: int, first: int, options: str = "") -> None:
+    def send(self, count: int, first: int, options: str = "", task: str = "run") -> None:
         """Send tasks numbered from `first`."""
         self.python(
             "-c",
-            f"from {self.name}_tasks import run\n"
+            f"from {self.name}_tasks import {task}\n"
             f"for number in range({first}, {first + count}):\n"
-            f"    run.apply_async((number,), ignore_result=True, {options})",
+            f"    {task}.apply_async((number,), ignore_result=True, {options})",
         )
 
     def kill(self) -> None:

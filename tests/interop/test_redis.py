@@ -85,6 +85,30 @@ def test_what_umbel_parked_is_run_by_celery_when_no_umbel_is_left(
     until(lambda: server.admin.hlen("unacked") == 0)  # Celery acknowledges when a task has run
 
 
+@pytest.mark.parametrize("where", ["this machine", "elsewhere"])
+def test_what_a_killed_node_held_is_handed_back_and_run_by_celery(
+    sides: dict[str, Side], server: PrivateServer, tmp_path: Path, where: str
+) -> None:
+    umbel, celery = sides.values()
+    umbel.worker("-c", "2", "--", "worker_lease_ttl=3")
+    umbel.send(20, 0, "countdown=4")
+    umbel.send(20, 20, task="stuck")
+    until(lambda: server.admin.llen("started") == 2 and server.admin.llen("celery") == 18)
+    umbel.kill()
+    assert server.admin.hlen("unacked") == 20
+    if where == "elsewhere":  # the node's directory is not on this machine
+        (tmp_path / "run").mkdir()
+        umbel.moves_to(tmp_path / "run")
+    said = umbel.python("-m", "umbel", "-A", "umbel_tasks", "handback")
+    assert said == "Gave back 2 messages.\n"
+    assert (server.admin.llen("celery"), server.admin.hlen("unacked")) == (20, 20)
+    celery.worker("-c", "1")
+    until(lambda: len(ledger(server.admin)) >= 40, 60)
+    assert sorted(ledger(server.admin)) == [("celery", number) for number in range(40)]
+    keys: list[bytes] = server.admin.keys("umbel:*")  # type: ignore[assignment]
+    assert [key for key in keys if server.admin.ttl(key) < 0] == []
+
+
 def test_a_stopped_node_leaves_its_queue_to_celery(
     sides: dict[str, Side], server: PrivateServer
 ) -> None:

@@ -19,7 +19,7 @@ class Files:
     def __init__(self, clock: ManualClock) -> None:
         space = Space()
         self.state = MemoryState(space, clock)
-        self.admin = MemoryQueues(space)
+        self.admin = MemoryQueues(space, clock)
         broker = MemoryBroker(space, clock)
         message = Message({}, {}, b"")
         broker.publish([Publication(f"bcast.{n}", message, f"tag{n}") for n in (1, 2, 3)], 1.0)

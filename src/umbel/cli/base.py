@@ -25,6 +25,7 @@ COMMANDS = {
     "config": "Explain settings: value, origin, meaning, default.",
     "dead": "Show, retry or drop dead letters.",
     "dev": "Run a worker that starts anew when the code changes.",
+    "handback": "Give back to the queues what dead workers hold.",
     "list": "List tasks, queues or bindings.",
     "purge": "Delete every message that waits in queues.",
     "queues": "Show what waits in each queue.",

@@ -27,7 +27,7 @@ from umbel.ports.broker import (
     Settlement,
 )
 from umbel.ports.engine import Engine, EngineOptions
-from umbel.ports.queues import DeadLetter, QueueAdmin, QueueDepth, StoredMessage
+from umbel.ports.queues import DeadLetter, Holding, QueueAdmin, QueueDepth, StoredMessage
 from umbel.ports.results import ResultStore, ResultSubscription
 from umbel.ports.state import StateStore
 
@@ -41,6 +41,7 @@ __all__ = [
     "EngineOptions",
     "Features",
     "FetchRequest",
+    "Holding",
     "Owner",
     "QueueAdmin",
     "QueueDepth",

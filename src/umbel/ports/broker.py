@@ -58,6 +58,11 @@ class Features:
     """Messages can be found by task id."""
     lowest_first: bool = False
     """Of priorities the lowest number is the most urgent, where a wire form has it so; else the highest."""
+    queues_in_order: bool = True
+    """`fetch` takes from the first of its queues before the others.
+
+    Else the engine may take turns, and put the urgent messages of all before the others of any.
+    """
 
     @property
     def most_urgent(self) -> int:
@@ -84,6 +89,7 @@ class Owner:
 class FetchRequest:
     """What to fetch: at most `limit` messages, from the first of `queues` before the others.
 
+    Without ``features.queues_in_order`` the engine chooses among them, so that none waits for ever.
     More than ``features.batch`` messages are never given at a time.
     """
 

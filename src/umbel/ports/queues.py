@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from umbel.message import Message
+from umbel.ports.broker import Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,15 @@ class DeadLetter:
     crashes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """How many messages an owner holds, and in how many seconds its leases end: 0 when they have."""
+
+    owner: Owner
+    held: int
+    left: float
+
+
 class QueueAdmin(ABC):
     """Looking into queues and mending them.
 
@@ -67,6 +77,13 @@ class QueueAdmin(ABC):
     @abstractmethod
     def find(self, task_id: str) -> list[StoredMessage]:
         """Return every message of a task, wherever it is."""
+
+    @abstractmethod
+    def holdings(self) -> list[Holding]:
+        """Return every owner of leases, also one that holds nothing; the first to end come first.
+
+        The server's clock decides. Without ``features.leases`` nobody knows who holds what: none.
+        """
 
     @abstractmethod
     def purge(self, queue: str) -> int:

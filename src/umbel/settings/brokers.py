@@ -5,6 +5,7 @@ from __future__ import annotations
 from umbel.settings.declare import (
     anything,
     choice,
+    flag,
     mapping,
     number,
     path,
@@ -44,6 +45,12 @@ class Brokers:
         like="broker_url",
     )
     broker_transport_options = mapping({}, "Options of the broker's engine.")
+    broker_highest_priority_first = flag(
+        False,
+        "On Redis, too, the highest priority is the most urgent. All umbel processes of a broker need the"
+        " same value. False: as in Celery, 0 is the most urgent there.",
+        ours=True,
+    )
     broker_publish_timeout = seconds(
         5.0,
         "Seconds after which a publish that cannot reach the broker raises OperationalError.",

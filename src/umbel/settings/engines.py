@@ -44,5 +44,6 @@ def engine_options(settings: Settings, *, broker: bool, results: bool) -> dict[s
         if settings.broker_use_ssl:
             options["ssl"] = settings.broker_use_ssl
         options.pop("global_keyprefix", None)
+        options["broker_highest_priority_first"] = settings.broker_highest_priority_first
         options |= settings.broker_transport_options
     return options

@@ -96,7 +96,7 @@ class Queues:
         2, "2 or persistent: messages survive the broker's restart. 1 or transient: they may not."
     )
     task_default_priority = priority(
-        None, "Priority of messages that name none, 0 to 255; higher is more urgent."
+        None, "Priority of messages that name none, 0 to 255; higher is more urgent, but see Redis."
     )
     task_queue_max_priority = priority(
         None, "The highest priority of RabbitMQ's queues.", later=_DECLARED_BY_ENGINE

@@ -133,8 +133,12 @@ class Child:
             self._work(deliveries)
 
     def _request(self) -> FetchRequest:
-        """Ask for what the prefetch affords, beginning with another queue each time."""
-        self._queues.rotate(-1)
+        """Ask for what the prefetch affords, beginning with another queue each time.
+
+        Unless the engine itself takes turns, and by another rule perhaps.
+        """
+        if self._app.broker.features.queues_in_order:
+            self._queues.rotate(-1)
         return FetchRequest(tuple(self._queues), self._prefetch.limit)
 
     def _settle(self, request: FetchRequest | None) -> Sequence[Delivery]:

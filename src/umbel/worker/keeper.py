@@ -359,13 +359,7 @@ class Keeper:
 
     def _reclaim_nodes(self) -> None:
         """Take over what dead nodes of this host left behind, once their children are gone too."""
-        for node in self._directory.dead_nodes():
-            if node.children_alive():
-                node.leave()
-                continue
-            logger.warning("The node %s on this host is dead; its tasks are taken over.", node.node)
-            self._recovery.node_died(node)
-            node.forget()
+        self._recovery.nodes_died(self._directory)
 
     def _tidy(self) -> None:
         if self._results is not None and self._results.cleanup() >= MUCH:

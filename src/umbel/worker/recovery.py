@@ -13,11 +13,11 @@ from umbel.app import Umbel
 from umbel.exceptions import DecodeError, LeaseLost, NotRegistered, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery, decode
-from umbel.ports import Broker, Consumer
+from umbel.ports import Broker, Consumer, Owner
 from umbel.request import request_of
 from umbel.worker import report
 from umbel.worker.decide import Verdict, decide, unsettleable
-from umbel.worker.nodes import DeadNode
+from umbel.worker.nodes import DeadNode, NodeDirectory
 from umbel.worker.outcome import Job, Lost, Prepared, Run
 from umbel.worker.page import Held, Snapshot
 from umbel.worker.settler import Settler
@@ -26,10 +26,17 @@ logger = logging.getLogger("umbel.worker")
 
 
 class Recovery:
-    """Reclaims leases for one supervisor."""
+    """Reclaims leases for one supervisor. `tell` is told what became of each delivery once it is true."""
 
-    def __init__(self, app: Umbel, broker: Broker, attach: Callable[[], Settler]) -> None:
+    def __init__(
+        self,
+        app: Umbel,
+        broker: Broker,
+        attach: Callable[[], Settler],
+        tell: Callable[[Verdict], None] = report.lost,
+    ) -> None:
         self._app = app
+        self._tell = tell
         self._broker = broker
         self._attach = attach
         self._attached: Settler | None = None
@@ -72,8 +79,17 @@ class Recovery:
         waiting = None if page is None else page.keys(Held.WAITING)
         self._take_over(owner, waiting, page, how)
 
-    def node_died(self, node: DeadNode) -> None:
-        """Reclaim what a dead node of this host held."""
+    def nodes_died(self, directory: NodeDirectory) -> None:
+        """Reclaim what the dead nodes of this host held, once their children are gone too."""
+        for node in directory.dead_nodes():
+            if node.children_alive():
+                node.leave()
+                continue
+            logger.warning("The node %s on this host is dead; its tasks are taken over.", node.node)
+            self._node_died(node)
+            node.forget()
+
+    def _node_died(self, node: DeadNode) -> None:
         for path, page in node.pages:
             self.child_died(page.owner, page, "its node died")
             path.unlink(missing_ok=True)
@@ -86,6 +102,10 @@ class Recovery:
             if owner.node != node:
                 how = f"the node {owner.node} on {owner.host} fell silent"
                 self._take_over(owner.id, None, None, how, only_expired=True)
+
+    def taken_for_dead(self, owner: Owner, how: str) -> None:
+        """Reclaim what an owner holds, whether it lives or not."""
+        self._take_over(owner.id, None, None, how)
 
     def _take_over(
         self,
@@ -141,7 +161,7 @@ class Recovery:
         verdicts = [self._verdict(*undecided) for undecided in self._undecided]
         for verdict in self._settled(verdicts):
             del self._undecided[0]
-            report.lost(verdict)
+            self._tell(verdict)
 
     def _settled(self, verdicts: Sequence[Verdict]) -> Iterable[Verdict]:
         """Settle verdicts and give those that are true now, in their order."""

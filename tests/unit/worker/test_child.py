@@ -254,6 +254,16 @@ def test_no_queue_starves_another(app: Umbel, make: Make, note: Made, ran: list[
     assert abs(ran[:50].count("a") - 25) <= 1
 
 
+@pytest.mark.parametrize("in_order", [True, False])
+def test_an_engine_that_takes_turns_is_told_the_queues_as_they_were_named(
+    app: Umbel, make: Make, in_order: bool
+) -> None:
+    app.broker.features = replace(app.broker.features, queues_in_order=in_order)
+    child = make(queues=("a", "b"), start=False).child
+    asked = [child._request().queues for _ in range(2)]
+    assert asked == ([("b", "a"), ("a", "b")] if in_order else [("a", "b")] * 2)
+
+
 def test_the_most_urgent_run_first(make: Make, note: Made, ran: list[Any]) -> None:
     for priority in (0, 5, 200, 5, 255):
         note.apply_async((priority,), priority=priority)

@@ -43,7 +43,7 @@ class MemoryEngine(Engine):
     @cached_property
     def queues(self) -> MemoryQueues:
         """The queue administration."""
-        return MemoryQueues(self._space)
+        return MemoryQueues(self._space, self._clock)
 
     @cached_property
     def results(self) -> MemoryResults:

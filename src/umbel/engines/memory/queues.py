@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from umbel.clock import Clock
 from umbel.engines.memory.consumer import numbers
 from umbel.engines.memory.messages import Stored, Where
 from umbel.engines.memory.space import Space
-from umbel.ports import DeadLetter, QueueAdmin, QueueDepth, StoredMessage
+from umbel.ports import DeadLetter, Holding, QueueAdmin, QueueDepth, StoredMessage
 
 
 class MemoryQueues(QueueAdmin):
     """See `umbel.ports.QueueAdmin`."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, clock: Clock) -> None:
         self._space = space
+        self._clock = clock
         self._messages = space.messages
 
     def depths(self) -> dict[str, QueueDepth]:
@@ -53,6 +55,16 @@ class MemoryQueues(QueueAdmin):
                 if dead.stored.task_id == task_id
             ]
         return found
+
+    def holdings(self) -> list[Holding]:
+        """List the holders."""
+        with self._space.lock:
+            now = self._clock.time()
+            holders = sorted(self._messages.holders.values(), key=lambda holder: holder.expires)
+            return [
+                Holding(holder.owner, len(holder.held), max(holder.expires - now, 0.0))
+                for holder in holders
+            ]
 
     def purge(self, queue: str) -> int:
         """Delete what waits."""

@@ -13,6 +13,7 @@ from umbel.engines.redis.broadcast import RedisBroadcast
 from umbel.engines.redis.broker import RedisBroker, features
 from umbel.engines.redis.checks import server_warnings
 from umbel.engines.redis.keys import names
+from umbel.engines.redis.order import strategy
 from umbel.engines.redis.queues import RedisQueues
 from umbel.engines.redis.results import RedisResults
 from umbel.engines.redis.server import Server
@@ -29,12 +30,13 @@ class RedisEngine(Engine):
         self._server = Server(url, options)
         # The query of the URL may have a prefix, too.
         self._names = names({**options, "global_keyprefix": self._server.prefix})
+        self._order = strategy(options)
         self.features = features(self._names)
 
     @cached_property
     def broker(self) -> RedisBroker:
         """The broker."""
-        return RedisBroker(self._server, self._names)
+        return RedisBroker(self._server, self._names, self._order)
 
     @cached_property
     def queues(self) -> RedisQueues:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.consumer import BATCH, RedisConsumer
 from umbel.engines.redis.keys import Names
 from umbel.engines.redis.leftovers import Leftovers
+from umbel.engines.redis.order import Cycle, RoundRobin
 from umbel.engines.redis.results import RedisResults
 from umbel.engines.redis.server import Argument, Server
 from umbel.failpoints import fail_point
@@ -35,7 +36,8 @@ def features(names: Names) -> Features:
         counts=True,
         batch=BATCH,
         priorities=len(names.steps),
-        lowest_first=True,
+        lowest_first=not names.highest_first,
+        queues_in_order=False,
         peek=True,
         find=True,
     )
@@ -44,10 +46,13 @@ def features(names: Names) -> Features:
 class RedisBroker(Broker):
     """See `umbel.ports.Broker`; the keys are described in lua/broker_common.lua."""
 
-    def __init__(self, server: Server, names: Names) -> None:
+    def __init__(
+        self, server: Server, names: Names, order: Callable[[], Cycle] = RoundRobin
+    ) -> None:
         self.features = features(names)
         self._server = server
         self._names = names
+        self._order = order
         self._calls = Calls(server, names)
         self._leftovers = Leftovers(self._calls)
         #: The latest owners that may have been attached by calls that were not answered.
@@ -96,7 +101,7 @@ class RedisBroker(Broker):
         for ghost in ghosts:
             with suppress(ValueError):  # another thread's call has forgotten it, too
                 self._ghosts.remove(ghost)
-        return RedisConsumer(self._calls, owner, prefix.decode())
+        return RedisConsumer(self._calls, owner, prefix.decode(), self._order())
 
     def shares(self, results: ResultStore) -> bool:
         """Results on the same server can be stored by the same script, whatever the database."""

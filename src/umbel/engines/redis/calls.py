@@ -33,6 +33,10 @@ class Calls:
         #: The result store on the same server that `settle` stores results in.
         self.results: RedisResults | None = None
         self._constants = names.constants()
+        #: Named by every call, though scripts make names by themselves: a cluster refuses a call whose keys
+        #: lie on different servers before it runs. Else it would fail half-way: what was noted first would
+        #: make a message that was never put on its list look like a repetition.
+        self.keys = (f"{names.own}owners", names.prefix + names.unacked)
         self._scripts: dict[str, Script] = {}
         self._noted: dict[str, float] = {}
 
@@ -49,7 +53,8 @@ class Calls:
 
     def run(self, name: str, *arguments: Argument, timeout: float | None = None) -> Any:
         """Run a script and return its answer."""
-        return self.server.run(self.script(name), (), self._constants + arguments, timeout=timeout)
+        values = self._constants + arguments
+        return self.server.run(self.script(name), self.keys, values, timeout=timeout)
 
     def wake(self, connections: Sequence[bytes], timeout: float = WAKING) -> None:
         """Unblock connections that wait. Behind it is their slow look, so nothing depends on it.
@@ -85,6 +90,7 @@ class Calls:
 
     def publication(self, item: Publication) -> tuple[Argument, ...]:
         """Return a publication as five arguments. Raises EncodeError for what cannot be written."""
-        envelope = write(item)
+        envelope = write(item, self.names)
         due = "" if item.due is None else item.due
-        return (*self.names.list_for(item.queue, item.priority), item.tag, due, envelope)
+        place = self.names.list_for(item.queue, self.names.turned(item.priority))
+        return (*place, item.tag, due, envelope)

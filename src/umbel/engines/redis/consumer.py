@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 
 from umbel.engines.redis import envelope
 from umbel.engines.redis.calls import Calls
+from umbel.engines.redis.order import Cycle, Turns
 from umbel.engines.redis.server import Argument
 from umbel.engines.redis.waiting import SLOW_CHECK, Waiter
 from umbel.exceptions import LeaseLost
@@ -22,7 +24,7 @@ _CODES = {Action.ACK: "A", Action.REQUEUE: "R", Action.PARK: "P", Action.DEAD_LE
 class RedisConsumer(Consumer):
     """See `umbel.ports.Consumer`."""
 
-    def __init__(self, calls: Calls, owner: Owner, prefix: str) -> None:
+    def __init__(self, calls: Calls, owner: Owner, prefix: str, cycle: Cycle) -> None:
         self.owner = owner
         self._calls = calls
         self._names = calls.names
@@ -30,9 +32,10 @@ class RedisConsumer(Consumer):
         self._prefix = prefix
         self._waiter = Waiter(calls, owner)
         self._lists: dict[Sequence[str], list[str]] = {}
-        self._turn = 0
         #: What the last settling found nothing for, and in how many seconds more is due there.
         self._looked: tuple[FetchRequest | None, float | None] = (None, None)
+        self._turns = Turns(cycle)
+        self._waits = 0
 
     # Fetching
 
@@ -60,31 +63,31 @@ class RedisConsumer(Consumer):
 
     def _wait(self, request: FetchRequest, seconds: float) -> None:
         """Wait for the first list of one of the queues, another one each time."""
-        if not request.queues:
+        queues = self._turns.next(request.queues)
+        if not queues:
             self._waiter.rest(seconds)
             return
-        lists = self._lists_of(request.queues)
-        self._turn = (self._turn + 1) % len(request.queues)
-        chosen = self._names.base(request.queues[self._turn])
-        self._waiter.wait(chosen, lists, seconds)
+        self._waits += 1
+        chosen = self._names.base(queues[self._waits % len(queues)])
+        self._waiter.wait(chosen, self._lists_of(queues), seconds)
 
     def interrupt(self) -> None:
         """Unblock the connection that waits."""
         self._waiter.interrupt()
 
     def _lists_of(self, queues: Sequence[str]) -> list[str]:
+        """Return the lists of queues as kombu reads them: the most urgent of all come first."""
         found = self._lists.get(queues := tuple(queues))
         if found is None:
             if len(self._lists) > 100:
                 self._lists.clear()
-            found = self._lists[queues] = [
-                name for queue in queues for name in self._names.lists(queue)
-            ]
+            by_queue = [self._names.lists(queue) for queue in queues]
+            found = self._lists[queues] = list(chain(*zip(*by_queue, strict=True)))
         return found
 
     def _places(self, queues: Sequence[str]) -> Iterator[tuple[str, int]]:
-        """Give queue and priority of each of the lists of `queues`."""
-        return ((queue, step) for queue in queues for step in self._names.steps)
+        """Give queue and priority of each of the lists of `queues`, in their order."""
+        return ((queue, step) for step in self._names.steps for queue in queues)
 
     # Settling
 
@@ -104,14 +107,16 @@ class RedisConsumer(Consumer):
         """Return what was refused, what was fetched, and in how many seconds more is due."""
         acks, others, twice = self._settling(settlements)
         lists: list[str] = []
-        queues = [one.queue for item in settlements for one in item.publish]
+        queues: Sequence[str] = ()
+        named = [one.queue for item in settlements for one in item.publish]
         limit = 0
         inboxes: list[str] = []
         if request is not None:
-            lists, limit = self._lists_of(request.queues), min(request.limit, BATCH)
-            queues += request.queues
+            queues = self._turns.next(request.queues)
+            lists, limit = self._lists_of(queues), min(request.limit, BATCH)
+            named += request.queues
             inboxes = self._waiter.inboxes()
-        notes = self._calls.unnoted(queues)
+        notes = self._calls.unnoted(named)
         fail_point("redis.settle.before")
         try:
             answer = self._calls.run(
@@ -139,8 +144,10 @@ class RedisConsumer(Consumer):
         # Who waits does so for a queue's first list.
         prefix = len(self._names.prefix)
         places = [(name[prefix:], self._names.steps[0]) for name in inboxes]
-        places += self._places(request.queues if request is not None else ())
+        places += self._places(queues)
         fetched = self._deliveries(int(first), places, counts, answer[5:])
+        if len(queues) > 1:
+            self._turns.gave(delivery.queue for delivery in fetched)
         unheld = {key.decode() for key in refused}
         turned_down = [item.delivery for item in settlements if item.delivery.key in unheld]
         return turned_down + twice, fetched, None if due == b"-1" else int(due) / 1000
@@ -194,11 +201,11 @@ class RedisConsumer(Consumer):
         """Read what a script leased: its keys go up from the first. Places are queues and priorities."""
         deliveries = []
         at = 0
-        for (queue, priority), count in zip(places, counts, strict=True) if counts else ():
+        for (queue, step), count in zip(places, counts, strict=True) if counts else ():
             for raw in raws[at : at + count]:
                 at += 1
                 key = f"{self._prefix}.{first + at}"
-                deliveries.append(envelope.read(raw, queue, priority, key))
+                deliveries.append(envelope.read(raw, queue, step, key, names=self._names))
         return deliveries
 
     def mark_early(self, deliveries: Sequence[Delivery]) -> None:
@@ -240,8 +247,10 @@ class RedisConsumer(Consumer):
             raise self._lost()
         deliveries = []
         for key, name, base, raw, early in handed:
-            queue, priority = self._names.split(name, int(base))
-            deliveries.append(envelope.read(raw, queue, priority, key.decode(), bool(early)))
+            queue, step = self._names.split(name, int(base))
+            deliveries.append(
+                envelope.read(raw, queue, step, key.decode(), bool(early), self._names)
+            )
         return deliveries
 
     def close(self) -> None:

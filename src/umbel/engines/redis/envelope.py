@@ -13,12 +13,16 @@ from functools import lru_cache
 from typing import Any
 
 from umbel import serialization
+from umbel.engines.redis.keys import Names
 from umbel.engines.texts import check_text
 from umbel.exceptions import DecodeError
 from umbel.message import Delivery, Message, Publication
 
 #: What is on a list and is no envelope is delivered under this type, which no worker accepts.
 UNREADABLE = "application/x-unreadable"
+
+#: Where priorities are kombu's.
+_PLAIN = Names()
 
 
 @lru_cache(64)
@@ -28,7 +32,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text)
 
 
-def write(publication: Publication) -> str:
+def write(publication: Publication, names: Names = _PLAIN) -> str:
     """Return a publication's envelope. Raises EncodeError for what cannot be written."""
     message = publication.message
     check_text(publication.queue, publication.tag, message.task_id or "")
@@ -40,6 +44,7 @@ def write(publication: Publication) -> str:
         else {"exchange": "", "routing_key": publication.queue}
     )
     properties.setdefault("priority", publication.priority)
+    _turn_priority(properties, names)
     properties["body_encoding"] = "base64"
     properties["delivery_tag"] = publication.tag
     body = binascii.b2a_base64(message.body, newline=False).decode("ascii")
@@ -51,13 +56,15 @@ def write(publication: Publication) -> str:
     )
 
 
-def read(raw: bytes, queue: str, priority: int, key: str, early: bool = False) -> Delivery:
+def read(
+    raw: bytes, queue: str, step: int, key: str, early: bool = False, names: Names = _PLAIN
+) -> Delivery:
     """Return the delivery of an envelope, whoever wrote it.
 
-    What is none is delivered all the same, so that a worker can put it away with the reason. `priority` is
-    that of the list it was on. The count in the envelope is that of the handings-over before this one.
+    What is none is delivered all the same, so that a worker can put it away with the reason. `step` is the
+    priority of the list it was on. The count in the envelope is that of the handings-over before this one.
     """
-    data = _decoded(raw)
+    data, priority = _decoded(raw), names.turned(step)
     if data is None:
         return Delivery(
             key, queue, Message({}, {}, raw, UNREADABLE, "binary"), early=early, priority=priority
@@ -69,6 +76,7 @@ def read(raw: bytes, queue: str, priority: int, key: str, early: bool = False) -
         count += 1
     encoding = properties.pop("body_encoding", None)
     tag = properties.pop("delivery_tag", None)
+    _turn_priority(properties, names)
     if not properties.get("priority"):
         properties.pop("priority", None)  # kombu writes 0 where there is none
     sent = properties.get("delivery_info")
@@ -93,6 +101,11 @@ def read(raw: bytes, queue: str, priority: int, key: str, early: bool = False) -
         crashes,
         early,
     )
+
+
+def _turn_priority(properties: dict[str, Any], names: Names) -> None:
+    if names.highest_first and type(properties.get("priority")) is int:
+        properties["priority"] = names.turned(properties["priority"])
 
 
 def _decoded(raw: bytes) -> dict[str, Any] | None:

@@ -68,12 +68,10 @@ _ANSWERS: tuple[tuple[str, str], ...] = (
         "{server} holds something else under a key that umbel uses. Give umbel a database of its own, or a"
         " global_keyprefix.",
     ),
-    (
-        "CROSSSLOT",
-        "{server} is a cluster, and the keys of one call lie on different servers. umbel needs a single"
-        " server, or a Sentinel.",
+    *(
+        (sign, "{server} is a cluster. umbel needs a single server, or a Sentinel.")
+        for sign in ("CROSSSLOT", "MOVED ", "SELECT is not allowed in cluster", "in a cluster node")
     ),
-    ("MOVED ", "{server} is a cluster. umbel needs a single server, or a Sentinel."),
     ("CLUSTERDOWN", "{server} is a cluster that is down."),
 )
 #: The code that an answer began with, where redis-py has turned it into a class.

@@ -20,7 +20,9 @@ class Names:
     """Where things are, by the names of Celery's ``broker_transport_options``.
 
     `prefix` stands before every key. Of `steps` the first is the most urgent: on Redis 0 comes first, as
-    Celery has it. `visibility_timeout` is in seconds and counts for what kombu holds, not for us.
+    Celery has it. With `highest_first` our own priorities are the other way round: they are turned where they
+    are written and read, so lists and envelopes stay as kombu knows them. `visibility_timeout` is in seconds
+    and counts for what kombu holds, not for us.
     """
 
     prefix: str = ""
@@ -30,6 +32,7 @@ class Names:
     unacked_index: str = "unacked_index"
     unacked_mutex: str = "unacked_mutex"
     visibility_timeout: float = 3600.0
+    highest_first: bool = False
     own: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -46,16 +49,20 @@ class Names:
         return tuple(f"{base}{self.sep}{step}" if step else base for step in self.steps)
 
     def list_for(self, queue: str, priority: int) -> tuple[str, int]:
-        """Return the list of a queue for a priority, and the length of its base in bytes."""
+        """Return the list of a queue for a priority of kombu's, and the length of its base in bytes."""
         base, step = self.base(queue), self.step(priority)
         return f"{base}{self.sep}{step}" if step else base, len(base.encode())
+
+    def turned(self, priority: int) -> int:
+        """Return kombu's number for a priority of ours, and the other way round."""
+        return MOST - min(max(priority, LEAST), MOST) if self.highest_first else priority
 
     def step(self, priority: int) -> int:
         """Return the step that a priority belongs to: the highest that is not above it."""
         return self.steps[max(bisect(self.steps, min(max(priority, LEAST), MOST)) - 1, 0)]
 
     def split(self, name: bytes, base: int) -> tuple[str, int]:
-        """Return the queue and the priority of a list, of which so many bytes are its base."""
+        """Return the queue and kombu's priority of a list, of which so many bytes are its base."""
         step = name[base + len(self.sep.encode()) :]
         return name[len(self.prefix.encode()) : base].decode(), int(step or 0)
 
@@ -108,4 +115,5 @@ def names(options: Mapping[str, Any]) -> Names:
         unacked_index=str(options.get("unacked_index_key") or "unacked_index"),
         unacked_mutex=str(options.get("unacked_mutex_key") or "unacked_mutex"),
         visibility_timeout=timeout,
+        highest_first=bool(options.get("broker_highest_priority_first")),
     )

@@ -2,7 +2,8 @@
 
 kombu keeps what a worker holds in a hash, and any other Celery worker returns from it what is older than the
 visibility timeout. When there is none left, somebody else has to: we do, by kombu's rule and under its mutex
-(kombu/transport/redis.py, ``QoS.restore_visible``). What is ours in that hash is not touched here.
+(kombu/transport/redis.py, ``QoS.restore_visible``). What is ours in that hash is touched only if our list of
+it is gone.
 """
 
 from __future__ import annotations
@@ -49,11 +50,8 @@ class Leftovers:
         clock, names = self._calls.clock, self._calls.names
         before = self._calls.clock.time() - names.visibility_timeout
         index = names.prefix + names.unacked_index
-        found = [
-            field
-            for field in self._call("ZRANGEBYSCORE", index, 0, before, "LIMIT", 0, AT_MOST)
-            if not field.startswith(OURS)
-        ]
+        found = self._call("ZRANGEBYSCORE", index, 0, before, "LIMIT", 0, AT_MOST)
+        found = [field for field in found if not self._is_parked(field)]
         if not found or self._celery_is_there():
             return 0
         mutex, token = names.prefix + names.unacked_mutex, unique_id()
@@ -69,6 +67,12 @@ class Leftovers:
             unlock = self._calls.script("unlock")
             self._calls.server.run(unlock, (mutex,), (token,), timeout=CALL)
         return restored
+
+    def _is_parked(self, field: bytes) -> bool:
+        """Tell whether a field is ours, and in our list: that ends when no umbel was here for a month."""
+        if not field.startswith(OURS):
+            return False
+        return self._call("ZSCORE", f"{self._calls.names.own}parked", field) is not None
 
     def _call(self, *command: Argument) -> Any:
         return self._calls.server.call(*command, timeout=CALL)

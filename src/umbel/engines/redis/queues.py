@@ -14,7 +14,7 @@ from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.keys import Names
 from umbel.engines.redis.server import Server
 from umbel.message import Delivery
-from umbel.ports import DeadLetter, QueueAdmin, QueueDepth, StoredMessage
+from umbel.ports import DeadLetter, Holding, Owner, QueueAdmin, QueueDepth, StoredMessage
 
 #: Messages that one command reads: what lies on a queue may be large.
 PAGE = 500
@@ -97,7 +97,7 @@ class RedisQueues(QueueAdmin):
             length = self._server.call("LLEN", name)
             if offset < length:
                 raws = self._server.call("LRANGE", name, -offset - left, -offset - 1)
-                found += [_stored(raw, queue, step, "ready") for raw in reversed(raws)]
+                found += [self._stored(raw, queue, step, "ready") for raw in reversed(raws)]
             offset = max(offset - length, 0)
         return found
 
@@ -118,16 +118,16 @@ class RedisQueues(QueueAdmin):
             for name, step in self._lists(queue):
                 for raw in self._on_list(name):
                     if wanted in raw:
-                        yield _stored(raw, queue, step, "ready")
+                        yield self._stored(raw, queue, step, "ready")
         for field, due in self._parked():
             raw = self._server.call("HGET", self._names.prefix + self._names.unacked, field)
             if raw is not None and wanted in raw:
                 queue, step = self._parked_for(field)
                 length = int(field.split(b":", 2)[1])
-                yield _stored(raw[1 : 1 + length], queue, step, "scheduled", due=due)
+                yield self._stored(raw[1 : 1 + length], queue, step, "scheduled", due=due)
         for queue, step, key, raw, owner in self._held():
             if wanted in raw:
-                yield _stored(raw, queue, step, "leased", key=key, consumer=owner)
+                yield self._stored(raw, queue, step, "leased", key=key, consumer=owner)
 
     def _lists(self, queue: str) -> Iterator[tuple[str, int]]:
         """Give the lists of a queue with their priorities."""
@@ -179,6 +179,26 @@ class RedisQueues(QueueAdmin):
         length, base, rest = field.split(b":", 4)[2:]
         return self._names.split(rest[: int(length)], int(base))
 
+    def _stored(
+        self,
+        raw: bytes,
+        queue: str,
+        step: int,
+        where: str,
+        key: str = "",
+        due: float | None = None,
+        consumer: str | None = None,
+    ) -> StoredMessage:
+        found = envelope.read(raw, queue, step, key, names=self._names)
+        return StoredMessage(key or found.tag, queue, where, found.message, due, consumer)
+
+    def holdings(self) -> list[Holding]:
+        """Count by owner, with what waiting gave it."""
+        return [
+            Holding(Owner(name.decode(), node.decode(), host.decode(), int(pid)), held, left / 1000)
+            for name, node, host, pid, held, left in self._calls.run("holdings")
+        ]
+
     # Purging
 
     def purge(self, queue: str) -> int:
@@ -207,7 +227,7 @@ class RedisQueues(QueueAdmin):
     def _letter(self, parts: Sequence[bytes]) -> DeadLetter:
         key, name, base, raw, reason, died, crashes = parts
         queue, step = self._names.split(name, int(base))
-        message = envelope.read(raw, queue, step, key.decode()).message
+        message = envelope.read(raw, queue, step, key.decode(), names=self._names).message
         died_at = int(died) / 1000
         return DeadLetter(key.decode(), queue, message, reason.decode(), died_at, int(crashes))
 
@@ -231,19 +251,6 @@ def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
 def _escaped(text: str) -> str:
     """Return a text as a pattern of itself."""
     return "".join(f"\\{one}" if one in "*?[]\\^" else one for one in text)
-
-
-def _stored(
-    raw: bytes,
-    queue: str,
-    step: int,
-    where: str,
-    key: str = "",
-    due: float | None = None,
-    consumer: str | None = None,
-) -> StoredMessage:
-    found = envelope.read(raw, queue, step, key)
-    return StoredMessage(key or found.tag, queue, where, found.message, due, consumer)
 
 
 def _published(delivery: Delivery) -> float | None:

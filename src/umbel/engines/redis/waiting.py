@@ -101,7 +101,7 @@ class Waiter:
         """
         link = self._link if self._link is not None else self._connect()
         inbox = f"{self._calls.names.own}inbox:{self._owner.id}:{chosen}"
-        script = self._calls.script("wait")
+        script, keys = self._calls.script("wait"), self._calls.keys
         milliseconds = max(round(seconds * 1000), 1)
         arguments = self._calls.arguments(
             self._owner.id, self._connection, chosen, milliseconds, *lists
@@ -111,7 +111,7 @@ class Waiter:
         try:
             link.send_all(
                 (
-                    ("EVALSHA", script.sha, 0, *arguments),
+                    ("EVALSHA", script.sha, len(keys), *keys, *arguments),
                     ("BLMOVE", chosen, inbox, "RIGHT", "LEFT", milliseconds / 1000),
                 )
             )

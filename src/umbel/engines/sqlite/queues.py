@@ -8,7 +8,7 @@ from umbel.engines.sql import statements
 from umbel.engines.sqlite import rows
 from umbel.engines.sqlite.bell import Ringer
 from umbel.engines.sqlite.database import Database
-from umbel.ports import DeadLetter, QueueAdmin, QueueDepth, StoredMessage
+from umbel.ports import DeadLetter, Holding, Owner, QueueAdmin, QueueDepth, StoredMessage
 
 _SQL = statements(__package__, "queues.sql")
 _WHERE = ("ready", "scheduled", "leased", "leased", "dead")
@@ -58,6 +58,16 @@ class SqliteQueues(QueueAdmin):
             )
             for row in found
             if rows.message(row[3:8]).task_id == task_id  # ids may contain spaces
+        ]
+
+    def holdings(self) -> list[Holding]:
+        """Count by owner."""
+        with self._database.read() as connection:
+            found = connection.execute(_SQL["holdings"]).fetchall()
+        now = self._database.now
+        return [
+            Holding(Owner(*owner), held, max(expires - now, 0) / 1000)
+            for *owner, held, expires in found
         ]
 
     def purge(self, queue: str) -> int:

@@ -26,6 +26,11 @@ SELECT dead_letter.id, 4, NULL, headers, properties, content_type, content_encod
 FROM dead_letter JOIN queue ON queue.id = dead_letter.queue
 WHERE identity > ? || ' ' AND identity < ? || '!';
 
+-- name: holdings
+SELECT name, node, host, pid,
+    (SELECT count(*) FROM message WHERE message.owner = owner.id AND state >= 2), expires
+FROM owner ORDER BY expires, id;
+
 -- name: purge
 DELETE FROM message WHERE queue = (SELECT id FROM queue WHERE name = ?) AND state < 2;
 

@@ -72,11 +72,22 @@ class ConsumerContract(Contract):
         assert len(fetch(consumer, limit=batch + 1)) == 1
 
     def test_queues_are_emptied_in_the_order_in_which_they_are_named(self, here: Side) -> None:
+        needs(here.features.queues_in_order, "an order of queues")
         here.publish("a1", "a2", queue="a")
         here.publish("b1", "b2", queue="b", priority=here.features.most_urgent)
         consumer = here.consumer()
         assert ids(fetch(consumer, limit=3, queues=["b", "a"])) == ["b1", "b2", "a1"]
         assert ids(fetch(consumer, limit=3, queues=["b", "a"])) == ["a2"]
+
+    def test_no_queue_waits_for_ever_where_they_have_no_order(self, here: Side) -> None:
+        needs(not here.features.queues_in_order, "turns")
+        consumer = here.consumer()
+        here.publish("b1", queue="b")
+        seen: list[str] = []
+        for number in range(5):
+            here.publish(f"a{number}", queue="a")
+            seen += [item.queue for item in fetch(consumer, limit=1, queues=["a", "b"])]
+        assert "b" in seen
 
     def test_only_the_named_queues_are_fetched_from(self, here: Side) -> None:
         here.publish("1", queue="a")

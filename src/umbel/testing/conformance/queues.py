@@ -9,6 +9,7 @@ from umbel.testing.conformance.support import (
     LONG,
     PATIENCE,
     QUEUE,
+    SOON,
     Contract,
     Side,
     ack,
@@ -18,6 +19,7 @@ from umbel.testing.conformance.support import (
     in_thread,
     needs,
     now,
+    until,
 )
 
 
@@ -140,6 +142,28 @@ class QueueAdminContract(Contract):
         consumer = here.consumer()
         ack(consumer, fetch(consumer))
         assert here.queues.find("x") == []
+
+    # Holding
+
+    def test_holdings_tell_who_holds_how_much_and_for_how_long(
+        self, here: Side, there: Side
+    ) -> None:
+        needs(here.features.leases, "leases")
+        here.publish("1", "2", "3")
+        assert there.queues.holdings() == []
+        idle, dead, busy = here.consumer(), here.consumer(ttl=SOON), here.consumer(ttl=2 * LONG)
+        fetch(busy, limit=2)
+        fetch(dead)
+        until(here.broker.expired)
+        found = there.queues.holdings()
+        assert [(one.owner, one.held) for one in found] == [
+            (dead.owner, 1),
+            (idle.owner, 0),
+            (busy.owner, 2),
+        ]
+        left = [one.left for one in found]
+        assert left[0] == 0
+        assert 0 < left[1] <= LONG < left[2] <= 2 * LONG
 
     # Purging
 

@@ -116,6 +116,28 @@ def test_what_waiting_brought_is_held_by_the_next_fetch(engine: RedisEngine, adm
     assert ids(fetch(heir)) == ["1"]
 
 
+def test_what_waits_while_the_server_is_emptied_loses_nothing_that_comes_then(
+    engine: RedisEngine, admin: Any
+) -> None:
+    consumer = attach(engine)
+    with in_thread(lambda: fetch(consumer, wait=PATIENCE)) as waiting:
+        until(lambda: admin.exists(f"umbel:blocked:{QUEUE}") == 1)
+        admin.flushdb()
+        publish(engine, "1")
+        with pytest.raises(LeaseLost):
+            waiting.result(PATIENCE)
+    assert ids(fetch(attach(engine))) == ["1"]
+
+
+def test_who_settled_in_vain_waits_without_another_look(engine: RedisEngine, admin: Any) -> None:
+    consumer = attach(engine)
+    request = FetchRequest([QUEUE], 10)
+    assert consumer.settle([], request).fetched == ()
+    admin.lpush(QUEUE, b"{}")
+    [delivery] = consumer.fetch(request, PATIENCE)
+    assert delivery.queue == QUEUE
+
+
 def test_a_wrong_kind_of_key_keeps_everything_back(engine: RedisEngine, admin: Any) -> None:
     admin.set("other", "no list")
     with pytest.raises(OperationalError):
@@ -428,3 +450,34 @@ def test_a_broker_says_whether_it_shares_a_store_and_joins_it_when_told(
         engine.broker.join(elsewhere.results)
     engine.broker.join(engine.results)
     assert consumer.settle(settled).refused == ()
+
+
+def test_with_the_highest_first_kombu_finds_the_urgent_where_it_looks_first(
+    engine: RedisEngine, admin: Any, private: PrivateServer
+) -> None:
+    turned = RedisEngine(private.url, {"broker_highest_priority_first": True})
+    for name, priority in (("none", 0), ("some", 4), ("most", 9)):
+        publish(turned, name, priority=priority)
+    assert (admin.llen(QUEUE), admin.llen("queue\x06\x163"), admin.llen("queue\x06\x169")) == (
+        1,
+        1,
+        1,
+    )
+    assert json.loads(admin.lindex(QUEUE, 0))["properties"]["priority"] == 0
+    assert ids(turned.queues.peek(QUEUE, 9)) == ["most", "some", "none"]
+    consumer = attach(turned)
+    deliveries = fetch(consumer)
+    assert [(item.message.task_id, item.priority) for item in deliveries] == [
+        ("most", 9),
+        ("some", 6),  # of the steps that are kept apart
+        ("none", 0),
+    ]
+    consumer.release([item.key for item in deliveries])
+    # To whom does not turn them, as Celery, they are in the same order.
+    seen = fetch(attach(engine))
+    assert [(item.message.task_id, item.priority) for item in seen] == [
+        ("most", 0),
+        ("some", 3),
+        ("none", 9),
+    ]
+    turned.close()

@@ -122,3 +122,17 @@ def test_bindings_are_read_whatever_the_separator() -> None:
 def test_steps_that_cannot_be_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ImproperlyConfigured, match="priority_steps"):
         names(options)
+
+
+def test_priorities_are_turned_where_they_are_written_and_read() -> None:
+    own = Names(highest_first=True)
+    assert [own.turned(number) for number in (-1, 0, 3, 9, 255)] == [9, 9, 6, 0, 0]
+    delivery = envelope.read(RECORDED, "other", 6, "key", names=own)
+    assert (delivery.priority, delivery.message.properties["priority"]) == (3, 3)
+    again = Publication("other", delivery.message, TAG, delivery.priority)
+    assert json.loads(envelope.write(again, own))["properties"]["priority"] == 6
+    plain = Publication("other", Message({}, {}, b""), TAG)
+    written = envelope.write(plain, own)
+    assert json.loads(written)["properties"]["priority"] == 9
+    read = envelope.read(written.encode(), "other", 9, "key", names=own)
+    assert (read.priority, "priority" in read.message.properties) == (0, False)

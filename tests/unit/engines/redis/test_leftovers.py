@@ -72,6 +72,22 @@ def test_what_umbel_parked_is_no_leftover(
     assert admin.hlen("unacked") == 1
 
 
+def test_the_list_of_what_is_parked_ends_and_nothing_is_lost_with_it(
+    engine: RedisEngine, admin: Any, private: PrivateServer
+) -> None:
+    consumer = attach(engine)
+    publish(engine, "1", priority=6)
+    due = now() + 0.05
+    consumer.settle([Settlement(item, Action.PARK, due=due) for item in fetch(consumer)])
+    engine.broker.renew("node", 60.0)
+    assert 30 * 86400 - 60 < admin.ttl("umbel:parked") <= 30 * 86400
+    admin.delete("umbel:parked")
+    assert until(_leftovers(private).restore) == 1
+    [delivery] = fetch(consumer)
+    assert (delivery.message.task_id, delivery.priority) == ("1", 6)
+    assert admin.hlen("unacked") == 0
+
+
 def test_a_look_ends_in_time_and_the_next_one_goes_on(
     engine: RedisEngine, admin: Any, private: PrivateServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

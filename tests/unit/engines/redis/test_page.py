@@ -21,7 +21,7 @@ def _found(pattern: str, *files: str) -> Iterator[str]:
 
 def test_every_option_is_there() -> None:
     options = {
-        *_found(r'(?:given|options)\.get\("(\w+)"', "address.py", "keys.py"),
+        *_found(r'(?:given|options)\.get\("(\w+)"', "address.py", "keys.py", "order.py"),
         *_found(r'seconds\("(\w+)"', "address.py"),
         *_found(r'"(ssl_\w+)",', "address.py"),
     }

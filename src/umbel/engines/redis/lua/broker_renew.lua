@@ -1,6 +1,6 @@
 --#include broker_common
 -- Prolong the leases of a node's owners: those that still exist, and the connections to wake.
--- ARGV from 7: node, ttl in ms. Looks after the inboxes of owners that are gone, too.
+-- ARGV from 7: node, ttl in ms. Looks after the inboxes of owners that are gone, and after the ends of keys, too.
 
 begin()
 local alive = {}
@@ -19,5 +19,10 @@ end
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'graves', '-inf', NOW, 'LIMIT', 0, 100)) do
   call('ZREM', P .. 'graves', id)
   call('DEL', P .. 'inboxes:' .. id)
+end
+-- Where no umbel is left, Celery's workers return what is parked, and nobody would delete our list of it.
+local last = call('ZRANGE', P .. 'parked', -1, -1, 'WITHSCORES')[2]
+if last then
+  call('PEXPIREAT', P .. 'parked', number(math.max(tonumber(last), NOW) + 30 * DAY * 1000))
 end
 return { alive, ring_all() }

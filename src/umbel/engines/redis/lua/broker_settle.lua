@@ -3,7 +3,7 @@
 -- Settle deliveries, store their results, publish what follows them, and lease the next messages.
 --
 -- ARGV from 7: owner; its waiting connection, or ''; most messages to lease; the number of lists and the
--- lists, in order, queue by queue; of inboxes and the lists that they are for; of queue names to note, and those; of plain
+-- lists, in order: the most urgent of each queue, then the next of each; of inboxes and the lists that they are for; of queue names to note, and those; of plain
 -- acknowledgements, and their keys; of other settlements, and of each
 --   key, action (A, R, P or D), 1 if crashed, due, reason, when a dead letter expires in ms, 1 or 0 results,
 --   of a result its fields (results_common.lua), the number of follow-ups, and of each list, length of its base,
@@ -33,6 +33,7 @@ local OWNER, HELD = P .. 'owner:' .. owner, P .. 'held:' .. owner
 local connection = take()
 local limit = take_number()
 local first_list, lists = take_list()
+local queues = lists / STEPS
 local first_inbox, inboxes = take_list()
 local first_note, notes = take_list()
 local first_ack, acks = take_list()
@@ -146,7 +147,7 @@ end
 local base = tonumber(attached[2] or 0)
 local taken, parked_here, next_due = 0, 0, -1
 local function base_of(list_number)
-  return #ARGV[first_list + list_number - list_number % STEPS]
+  return #ARGV[first_list + list_number % queues]
 end
 local answer = { number(base), '-1', refused, {}, {} }
 local leased = answer[5]
@@ -180,8 +181,8 @@ end
 
 if limit > 0 then
   if connection ~= '' then
-    for number_of_list = 0, lists - 1, STEPS do
-      local base = ARGV[first_list + number_of_list]
+    for number_of_queue = 0, queues - 1 do
+      local base = ARGV[first_list + number_of_queue]
       call('ZREM', P .. 'blocked:' .. base, connection)
       call('ZREM', P .. 'bell:' .. base, connection)
     end

@@ -1,6 +1,7 @@
 --#include broker_common
 -- Say that a connection is about to wait for a list by BLMOVE, which follows in the same packet.
--- ARGV from 7: owner, connection, the list to wait for, how long in ms, then the lists of all queues, queue by queue.
+-- ARGV from 7: owner, connection, the list to wait for, how long in ms, then the lists of all queues, those named after
+-- the queues first.
 -- Answer: 0 if there is nothing, 1 if the list to wait for has something, so that the BLMOVE ends by itself, 2 if there
 -- is something elsewhere, -1 when the owner was taken for dead.
 
@@ -20,12 +21,13 @@ local function note(key)
   call('PEXPIRE', key, wait + 10000)
 end
 
+local queues = (#ARGV - 10) / STEPS
 local due = first_due()
 local there = due >= 0 and due <= NOW
 note(P .. 'blocked:' .. list)
 for at = 11, #ARGV do
   there = there or call('LLEN', ARGV[at]) > 0
-  if (at - 11) % STEPS == 0 then -- the base of a queue
+  if at <= 10 + queues then -- the base of a queue
     note(P .. 'bell:' .. ARGV[at])
   end
 end
