@@ -13,6 +13,13 @@ from tests.redis_servers import PrivateServer, private_server
 from umbel.testing.conformance.support import until
 
 pytestmark = pytest.mark.engine
+#: Seconds in which the largest numbers of tasks run.
+LONG = 240.0
+
+
+def few_or_many(few: int, many: int) -> pytest.MarkDecorator:
+    """Run a test with a few tasks each time, and with many among the slow ones."""
+    return pytest.mark.parametrize("count", [few, pytest.param(many, marks=pytest.mark.slow)])
 
 
 @pytest.fixture
@@ -37,8 +44,9 @@ def test_a_worker_runs_what_the_other_sides_client_sends(
     assert sides[client].client(worker) == "all well\n"
 
 
+@few_or_many(900, 10_002)
 def test_both_kinds_of_worker_share_a_queue_and_run_every_task_once(
-    sides: dict[str, Side], server: PrivateServer
+    sides: dict[str, Side], server: PrivateServer, count: int
 ) -> None:
     for side in sides.values():
         side.worker("-c", "1")
@@ -47,15 +55,16 @@ def test_both_kinds_of_worker_share_a_queue_and_run_every_task_once(
         for options in ("", "priority=number % 10", "countdown=number % 3 / 10")
         for name in sides
     ):
-        sides[name].send(150, first * 150, options)
-    until(lambda: len(ledger(server.admin)) >= 900, 60)
+        sides[name].send(count // 6, first * (count // 6), options)
+    until(lambda: server.admin.llen("ledger") >= count, LONG)
     ran = ledger(server.admin)
-    assert sorted(number for _, number in ran) == list(range(900))
+    assert sorted(number for _, number in ran) == list(range(count))
     assert set(Counter(side for side, _ in ran)) == {"umbel", "celery"}
 
 
+@few_or_many(200, 1000)
 def test_idle_workers_of_both_kinds_get_their_share(
-    sides: dict[str, Side], server: PrivateServer
+    sides: dict[str, Side], server: PrivateServer, count: int
 ) -> None:
     for side in sides.values():
         side.worker("-c", "1")
@@ -63,25 +72,26 @@ def test_idle_workers_of_both_kinds_get_their_share(
         "-c",
         "from umbel.testing.conformance.support import until\n"
         "from umbel_tasks import ledger as server, run\n"
-        "for number in range(200):\n"
+        f"for number in range({count}):\n"
         "    until(lambda: server.info('clients')['blocked_clients'] >= 2)  # both wait\n"
         "    run.delay(number)\n",
     )
-    until(lambda: len(ledger(server.admin)) >= 200)
+    until(lambda: server.admin.llen("ledger") >= count)
     shares = Counter(side for side, _ in ledger(server.admin))
-    assert 60 <= shares["umbel"] <= 140, shares
+    assert 0.3 * count <= shares["umbel"] <= 0.7 * count, shares
 
 
+@few_or_many(200, 10_000)
 def test_what_umbel_parked_is_run_by_celery_when_no_umbel_is_left(
-    sides: dict[str, Side], server: PrivateServer
+    sides: dict[str, Side], server: PrivateServer, count: int
 ) -> None:
     sides["umbel"].worker("-c", "1")
-    sides["umbel"].send(200, 0, "countdown=6")
-    until(lambda: server.admin.hlen("unacked") == 200)
+    sides["umbel"].send(count, 0, f"countdown={6 + count / 1000}")
+    until(lambda: server.admin.hlen("unacked") == count)
     sides["umbel"].kill()
     sides["celery"].worker("-c", "1")
-    until(lambda: len(ledger(server.admin)) >= 200, 60)
-    assert sorted(ledger(server.admin)) == [("celery", number) for number in range(200)]
+    until(lambda: server.admin.llen("ledger") >= count, LONG)
+    assert sorted(ledger(server.admin)) == [("celery", number) for number in range(count)]
     until(lambda: server.admin.hlen("unacked") == 0)  # Celery acknowledges when a task has run
 
 

@@ -6,6 +6,7 @@ import gc
 import json
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -127,6 +128,28 @@ def test_what_waits_while_the_server_is_emptied_loses_nothing_that_comes_then(
         with pytest.raises(LeaseLost):
             waiting.result(PATIENCE)
     assert ids(fetch(attach(engine))) == ["1"]
+
+
+def test_one_push_wakes_one_of_a_hundred_nodes(
+    engine: RedisEngine, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("umbel.engines.redis.consumer.SLOW_CHECK", 600.0)
+    consumers = [attach(engine) for _ in range(100)]
+
+    def scripts() -> int:
+        return int(admin.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+    with ThreadPoolExecutor(len(consumers)) as threads:
+        waits = [threads.submit(one.fetch, FetchRequest([QUEUE], 10), LONG) for one in consumers]
+        until(lambda: admin.info("clients")["blocked_clients"] == 100)
+        before = scripts()
+        admin.lpush(QUEUE, b"{}")  # as Celery's clients do
+        [done] = until(lambda: [one for one in waits if one.done()])
+        assert len(done.result()) == 1
+        assert scripts() - before == 1  # its fetch: nobody else has looked
+        assert admin.info("clients")["blocked_clients"] == 99
+        for one in consumers:
+            one.interrupt()
 
 
 def test_who_settled_in_vain_waits_without_another_look(engine: RedisEngine, admin: Any) -> None:
