@@ -148,20 +148,23 @@ def resting(bench: Bench) -> None:
 
 def large(bench: Bench) -> None:
     """A million of them."""
-    tasks = bench.some(40_000)
+    tasks, million = bench.some(40_000), bench.some(1_000_000)
 
-    def cost(waiting: int) -> Measure:
-        return lambda place: measures.cost_with_waiting(place, waiting, tasks)
+    def waiting(others: int) -> Measure:
+        return lambda place: measures.cost_with_waiting(place, others, tasks)
 
-    million = bench.some(1_000_000)
+    def scheduled(others: int) -> Measure:
+        return lambda place: measures.cost_with_scheduled(place, others, tasks)
+
     bench.title(f"{million:,} tasks")
-    figures = bench.interleaved({"few": cost(1_000), "many": cost(million)})
-    few, many = (statistics.median(figures[name]) for name in ("few", "many"))
-    print(
-        f"  processor time a task: {few:.0f} µs with 1,000 waiting, {many:.0f} µs with {million:,}:"
-        f" {many / few:.2f} x",
-        flush=True,
-    )
+    for what, cost in {"waiting": waiting, "scheduled": scheduled}.items():
+        figures = bench.interleaved({"few": cost(1_000), "many": cost(million)})
+        few, many = (statistics.median(figures[name]) for name in ("few", "many"))
+        print(
+            f"  processor time a task: {few:.0f} µs with 1,000 {what}, {many:.0f} µs with {million:,}:"
+            f" {many / few:.2f} x",
+            flush=True,
+        )
     with bench.place() as place:
         early, late = measures.memory_after(place, 10_000, million)
     print(

@@ -1,7 +1,7 @@
 """The client of a side, in a process of its own: ``python -m benchmarks.driver APP ACTION NUMBER``.
 
 APP is a module of `benchmarks.apps`. What is printed is JSON: calls per second of ``fill`` (in bulk where
-the library can) and ``send`` (one by one), the milliseconds of each ``call``.
+the library can), ``schedule`` (for tomorrow) and ``send`` (one by one), the milliseconds of each ``call``.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ def main(name: str, action: str, number: int) -> Any:
     app = importlib.import_module(f"benchmarks.apps.{name}")
     if action == "fill":
         return number / fill(app, number)
+    if action == "schedule":
+        return number / each(app, app.schedule, [(number,)])[0]
     if action == "send":
         return number / sum(each(app, app.send, [()] * (number + WARM))[WARM:])
     if action == "call":

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks import bare_redis, bare_sqlite
 from benchmarks.place import Place, kill
@@ -84,6 +85,24 @@ def cost_with_waiting(place: Place, waiting: int, tasks: int) -> float:
         wait_until(lambda: count(place.ledger) >= tasks, 120)
         used = cpu_seconds(pids) - before
         return used / (count(place.ledger) - first) * 1e6
+
+
+def cost_with_scheduled(place: Place, scheduled: int, tasks: int) -> float:
+    """Return microseconds of processor time a task while others are scheduled for tomorrow."""
+    with UMBEL.working(place) as workers:
+        UMBEL.client(place, "schedule", scheduled)
+        # The first ones make the worker's batches grow to their size.
+        for part in (tasks // 10, tasks):
+            first = count(place.ledger)
+            pids = trees(worker.pid for worker in workers)
+            before = cpu_seconds(pids)
+            UMBEL.client(place, "fill", part)
+            wait_until(partial(_ran, place, first + part), 120)
+        return (cpu_seconds(pids) - before) / part * 1e6
+
+
+def _ran(place: Place, tasks: int) -> bool:
+    return count(place.ledger) >= tasks
 
 
 def memory_after(place: Place, few: int, many: int) -> tuple[float, float]:

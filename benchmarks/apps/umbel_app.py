@@ -41,5 +41,9 @@ def bulk(count: int) -> None:
     noop.delay_many([(1, 2)] * count)
 
 
+def schedule(count: int) -> None:
+    noop.delay_many([(1, 2)] * count, countdown=86_400)
+
+
 def send_nap(number: int) -> None:
     nap.delay(number)
