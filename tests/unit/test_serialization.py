@@ -482,3 +482,89 @@ def test_texts_of_django_that_are_translated_later_are_texts() -> None:
 )
 def test_headers_are_read_whatever_they_hold(text: str, found: dict[str, Any]) -> None:
     assert serialization.loads_mapping(text) == found
+
+
+# The quicker reader of JSON
+
+
+def _slowly(data: bytes) -> Any:
+    return json.loads(data.decode(), object_hook=serialization._decode_extended)
+
+
+#: What a reader might take otherwise than the standard library.
+ODD_TEXTS = (
+    b"123456789012345678901234567890",
+    b"-9223372036854775809",
+    b"18446744073709551616",
+    b"1" * 5000,
+    b"1e400",
+    b"-1e400",
+    b"1e-400",
+    b"0.1e1",
+    b"-0",
+    b"-0.0",
+    b"NaN",
+    b"[Infinity, -Infinity]",
+    b'"\\ud800"',
+    b'"\\ud83d\\ude00"',
+    b'{"a": 1, "a": 2}',
+    b'{"": null}',
+    b" 1 ",
+    b"\t[]\n",
+    b"[1,]",
+    b"01",
+    b"[1] x",
+    b"[1]\x00",
+    b'"\x00"',
+    b'"\xff"',
+    b"\xef\xbb\xbf1",
+    b"",
+    b"[" * 5000 + b"]" * 5000,
+    b'{"__type__": "uuid", "__value__": {"hex": "12345678123456781234567812345678"}}',
+    b'{"\\u005f_type__": "bytes", "__value__": "x"}',
+    b'{"__typ\\u0065__": "bytes", "__value__": "x"}',
+    b'{"\\u005F_type\\u005F_": "decimal", "\\u005f_value__": "1.5"}',
+)
+
+
+def _same(data: bytes) -> None:
+    try:
+        expected = _slowly(data)
+    except Exception:  # noqa: BLE001 - whatever json raises is one error here
+        with pytest.raises(DecodeError):
+            serialization.loads(data)
+        return
+    assert repr(serialization.loads(data)) == repr(expected)
+    assert repr(serialization.loads(data.decode())) == repr(expected)
+
+
+def test_the_quicker_reader_is_the_one_that_is_used() -> None:
+    pytest.importorskip("msgspec")
+    assert serialization._read_quickly is not None
+
+
+@pytest.mark.parametrize("data", ODD_TEXTS)
+def test_what_is_read_is_what_the_standard_library_reads(data: bytes) -> None:
+    _same(data)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+    st.booleans(),
+)
+def test_so_is_any_value(value: Any, ascii_only: bool) -> None:
+    _same(json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass"))
+
+
+@given(st.binary() | st.text(alphabet='[]{},:"\\u0123456789eE+-. truefalsn').map(str.encode))
+def test_so_is_any_text(data: bytes) -> None:
+    _same(data)
+
+
+def test_all_is_read_without_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serialization, "_read_quickly", None)
+    for data in ODD_TEXTS:
+        _same(data)
