@@ -8,12 +8,16 @@ from typing import Any, Protocol
 from umbel.exceptions import DecodeError, MessageTooLarge
 
 
-class Limits(Protocol):
-    """The settings that say how large a message may be; `umbel.settings.Settings` has them."""
+class HasMost(Protocol):
+    """The setting that says how large a body may be."""
 
     @property
     def message_max_bytes(self) -> int:
         """Most bytes of a body as it travels."""
+
+
+class Limits(HasMost, Protocol):
+    """The settings that say how large a message may be; `umbel.settings.Settings` has them."""
 
     @property
     def message_max_depth(self) -> int:
@@ -34,6 +38,10 @@ class FixedLimits:
 
 
 DEFAULT: Limits = FixedLimits()
+#: Most bytes of a message's headers, or properties, as JSON. RabbitMQ takes an eighth of that.
+MOST_HEADERS = 2**20
+#: The header that stands in place of what is too large to be read, and says so.
+UNREAD = "x-unread"
 
 
 def shown(size: int) -> str:
@@ -54,12 +62,17 @@ def check_sent(plain: int, travels: int, limits: Limits) -> None:
         )
 
 
-def too_large(size: int, limits: Limits) -> DecodeError:
+def too_large(size: int, limits: HasMost) -> DecodeError:
     """Return the error about a body that is too large to be looked into."""
     return DecodeError(
         f"The message has {shown(size)}, and message_max_bytes allows"
         f" {shown(limits.message_max_bytes)}."
     )
+
+
+def unread(size: int, most: int) -> str:
+    """Say that what is beside a message's body is too large to be sent or read."""
+    return f"The message's headers or properties have {shown(size)}, and {shown(most)} are allowed."
 
 
 def too_deep(most: int) -> str:

@@ -16,7 +16,7 @@ from umbel import limits as sizes
 from umbel import serialization
 from umbel.compression import compress, decompress
 from umbel.exceptions import DecodeError, MessageTooLarge
-from umbel.limits import Limits
+from umbel.limits import UNREAD, Limits
 from umbel.representation import LEVELS, LIMIT, representation
 from umbel.serialization import Serializer
 from umbel.values import value
@@ -230,6 +230,9 @@ def decode(message: Message, accept: Collection[str], limits: Limits = sizes.DEF
 def _body(message: Message, accept: Collection[str], limits: Limits) -> Any:
     """Decompress and read the body."""
     data, content_type = message.body, message.content_type
+    for part in (message.headers, message.properties):
+        if UNREAD in part:
+            raise DecodeError(str(part[UNREAD])[:200])
     if len(data) > limits.message_max_bytes:
         raise sizes.too_large(len(data), limits)
     compression = message.headers.get("compression")

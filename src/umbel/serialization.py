@@ -16,7 +16,7 @@ import base64
 import json
 import sys
 import uuid
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -29,9 +29,19 @@ from umbel.exceptions import (
     DecodeError,
     EncodeError,
     ImproperlyConfigured,
+    MessageTooLarge,
     SerializerNotInstalled,
 )
-from umbel.limits import DEFAULT, Limits, check_json, json_is_deeper, value_is_deeper
+from umbel.limits import (
+    DEFAULT,
+    MOST_HEADERS,
+    UNREAD,
+    Limits,
+    check_json,
+    json_is_deeper,
+    unread,
+    value_is_deeper,
+)
 from umbel.representation import representation
 
 
@@ -201,12 +211,22 @@ def loads(text: str | bytes) -> Any:
         raise DecodeError(f"not JSON as umbel or Celery write it: {_reason(error)}") from error
 
 
+def dumps_mapping(mapping: Mapping[str, Any]) -> str:
+    """Write headers or properties. Raises MessageTooLarge for more than `loads_mapping` would read."""
+    text = dumps(mapping)
+    if len(text) > MOST_HEADERS:
+        raise MessageTooLarge(unread(len(text), MOST_HEADERS))
+    return text
+
+
 def loads_mapping(text: str) -> dict[str, Any]:
     """Read headers or properties as an engine keeps them, whatever is in them.
 
-    A message whose headers no decoder of extended types takes is one that a worker refuses, and not one
-    that keeps it from fetching others.
+    A message whose headers no decoder of extended types takes, or that are too large, is one that a worker
+    refuses, and not one that keeps it from fetching others.
     """
+    if len(text) > MOST_HEADERS:
+        return {UNREAD: unread(len(text), MOST_HEADERS)}
     for decode in (loads, json.loads):
         try:
             found = decode(text)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.fuzz.huge import CASES, MOST_MEMORY, MOST_SECONDS
+from tests.fuzz.huge import CASES, ENGINES, MOST_MEMORY, MOST_SECONDS
 
 pytest.importorskip("redis")  # its envelopes are damaged too
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def huge() -> Any:
 
 
 @on_linux
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *ENGINES])
 def test_what_is_huge_is_refused_at_once(case: str, huge: Any) -> None:
     assert huge[case]["end"].startswith("DecodeError: ")
     assert huge[case]["seconds"] < MOST_SECONDS

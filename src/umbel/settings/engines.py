@@ -28,6 +28,7 @@ def engine_options(settings: Settings, *, broker: bool, results: bool) -> dict[s
     """
     options: dict[str, Any] = {
         "durability": settings.sqlite_durability,
+        "message_max_bytes": settings.message_max_bytes,
         "socket_timeout": settings.redis_socket_timeout,
         "socket_connect_timeout": settings.redis_socket_connect_timeout
         or settings.broker_connection_timeout,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -16,13 +17,16 @@ from umbel import serialization
 from umbel.engines.redis.keys import Names
 from umbel.engines.texts import check_text
 from umbel.exceptions import DecodeError
+from umbel.limits import MOST_HEADERS, UNREAD, too_large, unread
 from umbel.message import Delivery, Message, Publication
 
 #: What is on a list and is no envelope is delivered under this type, which no worker accepts.
 UNREADABLE = "application/x-unreadable"
 
-#: Where priorities are kombu's.
+#: Where nothing else is said.
 _PLAIN = Names()
+#: The body in an envelope: one text, which costs no more than its length.
+_BODY = re.compile(rb'"body": ?"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
 @lru_cache(64)
@@ -51,8 +55,8 @@ def write(publication: Publication, names: Names = _PLAIN) -> str:
     return (
         f'{{"body": "{body}", "content-encoding": {_quoted(message.content_encoding)},'
         f' "content-type": {_quoted(message.content_type)},'
-        f' "headers": {serialization.dumps(message.headers)},'
-        f' "properties": {serialization.dumps(properties)}}}'
+        f' "headers": {serialization.dumps_mapping(message.headers)},'
+        f' "properties": {serialization.dumps_mapping(properties)}}}'
     )
 
 
@@ -64,11 +68,12 @@ def read(
     What is none is delivered all the same, so that a worker can put it away with the reason. `step` is the
     priority of the list it was on. The count in the envelope is that of the handings-over before this one.
     """
-    data, priority = _decoded(raw), names.turned(step)
+    priority = names.turned(step)
+    refused = _too_large(raw, names) if len(raw) > MOST_HEADERS else None
+    data = None if refused else _decoded(raw)
     if data is None:
-        return Delivery(
-            key, queue, Message({}, {}, raw, UNREADABLE, "binary"), early=early, priority=priority
-        )
+        message = Message({UNREAD: refused} if refused else {}, {}, raw, UNREADABLE, "binary")
+        return Delivery(key, queue, message, early=early, priority=priority)
     count, crashes = _counted(data.get("umbel"))
     headers, properties = _mapping(data.get("headers")), _mapping(data.get("properties"))
     if headers.get("redelivered") is True:
@@ -106,6 +111,17 @@ def read(
 def _turn_priority(properties: dict[str, Any], names: Names) -> None:
     if names.highest_first and type(properties.get("priority")) is int:
         properties["priority"] = names.turned(properties["priority"])
+
+
+def _too_large(raw: bytes, names: Names) -> str | None:
+    """Say why an envelope is too large to be decoded, if it is."""
+    around = 2 * MOST_HEADERS
+    most = around + names.message_max_bytes // 3 * 4  # in base64
+    if len(raw) > most:
+        return str(too_large(len(raw), names))
+    body = _BODY.search(raw) if len(raw) > around else None
+    outside = len(raw) - (body.end() - body.start() if body else 0)
+    return unread(outside, around) if outside > around else None
 
 
 def _decoded(raw: bytes) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from umbel.exceptions import ImproperlyConfigured
+from umbel.limits import DEFAULT
 
 #: kombu keeps this many priorities apart where nothing else is said.
 STEPS = (0, 3, 6, 9)
@@ -22,7 +23,8 @@ class Names:
     `prefix` stands before every key. Of `steps` the first is the most urgent: on Redis 0 comes first, as
     Celery has it. With `highest_first` our own priorities are the other way round: they are turned where they
     are written and read, so lists and envelopes stay as kombu knows them. `visibility_timeout` is in seconds
-    and counts for what kombu holds, not for us.
+    and counts for what kombu holds, not for us. Envelopes of bodies that are larger than `message_max_bytes`
+    are not decoded.
     """
 
     prefix: str = ""
@@ -33,6 +35,7 @@ class Names:
     unacked_mutex: str = "unacked_mutex"
     visibility_timeout: float = 3600.0
     highest_first: bool = False
+    message_max_bytes: int = DEFAULT.message_max_bytes
     own: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -116,4 +119,5 @@ def names(options: Mapping[str, Any]) -> Names:
         unacked_mutex=str(options.get("unacked_mutex_key") or "unacked_mutex"),
         visibility_timeout=timeout,
         highest_first=bool(options.get("broker_highest_priority_first")),
+        message_max_bytes=int(options.get("message_max_bytes", DEFAULT.message_max_bytes)),
     )

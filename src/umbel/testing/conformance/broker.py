@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from umbel.exceptions import EncodeError
+from umbel.exceptions import EncodeError, MessageTooLarge
+from umbel.limits import MOST_HEADERS
 from umbel.message import Message, Publication
 from umbel.ports import Settlement
 from umbel.testing.conformance.support import (
@@ -81,6 +82,16 @@ class BrokerContract(Contract):
         bad = replace(bad, message=replace(bad.message, headers={"id": "2", "x": object()}))
         with pytest.raises(EncodeError):
             here.broker.publish([publication("1"), bad, publication("3")], PATIENCE)
+        assert fetch(here.consumer()) == []
+
+    @pytest.mark.parametrize("where", ["headers", "properties"])
+    def test_more_headers_than_are_read_are_refused(self, here: Side, where: str) -> None:
+        large = {"id": "1", "x": "x" * MOST_HEADERS}
+        message = (
+            Message(large, {}, b"") if where == "headers" else Message({"id": "1"}, large, b"")
+        )
+        with pytest.raises(MessageTooLarge, match="headers or properties"):
+            here.broker.publish([Publication(QUEUE, message, "tag")], PATIENCE)
         assert fetch(here.consumer()) == []
 
     @pytest.mark.parametrize("where", ["queue", "task id", "tag", "content type"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
 
 from umbel.engines.redis import envelope
 from umbel.engines.redis.keys import Names, names
-from umbel.exceptions import ImproperlyConfigured
+from umbel.exceptions import DecodeError, ImproperlyConfigured
+from umbel.limits import MOST_HEADERS
 from umbel.message import Message, Publication, decode
 
 #: What Celery 5.7.0 with kombu 5.7.0 put on a list for ``send_task("t.add", (1, 2), priority=6)``.
@@ -93,6 +95,45 @@ def test_an_envelope_with_nonsense_in_it_is_delivered(part: dict[str, object]) -
 def test_a_body_that_is_not_the_base64_it_says_is_delivered_as_it_is() -> None:
     raw = json.dumps({**json.loads(RECORDED), "body": "ü"}).encode()
     assert envelope.read(raw, "other", 6, "key").message.body == "ü".encode()
+
+
+@pytest.mark.parametrize("names_before", [False, True])
+def test_a_large_body_is_read_wherever_it_stands(names_before: bool) -> None:
+    body = base64.b64encode(b"x" * (4 * MOST_HEADERS)).decode()
+    record = json.loads(RECORDED)
+    ordered = {**record, "body": body}
+    if names_before:  # as another client may write it
+        del ordered["body"]
+        ordered["body"] = body
+    delivery = envelope.read(json.dumps(ordered).encode(), "other", 6, "key")
+    assert delivery.message.headers == record["headers"]
+    assert len(delivery.message.body) == 4 * MOST_HEADERS
+
+
+def test_a_large_body_that_is_text_is_read() -> None:
+    text = json.dumps(["\\" * MOST_HEADERS])
+    properties = {"body_encoding": None}
+    raw = json.dumps({"headers": {"id": "i"}, "properties": properties, "body": text}).encode()
+    assert envelope.read(raw, "other", 6, "key").message.body == text.encode()
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        ({"headers": {"id": "i", "x": "x" * 2200}}, "headers or properties have"),
+        ({"body": "x" * 5000}, "message_max_bytes allows 1,000 bytes"),
+    ],
+)
+def test_what_is_too_large_is_delivered_unread_with_the_reason(
+    part: dict[str, object], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelope, "MOST_HEADERS", 1000)
+    raw = json.dumps({**json.loads(RECORDED), **part}).encode()
+    delivery = envelope.read(raw, "other", 6, "key", names=names({"message_max_bytes": 1000}))
+    assert (delivery.key, delivery.queue, delivery.priority) == ("key", "other", 6)
+    assert delivery.message.body == raw
+    with pytest.raises(DecodeError, match=why):
+        decode(delivery.message, {"application/json"})
 
 
 def test_lists_have_kombus_names() -> None:
