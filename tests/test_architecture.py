@@ -183,6 +183,40 @@ def test_engines_do_not_know_each_other() -> None:
                     )
 
 
+#: Modules whose reading of data runs code, and the files that may import them: the serializer alone.
+CODE_FROM_DATA = {
+    "pickle",
+    "marshal",
+    "shelve",
+    "dill",
+    "cloudpickle",
+    "copyreg",
+    "multiprocessing",
+}
+MAY_RUN_DATA = {"formats": {"pickle"}, "worker.bootstrap": {"multiprocessing"}}
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_nothing_but_a_serializer_unpickles(name: str) -> None:
+    found = set()
+    for node in ast.walk(modules()[name]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").partition(".")[0])
+    assert found & CODE_FROM_DATA <= MAY_RUN_DATA.get(name, set())
+
+
+def test_only_the_name_of_the_process_comes_from_multiprocessing() -> None:
+    users = {
+        alias.name
+        for node in ast.walk(modules()["worker.bootstrap"])
+        if isinstance(node, ast.ImportFrom) and node.module == "multiprocessing"
+        for alias in node.names
+    }
+    assert users == {"current_process"}
+
+
 def test_the_ports_are_imported_from_their_package() -> None:
     for name in modules():
         if part(name) != "ports":

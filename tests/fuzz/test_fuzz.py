@@ -76,3 +76,19 @@ def test_the_watch_notices_what_it_is_for() -> None:
     )
     for event in ("open (", "compile (", "exec (", "import ('colorsys'"):
         assert event in found.stdout, found.stderr
+
+
+@on_linux
+def test_nothing_that_comes_from_outside_is_run() -> None:
+    pytest.importorskip("yaml")
+    pytest.importorskip("msgpack")
+    report = ran("tests.fuzz.gadgets")
+    proof = report.pop("unpickled")  # that the command would run, and that the hook hears it
+    assert proof["fired"]
+    assert any("os.system" in event for event in proof["seen"])
+    assert len(report) > 25
+    assert {case: one for case, one in report.items() if one["seen"] or one["fired"]} == {}
+    errors = {
+        case for case, one in report.items() if not one["end"].startswith(("read", "refused"))
+    }
+    assert errors == {"pickle between processes"}  # where only umbel's own processes write

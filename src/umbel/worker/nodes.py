@@ -186,17 +186,17 @@ def _locked(path: Path, mode: str) -> IO[str] | None:
 
 def _read_dead_node(directory: Path, lock: IO[str]) -> DeadNode:
     try:
-        owner = str(json.load(lock).get("owner", ""))
-    except ValueError:  # it died while it wrote this
+        owner = str(json.load(lock)["owner"])
+    except (ValueError, TypeError, LookupError):  # it died while it wrote this
         owner = ""
     pages = []
     for path in directory.glob("*.page"):
         try:
             page = Page.open(path)
-        except (OSError, ValueError):
+            with contextlib.closing(page):
+                snapshot = page.read()
+        except (OSError, ValueError):  # no page, or one that is torn: leases end by themselves
             continue
-        snapshot = page.read()
-        page.close()
         if snapshot is not None:
             pages.append((path, snapshot))
     return DeadNode(directory, directory.name, owner, tuple(pages), lock)

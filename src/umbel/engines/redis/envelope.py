@@ -72,7 +72,8 @@ def read(
     refused = _too_large(raw, names) if len(raw) > MOST_HEADERS else None
     data = None if refused else _decoded(raw)
     if data is None:
-        message = Message({UNREAD: refused} if refused else {}, {}, raw, UNREADABLE, "binary")
+        reason = refused or "What lay on the list is no message as kombu and umbel write it."
+        message = Message({UNREAD: reason}, {}, raw, UNREADABLE, "binary")
         return Delivery(key, queue, message, early=early, priority=priority)
     count, crashes = _counted(data.get("umbel"))
     headers, properties = _mapping(data.get("headers")), _mapping(data.get("properties"))
