@@ -185,6 +185,15 @@ def test_the_module_and_the_script_are_the_same_command(project: Umbel) -> None:
         assert "Usage: umbel queues" in ended.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_output_that_cannot_be_written_is_a_failure(project: Umbel) -> None:
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "umbel", "-A", "tasks", "config", "--all"]
+        ended = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == "Error: what this says cannot be written: No space left on device.\n"
+
+
 def test_an_unknown_app_says_what_was_tried(umbel: Command) -> None:
     ended = umbel("queues", app="taks")
     assert (ended.code, ended.out) == (2, "")
@@ -217,7 +226,9 @@ def test_a_module_to_include_that_is_not_there(
     ("words", "text"),
     [
         (("quues",), "There is no command 'quues'. Did you mean 'queues'?"),
-        (("nothing-like-it",), "There is no command 'nothing-like-it'."),
+        (("nothing-like-it",), "There is no command 'nothing-like-it'. Known are call, "),
+        (("help",), "Write umbel --help, or COMMAND --help."),
+        (("dead", "help"), "Write umbel dead --help, or COMMAND --help."),
         (("dead", "lits"), "There is no command 'lits'. Did you mean 'list'?"),
         (("inspect",), "umbel inspect is part of remote control, which comes in a later version;"),
         (("queues", "--jsn"), "No such option"),

@@ -35,13 +35,14 @@ def test_options_of_a_call(umbel: Command, project: Umbel) -> None:
     ("words", "code", "text"),
     [
         (("ad",), 1, "Error: There is no task 'ad' in this app."),
+        (("ad",), 1, "If workers elsewhere have it, give --by-name."),
         (("add", "-a", "[1"), 2, "'[1' is not JSON"),
         (("add", "-a", '{"x": 1}'), 2, "is no JSON list"),
         (("add", "-k", "[1]"), 2, "is no JSON dict"),
-        (("add",), 1, "Error: add: add() missing 1 required positional argument: 'x'"),
-        (("add", "-k", '{"z": 1}'), 1, "add() got an unexpected keyword argument 'z'"),
-        (("add", "-a", "[1]", "--eta", "soon"), 1, "eta is 'soon', which is not an ISO 8601 time"),
-        (("add", "-a", "[1]", "--expires", "soon"), 1, "expires is 'soon'"),
+        (("add",), 2, "Error: add: add() missing 1 required positional argument: 'x'"),
+        (("add", "-k", '{"z": 1}'), 2, "add() got an unexpected keyword argument 'z'"),
+        (("add", "-a", "[1]", "--eta", "soon"), 2, "eta is 'soon', which is not an ISO 8601 time"),
+        (("add", "-a", "[1]", "--expires", "soon"), 2, "expires is 'soon'"),
         (("add", "-a", "[1]", "--priority", "300"), 2, "300 is not in the range"),
     ],
 )
@@ -53,6 +54,15 @@ def test_errors_that_help(
     assert text in ended.err
     assert "Traceback" not in ended.err
     assert calls(project) == []
+
+
+def test_a_task_that_only_workers_have(umbel: Command, project: Umbel) -> None:
+    ended = umbel("call", "elsewhere.add", "-a", "[1]", "--by-name")
+    (call,) = calls(project)
+    assert (ended.code, ended.out, call.task) == (0, f"{call.id}\n", "elsewhere.add")
+    assert (
+        umbel("call", "add", "--by-name").code == 2
+    )  # of a task that is here, arguments are checked
 
 
 def test_celerys_options_of_routing_and_writing(umbel: Command, project: Umbel) -> None:

@@ -1,8 +1,8 @@
-"""Data that would run a command if it were unpickled, or called as it says, wherever umbel reads from outside.
+"""Data that would run a command if it were unpickled, or called as it says, wherever umbel reads data.
 
-``python -m tests.fuzz.gadgets`` reads each of them under an audit hook and reports, as JSON, how it ended and
-what it did. The command writes a file, so that no hole of the hook hides one that was run. Importing this makes
-files; tests run it.
+``python -m tests.fuzz.gadgets`` reads each of them under an audit hook and reports, as JSON, how it ended
+and what it did. The command writes a file, so that no hole of the hook hides one that was run. Importing
+this makes files; tests run it.
 """
 
 from __future__ import annotations

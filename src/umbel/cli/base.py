@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -137,6 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        click.echo(f"Error: what this says cannot be written: {error.strerror}.", err=True)
+        sys.exit(1)
     except UmbelError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2 if isinstance(error, ImproperlyConfigured) else 1)

@@ -12,6 +12,7 @@ from umbel.cli.given import Global
 from umbel.cli.groups import examples
 from umbel.cli.output import json_option, show_json
 from umbel.cli.result import NOT_YET, as_data, exit_code, wait_for
+from umbel.exceptions import NotRegistered
 
 
 def _json(text: str, kind: type, option: str) -> Any:
@@ -44,6 +45,7 @@ def _json(text: str, kind: type, option: str) -> Any:
 @click.option("--exchange", help="Exchange to send it to, with --routing-key.")
 @click.option("--routing-key", help="Key by which an exchange finds queues.")
 @click.option("--priority", type=click.IntRange(0, 255), help="0 to 255; higher is more urgent.")
+@click.option("--by-name", is_flag=True, help="Send it although this app has no such task.")
 @click.option("--wait", type=float, help="Wait so many seconds for the result and print it.")
 @json_option
 @click.pass_context
@@ -55,6 +57,7 @@ def command(
     kwargs_text: str,
     wait: float | None,
     expires: str | None,
+    by_name: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -72,9 +75,15 @@ def command(
     chosen = {name: value for name, value in options.items() if value is not None}
     args, kwargs = _json(args_text, list, "--args"), _json(kwargs_text, dict, "--kwargs")
     try:
-        sent = app.tasks[task].apply_async(args, kwargs, **chosen)
+        if by_name and task not in app.tasks:
+            sent = app.send_task(task, args, kwargs, **chosen)
+        else:
+            sent = app.tasks[task].apply_async(args, kwargs, **chosen)
     except (TypeError, ValueError) as error:  # what does not fit the task, or is no such time
-        raise click.ClickException(f"{task}: {error}") from error
+        raise click.UsageError(f"{task}: {error}", context) from error
+    except NotRegistered as error:
+        elsewhere = " If workers elsewhere have it, give --by-name."
+        raise click.ClickException(f"{error}{elsewhere}") from error
     if not as_json:
         click.echo(sent.id)
     if wait is None:

@@ -34,7 +34,10 @@ class Group(click.Group):
         known = self.list_commands(ctx)
         if name in known or name.startswith("-") or ctx.resilient_parsing:
             return super().resolve_command(ctx, args)
+        if name == "help":
+            raise click.UsageError(f"Write {ctx.command_path} --help, or COMMAND --help.", ctx)
         reason = self.others.get(name)
         if reason is not None:
             raise click.UsageError(reason, ctx)
-        raise click.UsageError(f"There is no command {name!r}.{meant(name, known)}", ctx)
+        hint = meant(name, known) or f" Known are {', '.join(known)}."
+        raise click.UsageError(f"There is no command {name!r}.{hint}", ctx)

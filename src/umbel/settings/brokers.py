@@ -11,6 +11,7 @@ from umbel.settings.declare import (
     path,
     seconds,
     text,
+    transport,
     unused,
     url,
     whole,
@@ -44,7 +45,7 @@ class Brokers:
         later="has no effect yet: broker_url is used",
         like="broker_url",
     )
-    broker_transport_options = mapping({}, "Options of the broker's engine.")
+    broker_transport_options = transport({}, "Options of the broker's engine.")
     broker_highest_priority_first = flag(
         False,
         "On Redis, too, the highest priority is the most urgent. All umbel processes of a broker need the"

@@ -20,6 +20,7 @@ from umbel.checks import RATE, is_rate
 from umbel.exceptions import ImproperlyConfigured
 from umbel.policies import checked_policy
 from umbel.serialization import serializer
+from umbel.settings.transport import checked_options
 
 T = TypeVar("T")
 
@@ -265,6 +266,14 @@ def _to_retries(value: Any) -> dict[str, Any]:
         raise Mistake(str(error)) from None
 
 
+def _to_transport(value: Any) -> dict[str, Any]:
+    given = _to_mapping(value)
+    try:
+        return checked_options(given)
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9+-]*")
 
@@ -361,6 +370,7 @@ serializer_name = Kind(_to_serializer, "the name of a serializer")
 format_name = Kind(_to_format, "the name of a serializer")
 format_names = Kind(_to_formats, "a list of serializers' names or content types")
 mapping = Kind(_to_mapping, "a mapping, such as a dict")
+transport = Kind(_to_transport, "a mapping, such as a dict")
 retries = Kind(_to_retries, "a mapping with max_retries, interval_start and so on")
 anything = Kind[Any](lambda value: value, "any value")
 

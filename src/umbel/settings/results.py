@@ -12,6 +12,7 @@ from umbel.settings.declare import (
     serializer_name,
     store,
     text,
+    transport,
     unused,
 )
 
@@ -27,7 +28,7 @@ class Results:
         "Where results are kept. None: no results when broker_url is set, else the SQLite file of"
         " the project. disabled:// turns results off.",
     )
-    result_backend_transport_options = mapping({}, "Options of the result store's engine.")
+    result_backend_transport_options = transport({}, "Options of the result store's engine.")
     result_expires = seconds.or_none(
         86400.0,
         "Seconds that results are kept; None keeps them for ever.",

@@ -100,7 +100,7 @@ def find_app(name: str, workdir: str | None = None) -> Umbel:
     meant = meant_by_file(name)
     if meant is not None:
         raise ImproperlyConfigured(
-            f"-A {name} names a file, not a module. Name it as an import does: -A {meant}"
+            f"-A {name} names a file, not a module. Name it as an import does: -A {meant or 'tasks'}"
         )
     directory = workdir or os.getcwd()
     if directory not in sys.path:
