@@ -25,6 +25,16 @@ def _json(text: str, kind: type, option: str) -> Any:
     return value
 
 
+def _chosen(*, expires: str | None, **options: Any) -> dict[str, Any]:
+    """Return the options that were given; `expires` may be a number of seconds."""
+    if expires is not None:
+        try:
+            options["expires"] = float(expires)
+        except ValueError:
+            options["expires"] = expires
+    return {name: value for name, value in options.items() if value is not None}
+
+
 @click.command(
     "call",
     epilog=examples(
@@ -67,13 +77,8 @@ def command(
     """
     given: Global = context.obj
     app = given.load()
-    if expires is not None:
-        try:
-            options["expires"] = float(expires)
-        except ValueError:
-            options["expires"] = expires
-    chosen = {name: value for name, value in options.items() if value is not None}
     args, kwargs = _json(args_text, list, "--args"), _json(kwargs_text, dict, "--kwargs")
+    chosen = _chosen(**options, expires=expires)
     try:
         if by_name and task not in app.tasks:
             sent = app.send_task(task, args, kwargs, **chosen)
