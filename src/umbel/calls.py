@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from umbel import current
 from umbel.message import Publication
-from umbel.options import CallOptions
+from umbel.options import CALL_NAMES, CallOptions
 from umbel.publish import Context, Template, build
 from umbel.result import AsyncResult
 from umbel.routing import inherited
@@ -89,6 +89,16 @@ def require_arguments(args: object, kwargs: object) -> None:
             "The keyword arguments of a call must be a mapping, such as {'x': 1}, and not of the type"
             f" {type(kwargs).__name__}."
         )
+
+
+def note_options(error: TypeError, kwargs: Mapping[str, Any]) -> None:
+    """Add to the error about arguments of `delay` that one of them is an option of `apply_async`."""
+    for name in kwargs:
+        if name in CALL_NAMES and f"unexpected keyword argument {name!r}" in str(error):
+            error.add_note(
+                f"{name} is an option of a call: apply_async(args, kwargs, {name}=...) takes it;"
+                " delay takes the task's own arguments."
+            )
 
 
 def publish(app: Umbel, publications: Sequence[Publication], options: CallOptions) -> None:

@@ -18,7 +18,7 @@ from umbel.absent import tell_of_absent
 from umbel.annotations import annotate
 from umbel.arguments import checker
 from umbel.backend import Backend
-from umbel.calls import Target, maker, publish, require_arguments, result_of
+from umbel.calls import Target, maker, note_options, publish, require_arguments, result_of
 from umbel.checks import require_order
 from umbel.definition import Definition
 from umbel.eager import apply, apply_instead
@@ -161,7 +161,11 @@ class Task(Definition, Generic[P, R]):
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send a call with these arguments to a worker; return its result to be."""
-        return self.apply_async(args, kwargs)
+        try:
+            return self.apply_async(args, kwargs)
+        except TypeError as error:
+            note_options(error, kwargs)
+            raise
 
     def apply_async(
         self,

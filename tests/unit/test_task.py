@@ -293,6 +293,17 @@ def test_arguments_are_checked_at_the_call(
     assert messages(app) == []
 
 
+def test_an_option_given_to_delay_is_told_where_it_belongs(app: Umbel) -> None:
+    task = app.task(plain)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'countdown'") as caught:
+        task.delay(1, countdown=5)  # type: ignore[call-arg]
+    (note,) = caught.value.__notes__
+    assert "apply_async(args, kwargs, countdown=...) takes it" in note
+    with pytest.raises(TypeError) as caught:
+        task.delay(1, w=5)  # type: ignore[call-arg]
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_a_task_may_leave_the_check_to_the_worker(app: Umbel) -> None:
     app.task(typing=False)(plain).delay()  # type: ignore[call-arg]
     assert only_call(app).args == []

@@ -13,7 +13,7 @@ from umbel.absent import ABSENT, told_absent
 from umbel.exceptions import ImproperlyConfigured
 from umbel.masking import masked, masked_place
 from umbel.options import warn_once
-from umbel.settings.declare import Declared, Mistake
+from umbel.settings.declare import Declared, Mistake, Within
 from umbel.settings.table import TABLE, Settings, near_miss, spelling, unrelated
 
 #: Letters of a wrong value that an error shows.
@@ -327,8 +327,10 @@ def _checked(row: Declared, written: str, value: Any) -> Any:
     try:
         return row.value(value)
     except (TypeError, ValueError, OverflowError) as error:
-        reason = f" {error}" if isinstance(error, Mistake) else ""
         name = row.name if written == row.name else f"{row.name} (written {written})"
+        if isinstance(error, Within):
+            raise ImproperlyConfigured(f"In the setting {name}: {error}") from None
+        reason = f" {error}" if isinstance(error, Mistake) else ""
         raise ImproperlyConfigured(
             f"The setting {name} is {_shown(row, value)}, but must be {row.wanted}.{reason} {row.doc}"
         ) from None

@@ -51,6 +51,10 @@ class Mistake(ValueError):
     """A value is wrong, and the text says more of it than the kind of its setting can."""
 
 
+class Within(Mistake):
+    """The value is of the right kind, and something in it is wrong, which the text says."""
+
+
 class Facts(TypedDict, total=False):
     """What else a declaration may say.
 
@@ -271,7 +275,7 @@ def _to_transport(value: Any) -> dict[str, Any]:
     try:
         return checked_options(given)
     except ValueError as error:
-        raise Mistake(str(error)) from None
+        raise Within(str(error)) from None
 
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")

@@ -34,7 +34,10 @@ def unwarned() -> None:
     ],
 )
 def test_a_slip_of_the_pen_is_told_where_it_is_written(setting: str, name: str, meant: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match=f"no option '{name}'. Did you mean '{meant}'"):
+    with pytest.raises(
+        ImproperlyConfigured,
+        match=rf"In the setting {setting}: There is no option '{name}'\. Did you mean '{meant}'\?",
+    ):
         Config({setting: {name: 1}})
     conf = Config()
     with pytest.raises(ImproperlyConfigured, match=setting):
