@@ -628,6 +628,14 @@ def test_the_settings_say_so_for_all(app: Umbel) -> None:
     assert verdict_on(app, delivery_of(task, 1), failure).settlement.action is ACK
 
 
+def test_of_time_limits_a_setting_of_its_own_counts_first(app: Umbel) -> None:
+    app.conf.update(task_acks_on_failure_or_timeout=True, task_acks_on_timeout=False)
+    task = make(app)
+    late, failed = Failure(TimeLimitExceeded(5), ""), Failure(ValueError("boom"), "")
+    assert verdict_on(app, delivery_of(task, 1), late).settlement.action is REQUEUE
+    assert verdict_on(app, delivery_of(task, 1), failed).settlement.action is ACK
+
+
 def test_what_runs_at_most_once_is_acknowledged_already(app: Umbel) -> None:
     delivery = replace(delivery_of(make(app, acks_late=False, **NOT), 1), early=True)
     verdict = verdict_on(app, delivery, Failure(ValueError("boom"), ""))
