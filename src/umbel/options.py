@@ -473,6 +473,8 @@ TASK_NAMES = tuple(TaskKeywords.__annotations__)
 
 
 def check_task_keywords(keywords: Mapping[str, Any], base: Callable[..., Any] | type) -> None:
-    """Refuse an option of a task that neither umbel nor the task's base class knows."""
+    """Refuse an option that neither umbel nor the task's base class knows, and a name that is no text."""
     known = tuple(name for name in keywords if hasattr(base, name))
-    refuse_unknown(keywords, (*TASK_NAMES, *known), "@app.task")
+    refuse_unknown(keywords, (*TASK_NAMES, "bind", "base", *known), "@app.task")
+    if keywords.get("name"):
+        require_text("name", keywords["name"])

@@ -177,6 +177,8 @@ def test_a_base_class_gives_defaults_and_behaviour(app: Umbel) -> None:
     [
         ({"max_retry": 3}, "@app.task has no option 'max_retry'. Did you mean 'max_retries'?"),
         ({"que": "x"}, "@app.task has no option 'que'. Did you mean 'queue'?"),
+        ({"bnd": True}, "@app.task has no option 'bnd'. Did you mean 'bind'?"),
+        ({"name": 5}, "name is 5, but must be a text."),
     ],
 )
 def test_an_unknown_option_of_a_task_suggests_the_nearest(
