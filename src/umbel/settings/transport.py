@@ -14,8 +14,17 @@ from umbel.options import warn_once
 
 #: What an engine of ours reads; docs/redis.md says what each means.
 HEEDED = (
-    *("client_name", "credential_provider", "db", "durability", "global_keyprefix"),
-    *("health_check_interval", "host", "master_name", "min_other_sentinels", "password", "port"),
+    *("broker_highest_priority_first", "client_name", "credential_provider", "db", "durability"),
+    *(
+        "global_keyprefix",
+        "health_check_interval",
+        "host",
+        "master_name",
+        "message_max_bytes",
+        "min_other_sentinels",
+        "password",
+        "port",
+    ),
     *("priority_steps", "queue_order_strategy", "sentinel_kwargs", "sep", "socket_connect_timeout"),
     *("socket_keepalive_options", "socket_timeout", "ssl", "ssl_ca_certs", "ssl_ca_data"),
     *("ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers"),
