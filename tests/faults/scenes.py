@@ -5,14 +5,56 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
 
 from tests.faults.fleet import Fleet, Node, wait_until
 from umbel.failpoints import NAMES
+
+ENGINES = ("sqlite", "redis")
+#: An engine, and a fail point to which a process on it can come, or the operation that has such points.
+Place = tuple[str, str]
 
 
 def at(*beginnings: str) -> list[str]:
     """Return the fail points whose names begin like that."""
     return [name for name in NAMES if name.startswith(beginnings)]
+
+
+def points_of(*parts: str) -> list[Place]:
+    """Return the fail points of operations of engines, or of a part of the worker on each engine."""
+    found = []
+    for name in NAMES:
+        first, second = name.split(".")[:2]
+        if first in parts:
+            found += [(engine, name) for engine in ENGINES]
+        elif first in ENGINES and second in parts:
+            found.append((first, name))
+    return found
+
+
+def operations_of(*parts: str) -> list[Place]:
+    """Return the same without what is before or after."""
+    return sorted({(engine, operation_of(point)) for engine, point in points_of(*parts)})
+
+
+def at_each(name: str, places: Iterable[Place]) -> pytest.MarkDecorator:
+    """Play an experiment at each of these, which is given as `name`."""
+    return pytest.mark.parametrize(
+        ("engine", name), [on(engine, place, id=_id(engine, place)) for engine, place in places]
+    )
+
+
+def on(engine: str, *values: str, id: str | None = None) -> Any:
+    """Return parameters of an experiment on an engine."""
+    marks = [pytest.mark.engine] if engine == "redis" else []
+    return pytest.param(engine, *values, marks=marks, id=id)
+
+
+def _id(engine: str, place: str) -> str:
+    return place if place.startswith(engine) else f"{engine}-{place}"
 
 
 def operation_of(point: str) -> str:
