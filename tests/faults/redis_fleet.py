@@ -15,7 +15,12 @@ class RedisFleet(Fleet):
     def __init__(self, directory: Path, server: PrivateServer, **settings: Any) -> None:
         at = {"broker_url": server.url, "result_backend": server.url}
         super().__init__(directory, **at | settings)
-        self._admin: Any = server.admin
+        #: The server that has its messages: another one after a failover.
+        self.server = server
+
+    @property
+    def _admin(self) -> Any:
+        return self.server.admin
 
     def _owners(self) -> list[tuple[str, int]]:
         found = [self._admin.hmget(key, "node", "pid") for key in self._admin.keys("umbel:owner:*")]

@@ -118,8 +118,9 @@ class Keeper:
         self._dead: list[ChildProcess] = []
         self._stopping = False
         self._cold = False
-        #: What did not work the last time, and was told of.
+        #: What did not work the last time, and was told of; and what the broker did not answer.
         self._complaints: set[Duty] = set()
+        self._unanswered: set[Duty] = set()
         self._word_out, self._word_in = socket.socketpair()
         self._word_out.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="umbel-keeper", daemon=True)
@@ -229,18 +230,18 @@ class Keeper:
                 self._try(duty)
 
     def _try(self, duty: Duty, *arguments: Any) -> bool:
-        """Do something that needs the broker; say once of each duty when it does not answer."""
+        """Do something that needs the broker; say once when it does not answer, and when it does again."""
         try:
             duty(*arguments)
         except LeaseLost:
             self._recovery.start_over()
             return False
         except OperationalError as error:
-            if duty not in self._complaints:
+            if not self._unanswered:
                 logger.warning(
                     "The broker does not answer the supervisor; it keeps trying. %s", error
                 )
-            self._complaints.add(duty)
+            self._unanswered.add(duty)
             return False
         except Exception:
             # Whatever it is, the node's leases depend on this thread: it must go on.
@@ -249,7 +250,15 @@ class Keeper:
             self._complaints.add(duty)
             return False
         self._complaints.discard(duty)
+        self._answered(duty)
         return True
+
+    def _answered(self, duty: Duty) -> None:
+        """Note that a duty was answered, or is none any more."""
+        if duty in self._unanswered:
+            self._unanswered.discard(duty)
+            if not self._unanswered:
+                logger.warning("The broker answers the supervisor again.")
 
     def _mourn(self, now: float) -> None:
         """Take up what dead children held, before anything else is started."""
@@ -280,6 +289,7 @@ class Keeper:
 
     def _tend(self, now: float) -> None:
         """Take back what waits in a child that is stuck in a task and does not give it back itself."""
+        is_tried = False
         for slot in self._slots:
             child = slot.child
             snapshot = child.page.read() if child is not None else None
@@ -293,8 +303,11 @@ class Keeper:
             latest = child.page.read()
             if latest is not None and latest.batch == snapshot.batch:
                 waiting = latest.keys(Held.WAITING)
+                is_tried = True
                 if self._try(self._broker.take_back, latest.owner, waiting):
                     child.fenced_batch = snapshot.batch
+        if not is_tried:
+            self._answered(self._broker.take_back)
 
     def _fill(self, now: float) -> None:
         """Start children where there are none."""
@@ -335,10 +348,13 @@ class Keeper:
     # Duties
 
     def _renew(self) -> None:
+        # Until it is answered, with every step, and before the others: leases end meanwhile.
+        self._renewal.due = 0.0
         own = self._recovery.consumer.owner.id
         alive = self._broker.renew(self._orders.node, self._ttl)
         if self._broker.features.leases and own not in alive:
             self._recovery.start_over()
+        self._renewal.is_due(self._clock.monotonic())
         self.on_renewal()
 
     def _reclaim_expired(self) -> None:
