@@ -28,9 +28,11 @@ class Load:
     A call that fails may have been accepted all the same.
     """
 
-    def __init__(self, fleet: Fleet, dice: random.Random) -> None:
+    def __init__(self, fleet: Fleet, dice: random.Random, enough: int) -> None:
+        """Send `enough` calls before anything is done, and each time after."""
         self._fleet = fleet
         self._dice = dice
+        self._enough = enough
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
@@ -40,7 +42,7 @@ class Load:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self.await_more(20)
+        self.await_more()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -49,10 +51,10 @@ class Load:
         assert not self._thread.is_alive(), "a call hangs"
         assert self.error is None, self.error
 
-    def await_more(self, number: int) -> None:
-        """Wait until that many more calls have been accepted."""
-        goal = self.accepted + number
-        wait_until(lambda: self.accepted >= goal, 30.0, f"{number} more calls to be accepted")
+    def await_more(self) -> None:
+        """Wait until enough more calls have been accepted."""
+        goal = self.accepted + self._enough
+        wait_until(lambda: self.accepted >= goal, 60.0, f"{self._enough} calls to be accepted")
 
     @contextmanager
     def held(self) -> Iterator[None]:

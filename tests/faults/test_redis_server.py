@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -31,13 +32,13 @@ def test_server_frozen(place: Path, form: Form, settle: Settle) -> None:
     with private_server(place) as server, _fleet(place, server, form, lease) as fleet:
         nodes = fleet.start("one", "two")
         fleet.send("work", [(seconds * 1.3,)] * 2)  # run on while nobody answers
-        with Load(fleet, form.dice) as load:
+        with _load(fleet, form) as load:
             fleet.ledger.fault("server frozen", [])
             server.freeze()
             SYSTEM.sleep(seconds)
             server.thaw()
             delay = _until_work_goes_on(fleet)
-            load.await_more(20)
+            load.await_more()
         _check_refusals(fleet, load)
         figures = settle(fleet, delay)
         _check_words(nodes, 1)
@@ -50,11 +51,11 @@ def test_server_restarted(place: Path, form: Form, settle: Settle) -> None:
     delays = []
     with private_server(place, *KEPT) as server, _fleet(place, server, form) as fleet:
         nodes = fleet.start("one", "two")
-        with Load(fleet, dice) as load:
+        with _load(fleet, form) as load:
             for _ in range(rounds):
                 _restart(fleet, server, dice.uniform(0.1, form.pick(1.0, 10.0)))
                 delays.append(_until_work_goes_on(fleet))
-                load.await_more(20)
+                load.await_more()
         _check_refusals(fleet, load)
         figures = settle(fleet, *delays)
         _check_words(nodes, rounds)
@@ -68,13 +69,13 @@ def test_server_restarted_empty(place: Path, form: Form, settle: Settle) -> None
     with private_server(place) as server, _fleet(place, server, form) as fleet:
         nodes = fleet.start("one", "two")
         children = [set(node.children()) for node in nodes]
-        with Load(fleet, form.dice) as load:
+        with _load(fleet, form) as load:
             for _ in range(rounds):
                 with load.held():  # else a call that is repeated may be new to it
                     fleet.forgotten.update(fleet.history().sent)
                     _restart(fleet, server, 0.1)
                 delays.append(_until_work_goes_on(fleet))
-                load.await_more(20)
+                load.await_more()
         assert [set(node.children()) for node in nodes] == children
         figures = settle(fleet, *delays)
         assert figures.duplicates == 0
@@ -93,6 +94,8 @@ def test_clients_killed(place: Path, form: Form, settle: Settle) -> None:
 
 def test_scripts_flushed(place: Path, form: Form, settle: Settle) -> None:
     """The server forgets all scripts, again and again."""
+    if form.name == "quick":
+        pytest.skip("in the short and the full form only")
     with private_server(place) as server:
         flush: Callable[[], object] = server.admin.script_flush
         fleet = _disturb(place, server, form, settle, "scripts flushed", flush)
@@ -110,12 +113,12 @@ def _disturb(
     """Do harm under load, of which nothing is lost and nothing repeated."""
     with _fleet(place, server, form) as fleet:
         fleet.start("one", "two")
-        with Load(fleet, form.dice) as load:
+        with _load(fleet, form) as load:
             for _ in range(form.pick(5, 200)):
                 fleet.ledger.fault(how, [])
                 harm()
                 SYSTEM.sleep(form.dice.uniform(0.0, 0.2))
-            load.await_more(20)
+            load.await_more()
         assert load.refusals == []
         figures = settle(fleet)
         assert figures.duplicates == 0
@@ -126,7 +129,7 @@ def test_memory_used_up_and_freed(place: Path, form: Form, settle: Settle) -> No
     """R3: a full server refuses what is new, at once, while what is there runs; then it takes more."""
     with private_server(place) as server, _fleet(place, server, form) as fleet:
         nodes = fleet.start("one", "two")
-        with Load(fleet, form.dice) as load:
+        with _load(fleet, form) as load:
             for _ in range(form.pick(1, 20)):
                 fleet.send_load(100, form.dice)
                 fleet.ledger.fault("memory used up", [])
@@ -135,7 +138,7 @@ def test_memory_used_up_and_freed(place: Path, form: Form, settle: Settle) -> No
                 wait_until(partial(_has_more, load, refused), 10.0, "a refusal")
                 wait_until(fleet.is_quiet, 30.0, "all that was accepted to be done")
                 server.admin.config_set("maxmemory", 0)
-                load.await_more(20)
+                load.await_more()
         assert all(isinstance(one.error, BrokerFull) for one in load.refusals)
         assert max(one.seconds for one in load.refusals) < 5.0
         figures = settle(fleet)
@@ -157,10 +160,11 @@ def test_server_away(place: Path, form: Form, settle: Settle) -> None:
         with _at_most(timeout + 0.5), pytest.raises(OperationalError, match="cannot be reached"):
             task.delay(0.0)
         # A look at the results may take `socket_timeout`, also where a wait is to be shorter.
-        with _at_most(5.5), pytest.raises((OperationalError, TimeoutError)):
+        with _at_most(timeout + 0.5), pytest.raises((OperationalError, TimeoutError)):
             fleet.app.AsyncResult("unknown").get(timeout=1.0)
-        one.stop()
-        assert one.wait() == 0
+        if form.name == "full":
+            one.stop()
+            assert one.wait() == 0
         server.start()
         assert fleet.app.AsyncResult(done).get(timeout=5.0)
         fleet.start("two")
@@ -182,11 +186,11 @@ def test_failover(place: Path, form: Form, settle: Settle) -> None:
             result_backend_transport_options=options,
         ) as fleet:
             nodes = fleet.start("one", "two")
-            with Load(fleet, form.dice) as load:
+            with _load(fleet, form) as load:
                 for _ in range(form.pick(1, 10)):
                     wait_until(lambda: _is_in_step(servers), 30.0, "the replica to follow")
                     delays.append(_fail_over(fleet, servers, nodes))
-                    load.await_more(20)
+                    load.await_more()
             settle(fleet, *delays)
 
 
@@ -203,8 +207,13 @@ def _fleet(place: Path, server: PrivateServer, form: Form, lease: float = 60.0) 
         broker_publish_timeout=patience,
         # A connection that cannot be named says nothing else: else a server that wakes up would first hear
         # what had been said to it in its sleep, such as that a node lives.
-        broker_transport_options={"client_name": "faults"},
+        broker_transport_options={"client_name": "faults", "socket_timeout": patience},
+        result_backend_transport_options={"socket_timeout": patience},
     )
+
+
+def _load(fleet: Fleet, form: Form) -> Load:
+    return Load(fleet, form.dice, form.pick(20, 250))
 
 
 def _has_more(load: Load, refused: int) -> bool:
@@ -244,7 +253,7 @@ def _check_words(nodes: list[Node], outages: int) -> None:
     for node in nodes:
         text = node.text()
         assert text.count("The broker does not answer") <= 3 * outages, text
-        assert text.count("answers again") <= 3 * outages, text
+        assert len(re.findall("answers .*again", text)) <= 3 * outages, text
         assert "Traceback" not in text
 
 
@@ -271,7 +280,7 @@ def _replicated(place: Path) -> Iterator[tuple[list[PrivateServer], PrivateServe
         config = place / "sentinel.conf"
         config.write_text(
             f"sentinel monitor main 127.0.0.1 {servers[0].port} 1\n"
-            "sentinel down-after-milliseconds main 1000\n"
+            "sentinel down-after-milliseconds main 500\n"
             "sentinel failover-timeout main 3000\n"
         )
         sentinel = stack.enter_context(private_server(place, "--sentinel", config=config))

@@ -43,6 +43,8 @@ FENCE_SETTLES = 0.005
 #: what it died of: tasks are counted, and those that go on killing are put away.
 SHORT_LIFE = 1.0
 LONGEST_PAUSE = 5.0
+#: Seconds for which a node that stops, and has no children any more, tries to take over what they held.
+LAST_TRIES = 5.0
 #: Seconds by which the wall clock may move against the monotonic one between two steps.
 JUMP = 2.0
 
@@ -118,6 +120,8 @@ class Keeper:
         self._dead: list[ChildProcess] = []
         self._stopping = False
         self._cold = False
+        #: When a node that stops had no children any more.
+        self._alone_since: float | None = None
         #: What did not work the last time, and was told of; and what the broker did not answer.
         self._complaints: set[Duty] = set()
         self._unanswered: set[Duty] = set()
@@ -168,9 +172,15 @@ class Keeper:
     def _is_empty(self) -> bool:
         """Tell whether nothing is left to wait for.
 
-        When the node stops at once that is so although the dead are not buried, which was tried.
+        The dead that could not be buried are left when the node stops at once, or has tried for a while: who
+        tells a worker to stop will not wait until its broker is back.
         """
-        return (self._cold or not self._dead) and all(slot.child is None for slot in self._slots)
+        if any(slot.child is not None for slot in self._slots):
+            return False
+        now = self._clock.monotonic()
+        if self._alone_since is None:
+            self._alone_since = now
+        return not self._dead or self._cold or now - self._alone_since > LAST_TRIES
 
     def _wait(self) -> None:
         sockets = [self._word_out]

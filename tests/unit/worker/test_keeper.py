@@ -123,8 +123,9 @@ def test_it_ends_when_it_is_told_to(keeper: Keeper) -> None:
     assert (ended, keeper.error) == ([True], None)
 
 
-def test_a_cold_stop_does_not_wait_for_what_cannot_be_taken_over(
-    keeper: Keeper, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cold", [True, False])
+def test_a_stop_does_not_wait_long_for_what_cannot_be_taken_over(
+    keeper: Keeper, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, cold: bool
 ) -> None:
     page = keeper._directory.new_page(unique_id())
     page.identify(os.getpid(), 1.0, "dead")
@@ -139,8 +140,11 @@ def test_a_cold_stop_does_not_wait_for_what_cannot_be_taken_over(
     monkeypatch.setattr(keeper._recovery, "child_died", refuse)
     keeper.start()
     keeper.stop()
-    until(lambda: len(tried) > 1)  # the warm one waits
-    keeper.stop(cold=True)
+    until(lambda: len(tried) > 1)  # the warm one waits a little
+    if cold:
+        keeper.stop(cold=True)
+    else:
+        monkeypatch.setattr("umbel.worker.keeper.LAST_TRIES", 0.0)
     assert keeper.join(20.0)
     assert keeper.error is None
     assert "what 1 dead children held was taken over" in caplog.text
