@@ -693,8 +693,14 @@ def test_a_worker_without_a_broker_can_be_stopped(
 
 
 def test_a_broker_that_nobody_asked_has_not_answered(
-    app: Umbel, make: Make, note: Made, ran: list[Any], caplog: pytest.LogCaptureFixture
+    app: Umbel,
+    make: Make,
+    note: Made,
+    ran: list[Any],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("umbel.worker.child.SETTLE_WITHIN", -1.0)  # with every task
     worker = make(start=False)
     note.delay(1)
     server = Away(app, worker.child, 0)
