@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     left_out = [item for item in items if _is_left_out(item)]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    items[:] = [item for item in items if not _is_left_out(item)]
 
 
 def _is_left_out(item: pytest.Item) -> bool:
@@ -177,7 +177,8 @@ def pytest_terminal_summary(
 ) -> None:
     if not measured:
         return
-    head = f"{'trials':>6} {'tasks':>7} {'faults':>6} {'dead':>5} {'extra':>5}   recovery: median p99 max"
+    names = " ".join(f"{name:>5}" for name in ("lost", "dead", "extra"))
+    head = f"{'trials':>6} {'tasks':>7} {'faults':>6} {names}   recovery: median p99 max"
     terminalreporter.write_sep("-", "what the fault tests measured")
     terminalreporter.write_line(f"{'':50} {head}")
     for name, one in measured.items():
@@ -190,7 +191,7 @@ def pytest_terminal_summary(
             )
         )
         terminalreporter.write_line(
-            f"{name:50} {one.trials:6} {one.tasks:7} {one.faults:6} {one.dead:5}"
+            f"{name:50} {one.trials:6} {one.tasks:7} {one.faults:6} {one.lost:5} {one.dead:5}"
             f" {one.duplicates:5}   {times}"
         )
     path = config.getoption("--faults-figures", None)
