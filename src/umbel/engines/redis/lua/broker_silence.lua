@@ -10,10 +10,11 @@ local WATCH = P .. 'watch'
 -- or nothing where it does not say.
 local function heard(ttl)
   local last, known, mercy = unpack(call('HMGET', WATCH, 'last', 'ttl', 'mercy'))
-  ttl, mercy = ttl or tonumber(known), tonumber(mercy or 0)
-  if not ttl then
+  known, mercy = tonumber(known), tonumber(mercy or 0)
+  if not (ttl or known) then
     return 0 -- nobody has ever renewed
   end
+  ttl = math.min(ttl or known, known or ttl) -- the shortest leases end first
   if last and NOW - tonumber(last) > ttl * 2 / 3 then
     mercy = NOW + ttl
   end
