@@ -37,7 +37,7 @@ format: .venv/.stamp-dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 
 faults: .venv/.stamp-dev ## Kill and cut off real processes at every point
-	$(BIN)/pytest -q tests/faults --faults=full $(ARGS)
+	$(BIN)/pytest -q tests/faults --faults=full -o faulthandler_timeout=900 $(ARGS)
 
 bench: .venv/.stamp-bench .venv/.stamp-arq ## Measure against other task queues, side by side
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,5 +1,8 @@
 """Fault tests: real processes are killed, stopped and cut off, and a ledger tells what ran.
 
+An experiment that asks for `make_fleet` runs on every engine, but in the quick form on Redis only where it is
+marked with ``quick_on_redis``.
+
 ``--faults=quick`` (the default) runs the short form of each experiment once, ``short`` repeats it
 50 times, ``full`` runs the long form once. ``--faults-repeats`` overrides the number.
 
@@ -23,6 +26,9 @@ import pytest
 
 from tests.faults.fleet import Fleet, Told, wait_until
 from tests.faults.oracles import Figures, judge, percentile
+from tests.faults.redis_fleet import RedisFleet
+from tests.faults.scenes import ENGINES, on
+from tests.redis_servers import private_server
 
 T = TypeVar("T")
 MEMORY = Path("/dev/shm")  # noqa: S108 - directories in it are made by tempfile
@@ -64,6 +70,54 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         repeats = metafunc.config.getoption("--faults-repeats", None) or REPEATS[name]
         forms = [Form(name, repeat) for repeat in range(1, repeats + 1)]
         metafunc.parametrize("form", forms, ids=lambda form: f"{form.name}{form.repeat}")
+    if "engine" in metafunc.fixturenames and "engine" not in _arguments(metafunc):
+        metafunc.parametrize("engine", [on(name) for name in ENGINES])
+
+
+def _arguments(metafunc: pytest.Metafunc) -> set[str]:
+    """Return what the test's own marks give values to."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    return {
+        name
+        for mark in marks
+        for name in ([mark.args[0]] if isinstance(mark.args[0], str) else mark.args[0])
+    }
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--faults", "quick") != "quick":
+        return
+    left_out = [item for item in items if _is_left_out(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not _is_left_out(item)]
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    """Tell whether the quick form does without an experiment on Redis.
+
+    A fail point of the worker itself is struck on a file only.
+    """
+    given = getattr(getattr(item, "callspec", None), "params", {})
+    if "make_fleet" not in getattr(item, "fixturenames", ()) or given.get("engine") != "redis":
+        return False
+    place = given.get("point", given.get("operation", "redis."))
+    return not (place.startswith("redis.") and item.get_closest_marker("quick_on_redis"))
+
+
+class MakeFleet(Protocol):
+    """See the fixture `make_fleet`."""
+
+    def __call__(self, **settings: Any) -> Fleet: ...
+
+
+@pytest.fixture
+def make_fleet(place: Path, engine: str) -> Iterator[MakeFleet]:
+    """Make the fleet of an experiment, with more settings: on a file, or on a server of its own."""
+    if engine == "sqlite":
+        yield lambda **settings: Fleet(place, **settings)
+        return
+    with private_server(place) as server:
+        yield lambda **settings: RedisFleet(place, server, **settings)
 
 
 @pytest.fixture
@@ -113,7 +167,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for name, value in report.user_properties if report.when == "call" else ():
         if name == MEASURED:
             test = report.nodeid.rpartition("::test_")[2].partition("[")[0]
-            measured[test].add(Figures(**cast("dict[str, Any]", value)))
+            measured[f"redis: {test}" if "redis" in report.nodeid else test].add(
+                Figures(**cast("dict[str, Any]", value))
+            )
 
 
 def pytest_terminal_summary(
@@ -121,9 +177,10 @@ def pytest_terminal_summary(
 ) -> None:
     if not measured:
         return
-    head = f"{'trials':>6} {'tasks':>7} {'faults':>6} {'dead':>5} {'extra':>5}   recovery: median p99 max"
+    names = " ".join(f"{name:>5}" for name in ("lost", "dead", "extra"))
+    head = f"{'trials':>6} {'tasks':>7} {'faults':>6} {names}   recovery: median p99 max"
     terminalreporter.write_sep("-", "what the fault tests measured")
-    terminalreporter.write_line(f"{'':44} {head}")
+    terminalreporter.write_line(f"{'':50} {head}")
     for name, one in measured.items():
         times = " ".join(
             f"{value:7.3f}"
@@ -134,7 +191,7 @@ def pytest_terminal_summary(
             )
         )
         terminalreporter.write_line(
-            f"{name:44} {one.trials:6} {one.tasks:7} {one.faults:6} {one.dead:5}"
+            f"{name:50} {one.trials:6} {one.tasks:7} {one.faults:6} {one.lost:5} {one.dead:5}"
             f" {one.duplicates:5}   {times}"
         )
     path = config.getoption("--faults-figures", None)

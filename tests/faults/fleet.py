@@ -184,6 +184,8 @@ class Fleet:
         self.nodes: list[Node] = []
         self.strikes = directory / "strikes"
         self.follow_ups_repeat = False
+        #: What a server has lost with its memory, by right.
+        self.forgotten: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -320,7 +322,10 @@ class Fleet:
             str(letter.message.task_id): letter.reason
             for letter in self.app.queues.dead_letters(1_000_000)
         }
-        return Evidence(history, results, dead, self._in_broker(), self.follow_ups_repeat)
+        forgotten = frozenset(self.forgotten)
+        return Evidence(
+            history, results, dead, self._in_broker(), self.follow_ups_repeat, forgotten
+        )
 
     def note_end(self, point: str) -> None:
         """Write down that the process in which a fail point raised has ended by that."""

@@ -31,6 +31,8 @@ class Evidence:
     follow_ups_repeat: bool = False
     """The broker cannot publish what follows and acknowledge in one step: a run that is repeated
     may publish it again, and what is published again does not know that it is."""
+    forgotten: frozenset[str] = frozenset()
+    """Tasks that a server may have lost with its memory, messages and results, as it was configured to."""
 
     def starts(self, id: str) -> list[Start]:
         """Return the starts of a task."""
@@ -50,6 +52,13 @@ class Evidence:
         if sent is None or not sent.early or self.state(id) != states.FAILURE:
             return False
         return isinstance(self.results[id].result, WorkerLostError)
+
+    def is_lost(self, id: str) -> bool:
+        """Tell whether a task that was accepted has left no trace but in the ledger."""
+        sent = self.history.sent[id]
+        return sent.outcome == "ok" and not (
+            self.ends(id) or id in self.dead or self.is_lost_by_right(id)
+        )
 
     def story(self, id: str) -> str:
         """Tell all that is known about a task, in the order in which it happened."""
@@ -124,12 +133,10 @@ def duplicates(evidence: Evidence) -> Iterator[Duplicate]:
 
 def no_loss(evidence: Evidence) -> Iterator[str]:
     """O1: what was sent has run to its end, or is a dead letter, or is reported as lost."""
-    for id, sent in evidence.history.sent.items():
+    for id in evidence.history.sent:
         if id in evidence.in_broker:
             yield f"O1: not settled in time: {evidence.story(id)}"
-        elif sent.outcome == "ok" and not (
-            evidence.ends(id) or id in evidence.dead or evidence.is_lost_by_right(id)
-        ):
+        elif id not in evidence.forgotten and evidence.is_lost(id):
             yield f"O1: lost: {evidence.story(id)}"
 
 
@@ -157,7 +164,7 @@ def truth(evidence: Evidence) -> Iterator[str]:
             continue  # it was never accepted
         if sent.early and len(starts) > 1:
             yield f"O4: started more than once: {evidence.story(id)}"
-        if evidence.is_lost_by_right(id):
+        if evidence.is_lost_by_right(id) or id in evidence.forgotten:
             continue
         expected = states.FAILURE if id in evidence.dead else states.SUCCESS
         if state != expected:
@@ -207,6 +214,7 @@ def judge(evidence: Evidence) -> Figures:
         trials=1,
         tasks=len(evidence.history.sent),
         faults=len(evidence.history.faults),
+        lost=sum(map(evidence.is_lost, evidence.forgotten)),
         dead=len(evidence.dead),
         duplicates=len(extra),
         recoveries=[one.recovery for one in extra],

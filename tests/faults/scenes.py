@@ -5,14 +5,56 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
 
 from tests.faults.fleet import Fleet, Node, wait_until
 from umbel.failpoints import NAMES
+
+ENGINES = ("sqlite", "redis")
+#: An engine, and a fail point to which a process on it can come, or the operation that has such points.
+Place = tuple[str, str]
 
 
 def at(*beginnings: str) -> list[str]:
     """Return the fail points whose names begin like that."""
     return [name for name in NAMES if name.startswith(beginnings)]
+
+
+def points_of(*parts: str) -> list[Place]:
+    """Return the fail points of operations of engines, or of a part of the worker on each engine."""
+    found = []
+    for name in NAMES:
+        first, second = name.split(".")[:2]
+        if first in parts:
+            found += [(engine, name) for engine in ENGINES]
+        elif first in ENGINES and second in parts:
+            found.append((first, name))
+    return found
+
+
+def operations_of(*parts: str) -> list[Place]:
+    """Return the same without what is before or after."""
+    return sorted({(engine, operation_of(point)) for engine, point in points_of(*parts)})
+
+
+def at_each(name: str, places: Iterable[Place]) -> pytest.MarkDecorator:
+    """Play an experiment at each of these, which is given as `name`."""
+    return pytest.mark.parametrize(
+        ("engine", name), [on(engine, place, id=_id(engine, place)) for engine, place in places]
+    )
+
+
+def on(engine: str, *values: str, id: str | None = None) -> Any:
+    """Return parameters of an experiment on an engine."""
+    marks = [pytest.mark.engine] if engine == "redis" else []
+    return pytest.param(engine, *values, marks=marks, id=id)
+
+
+def _id(engine: str, place: str) -> str:
+    return place if place.startswith(engine) else f"{engine}-{place}"
 
 
 def operation_of(point: str) -> str:
@@ -38,19 +80,22 @@ def send_early(fleet: Fleet, dice: random.Random) -> None:
 
 def send_a_long_one(fleet: Fleet, dice: random.Random) -> None:
     """Among short ones, which the child that took them together gives back."""
-    _let_children_take_many(fleet)
+    _let_one_child_take_many(fleet)
     fleet.send("work", [(dice.uniform(0.1, 0.2),)] + [(0.0,)] * 20)
 
 
 def send_a_stuck_one(fleet: Fleet) -> None:
     """Before short ones, which the supervisor takes back from the child that cannot do so itself."""
-    _let_children_take_many(fleet)
+    _let_one_child_take_many(fleet)
     fleet.send("stuck", [(0.7,)] + [(0.0,)] * 20)
 
 
-def _let_children_take_many(fleet: Fleet) -> None:
+def _let_one_child_take_many(fleet: Fleet) -> None:
+    """Let children find that tasks are short, and then keep one of the two busy for a while."""
     fleet.send("work", [(0.0,)] * 100)
     fleet.wait_until_quiet()
+    (busy,) = fleet.send("work", [(0.3,)])
+    wait_until(lambda: busy in fleet.started(), 5.0, "a child to be busy")
 
 
 def run_client(fleet: Fleet, plan: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Form, Settle
+from tests.faults.conftest import Form, MakeFleet, Settle
 from tests.faults.fleet import Fleet, lasts, wait_until
 from tests.faults.oracles import percentile
 from umbel.clock import SYSTEM
@@ -15,10 +14,10 @@ from umbel.clock import SYSTEM
 pytestmark = pytest.mark.faults
 
 
-def test_children_killed_under_load(place: Path, form: Form, settle: Settle) -> None:
+def test_children_killed_under_load(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """P1: a random child is killed every 500 ms."""
     seconds, dice = form.pick(2.5, 60.0), form.dice
-    with Fleet(place) as fleet:
+    with make_fleet() as fleet:
         nodes = fleet.start("one", "two")
         fleet.send_load(int(seconds * 100), dice)
         kills = 0
@@ -34,9 +33,9 @@ def test_children_killed_under_load(place: Path, form: Form, settle: Settle) -> 
         assert percentile(figures.recoveries, 0.99) <= 1.0
 
 
-def test_task_that_kills_its_process(place: Path, form: Form, settle: Settle) -> None:
+def test_task_that_kills_its_process(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """P5: 1 % of the tasks kill their process; each is a dead letter after three deliveries."""
-    with Fleet(place) as fleet:
+    with make_fleet() as fleet:
         fleet.start("one", "two")
         poisoned = _send_mix(fleet, 200, form.dice)
         figures = settle(fleet)
@@ -48,11 +47,11 @@ def test_task_that_kills_its_process(place: Path, form: Form, settle: Settle) ->
             assert "SIGKILL" in evidence.dead[id]
 
 
-def test_neighbours_of_tasks_that_kill(place: Path, form: Form, settle: Settle) -> None:
+def test_neighbours_of_tasks_that_kill(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """P5: they keep 80 % of the pace that they have without such tasks."""
     if form.name != "full":
         pytest.skip("takes many tasks, so in the full form only")
-    with Fleet(place) as fleet:
+    with make_fleet() as fleet:
         fleet.start("one", "two")
         paces = []
         for poison in (False, True):
@@ -76,9 +75,9 @@ def _send_mix(fleet: Fleet, tasks: int, dice: random.Random) -> set[str]:
     return poisoned
 
 
-def test_child_stuck_in_c_code(place: Path, form: Form, settle: Settle) -> None:
+def test_child_stuck_in_c_code(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """What waits behind a task that holds the interpreter's lock runs elsewhere within a second."""
-    with Fleet(place) as fleet:
+    with make_fleet() as fleet:
         fleet.start("one")
         fleet.send("work", [(0.0,)] * 300)  # so short that each child will take many at a time
         fleet.wait_until_quiet()

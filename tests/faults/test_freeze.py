@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.faults.conftest import Form, Settle
-from tests.faults.fleet import Fleet, wait_until
+from tests.faults.conftest import Form, MakeFleet, Settle
+from tests.faults.fleet import wait_until
 from umbel.clock import SYSTEM
 
 pytestmark = pytest.mark.faults
 
 
-def test_node_frozen_beyond_its_lease(place: Path, form: Form, settle: Settle) -> None:
+def test_node_frozen_beyond_its_lease(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """Others take over; the node that wakes up changes nothing, says so, and works again."""
     lease = form.pick(1.0, 15.0)
-    with Fleet(place, worker_lease_ttl=lease) as fleet:
+    with make_fleet(worker_lease_ttl=lease) as fleet:
         one, two = fleet.start("one", "two")
         long = fleet.send("work", [(lease / 2,)] * 4)
         wait_until(lambda: set(long) <= fleet.started(), 5.0, "all children to be busy")
@@ -39,12 +37,14 @@ def test_node_frozen_beyond_its_lease(place: Path, form: Form, settle: Settle) -
         assert _words(one.text()) == 3, one.text()
 
 
-def test_supervisor_frozen_beyond_its_lease(place: Path, form: Form, settle: Settle) -> None:
+def test_supervisor_frozen_beyond_its_lease(
+    make_fleet: MakeFleet, form: Form, settle: Settle
+) -> None:
     """Its children work on under leases that nobody renews: they are refused, and attach again."""
     if form.name == "quick":
         pytest.skip("in the short and the full form only")
     lease = form.pick(1.0, 15.0)
-    with Fleet(place, worker_lease_ttl=lease) as fleet:
+    with make_fleet(worker_lease_ttl=lease) as fleet:
         one, _ = fleet.start("one", "two")
         long = fleet.send("work", [(lease * 2,)] * 4)
         wait_until(lambda: set(long) <= fleet.started(), 5.0, "all children to be busy")

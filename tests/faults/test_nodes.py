@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from functools import partial
-from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Form, Settle
+from tests.faults.conftest import Form, MakeFleet, Settle
 from tests.faults.fleet import Fleet, Node, Told, lasts, wait_until
 from umbel import states
 from umbel.clock import SYSTEM
@@ -17,9 +16,9 @@ from umbel.clock import SYSTEM
 pytestmark = pytest.mark.faults
 
 
-def test_supervisor_killed(place: Path, form: Form, settle: Settle) -> None:
+def test_supervisor_killed(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """P2: its children hand back, and the neighbour runs their tasks again, or reports them lost."""
-    with Fleet(place) as fleet:
+    with make_fleet() as fleet:
         (one,) = fleet.start("one")
         for round_ in range(form.pick(1, 12)):
             # Longer than the moment that children are given to end what runs, and than the neighbour's start
@@ -50,9 +49,12 @@ def _is_lost(fleet: Fleet, id: str) -> bool:
     return record is not None and record.state == states.FAILURE
 
 
-def test_node_killed_with_all_its_children(place: Path, form: Form, settle: Settle) -> None:
+@pytest.mark.quick_on_redis
+def test_node_killed_with_all_its_children(
+    make_fleet: MakeFleet, form: Form, settle: Settle
+) -> None:
     """A node that is started again takes up at once what it held, long before its leases end."""
-    with Fleet(place) as fleet:
+    with make_fleet() as fleet:
         (one,) = fleet.start("one")
         for _ in range(form.pick(1, 10)):
             fleet.send_load(form.pick(60, 100), form.dice)
@@ -64,9 +66,9 @@ def test_node_killed_with_all_its_children(place: Path, form: Form, settle: Sett
         assert max(figures.recoveries) <= 2.0
 
 
-def test_fork_server_killed(place: Path, form: Form, settle: Settle) -> None:
+def test_fork_server_killed(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """Running children go on, and new ones can be started."""
-    with Fleet(place) as fleet:
+    with make_fleet() as fleet:
         (one,) = fleet.start("one")
         fleet.send_load(form.pick(100, 2000), form.dice)
         for _ in range(form.pick(1, 10)):
@@ -81,11 +83,13 @@ def test_fork_server_killed(place: Path, form: Form, settle: Settle) -> None:
         assert max(figures.recoveries, default=0.0) <= 1.0
 
 
-def test_fork_server_killed_while_imports_are_slow(place: Path, form: Form, settle: Settle) -> None:
+def test_fork_server_killed_while_imports_are_slow(
+    make_fleet: MakeFleet, form: Form, settle: Settle
+) -> None:
     """Importing the app again takes longer than the leases, which are renewed all the same."""
     if form.name == "quick":
         pytest.skip("in the short and the full form only")
-    with Fleet(place, worker_lease_ttl=1.5) as fleet:
+    with make_fleet(worker_lease_ttl=1.5) as fleet:
         (one,) = fleet.start("one", environment={"FAULTS_IMPORT": "2.5"})
         fleet.start("two")
         fleet.send("work", [(5.0,)] * 4)
@@ -102,9 +106,9 @@ def _has_another_child(node: Node, before: set[int]) -> bool:
     return bool(set(node.children()) - before)
 
 
-def test_warm_shutdown_under_load(place: Path, form: Form, settle: Settle) -> None:
+def test_warm_shutdown_under_load(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """TERM: running tasks end, the others go back within a second, and nothing runs twice."""
-    with Fleet(place) as fleet:
+    with make_fleet() as fleet:
         for round_ in range(form.pick(1, 20)):
             (one,) = fleet.start(f"one{round_}")
             fleet.send("work", [(0.001,)] * 300)  # short ones, of which children hold many

@@ -35,6 +35,17 @@ def test_nothing_is_found_where_nothing_is_wrong() -> None:
     assert figures.recoveries == [pytest.approx(0.3)]
 
 
+def test_what_a_server_forgot_by_right_is_counted_as_lost() -> None:
+    evidence = sound()
+    lose(evidence)
+    keep_no_result(evidence)
+    evidence.forgotten = frozenset({"a"})
+    assert judge(evidence).lost == 1
+    leave_waiting(evidence)
+    with pytest.raises(AssertionError, match="not settled in time"):
+        judge(evidence)
+
+
 def lose(evidence: Evidence) -> None:
     evidence.history.ends.clear()
 

@@ -261,7 +261,8 @@ class Child:
             count += 1
             self._settle_in_time()
         self.current = None
-        self._persist(self.hand_back)  # also what the helper could not
+        if self.waiting or self.returning:  # else there is nothing that a broker could answer
+            self._persist(self.hand_back)  # also what the helper could not
         if not self.returning:
             self._page.clear()
         if count:

@@ -43,6 +43,8 @@ FENCE_SETTLES = 0.005
 #: what it died of: tasks are counted, and those that go on killing are put away.
 SHORT_LIFE = 1.0
 LONGEST_PAUSE = 5.0
+#: Seconds for which a node that stops, and has no children any more, tries to take over what they held.
+LAST_TRIES = 5.0
 #: Seconds by which the wall clock may move against the monotonic one between two steps.
 JUMP = 2.0
 
@@ -118,8 +120,11 @@ class Keeper:
         self._dead: list[ChildProcess] = []
         self._stopping = False
         self._cold = False
-        #: What did not work the last time, and was told of.
+        #: When a node that stops had no children any more.
+        self._alone_since: float | None = None
+        #: What did not work the last time, and was told of; and what the broker did not answer.
         self._complaints: set[Duty] = set()
+        self._unanswered: set[Duty] = set()
         self._word_out, self._word_in = socket.socketpair()
         self._word_out.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="umbel-keeper", daemon=True)
@@ -167,9 +172,15 @@ class Keeper:
     def _is_empty(self) -> bool:
         """Tell whether nothing is left to wait for.
 
-        When the node stops at once that is so although the dead are not buried, which was tried.
+        The dead that could not be buried are left when the node stops at once, or has tried for a while: who
+        tells a worker to stop will not wait until its broker is back.
         """
-        return (self._cold or not self._dead) and all(slot.child is None for slot in self._slots)
+        if any(slot.child is not None for slot in self._slots):
+            return False
+        now = self._clock.monotonic()
+        if self._alone_since is None:
+            self._alone_since = now
+        return not self._dead or self._cold or now - self._alone_since > LAST_TRIES
 
     def _wait(self) -> None:
         sockets = [self._word_out]
@@ -229,18 +240,18 @@ class Keeper:
                 self._try(duty)
 
     def _try(self, duty: Duty, *arguments: Any) -> bool:
-        """Do something that needs the broker; say once of each duty when it does not answer."""
+        """Do something that needs the broker; say once when it does not answer, and when it does again."""
         try:
             duty(*arguments)
         except LeaseLost:
             self._recovery.start_over()
             return False
         except OperationalError as error:
-            if duty not in self._complaints:
+            if not self._unanswered:
                 logger.warning(
                     "The broker does not answer the supervisor; it keeps trying. %s", error
                 )
-            self._complaints.add(duty)
+            self._unanswered.add(duty)
             return False
         except Exception:
             # Whatever it is, the node's leases depend on this thread: it must go on.
@@ -249,7 +260,15 @@ class Keeper:
             self._complaints.add(duty)
             return False
         self._complaints.discard(duty)
+        self._answered(duty)
         return True
+
+    def _answered(self, duty: Duty) -> None:
+        """Note that a duty was answered, or is none any more."""
+        if duty in self._unanswered:
+            self._unanswered.discard(duty)
+            if not self._unanswered:
+                logger.warning("The broker answers the supervisor again.")
 
     def _mourn(self, now: float) -> None:
         """Take up what dead children held, before anything else is started."""
@@ -280,6 +299,7 @@ class Keeper:
 
     def _tend(self, now: float) -> None:
         """Take back what waits in a child that is stuck in a task and does not give it back itself."""
+        is_tried = False
         for slot in self._slots:
             child = slot.child
             snapshot = child.page.read() if child is not None else None
@@ -293,8 +313,11 @@ class Keeper:
             latest = child.page.read()
             if latest is not None and latest.batch == snapshot.batch:
                 waiting = latest.keys(Held.WAITING)
+                is_tried = True
                 if self._try(self._broker.take_back, latest.owner, waiting):
                     child.fenced_batch = snapshot.batch
+        if not is_tried:
+            self._answered(self._broker.take_back)
 
     def _fill(self, now: float) -> None:
         """Start children where there are none."""
@@ -335,10 +358,13 @@ class Keeper:
     # Duties
 
     def _renew(self) -> None:
+        # Until it is answered, with every step, and before the others: leases end meanwhile.
+        self._renewal.due = 0.0
         own = self._recovery.consumer.owner.id
         alive = self._broker.renew(self._orders.node, self._ttl)
         if self._broker.features.leases and own not in alive:
             self._recovery.start_over()
+        self._renewal.is_due(self._clock.monotonic())
         self.on_renewal()
 
     def _reclaim_expired(self) -> None:

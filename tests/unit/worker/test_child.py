@@ -692,6 +692,33 @@ def test_a_worker_without_a_broker_can_be_stopped(
     worker.join()
 
 
+def test_a_broker_that_nobody_asked_has_not_answered(
+    app: Umbel,
+    make: Make,
+    note: Made,
+    ran: list[Any],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("umbel.worker.child.SETTLE_WITHIN", -1.0)  # with every task
+    worker = make(start=False)
+    note.delay(1)
+    server = Away(app, worker.child, 0)
+    decided = worker.child._page.finish
+
+    def goes_away(index: int) -> None:
+        decided(index)
+        server.refusals = 1_000_000
+
+    worker.child._page.finish = goes_away  # type: ignore[method-assign]
+    worker.start()
+    until(lambda: "The broker does not answer" in caplog.text)
+    worker.stop()
+    worker.join()
+    assert ran == [1]
+    assert "answers again" not in caplog.text
+
+
 class Closed:
     """What attaches a child to a server that is away for the first tries."""
 

@@ -67,6 +67,51 @@ def test_a_complaint_is_made_once_though_other_duties_work(
     assert told() == 2
 
 
+def test_a_broker_that_is_away_is_told_of_once_by_all_duties(
+    keeper: Keeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = True
+
+    def one() -> None:
+        if away:
+            raise OperationalError("away")
+
+    def other() -> None:
+        one()
+
+    for _ in range(2):
+        assert not keeper._try(one)
+        assert not keeper._try(other)
+    away = False
+    assert keeper._try(one)
+    assert len(caplog.messages) == 1
+    assert keeper._try(other)
+    assert keeper._try(other)
+    assert [text.partition(" the supervisor")[0] for text in caplog.messages] == [
+        "The broker does not answer",
+        "The broker answers",
+    ]
+
+
+def test_leases_are_renewed_with_the_next_step_where_that_failed(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    renew = keeper._broker.renew
+
+    def fail(node: str, ttl: float) -> frozenset[str]:
+        asked.append(node)
+        if len(asked) < 3:
+            raise OperationalError("away")
+        return renew(node, ttl)
+
+    monkeypatch.setattr(keeper._broker, "renew", fail)
+    now = keeper._clock.monotonic()
+    for _ in range(5):
+        keeper.step(now)
+    assert len(asked) == 3
+
+
 def test_it_ends_when_it_is_told_to(keeper: Keeper) -> None:
     ended: list[bool] = []
     keeper.on_end = lambda: ended.append(True)
@@ -78,8 +123,9 @@ def test_it_ends_when_it_is_told_to(keeper: Keeper) -> None:
     assert (ended, keeper.error) == ([True], None)
 
 
-def test_a_cold_stop_does_not_wait_for_what_cannot_be_taken_over(
-    keeper: Keeper, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cold", [True, False])
+def test_a_stop_does_not_wait_long_for_what_cannot_be_taken_over(
+    keeper: Keeper, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, cold: bool
 ) -> None:
     page = keeper._directory.new_page(unique_id())
     page.identify(os.getpid(), 1.0, "dead")
@@ -94,8 +140,11 @@ def test_a_cold_stop_does_not_wait_for_what_cannot_be_taken_over(
     monkeypatch.setattr(keeper._recovery, "child_died", refuse)
     keeper.start()
     keeper.stop()
-    until(lambda: len(tried) > 1)  # the warm one waits
-    keeper.stop(cold=True)
+    until(lambda: len(tried) > 1)  # the warm one waits a little
+    if cold:
+        keeper.stop(cold=True)
+    else:
+        monkeypatch.setattr("umbel.worker.keeper.LAST_TRIES", 0.0)
     assert keeper.join(20.0)
     assert keeper.error is None
     assert "what 1 dead children held was taken over" in caplog.text

@@ -348,6 +348,25 @@ def test_a_server_that_falls_silent_is_noticed_and_reconnected_to(
             assert set(until(lambda: subscription.receive(1.0))) == {"1"}
 
 
+def test_a_server_that_was_away_lets_all_renew_before_anybody_is_taken_for_dead(
+    private: PrivateServer,
+) -> None:
+    with closing(RedisEngine(private.url, {})) as engine:
+        broker, names = engine.broker, ("one", "two", "three")
+        for name in names:
+            broker.consumer(Owner(name, f"node-{name}", "host", 1), 0.5)
+            broker.renew(f"node-{name}", 0.5)
+        private.freeze()
+        SystemClock().sleep(0.7)
+        private.thaw()
+        assert broker.expired() == []  # all leases have ended
+        for name in ("one", "two"):
+            assert broker.renew(f"node-{name}", 60.0)
+        # Who does not come back is dead all the same.
+        assert [one.id for one in until(broker.expired)] == ["three"]
+        assert private.admin.ttl("umbel:watch") > 0
+
+
 def test_an_interrupt_ends_a_wait_for_a_server_that_is_gone(private: PrivateServer) -> None:
     with (
         connected(private.url) as server,

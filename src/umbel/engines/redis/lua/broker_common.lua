@@ -25,6 +25,7 @@
 --   tags:N             set    tags of the publishes of half a minute
 --   queues             zset   names of queues -> last use
 --   consumed           string that somebody consumed here
+--   watch              hash   last: when a node was heard; ttl of its leases; mercy: until when nobody is dead
 --
 -- Envelopes are never decoded here. What umbel knows about one stands in front of it as its first key:
 --   {"umbel": [deliveries, crashes], "body": ...   or with a third number, the second at which it is due

@@ -1,6 +1,11 @@
 --#include broker_common
--- The owners whose leases have ended: id, node, host and pid of each.
+--#include broker_silence
+-- The owners whose leases have ended: id, node, host and pid of each; nobody while all may still renew theirs.
 
+begin()
+if heard() > NOW then
+  return {}
+end
 local found = {}
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'owners', '-inf', '(' .. number(NOW), 'LIMIT', 0, CHUNK)) do
   local of = call('HMGET', P .. 'owner:' .. id, 'node', 'host', 'pid')

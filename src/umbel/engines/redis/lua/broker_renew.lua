@@ -1,8 +1,10 @@
 --#include broker_common
+--#include broker_silence
 -- Prolong the leases of a node's owners: those that still exist, and the connections to wake.
 -- ARGV from 7: node, ttl in ms. Looks after the inboxes of owners that are gone, and after the ends of keys, too.
 
 begin()
+heard(tonumber(ARGV[8]))
 local alive = {}
 for _, id in ipairs(call('SMEMBERS', P .. 'node:' .. ARGV[7])) do
   call('ZADD', P .. 'owners', number(NOW + tonumber(ARGV[8])), id)

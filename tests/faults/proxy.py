@@ -1,0 +1,144 @@
+"""A proxy before a server: it passes on what both sides say, and does harm to the connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+#: What can be done to a connection: end it at once; hold back for a while what is said next; pass on half of
+#: the next call, or of the next answer, and then end it.
+CUT, DELAY, HALF_A_CALL, HALF_AN_ANSWER = HARMS = ("cut", "delay", "half a call", "half an answer")
+#: Seconds of a short delay, and of one of ten, which is longer than clients wait.
+SHORT, LONG = (0.02, 0.3), 1.5
+
+
+class Proxy:
+    """Passes connections on to a port of this machine; use it in a ``with`` statement.
+
+    Its work is done by a thread of its own.
+    """
+
+    def __init__(self, port: int, dice: random.Random) -> None:
+        self._target = port
+        self._dice = dice
+        self._pairs: set[_Pair] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        #: How often each harm was done.
+        self.done: Counter[str] = Counter()
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._server = self._run(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    @property
+    def url(self) -> str:
+        """The URL of the server's first database, through the proxy."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def harm(self) -> None:
+        """Do one kind of harm to one connection, now or when something is said there."""
+        self._loop.call_soon_threadsafe(self._harm, self._dice.choice(HARMS))
+
+    def calm(self) -> None:
+        """Do no more harm than was done."""
+
+        async def forget() -> None:
+            for pair in self._pairs:
+                pair.harm = None
+
+        self._run(forget())
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10.0)
+
+    # In the thread
+
+    def _harm(self, kind: str) -> None:
+        free = [pair for pair in self._pairs if pair.harm is None]
+        if not free:
+            return
+        pair = self._dice.choice(free)
+        if kind == CUT:
+            self.done[CUT] += 1
+            pair.end()
+        else:
+            pair.harm = kind
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        pair = _Pair(writer, there[1])
+        self._pairs.add(pair)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass_on(reader, there[1], pair, HALF_A_CALL))
+                group.create_task(self._pass_on(there[0], writer, pair, HALF_AN_ANSWER))
+        finally:
+            self._pairs.discard(pair)
+            pair.end()
+
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: _Pair, half: str
+    ) -> None:
+        """Pass on one direction until it ends, which ends the other one, too."""
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                if pair.harm == DELAY:
+                    pair.harm = None
+                    self.done[DELAY] += 1
+                    await asyncio.sleep(self._seconds())
+                elif pair.harm == half:
+                    self.done[half] += 1
+                    writer.write(data[: len(data) // 2])
+                    await writer.drain()
+                    break
+                writer.write(data)
+                await writer.drain()
+        pair.end(at_once=False)
+
+    def _seconds(self) -> float:
+        return LONG if self._dice.random() < 0.1 else self._dice.uniform(*SHORT)
+
+    async def _end(self) -> None:
+        self._server.close()
+        for pair in list(self._pairs):
+            pair.end()
+        await self._server.wait_closed()
+        while self._pairs:
+            await asyncio.sleep(0.001)
+
+
+class _Pair:
+    """Both ends of a connection, and the harm that awaits it."""
+
+    def __init__(self, *writers: asyncio.StreamWriter) -> None:
+        self._writers = writers
+        self.harm: str | None = None
+
+    def end(self, at_once: bool = True) -> None:
+        """Close both ends: with what has been written, or without."""
+        for writer in self._writers:
+            if at_once:
+                writer.transport.abort()
+            else:
+                writer.close()
