@@ -12,6 +12,7 @@ from functools import cached_property
 from umbel.engines.redis.broadcast import RedisBroadcast
 from umbel.engines.redis.broker import RedisBroker, features
 from umbel.engines.redis.checks import server_warnings
+from umbel.engines.redis.cluster import slot_of
 from umbel.engines.redis.keys import names
 from umbel.engines.redis.order import strategy
 from umbel.engines.redis.queues import RedisQueues
@@ -28,6 +29,7 @@ class RedisEngine(Engine):
         self.url = url
         self._options = options
         self._server = Server(url, options)
+        self._servers = [self._server]
         # The query of the URL may have a prefix, too.
         self._names = names({**options, "global_keyprefix": self._server.prefix})
         self._order = strategy(options)
@@ -46,7 +48,13 @@ class RedisEngine(Engine):
     @cached_property
     def results(self) -> RedisResults:
         """The result store."""
-        return RedisResults(self._server)
+        server = self._server
+        if slot_of(server.address.result_prefix) != slot_of(server.prefix):
+            # Of a cluster, another server may have them.
+            prefix = self._options.get("result_keyprefix")
+            server = Server(self.url, {**self._options, "global_keyprefix": prefix})
+            self._servers.append(server)
+        return RedisResults(server)
 
     @cached_property
     def state(self) -> RedisState:
@@ -64,7 +72,8 @@ class RedisEngine(Engine):
 
     def close(self) -> None:
         """Close all connections; the next use opens them again."""
-        self._server.close()
+        for server in self._servers:
+            server.close()
 
 
 ENGINE = RedisEngine

@@ -2,7 +2,7 @@
 
 URLs: ``redis://[user:password@]host:port/db``, ``rediss://`` (TLS), ``redis+socket:///path?db=1``,
 ``unix:///path?db=1`` and ``sentinel://host:26379/db``, with ``valkey://`` and ``valkeys://`` for Valkey;
-several, joined by ``;``, are tried one after the other. What a URL leaves open comes from the options,
+several, joined by ``;``, are tried one after the other, or asked for the server of a cluster. What a URL leaves open comes from the options,
 which have the names of Celery's.
 """
 
@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from umbel.engines.redis.cluster import slot_of
 from umbel.exceptions import ImproperlyConfigured
 from umbel.masking import masked_url
 from umbel.nearest import nearest
@@ -80,7 +81,7 @@ class Address:
     shown: str
     """The URL without its secrets, for texts."""
     hosts: tuple[tuple[str, int], ...] = ()
-    """Servers to try one after the other, or sentinels to ask."""
+    """Servers to try one after the other, or sentinels or servers of a cluster to ask."""
     path: str | None = None
     """The server's socket, instead of hosts."""
     database: int = 0
@@ -106,17 +107,27 @@ class Address:
     """The same of results (``result_keyprefix``), which Celery has a setting of its own for."""
 
     @property
+    def slot(self) -> int | None:
+        """Where the keys are if this is a cluster, by the hash tag of their prefix; None without one."""
+        return slot_of(self.prefix) if self.path is None and self.master_name is None else None
+
+    @property
     def place(self) -> str:
         """Hosts and ports, or the socket, for texts about the server and none of its databases."""
         return self.path or ";".join(f"{host}:{port}" for host, port in self.hosts)
 
     @property
     def location(self) -> str:
-        """A text that is the same for two addresses of one server and user, whatever the database."""
+        """A text that is the same for two addresses of one server and user, whatever the database.
+
+        Of a cluster, slots may come to different servers at any time.
+        """
         user = self.username or "default"
         if self.path is not None:
             return f"{user}@{self.path}"
         hosts = ";".join(sorted(f"{_canonical(host)}:{port}" for host, port in self.hosts))
+        if self.slot is not None:
+            return f"{user}@{hosts}#{self.slot}"
         return f"{user}@{hosts}" + (f"/{self.master_name}" if self.master_name else "")
 
 

@@ -33,10 +33,15 @@ class Calls:
         #: The result store on the same server that `settle` stores results in.
         self.results: RedisResults | None = None
         self._constants = names.constants()
-        #: Named by every call, though scripts make names by themselves: a cluster refuses a call whose keys
-        #: lie on different servers before it runs. Else it would fail half-way: what was noted first would
+        #: Named by every call, though scripts make names by themselves. A cluster refuses a call before it
+        #: runs whose keys lie in different slots, and one with a key that is not there (the last never is)
+        #: while their slot moves to another server. Else it would fail half-way: what was noted first would
         #: make a message that was never put on its list look like a repetition.
-        self.keys = (f"{names.own}owners", names.prefix + names.unacked)
+        self.keys = (
+            f"{names.own}owners",
+            names.prefix + names.unacked,
+            f"{names.own}nothing",
+        )
         self._scripts: dict[str, Script] = {}
         self._noted: dict[str, float] = {}
 

@@ -69,10 +69,32 @@ _ANSWERS: tuple[tuple[str, str], ...] = (
         " global_keyprefix.",
     ),
     *(
-        (sign, "{server} is a cluster. umbel needs a single server, or a Sentinel.")
-        for sign in ("CROSSSLOT", "MOVED ", "SELECT is not allowed in cluster", "in a cluster node")
+        (
+            sign,
+            "{server} is a cluster, where all keys of umbel have to be in one slot. Set global_keyprefix to a"
+            " prefix with a hash tag, such as '{{shop}}:', in broker_transport_options and in"
+            " result_backend_transport_options.",
+        )
+        for sign in ("CROSSSLOT", "in a cluster node")
     ),
-    ("CLUSTERDOWN", "{server} is a cluster that is down."),
+    (
+        "SELECT is not allowed in cluster",
+        "{server} is a cluster, and those have no database but 0. Let the URL end with /0.",
+    ),
+    (
+        "MOVED ",
+        "{server} is a cluster, and another server of it has the keys now ({text}); it is looked for. Where"
+        " that does not help, the user may not ask for it: allow CLUSTER SLOTS, MYID and INFO.",
+    ),
+    *(
+        (
+            sign,
+            "{server} is a cluster that moves the keys to another server of it just now. Try again in a"
+            " moment.",
+        )
+        for sign in ("TRYAGAIN ", "ASK ")
+    ),
+    ("CLUSTERDOWN", "{server} is a cluster that is down ({text})."),
 )
 #: The code that an answer began with, where redis-py has turned it into a class.
 _CODES: tuple[tuple[type[Exception], str], ...] = (
@@ -84,6 +106,8 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (theirs.ClusterDownError, "CLUSTERDOWN"),
     (theirs.ClusterCrossSlotError, "CROSSSLOT"),
     (theirs.MovedError, "MOVED"),
+    (theirs.AskError, "ASK"),
+    (theirs.TryAgainError, "TRYAGAIN"),
 )
 #: Those that somebody asks for, also where redis-py leaves them as they are.
 _CLASSES: dict[str, type[Exception]] = {
@@ -92,6 +116,14 @@ _CLASSES: dict[str, type[Exception]] = {
     "OOM": theirs.OutOfMemoryError,
     "MASTERDOWN": theirs.MasterDownError,
 }
+#: What a server answers that is not, or not for long, the one to ask.
+_ELSEWHERE = (
+    theirs.ReadOnlyError,
+    theirs.MasterDownError,
+    theirs.AskError,  # and MovedError, which is one
+    theirs.TryAgainError,
+    theirs.ClusterDownError,
+)
 #: How Redis 6.2 tells of an error within a script: the answer to the command follows the places in it.
 _IN_SCRIPT = re.compile(r"Error running script \(call to \w+\): (?:@?user_script: ?\d+: )+-?")
 #: What a script is told that may not do something, up to Redis 7.0 without a code.
@@ -156,12 +188,25 @@ def may_pass(error: OperationalError) -> bool:
     cause = error.__cause__
     if isinstance(cause, theirs.AuthenticationError | theirs.AuthorizationError):
         return False
-    return is_no_master(error) or isinstance(cause, theirs.ConnectionError | theirs.TimeoutError)
+    return is_elsewhere(error) or isinstance(cause, theirs.ConnectionError | theirs.TimeoutError)
 
 
-def is_no_master(error: OperationalError) -> bool:
-    """Tell whether the server is a replica: the master is another one now, which can be looked for."""
-    return isinstance(error.__cause__, theirs.ReadOnlyError | theirs.MasterDownError)
+def is_elsewhere(error: OperationalError) -> bool:
+    """Tell whether another server may be the right one now, which can be looked for.
+
+    This one is a replica, or what we need is or goes elsewhere in its cluster. It has done nothing.
+    """
+    return isinstance(error.__cause__, _ELSEWHERE)
+
+
+def without_tag(error: Exception) -> Exception:
+    """Return the error that counts where a cluster is met and keys have no hash tag.
+
+    Keys that are on another server are one of many then, and to look for it would be in vain.
+    """
+    if isinstance(error, theirs.AskError | theirs.TryAgainError):
+        return theirs.ClusterCrossSlotError(str(error))
+    return error
 
 
 def _about_connection(server: str, text: str) -> str:

@@ -22,7 +22,8 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from umbel.engines.redis.address import Address
-from umbel.engines.redis.errors import THEIRS, plain, translated
+from umbel.engines.redis.cluster import place_of
+from umbel.engines.redis.errors import THEIRS, plain, translated, without_tag
 from umbel.engines.redis.insides import set_limit, silence, socket_of
 from umbel.engines.redis.scripts import Script
 
@@ -76,7 +77,7 @@ class Link:
                 break
             share = left / (len(places) - number)
             try:
-                connection = self._connect_to(place, share)
+                connection = self._connect_by(place, share)
             except THEIRS as found:
                 error = found
             except OSError as found:  # of looking up the host's name
@@ -85,6 +86,23 @@ class Link:
                 self._timeout = share
                 return connection
         self._fail(error)
+
+    def _connect_by(self, place: tuple[str, int] | str, limit: float) -> Any:
+        """Connect to a server, or to the one that has our keys if it belongs to a cluster."""
+        slot = self.address.slot
+        if slot is None or isinstance(place, str):
+            return self._connect_to(place, limit)
+        connection = self._connect_to(place, limit / 2)
+        try:
+            there = place_of(slot, connection, place[0])
+        except BaseException:
+            connection.disconnect()
+            raise
+        if there is None:
+            set_limit(connection, limit)
+            return connection
+        connection.disconnect()
+        return self._connect_to(there, limit / 2)
 
     def _connect_to(self, place: tuple[str, int] | str, limit: float) -> Any:
         parameters = _parameters(self.address)
@@ -264,6 +282,8 @@ class Link:
     def _fail(self, error: Exception) -> NoReturn:
         """Raise one of redis-py's errors as ours."""
         cause = plain(error)
+        if self.address.slot is None:
+            cause = without_tag(cause)
         raise translated(cause, self.address.shown, self._timeout) from cause
 
 

@@ -25,6 +25,8 @@ class RedisResults(ResultStore):
         prefix = server.address.result_prefix
         self._own = f"{prefix}umbel:"
         self._prefix = f"{prefix}celery-task-meta-"
+        #: No result's key. Named by each call, with one that is, for what a cluster makes of it (calls.py).
+        self._none = self._prefix
         self._put, self._get = server.script("results_put"), server.script("results_get")
         self._part, self._close = server.script("results_part"), server.script("results_close")
 
@@ -52,7 +54,8 @@ class RedisResults(ResultStore):
             values: list[Argument] = []
             for record in records[start : start + CHUNK]:
                 values += self.fields(record)
-            self._server.run(self._put, (), values, repeat=True)
+            first = self._prefix + records[start].task_id
+            self._server.run(self._put, (first, self._none), values, repeat=True)
 
     def get(self, task_ids: Collection[str]) -> dict[str, ResultRecord]:
         """Read with one call of a script for each thousand."""
@@ -70,7 +73,8 @@ class RedisResults(ResultStore):
         for start in range(0, len(names), CHUNK):
             some = names[start : start + CHUNK]
             keys = [self._prefix + name for name in some]
-            answer = self._server.run(self._get, (), keys, timeout, repeat)
+            named = (keys[0], self._none)
+            answer = self._server.run(self._get, named, keys, timeout, repeat)
             for place, data, ends, mark in answer:
                 name = some[place - 1]
                 expires = ends / 1000 if ends >= 0 else None
@@ -92,7 +96,8 @@ class RedisResults(ResultStore):
     def add_part(self, group: str, part: str, document: str, size: int, claimant: str) -> bool:
         """Record, count and claim in one step; to do so twice does no harm."""
         values = (part, document, size, claimant, PARTS_TTL)
-        return bool(self._server.run(self._part, self._group(group), values, repeat=True))
+        keys = (*self._group(group), self._none)
+        return bool(self._server.run(self._part, keys, values, repeat=True))
 
     def parts(self, group: str) -> dict[str, str]:
         """Read the hash."""
@@ -102,7 +107,8 @@ class RedisResults(ResultStore):
 
     def close_group(self, group: str, claimant: str) -> bool:
         """Delete parts and claim in one step."""
-        return bool(self._server.run(self._close, self._group(group), (claimant,)))
+        keys = (*self._group(group), self._none)
+        return bool(self._server.run(self._close, keys, (claimant,)))
 
     def _group(self, group: str) -> tuple[str, str]:
         return f"{self._own}parts:{group}", f"{self._own}claim:{group}"

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from umbel.clock import SYSTEM, Clock
 from umbel.engines.forks import tell_of_forks
 from umbel.engines.redis.address import Address, address_of
-from umbel.engines.redis.errors import is_no_master, may_pass
+from umbel.engines.redis.errors import is_elsewhere, may_pass
 from umbel.engines.redis.link import Argument, Link
 from umbel.engines.redis.scripts import Script, load
 from umbel.exceptions import OperationalError
@@ -32,7 +32,7 @@ KEPT = 8
 
 
 class Server:
-    """One server, database and user. Objects may be shared by threads."""
+    """One server, database and user; of a cluster, the server that has our slot. Threads may share it."""
 
     def __init__(self, url: str, options: EngineOptions, clock: Clock = SYSTEM) -> None:
         self.address: Address = address_of(url, options)
@@ -135,7 +135,7 @@ class Server:
             yield link
         except OperationalError as error:
             link.busy = True
-            if is_no_master(error):  # the next call looks for the master anew
+            if is_elsewhere(error):  # the next call looks for the right server anew
                 self._drop_idle()
             raise
         finally:

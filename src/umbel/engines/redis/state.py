@@ -70,7 +70,9 @@ class RedisState(StateStore):
         values: Sequence[Argument] = (),
         repeat: bool = False,
     ) -> Any:
-        return self._server.run(self._server.script(f"state_{name}"), keys, values, repeat=repeat)
+        # A cluster runs nothing half-way while a key that is named is not there (calls.py).
+        named = (*keys, f"{self._own}nothing")
+        return self._server.run(self._server.script(f"state_{name}"), named, values, repeat=repeat)
 
     def close(self) -> None:
         """Nothing is this port's own; the connections are the engine's to close."""

@@ -1,0 +1,119 @@
+"""Clusters of Redis servers for tests: private ones, on free ports of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+
+from tests.redis_servers import PrivateServer, private_server
+from umbel.testing.conformance.support import until
+
+#: Milliseconds of silence after which a server counts as dead.
+NODE_TIMEOUT = 1000
+
+
+class PrivateCluster:
+    """Three masters, which share the slots evenly, and replicas of the first."""
+
+    def __init__(self, masters: Sequence[PrivateServer], replicas: Sequence[PrivateServer]) -> None:
+        self.masters = masters
+        self.replicas = replicas
+        self._servers = (*masters, *replicas)
+        self._form()
+
+    @property
+    def url(self) -> str:
+        """The URL with all masters, to ask one after the other."""
+        return ";".join(server.url for server in self.masters)
+
+    def master_of(self, prefix: str) -> PrivateServer:
+        """Return the master that has the keys with a prefix."""
+        return self.masters[key_slot(prefix.encode()) * 3 // REDIS_CLUSTER_HASH_SLOTS]
+
+    def prefix_at(self, master: PrivateServer, name: str = "test") -> str:
+        """Return a prefix whose keys are at a master."""
+        prefixes = (f"{{{name}-{number}}}:" for number in range(1000))
+        return next(prefix for prefix in prefixes if self.master_of(prefix) is master)
+
+    def move(self, slot: int, source: PrivateServer, target: PrivateServer) -> None:
+        """Move a slot, which `begin_move` began to move, with all its keys."""
+        while keys := command(source, "CLUSTER", "GETKEYSINSLOT", slot, 100):
+            command(source, "MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+        for server in (target, source, *self._servers):
+            command(server, "CLUSTER", "SETSLOT", slot, "NODE", identity(target))
+
+    def begin_move(self, slot: int, source: PrivateServer, target: PrivateServer) -> None:
+        """Let a slot be on its way from one master to another."""
+        command(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", identity(source))
+        command(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", identity(target))
+
+    def _form(self) -> None:
+        # Rounded up, so that `master_of` finds the number of a master by dividing.
+        bounds = [-(-REDIS_CLUSTER_HASH_SLOTS * part // 3) for part in range(4)]
+        for number, server in enumerate(self._servers):
+            command(server, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            command(server, "CLUSTER", "MEET", "127.0.0.1", self.masters[0].port)
+        for server, first, end in zip(self.masters, bounds, bounds[1:], strict=False):
+            command(server, "CLUSTER", "ADDSLOTSRANGE", first, end - 1)
+        until(lambda: all(self._is_complete(server) for server in self._servers))
+        for replica in self.replicas:
+            command(replica, "CLUSTER", "REPLICATE", identity(self.masters[0]))
+            until(lambda one=replica: one.admin.info("replication")["master_link_status"] == "up")
+            # Before they know of it, the others would not vote for it.
+            until(lambda one=replica: all(knows_replica(server, one) for server in self._servers))
+
+    def _is_complete(self, server: PrivateServer) -> bool:
+        state = command(server, "CLUSTER", "INFO").decode()
+        return {
+            "cluster_state:ok",
+            f"cluster_known_nodes:{len(self._servers)}",
+        } <= set(state.splitlines())
+
+
+def command(server: PrivateServer, *words: str | int | bytes) -> Any:
+    """Send a command and return its answer as it comes, not as redis-py would have it."""
+    connection = server.admin.connection_pool.get_connection()
+    try:
+        connection.send_command(*words)
+        return connection.read_response()
+    finally:
+        server.admin.connection_pool.release(connection)
+
+
+def identity(server: PrivateServer) -> str:
+    """Return what a cluster calls a server."""
+    name: bytes = command(server, "CLUSTER", "MYID")
+    return name.decode()
+
+
+def knows_replica(server: PrivateServer, replica: PrivateServer) -> bool:
+    """Tell whether a server knows another one as a replica."""
+    nodes = command(server, "CLUSTER", "NODES").decode().splitlines()
+    return any(line.startswith(identity(replica)) and "slave" in line for line in nodes)
+
+
+def role(server: PrivateServer) -> str:
+    """Return whether a server is a master or a slave; nothing while it does not answer."""
+    try:
+        return str(server.admin.info("replication")["role"])
+    except redis.RedisError:
+        return ""
+
+
+@contextmanager
+def private_cluster(directory: Path, replicas: int = 0) -> Iterator[PrivateCluster]:
+    """Start a cluster for tests, with so many replicas of its first master."""
+    with ExitStack() as stack:
+        servers = []
+        for number in range(3 + replicas):
+            place = directory / f"server-{number}"
+            place.mkdir()
+            options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT))
+            more = ("--repl-diskless-sync-delay", "0", "--cluster-require-full-coverage", "no")
+            servers.append(stack.enter_context(private_server(place, *options, *more)))
+        yield PrivateCluster(servers[:3], servers[3:])
