@@ -204,11 +204,14 @@ LOST = """
 app.conf.accept_content = ["json", "pickle"]
 
 
-@app.task(retry_on_worker_lost=True, default_retry_delay=%s)
+@app.task(retry_on_worker_lost=True)
 def lost(things):
     (here / "losing").touch()
     wait_for("gate")
     return len(things)
+
+
+lost.default_retry_delay = %s  # where it is written it would be refused
 """
 
 
