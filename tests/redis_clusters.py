@@ -24,6 +24,7 @@ class PrivateCluster:
         self.masters = masters
         self.replicas = replicas
         self._servers = (*masters, *replicas)
+        self._moved: set[int] = set()
         self._form()
 
     @property
@@ -32,13 +33,17 @@ class PrivateCluster:
         return ";".join(server.url for server in self.masters)
 
     def master_of(self, prefix: str) -> PrivateServer:
-        """Return the master that has the keys with a prefix."""
+        """Return the master that has the keys with a prefix, unless they were moved."""
         return self.masters[key_slot(prefix.encode()) * 3 // REDIS_CLUSTER_HASH_SLOTS]
 
     def prefix_at(self, master: PrivateServer, name: str = "test") -> str:
         """Return a prefix whose keys are at a master."""
         prefixes = (f"{{{name}-{number}}}:" for number in range(1000))
-        return next(prefix for prefix in prefixes if self.master_of(prefix) is master)
+        return next(
+            prefix
+            for prefix in prefixes
+            if self.master_of(prefix) is master and key_slot(prefix.encode()) not in self._moved
+        )
 
     def move(self, slot: int, source: PrivateServer, target: PrivateServer) -> None:
         """Move a slot, which `begin_move` began to move, with all its keys."""
@@ -49,6 +54,7 @@ class PrivateCluster:
 
     def begin_move(self, slot: int, source: PrivateServer, target: PrivateServer) -> None:
         """Let a slot be on its way from one master to another."""
+        self._moved.add(slot)
         command(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", identity(source))
         command(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", identity(target))
 
