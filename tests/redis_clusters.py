@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,13 @@ class PrivateCluster:
         until(lambda: all(self._is_complete(server) for server in self._servers))
         for replica in self.replicas:
             command(replica, "CLUSTER", "REPLICATE", identity(self.masters[0]))
-            until(lambda one=replica: one.admin.info("replication")["master_link_status"] == "up")
-            # Before they know of it, the others would not vote for it.
-            until(lambda one=replica: all(knows_replica(server, one) for server in self._servers))
+            until(partial(self._is_known, replica))
+
+    def _is_known(self, replica: PrivateServer) -> bool:
+        """Tell whether a replica has its master's data, and all know of it, who may have to vote."""
+        if replica.admin.info("replication").get("master_link_status") != "up":
+            return False
+        return all(_knows(server, replica) for server in self._servers)
 
     def _is_complete(self, server: PrivateServer) -> bool:
         state = command(server, "CLUSTER", "INFO").decode()
@@ -83,7 +88,7 @@ class PrivateCluster:
 
 def command(server: PrivateServer, *words: str | int | bytes) -> Any:
     """Send a command and return its answer as it comes, not as redis-py would have it."""
-    connection = server.admin.connection_pool.get_connection()
+    connection: Any = server.admin.connection_pool.get_connection()
     try:
         connection.send_command(*words)
         return connection.read_response()
@@ -97,7 +102,7 @@ def identity(server: PrivateServer) -> str:
     return name.decode()
 
 
-def knows_replica(server: PrivateServer, replica: PrivateServer) -> bool:
+def _knows(server: PrivateServer, replica: PrivateServer) -> bool:
     """Tell whether a server knows another one as a replica."""
     nodes = command(server, "CLUSTER", "NODES").decode().splitlines()
     return any(line.startswith(identity(replica)) and "slave" in line for line in nodes)
