@@ -82,6 +82,7 @@ class PrivateCluster:
         state = command(server, "CLUSTER", "INFO").decode()
         return {
             "cluster_state:ok",
+            f"cluster_slots_ok:{REDIS_CLUSTER_HASH_SLOTS}",
             f"cluster_known_nodes:{len(self._servers)}",
         } <= set(state.splitlines())
 
@@ -125,6 +126,6 @@ def private_cluster(directory: Path, replicas: int = 0) -> Iterator[PrivateClust
             place = directory / f"server-{number}"
             place.mkdir()
             options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT))
-            more = ("--repl-diskless-sync-delay", "0", "--cluster-require-full-coverage", "no")
+            more = ("--repl-diskless-sync-delay", "0")
             servers.append(stack.enter_context(private_server(place, *options, *more)))
         yield PrivateCluster(servers[:3], servers[3:])

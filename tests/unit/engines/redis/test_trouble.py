@@ -14,11 +14,13 @@ import pytest
 
 from tests.redis_servers import PrivateServer
 from umbel.clock import SystemClock
+from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.broadcast import RedisBroadcast
 from umbel.engines.redis.results import RedisResults
 from umbel.engines.redis.server import Server
 from umbel.engines.redis.state import RedisState
 from umbel.exceptions import BrokerFull, OperationalError
+from umbel.ports import Owner
 from umbel.testing.conformance.support import PATIENCE, at_most, in_thread, record, until
 
 pytestmark = pytest.mark.engine
