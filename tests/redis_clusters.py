@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class PrivateCluster:
         self.masters = masters
         self.replicas = replicas
         self._servers = (*masters, *replicas)
+        self._moved: set[int] = set()
         self._form()
 
     @property
@@ -32,13 +34,17 @@ class PrivateCluster:
         return ";".join(server.url for server in self.masters)
 
     def master_of(self, prefix: str) -> PrivateServer:
-        """Return the master that has the keys with a prefix."""
+        """Return the master that has the keys with a prefix, unless they were moved."""
         return self.masters[key_slot(prefix.encode()) * 3 // REDIS_CLUSTER_HASH_SLOTS]
 
     def prefix_at(self, master: PrivateServer, name: str = "test") -> str:
         """Return a prefix whose keys are at a master."""
         prefixes = (f"{{{name}-{number}}}:" for number in range(1000))
-        return next(prefix for prefix in prefixes if self.master_of(prefix) is master)
+        return next(
+            prefix
+            for prefix in prefixes
+            if self.master_of(prefix) is master and key_slot(prefix.encode()) not in self._moved
+        )
 
     def move(self, slot: int, source: PrivateServer, target: PrivateServer) -> None:
         """Move a slot, which `begin_move` began to move, with all its keys."""
@@ -49,6 +55,7 @@ class PrivateCluster:
 
     def begin_move(self, slot: int, source: PrivateServer, target: PrivateServer) -> None:
         """Let a slot be on its way from one master to another."""
+        self._moved.add(slot)
         command(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", identity(source))
         command(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", identity(target))
 
@@ -63,21 +70,26 @@ class PrivateCluster:
         until(lambda: all(self._is_complete(server) for server in self._servers))
         for replica in self.replicas:
             command(replica, "CLUSTER", "REPLICATE", identity(self.masters[0]))
-            until(lambda one=replica: one.admin.info("replication")["master_link_status"] == "up")
-            # Before they know of it, the others would not vote for it.
-            until(lambda one=replica: all(knows_replica(server, one) for server in self._servers))
+            until(partial(self._is_known, replica))
+
+    def _is_known(self, replica: PrivateServer) -> bool:
+        """Tell whether a replica has its master's data, and all know of it, who may have to vote."""
+        if replica.admin.info("replication").get("master_link_status") != "up":
+            return False
+        return all(_knows(server, replica) for server in self._servers)
 
     def _is_complete(self, server: PrivateServer) -> bool:
         state = command(server, "CLUSTER", "INFO").decode()
         return {
             "cluster_state:ok",
+            f"cluster_slots_ok:{REDIS_CLUSTER_HASH_SLOTS}",
             f"cluster_known_nodes:{len(self._servers)}",
         } <= set(state.splitlines())
 
 
 def command(server: PrivateServer, *words: str | int | bytes) -> Any:
     """Send a command and return its answer as it comes, not as redis-py would have it."""
-    connection = server.admin.connection_pool.get_connection()
+    connection: Any = server.admin.connection_pool.get_connection()
     try:
         connection.send_command(*words)
         return connection.read_response()
@@ -91,7 +103,7 @@ def identity(server: PrivateServer) -> str:
     return name.decode()
 
 
-def knows_replica(server: PrivateServer, replica: PrivateServer) -> bool:
+def _knows(server: PrivateServer, replica: PrivateServer) -> bool:
     """Tell whether a server knows another one as a replica."""
     nodes = command(server, "CLUSTER", "NODES").decode().splitlines()
     return any(line.startswith(identity(replica)) and "slave" in line for line in nodes)
@@ -114,6 +126,6 @@ def private_cluster(directory: Path, replicas: int = 0) -> Iterator[PrivateClust
             place = directory / f"server-{number}"
             place.mkdir()
             options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT))
-            more = ("--repl-diskless-sync-delay", "0", "--cluster-require-full-coverage", "no")
+            more = ("--repl-diskless-sync-delay", "0")
             servers.append(stack.enter_context(private_server(place, *options, *more)))
         yield PrivateCluster(servers[:3], servers[3:])

@@ -2,8 +2,8 @@
 
 URLs: ``redis://[user:password@]host:port/db``, ``rediss://`` (TLS), ``redis+socket:///path?db=1``,
 ``unix:///path?db=1`` and ``sentinel://host:26379/db``, with ``valkey://`` and ``valkeys://`` for Valkey;
-several, joined by ``;``, are tried one after the other, or asked for the server of a cluster. What a URL leaves open comes from the options,
-which have the names of Celery's.
+several, joined by ``;``, are tried one after the other, or asked for the server of a cluster that has our
+keys. What a URL leaves open comes from the options, which have the names of Celery's.
 """
 
 from __future__ import annotations

@@ -98,11 +98,11 @@ class Link:
         except BaseException:
             connection.disconnect()
             raise
-        if there is None:
-            set_limit(connection, limit)
-            return connection
-        connection.disconnect()
-        return self._connect_to(there, limit / 2)
+        if there is not None:
+            connection.disconnect()
+            connection = self._connect_to(there, limit / 2)
+        set_limit(connection, limit)
+        return connection
 
     def _connect_to(self, place: tuple[str, int] | str, limit: float) -> Any:
         parameters = _parameters(self.address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import exceptions as theirs
 
-from umbel.engines.redis.errors import is_no_master, may_pass, plain, translated
+from umbel.engines.redis.errors import is_elsewhere, may_pass, plain, translated
 from umbel.exceptions import BrokerFull, OperationalError
 
 #: How Redis 6.2 begins an error of a script, with what its command answered or what kept it from being run.
@@ -71,7 +71,9 @@ def test_a_full_server_is_a_full_broker_in_each_version() -> None:
             theirs.ClusterCrossSlotError("Keys in request don't hash to the same slot"),
             "is a cluster",
         ),
-        (theirs.MovedError("3999 127.0.0.1:6381"), "is a cluster"),
+        (theirs.MovedError("3999 127.0.0.1:6381"), "another server of it has the keys now"),
+        (theirs.AskError("3999 127.0.0.1:6381"), "moves the keys to another server"),
+        (theirs.TryAgainError("Multiple keys request during rehashing of slot"), "moves the keys"),
         (theirs.ClusterDownError("The cluster is down"), "is down"),
         (theirs.MasterDownError("Link with MASTER is down"), "has lost its master"),
     ],
@@ -80,17 +82,22 @@ def test_what_redis_py_has_a_class_for_is_told_all_the_same(error: Exception, wo
     assert words in str(told(error))
 
 
-def test_the_master_is_looked_for_where_the_server_is_none() -> None:
+def test_another_server_is_looked_for_where_this_one_is_not_to_be_asked() -> None:
     for error in (
         theirs.ResponseError(f"{REFUSED}-{READONLY}"),
         theirs.ReadOnlyError("You can't write against a read only replica."),
         theirs.ResponseError(DOWN),
         theirs.MasterDownError("Link with MASTER is down"),
+        theirs.MovedError("3999 127.0.0.1:6381"),
+        theirs.AskError("3999 127.0.0.1:6381"),
+        theirs.TryAgainError("Multiple keys request during rehashing of slot"),
+        theirs.ClusterDownError("The cluster is down"),
     ):
-        assert is_no_master(told(error))
+        assert is_elsewhere(told(error))
         assert may_pass(told(error))
+    assert not may_pass(told(theirs.ClusterCrossSlotError("Keys don't hash to the same slot")))
     # It is a master, which has not enough replicas.
-    assert not is_no_master(
+    assert not is_elsewhere(
         told(theirs.ResponseError(f"{REFUSED}-NOREPLICAS Not enough good replicas"))
     )
     assert not may_pass(told(theirs.ResponseError(f"{REFUSED}{NOPERM}")))

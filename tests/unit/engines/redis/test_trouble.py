@@ -9,12 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from time import monotonic
-from typing import Any
 
 import pytest
 
 from tests.redis_servers import PrivateServer
-from tests.unit.engines.redis.support import publish
 from umbel.clock import SystemClock
 from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.broadcast import RedisBroadcast
@@ -441,22 +439,3 @@ def test_a_child_closes_its_copies_of_the_parents_connections(private: PrivateSe
             os.close(write)
             os.waitpid(pid, 0)
             link.close()
-
-
-def test_a_cluster_is_refused_before_anything_is_done(start_server: StartServer) -> None:
-    server = start_server("--cluster-enabled", "yes")
-    admin: Any = server.admin
-    admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-    until(lambda: "cluster_state:ok" in str(admin.execute_command("CLUSTER", "INFO")))
-    with closing(RedisEngine(server.url, {})) as engine:
-        for _ in range(2):
-            with pytest.raises(OperationalError, match=r"is a cluster\. umbel needs a single"):
-                publish(engine, "1")
-            with pytest.raises(OperationalError, match="is a cluster"):
-                engine.broker.consumer(Owner("owner", "node", "host", 1), 60.0)
-    with (
-        closing(RedisEngine(server.url.replace("/0", "/1"), {})) as engine,
-        pytest.raises(OperationalError, match="is a cluster"),
-    ):
-        publish(engine, "1")
-    assert admin.dbsize() == 0
