@@ -17,7 +17,7 @@ from tests.faults.fleet import Fleet, Node, wait_until
 from tests.faults.load import Load
 from tests.faults.redis_fleet import RedisFleet
 from tests.redis_servers import PrivateServer, private_server
-from umbel.clock import SYSTEM
+from umbel.clock import SYSTEM, unique_id
 from umbel.exceptions import BrokerFull, OperationalError
 
 pytestmark = [pytest.mark.faults, pytest.mark.engine]
@@ -189,7 +189,7 @@ def test_failover(place: Path, form: Form, settle: Settle) -> None:
             nodes = fleet.start("one", "two")
             with _load(fleet, form) as load:
                 for _ in range(form.pick(1, 10)):
-                    wait_until(lambda: _is_in_step(servers), 30.0, "the replica to follow")
+                    _await_replica(servers)
                     delays.append(_fail_over(fleet, servers, sentinel, nodes))
                     load.await_more()
             settle(fleet, *delays)
@@ -277,11 +277,11 @@ def _replicated(place: Path) -> Iterator[tuple[list[PrivateServer], PrivateServe
             for each in directories
         ]
         servers[1].admin.replicaof("127.0.0.1", servers[0].port)
-        wait_until(lambda: _is_in_step(servers), 30.0, "the replica to follow")
+        _await_replica(servers)
         config = place / "sentinel.conf"
         config.write_text(
             f"sentinel monitor main 127.0.0.1 {servers[0].port} 1\n"
-            "sentinel down-after-milliseconds main 500\n"
+            "sentinel down-after-milliseconds main 1000\n"
             "sentinel failover-timeout main 3000\n"
         )
         sentinel = stack.enter_context(private_server(place, "--sentinel", config=config))
@@ -289,17 +289,18 @@ def _replicated(place: Path) -> Iterator[tuple[list[PrivateServer], PrivateServe
         yield servers, sentinel
 
 
-def _is_in_step(servers: list[PrivateServer]) -> bool:
-    """Tell whether the second is the replica of the first."""
+def _await_replica(servers: list[PrivateServer]) -> None:
+    """Wait until the second has what the first was told last: a link that is up is not enough."""
+    mark = unique_id().encode()
+    servers[0].admin.set("mark", mark)
+    wait_until(lambda: _mark_of(servers[1]) == mark, 30.0, "the replica to follow")
+
+
+def _mark_of(server: PrivateServer) -> Any:
     try:
-        found = servers[1].admin.info("replication")
+        return server.admin.get("mark")
     except redis.RedisError:
-        return False
-    return bool(
-        found["role"] == "slave"
-        and found["master_port"] == servers[0].port
-        and found["master_link_status"] == "up"
-    )
+        return None
 
 
 def _master_of(sentinel: PrivateServer) -> int:
@@ -319,13 +320,15 @@ def _fail_over(
     fleet.ledger.fault("master killed", children)
     killed = SYSTEM.monotonic()
     servers[0].stop()
+    # A client may take a moment to write down what the master answered last.
+    lost = (killed - 1.0, SYSTEM.monotonic() + 0.2)
     delay = _until_work_goes_on(fleet, killed + 0.5)
     # Else the dead one might come back, empty, as the master that it was.
     wait_until(lambda: _master_of(sentinel) == servers[1].port, 30.0, "the failover to end")
-    fleet.forgotten.update(
-        id for id, sent in fleet.history().sent.items() if killed - 1.0 <= sent.t <= killed
-    )
+    sent = fleet.history().sent
+    fleet.forgotten.update(id for id, call in sent.items() if lost[0] <= call.t <= lost[1])
     servers[0].start()
+    servers[0].admin.replicaof("127.0.0.1", servers[1].port)
     servers.reverse()
     fleet.server = servers[0]
     return delay + 0.5
