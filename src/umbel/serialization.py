@@ -144,23 +144,21 @@ def _json_encoder() -> Callable[[Any], str]:
     return lambda value: "".join(encode(value, 0))
 
 
-def _quick_reader() -> Callable[[str | bytes], Any] | None:
-    """Return a quicker reader of plain JSON, where one is installed.
-
-    It must read exactly what the standard library reads, or refuse it: msgspec keeps integers of any
-    size, and refuses NaN, Infinity, numbers too large for a float and halves of characters.
-    """
-    try:
-        import msgspec  # noqa: PLC0415 - in the extras of the servers' engines
-    except ImportError:
-        return None
-    decode: Callable[[str | bytes], Any] = msgspec.json.Decoder().decode
-    return decode
-
-
 _encode_json = _json_encoder()
 _decoder = json.JSONDecoder(object_hook=_decode_extended)
-_read_quickly = _quick_reader()
+
+# A quicker reader of plain JSON, where one is installed. It must read exactly what the standard library
+# reads, or refuse it: msgspec keeps integers of any size, and refuses NaN, Infinity, numbers too large for a
+# float and halves of characters.
+_read_quickly: Callable[[str | bytes], Any] | None
+_REFUSED: tuple[type[Exception], ...]
+try:
+    import msgspec
+except ImportError:
+    _read_quickly, _REFUSED = None, ()
+else:
+    _read_quickly = msgspec.json.Decoder().decode
+    _REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def _is_plain(data: str | bytes) -> bool:
@@ -175,8 +173,8 @@ def _decode_json(data: str | bytes) -> Any:
     if _read_quickly is not None and _is_plain(data):
         try:
             return _read_quickly(data)
-        except Exception:  # noqa: BLE001, S110 - whatever it is, the slower reader takes it or says it better
-            pass
+        except _REFUSED:
+            pass  # the slower reader takes it, or says what is wrong with it
     text = data if isinstance(data, str) else data.decode("utf-8")
     # `decode` looks for blanks around the text twice, which takes longer than to read a small one.
     try:

@@ -1,24 +1,45 @@
-"""The contracts, kept by the Redis engine: on the server that runs here, in keys of our own."""
+"""The contracts, kept by the Redis engine: on the server that runs here, in keys of our own; on a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
+from tests.redis_clusters import PrivateCluster, private_cluster
 from tests.redis_servers import shared_space
+from umbel.clock import unique_id
 from umbel.engines.redis import RedisEngine
 from umbel.testing import conformance
 
 pytestmark = pytest.mark.engine
 
 
-@pytest.fixture
-def engine_factory() -> Iterator[conformance.EngineFactory]:
-    with shared_space() as (url, prefix):
-        options = {"global_keyprefix": prefix}
-        with conformance.factory(lambda: RedisEngine(url, options)) as make:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateCluster]:
+    with private_cluster(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+@contextmanager
+def engines(url: str, **options: Any) -> Iterator[conformance.EngineFactory]:
+    """Make engines with these options."""
+    with conformance.factory(lambda: RedisEngine(url, options)) as make:
+        yield make
+
+
+@pytest.fixture(params=["server", "cluster"])
+def engine_factory(request: pytest.FixtureRequest) -> Iterator[conformance.EngineFactory]:
+    if request.param == "cluster":
+        url = request.getfixturevalue("cluster").url
+        # All keys of a test are in one slot, by the hash tag.
+        with engines(url, global_keyprefix=f"{{{unique_id()}}}:") as make:
             yield make
+        return
+    with shared_space() as (url, prefix), engines(url, global_keyprefix=prefix) as make:
+        yield make
 
 
 class TestBroker(conformance.BrokerContract):
@@ -34,10 +55,12 @@ class TestConsumerHighestFirst(conformance.ConsumerContract):
 
     @pytest.fixture
     def engine_factory(self) -> Iterator[conformance.EngineFactory]:
-        with shared_space() as (url, prefix):
-            options = {"global_keyprefix": prefix, "broker_highest_priority_first": True}
-            with conformance.factory(lambda: RedisEngine(url, options)) as make:
-                yield make
+        turned = {"broker_highest_priority_first": True}
+        with (
+            shared_space() as (url, prefix),
+            engines(url, global_keyprefix=prefix, **turned) as make,
+        ):
+            yield make
 
 
 class TestSettle(conformance.SettleContract):

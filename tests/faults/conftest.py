@@ -1,13 +1,14 @@
 """Fault tests: real processes are killed, stopped and cut off, and a ledger tells what ran.
 
 An experiment that asks for `make_fleet` runs on every engine, but in the quick form on Redis only where it is
-marked with ``quick_on_redis``.
+marked with ``quick_on_redis``. One that is
+marked with ``forms`` is made in these forms only.
 
 ``--faults=quick`` (the default) runs the short form of each experiment once, ``short`` repeats it
 50 times, ``full`` runs the long form once. ``--faults-repeats`` overrides the number.
 
-How soon a fleet recovers is measured, so that there is never more than one fleet at a time: where tests
-are shared out among processes, one of them runs all experiments (tests/conftest.py).
+How soon a fleet recovers is measured, so that there should be one fleet at a time: ``make test`` runs these
+tests apart from the others, in one process.
 """
 
 from __future__ import annotations
@@ -85,18 +86,25 @@ def _arguments(metafunc: pytest.Metafunc) -> set[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--faults", "quick") != "quick":
-        return
-    left_out = [item for item in items if _is_left_out(item)]
+    form = config.getoption("--faults", "quick")
+    left_out: list[pytest.Item] = []
+    made: list[pytest.Item] = []
+    for item in items:
+        (left_out if _is_left_out(item, form) else made).append(item)
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not _is_left_out(item)]
+    items[:] = made
 
 
-def _is_left_out(item: pytest.Item) -> bool:
-    """Tell whether the quick form does without an experiment on Redis.
+def _is_left_out(item: pytest.Item, form: str) -> bool:
+    """Tell whether a form does without an experiment, or the quick one without making it on Redis.
 
-    A fail point of the worker itself is struck on a file only.
+    There a fail point of the worker itself is struck on a file only.
     """
+    forms = item.get_closest_marker("forms")
+    if forms is not None and form not in forms.args:
+        return True
+    if form != "quick":
+        return False
     given = getattr(getattr(item, "callspec", None), "params", {})
     if "make_fleet" not in getattr(item, "fixturenames", ()) or given.get("engine") != "redis":
         return False

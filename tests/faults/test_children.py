@@ -47,10 +47,9 @@ def test_task_that_kills_its_process(make_fleet: MakeFleet, form: Form, settle: 
             assert "SIGKILL" in evidence.dead[id]
 
 
+@pytest.mark.forms("full")
 def test_neighbours_of_tasks_that_kill(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """P5: they keep 80 % of the pace that they have without such tasks."""
-    if form.name != "full":
-        pytest.skip("takes many tasks, so in the full form only")
     with make_fleet() as fleet:
         fleet.start("one", "two")
         paces = []

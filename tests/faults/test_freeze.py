@@ -37,12 +37,11 @@ def test_node_frozen_beyond_its_lease(make_fleet: MakeFleet, form: Form, settle:
         assert _words(one.text()) == 3, one.text()
 
 
+@pytest.mark.forms("short", "full")
 def test_supervisor_frozen_beyond_its_lease(
     make_fleet: MakeFleet, form: Form, settle: Settle
 ) -> None:
     """Its children work on under leases that nobody renews: they are refused, and attach again."""
-    if form.name == "quick":
-        pytest.skip("in the short and the full form only")
     lease = form.pick(1.0, 15.0)
     with make_fleet(worker_lease_ttl=lease) as fleet:
         one, _ = fleet.start("one", "two")

@@ -83,12 +83,11 @@ def test_fork_server_killed(make_fleet: MakeFleet, form: Form, settle: Settle) -
         assert max(figures.recoveries, default=0.0) <= 1.0
 
 
+@pytest.mark.forms("short", "full")
 def test_fork_server_killed_while_imports_are_slow(
     make_fleet: MakeFleet, form: Form, settle: Settle
 ) -> None:
     """Importing the app again takes longer than the leases, which are renewed all the same."""
-    if form.name == "quick":
-        pytest.skip("in the short and the full form only")
     with make_fleet(worker_lease_ttl=1.5) as fleet:
         (one,) = fleet.start("one", environment={"FAULTS_IMPORT": "2.5"})
         fleet.start("two")

@@ -93,10 +93,9 @@ def test_clients_killed(place: Path, form: Form, settle: Settle) -> None:
         _disturb(place, server, form, settle, "connections closed", kill)
 
 
+@pytest.mark.forms("short", "full")
 def test_scripts_flushed(place: Path, form: Form, settle: Settle) -> None:
     """The server forgets all scripts, again and again."""
-    if form.name == "quick":
-        pytest.skip("in the short and the full form only")
     with private_server(place) as server:
         flush: Callable[[], object] = server.admin.script_flush
         fleet = _disturb(place, server, form, settle, "scripts flushed", flush)

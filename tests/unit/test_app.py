@@ -504,48 +504,56 @@ def test_an_app_is_finalized_once_and_says_so(app: Umbel) -> None:
     assert len(calls(app, "q")) == 1
 
 
+class Meanwhile:
+    """One thread finalizes an app and holds on in the middle; another one sends a call then."""
+
+    def __init__(self) -> None:
+        self._entered, self._sent = threading.Event(), threading.Event()
+
+    def hold(self) -> None:
+        """Give the other thread time to send the call, which it must not do."""
+        self._entered.set()
+        self._sent.wait(0.2)
+
+    def send(self, app: Umbel) -> None:
+        """Send a call of a task while `hold` holds."""
+        task = app.task(name="t")(plain)
+        first = threading.Thread(target=app.finalize)
+        first.start()
+        assert self._entered.wait(5)
+        task.delay()
+        self._sent.set()
+        first.join(5)
+
+
 def test_no_thread_sends_before_the_annotations_are_set(app: Umbel) -> None:
     """A thread that calls while another one finalizes the app used to send by the task's own options."""
-    entered, sent = threading.Event(), threading.Event()
+    meanwhile = Meanwhile()
 
     class Annotations:
         def annotate_any(self) -> Mapping[str, Any]:
-            entered.set()
-            sent.wait(0.2)
+            meanwhile.hold()
             return {"queue": "annotated"}
 
     app.conf.task_annotations = Annotations()
-    task = app.task(name="t")(plain)
-    first = threading.Thread(target=app.finalize)
-    first.start()
-    assert entered.wait(5)
-    task.delay()
-    sent.set()
-    first.join(5)
+    meanwhile.send(app)
     assert (len(calls(app, "annotated")), len(calls(app))) == (1, 0)
 
 
 @pytest.mark.parametrize("name", ["on_configure", "on_after_configure"])
 def test_no_thread_sends_before_handlers_have_made_the_settings(app: Umbel, name: str) -> None:
     """A thread that called while another one's handler ran used to send by the settings before it."""
-    entered, sent = threading.Event(), threading.Event()
+    meanwhile = Meanwhile()
     heard: list[str] = []
 
     def configure(sender: Umbel, **_: Any) -> None:
-        entered.set()
-        sent.wait(0.2)
+        meanwhile.hold()
         sender.conf.task_default_queue = "made"
         heard.append(name)
 
     getattr(app, name).connect(configure)
     app.on_after_finalize.connect(lambda **_: heard.append("finalized"), weak=False)
-    task = app.task(name="t")(plain)
-    first = threading.Thread(target=app.finalize)
-    first.start()
-    assert entered.wait(5)
-    task.delay()
-    sent.set()
-    first.join(5)
+    meanwhile.send(app)
     assert (len(calls(app, "made")), len(calls(app))) == (1, 0)
     assert heard == [name, "finalized"]
 

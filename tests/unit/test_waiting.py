@@ -22,7 +22,7 @@ from umbel.engines.sqlite import SqliteEngine
 from umbel.exceptions import OperationalError
 from umbel.ports import Engine, ResultStore, ResultSubscription
 from umbel.records import ResultRecord
-from umbel.testing.conformance.forks import _fork
+from umbel.testing.conformance.forks import forked
 from umbel.testing.conformance.support import PATIENCE, at_most, in_thread, record, until
 from umbel.waiting import Hub, OutOfPatience, Patience, hub_of, result_of, stop_listening, watch
 
@@ -339,7 +339,7 @@ async def awaited_soon(store: ResultStore) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks on this system")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_waits_by_itself_and_the_parent_goes_on(tmp_path: Path) -> None:
+def test_aforkeded_child_waits_by_itself_and_the_parent_goes_on(tmp_path: Path) -> None:
     engine = SqliteEngine(f"sqlite:///{tmp_path}/umbel.db", {})
     store = engine.results
 
@@ -354,7 +354,7 @@ def test_a_forked_child_waits_by_itself_and_the_parent_goes_on(tmp_path: Path) -
 
     with in_thread(lambda: asyncio.run(both())) as found:
         until(lambda: len(hub_of(store)._listeners) == 2)
-        waits: list[Callable[[], None]] = [_fork(child)]
+        waits: list[Callable[[], None]] = [forked(child)]
         waits[0]()
         store.put([record("2", "SUCCESS")])
         found.result(PATIENCE)

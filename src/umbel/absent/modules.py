@@ -159,21 +159,11 @@ ABSENT_MODULES: Mapping[str, str] = {
     "loaders": LOADERS,
     **dict.fromkeys(
         (
-            *(
-                "local",
-                "platforms",
-                "security.certificate",
-                "security.key",
-                "security.serialization",
-            ),
+            *("local", "platforms", "security.certificate", "security.key"),
+            "security.serialization",
             *("security.utils", "utils.abstract", "utils.annotations", "utils.collections"),
-            *(
-                "utils.debug",
-                "utils.deprecated",
-                "utils.functional",
-                "utils.graph",
-                "utils.imports",
-            ),
+            *("utils.debug", "utils.deprecated", "utils.functional", "utils.graph"),
+            "utils.imports",
             *("utils.iso8601", "utils.nodenames", "utils.objects", "utils.quorum_queues"),
             *("utils.saferepr", "utils.serialization", "utils.static", "utils.sysinfo"),
             *("utils.term", "utils.text", "utils.threads", "utils.time", "utils.timer2"),

@@ -169,7 +169,8 @@ class Broker(ABC):
     def shares(self, results: ResultStore) -> bool:
         """Tell whether `Consumer.settle` can store results in that store, so that one step does both."""
 
-    def join(self, results: ResultStore) -> None:  # noqa: B027 - where there is only one store, it is known
+    @abstractmethod
+    def join(self, results: ResultStore) -> None:
         """Let `Consumer.settle` store results in that store, which the broker `shares`."""
 
     @abstractmethod

@@ -15,16 +15,8 @@ from umbel.options import warn_once
 #: What an engine of ours reads; docs/redis.md says what each means.
 HEEDED = (
     *("broker_highest_priority_first", "client_name", "credential_provider", "db", "durability"),
-    *(
-        "global_keyprefix",
-        "health_check_interval",
-        "host",
-        "master_name",
-        "message_max_bytes",
-        "min_other_sentinels",
-        "password",
-        "port",
-    ),
+    *("global_keyprefix", "health_check_interval", "host", "master_name", "message_max_bytes"),
+    *("min_other_sentinels", "password", "port"),
     *("priority_steps", "queue_order_strategy", "sentinel_kwargs", "sep", "socket_connect_timeout"),
     *("socket_keepalive_options", "socket_timeout", "ssl", "ssl_ca_certs", "ssl_ca_data"),
     *("ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers"),
@@ -74,13 +66,8 @@ NEEDLESS: Mapping[str, tuple[tuple[Any, ...], str]] = {
 #: What means something to kombu's transports of other servers: no misspelling of anything.
 FOREIGN = (
     *("client", "client_properties", "connect_timeout", "conn_string", "control_folder"),
-    *(
-        "data_folder_in",
-        "data_folder_out",
-        "deadletter_queue",
-        "encoding",
-        "fetch_message_attributes",
-    ),
+    *("data_folder_in", "data_folder_out", "deadletter_queue", "encoding"),
+    "fetch_message_attributes",
     *("fifo_mode", "is_secure", "login_method", "max_poll_seconds", "message_tablename", "path"),
     *("pool_timeout", "predefined_exchanges", "predefined_queues", "processed_folder", "protocol"),
     *("queue_name_prefix", "queue_tablename", "queue_tags", "read_timeout", "region", "regioninfo"),

@@ -58,6 +58,9 @@ class MemoryBroker(Broker):
         """Results of the same space are stored under the same lock."""
         return isinstance(results, MemoryResults) and results.space is self._space
 
+    def join(self, results: ResultStore) -> None:
+        """Do nothing: a store that it shares is in the same place, where settling finds it."""
+
     def renew(self, node: str, ttl: float) -> frozenset[str]:
         """Move the end of the leases."""
         with self._space.lock:

@@ -107,6 +107,9 @@ class SqliteBroker(Broker):
         """Results in the same file are stored in the same transaction."""
         return isinstance(results, SqliteResults) and results.path == self._database.path
 
+    def join(self, results: ResultStore) -> None:
+        """Do nothing: a store that it shares is in the same place, where settling finds it."""
+
     def renew(self, node: str, ttl: float) -> frozenset[str]:
         """Move the end of the leases; not worth a write to the disk itself."""
         with self._database.write(durable=False) as connection:

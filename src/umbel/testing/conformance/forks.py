@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import traceback
 from collections.abc import Callable
@@ -31,9 +32,9 @@ class ForkContract(Contract):
         needs(here.features.shared, "access for other processes")
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-    def test_child_and_parent_publish_after_a_fork(self, here: Side, there: Side) -> None:
+    def test_child_and_parent_publish_after_aforked(self, here: Side, there: Side) -> None:
         here.publish("before")
-        wait = _fork(lambda: here.publish("child 1", "child 2"))
+        wait = forked(lambda: here.publish("child 1", "child 2"))
         here.publish("parent")
         wait()
         here.publish("after")
@@ -53,7 +54,7 @@ class ForkContract(Contract):
             results.put([record("1", "SUCCESS")])
             consumer.close()
 
-        wait = _fork(child)
+        wait = forked(child)
         assert set(results.wait(["1"], PATIENCE)) == {"1"}
         wait()
         assert fetch(here.consumer()) == []
@@ -74,7 +75,7 @@ class ForkContract(Contract):
             assert set(own.receive(PATIENCE)) == {"2"}
             own.close()
 
-        _fork(child)()
+        forked(child)()
         there.results.put([record("1", "SUCCESS")])
         assert set(subscription.receive(PATIENCE)) == {"1"}
         subscription.close()
@@ -93,7 +94,7 @@ class ForkContract(Contract):
         for thread in threads:
             thread.start()
         try:
-            waits = [_fork(lambda name=name: here.publish(name)) for name in "abcdef"]  # type: ignore[misc]
+            waits = [forked(lambda name=name: here.publish(name)) for name in "abcdef"]  # type: ignore[misc]
             for wait in waits:
                 wait()
         finally:
@@ -113,7 +114,7 @@ class ForkContract(Contract):
             os.read(read, 1)
             here.publish("child 2")
 
-        wait = _fork(child)
+        wait = forked(child)
         until(lambda: here.queues.depths()["queue"].ready == 2)
         here.engine.close()
         os.close(write)
@@ -122,7 +123,7 @@ class ForkContract(Contract):
         assert ids(fetch(there.consumer())) == ["before", "child 1", "child 2"]
 
 
-def _fork(function: Callable[[], object]) -> Callable[[], None]:
+def forked(function: Callable[[], object]) -> Callable[[], None]:
     """Run a function in a forked child; return a function that waits for the child's good end."""
     pid = os.fork()
     if pid == 0:
@@ -135,17 +136,17 @@ def _fork(function: Callable[[], object]) -> Callable[[], None]:
         finally:
             os._exit(status)
 
+    def end() -> tuple[int, int] | None:
+        found = os.waitpid(pid, os.WNOHANG)
+        return found if found[0] else None
+
     def wait() -> None:
-        ended: list[int] = []
-
-        def has_ended() -> bool:
-            if not ended:
-                found, status = os.waitpid(pid, os.WNOHANG)
-                if found:
-                    ended.append(status)
-            return bool(ended)
-
-        until(has_ended)
-        assert os.waitstatus_to_exitcode(ended[0]) == 0
+        try:
+            ended = until(end)
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        assert ended == (pid, 0)
 
     return wait

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +10,8 @@ from umbel.clock import SYSTEM, unique_id
 from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.consumer import RedisConsumer
 from umbel.ports import Owner
-from umbel.testing.conformance.support import PATIENCE, fetch, publication, until
+from umbel.testing.conformance.forks import forked
+from umbel.testing.conformance.support import PATIENCE, fetch, publication
 
 #: The queue of most tests.
 QUEUE = "queue"
@@ -42,27 +41,16 @@ def wait_for_list(consumer: RedisConsumer, admin: Any, queue: str = QUEUE) -> No
         assert fetch(consumer, wait=0.05, queues=[queue]) == []
 
 
+def given_to_the_dead(engine: RedisEngine, admin: Any) -> tuple[RedisConsumer, RedisConsumer]:
+    """Let a late move give a message to an owner that was taken for dead; return it, and its heir."""
+    dead, heir = attach(engine), attach(engine)
+    wait_for_list(dead, admin)
+    heir.reclaim(dead.owner.id, None)
+    publish(engine, "1")
+    admin.lmove(QUEUE, f"umbel:inbox:{dead.owner.id}:{QUEUE}", "RIGHT", "LEFT")
+    return dead, heir
+
+
 def in_child(function: Callable[[], object]) -> None:
     """Run a function in a child of a fork, to its good end."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            function()
-            status = 0
-        except BaseException:  # noqa: BLE001 - the child must not go on as a second test run
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    try:
-        ended = until(lambda: _ended(pid))
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
-    assert ended == (pid, 0)
-
-
-def _ended(pid: int) -> tuple[int, int] | None:
-    found = os.waitpid(pid, os.WNOHANG)
-    return found if found[0] else None
+    forked(function)()

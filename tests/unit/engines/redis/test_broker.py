@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 
 from tests.redis_servers import PrivateServer
-from tests.unit.engines.redis.support import QUEUE, attach, publish, wait_for_list
+from tests.unit.engines.redis.support import (
+    QUEUE,
+    attach,
+    given_to_the_dead,
+    publish,
+    wait_for_list,
+)
 from umbel.clock import SystemClock, unique_id
 from umbel.engines.redis import RedisEngine, calls, queues
 from umbel.engines.redis.broker import RedisBroker
@@ -87,22 +93,14 @@ def test_a_scheduled_message_goes_to_its_list_when_nobody_would_return_it(
 def test_a_message_that_a_late_move_gave_to_the_dead_goes_back(
     engine: RedisEngine, admin: Any
 ) -> None:
-    dead, heir = attach(engine), attach(engine)
-    wait_for_list(dead, admin)
-    heir.reclaim(dead.owner.id, None)
-    publish(engine, "1")
-    admin.lmove(QUEUE, f"umbel:inbox:{dead.owner.id}:{QUEUE}", "RIGHT", "LEFT")
+    _, heir = given_to_the_dead(engine, admin)
     assert fetch(heir) == []
     engine.broker.renew("node", 60.0)
     assert ids(fetch(heir)) == ["1"]
 
 
 def test_a_dead_waiter_returns_what_it_was_given(engine: RedisEngine, admin: Any) -> None:
-    dead, heir = attach(engine), attach(engine)
-    wait_for_list(dead, admin)
-    heir.reclaim(dead.owner.id, None)
-    publish(engine, "1")
-    admin.lmove(QUEUE, f"umbel:inbox:{dead.owner.id}:{QUEUE}", "RIGHT", "LEFT")
+    dead, heir = given_to_the_dead(engine, admin)
     with pytest.raises(LeaseLost):
         fetch(dead)
     assert ids(fetch(heir)) == ["1"]

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from tests.redis_servers import PrivateServer
-from tests.unit.engines.redis.support import QUEUE, attach, publish, wait_for_list
+from tests.unit.engines.redis.support import (
+    QUEUE,
+    attach,
+    given_to_the_dead,
+    publish,
+)
 from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.consumer import RedisConsumer
 from umbel.exceptions import BrokerFull, OperationalError
@@ -233,11 +238,7 @@ def test_of_what_is_due_only_that_waits_which_cannot_be_given_back(
 def test_an_inbox_that_cannot_be_given_back_is_kept_and_leases_are_renewed(
     engine: RedisEngine, admin: Any
 ) -> None:
-    dead, heir = attach(engine), attach(engine)
-    wait_for_list(dead, admin)
-    heir.reclaim(dead.owner.id, None)
-    publish(engine, "1")
-    admin.lmove(QUEUE, f"umbel:inbox:{dead.owner.id}:{QUEUE}", "RIGHT", "LEFT")
+    dead, heir = given_to_the_dead(engine, admin)
     admin.set(QUEUE, "no list")
     admin.zadd("umbel:graves", {dead.owner.id: 1})
     assert heir.owner.id in engine.broker.renew("node", LONG)

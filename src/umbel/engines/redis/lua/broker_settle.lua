@@ -2,15 +2,17 @@
 --#include broker_common
 -- Settle deliveries, store their results, publish what follows them, and lease the next messages.
 --
--- ARGV from 7: owner; its waiting connection, or ''; most messages to lease; the number of lists and the
--- lists, in order: the most urgent of each queue, then the next of each; of inboxes and the lists that they are for; of queue names to note, and those; of plain
--- acknowledgements, and their keys; of other settlements, and of each
---   key, action (A, R, P or D), 1 if crashed, due, reason, when a dead letter expires in ms, 1 or 0 results,
---   of a result its fields (results_common.lua), the number of follow-ups, and of each list, length of its base,
---   tag, due, envelope.
--- Answer: false when the owner was taken for dead; else the first number of the leased keys, in how many ms the
--- next parked message is due (-1: there is none; 0: or there is more to park), the refused keys, the connections to wake, how many messages are of
--- each list (inboxes first), and the envelopes.
+-- ARGV from 7, of what is many its number and then each:
+--   owner; its waiting connection, or ''; most messages to lease; lists to take from, the most urgent of each
+--   queue first, then the next of each; lists that there are inboxes for; names of queues to note; keys of plain
+--   acknowledgements; other settlements, each as key, action (A, R, P or D), 1 if crashed, due, reason, when a
+--   dead letter expires in ms, 1 or 0 results, of a result its fields (results_common.lua), and the follow-ups,
+--   each as list, length of its base, tag, due, envelope.
+-- Answer: false and the connections to wake when the owner was taken for dead; else
+--   1 the first number of the leased keys       2 in how many ms the next parked message is due (-1: there is none;
+--   3 the refused keys                            0: or there is more to park)
+--   4 the connections to wake                   5 how many messages are of each list, inboxes first
+--   and from 6 on the envelopes.
 
 local at = 6
 local function take()
