@@ -16,7 +16,7 @@ from typing import Any
 from umbel import serialization
 from umbel.engines.redis.keys import Names
 from umbel.engines.texts import check_text
-from umbel.exceptions import DecodeError
+from umbel.exceptions import DecodeError, EncodeError
 from umbel.limits import MOST_HEADERS, UNREAD, too_large, unread
 from umbel.message import Delivery, Message, Publication
 
@@ -126,13 +126,18 @@ def _too_large(raw: bytes, names: Names) -> str | None:
 
 
 def _decoded(raw: bytes) -> dict[str, Any] | None:
-    for decode in (serialization.loads, json.loads):
+    for decode in (serialization.loads, _without_types):
         try:
             data = decode(raw)
         except (DecodeError, ValueError, RecursionError):
             continue
         return data if isinstance(data, dict) else None
     return None
+
+
+def _without_types(raw: bytes) -> Any:
+    # A text: of bytes `json` guesses the encoding, and may import a codec for that.
+    return json.loads(raw.decode())
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -149,10 +154,18 @@ def _counted(value: Any) -> tuple[int, int]:
 def _body(value: Any, encoding: Any) -> bytes:
     if isinstance(value, bytes):
         return value
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else _as_text(value)
     if encoding == "base64":
         try:
             return binascii.a2b_base64(text)
         except (binascii.Error, ValueError):
             pass  # not what it says: the worker refuses it with what is there
     return text.encode("utf-8", "surrogatepass")
+
+
+def _as_text(value: Any) -> str:
+    """Return a body that is no text as JSON: not as kombu writes it, and the worker refuses or reads it."""
+    try:
+        return serialization.dumps(value)
+    except EncodeError:  # of a type that is read here, and not written
+        return repr(value)

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from umbel import serialization
 from umbel.engines.redis import envelope
 from umbel.engines.redis.keys import Names, names
 from umbel.exceptions import DecodeError, ImproperlyConfigured
@@ -177,3 +178,19 @@ def test_priorities_are_turned_where_they_are_written_and_read() -> None:
     assert json.loads(written)["properties"]["priority"] == 9
     read = envelope.read(written.encode(), "other", 9, "key", names=own)
     assert (read.priority, "priority" in read.message.properties) == (0, False)
+
+
+def test_a_body_that_is_no_text_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with an extended type raised an error out of `fetch`, and held up its whole queue."""
+    moment = '{"__type__": "datetime", "__value__": "2026-01-01T00:00:00"}'
+    raw = f'{{"body": [{moment}], "content-type": "application/json"}}'.encode()
+    assert json.loads(envelope.read(raw, "queue", 0, "key").message.body) == [json.loads(moment)]
+    monkeypatch.setitem(serialization._decoders, "point", lambda value: complex(*value))
+    raw = b'{"body": {"__type__": "point", "__value__": [1, 2]}}'
+    assert envelope.read(raw, "queue", 0, "key").message.body == b"(1+2j)"
+
+
+def test_no_encoding_is_guessed() -> None:
+    """`json` would take this for UTF-16, and import a codec by a stranger's bytes."""
+    raw = '{"body": ""}'.encode("utf-16-le")
+    assert envelope.read(raw, "queue", 0, "key").message.content_type == envelope.UNREADABLE
