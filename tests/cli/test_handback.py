@@ -31,6 +31,13 @@ def hold(app: Umbel, ttl: float, limit: int = 2, node: str = "node") -> Consumer
     return consumer
 
 
+def living(app: Umbel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the node renew its leases whenever the command waits."""
+    renew, clock = app.broker.renew, app.clock.__class__
+    real = clock.sleep
+    monkeypatch.setattr(clock, "sleep", lambda self, _: (renew("node", 70.0), real(self, 0.0)))
+
+
 def ready(app: Umbel) -> int:
     return app.queues.depths()["celery"].ready
 
@@ -68,17 +75,23 @@ def test_who_lives_keeps_all_and_is_named(
     umbel: Command, project: Umbel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hold(project, 60.0)
-    renew = project.broker.renew
-    real = project.clock.__class__.sleep
-    monkeypatch.setattr(  # a living node renews its leases while the command waits
-        project.clock.__class__, "sleep", lambda self, _: (renew("node", 70.0), real(self, 0.0))
-    )
+    living(project, monkeypatch)
     ended = umbel("handback", "--json")
     assert ended.code == 1
-    [living] = ended.data["living"]
-    assert (living["host"], living["pid"], living["held"]) == ("elsewhere", 4711, 2)
+    [one] = ended.data["living"]
+    assert (one["host"], one["pid"], one["held"]) == ("elsewhere", 4711, 2)
     assert "The leases of process 4711 on elsewhere are renewed, with 2 messages" in ended.err
     assert ready(project) == 1
+
+
+def test_who_lives_and_holds_nothing_is_no_trouble(
+    umbel: Command, project: Umbel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    living(project, monkeypatch)
+    project.broker.consumer(Owner(unique_id(), "node", "elsewhere", 4711), 60.0)
+    ended = umbel("handback", "--json")
+    assert (ended.code, ended.data["returned"]) == (0, 0)
+    assert [one["pid"] for one in ended.data["living"]] == [4711]
 
 
 def test_to_take_from_the_living_it_asks(

@@ -54,10 +54,11 @@ def command(given: Global, living: bool, force: bool, as_json: bool) -> None:
         for count, what in ((counts.failed, "failed"), (counts.dead, "became dead letters")):
             if count:
                 given.say(f"Did not give back {messages(count)}, which {what}.")
-    if left:
+    holders = [one for one in left if one.held]
+    if holders:
         raise click.ClickException(
-            f"The leases of {_who(left)} are renewed, with {messages(_held(left))}: somebody lives there."
-            " Stop that worker, which then gives everything back; or take it with --living."
+            f"The leases of {_who(holders)} are renewed, with {messages(_held(holders))}: somebody lives"
+            " there. Stop that worker, which then gives everything back; or take it with --living."
         )
 
 
