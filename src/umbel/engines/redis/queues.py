@@ -34,21 +34,46 @@ class RedisQueues(QueueAdmin):
     # Depths
 
     def depths(self) -> dict[str, QueueDepth]:
-        """Count by queue."""
+        """Count by queue, in the order in which messages move on.
+
+        One that does so meanwhile is counted twice, and not overlooked: nobody takes for empty what is not.
+        """
+        ready = {queue: self._ready(queue) for queue in self._known()}
+        leased = self._given()
+        leased.update(queue for queue, *_ in self._held())
         scheduled = Counter(self._parked_for(field)[0] for field, _ in self._parked())
-        leased = Counter(queue for queue, *_ in self._held())
         dead = self._dead()
-        known = self._known() | set(scheduled) | set(leased) | set(dead)
-        return {
-            queue: QueueDepth(
-                ready := self._length(queue),
-                scheduled[queue],
-                leased[queue],
-                dead[queue],
-                self._oldest(queue) if ready else None,
-            )
-            for queue in sorted(known)
-        }
+        found = set(ready) | set(leased) | set(scheduled) | set(dead)
+        depths = {}
+        for queue in sorted(found):
+            count, oldest = ready.get(queue) or self._ready(queue)
+            depths[queue] = QueueDepth(count, scheduled[queue], leased[queue], dead[queue], oldest)
+        return depths
+
+    def _ready(self, queue: str) -> tuple[int, float | None]:
+        """Return how many messages wait, and since when the first of them."""
+        length = self._length(queue)
+        return length, self._oldest(queue) if length else None
+
+    def _given(self) -> Counter[str]:
+        """Count what consumers were given while they waited: their next fetch leases it (waiting.py)."""
+        owners = [owner.decode() for owner in self._owners()]
+        lists = self._server.calls([("SMEMBERS", f"{self._own}inboxes:{one}") for one in owners])
+        inboxes = [
+            (name, f"{self._own}inbox:{owner}:".encode() + name)
+            for owner, names in zip(owners, lists, strict=True)
+            for name in names
+        ]
+        lengths = self._server.calls([("LLEN", inbox) for _, inbox in inboxes])
+        counts: Counter[str] = Counter()
+        for (name, _), length in zip(inboxes, lengths, strict=True):
+            if length:
+                counts[self._names.split(name, len(name))[0]] += length
+        return counts
+
+    def _owners(self) -> list[bytes]:
+        found: list[bytes] = self._server.call("ZRANGE", f"{self._own}owners", 0, -1)
+        return found
 
     def _known(self) -> set[str]:
         """Return the queues that umbel or kombu used."""
@@ -146,7 +171,7 @@ class RedisQueues(QueueAdmin):
 
     def _held(self) -> Iterator[tuple[str, int, str, bytes, str]]:
         """Give queue, priority, key, envelope and owner of all that is leased."""
-        for owner in self._server.call("ZRANGE", f"{self._own}owners", 0, -1):
+        for owner in self._owners():
             for key, value in self._scanned("HSCAN", f"{self._own}held:{owner.decode()}"):
                 length, base, rest = value[1:].split(b":", 2)
                 queue, step = self._names.split(rest[: int(length)], int(base))
