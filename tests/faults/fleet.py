@@ -243,8 +243,11 @@ class Fleet:
         return {"UMBEL_FAILPOINTS": plan, "UMBEL_FAILPOINTS_ONCE": str(self.strikes)}
 
     def has_struck(self, *points: str) -> bool:
-        """Tell whether each of these fail points has struck."""
-        return all((self.strikes / point).exists() for point in points)
+        """Tell whether each of these fail points has struck, and has said whom."""
+        return all(
+            (self.strikes / point).exists() and (self.strikes / point).read_text().endswith("\n")
+            for point in points
+        )
 
     def struck_by(self, point: str) -> int:
         """Return the pid of the process that a fail point struck."""
