@@ -5,8 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.each import for_each
 from umbel.settings import TABLE, Config
 
 GOLDEN = Path(__file__).parent / "golden" / "settings.json"
@@ -43,24 +42,24 @@ def test_every_setting_of_celerys_is_there_and_the_others_are_known() -> None:
     assert not ours & (CELERY.keys() | READ_ELSEWHERE)
 
 
-@pytest.mark.parametrize("name", CELERY)
+@for_each("name", CELERY)
 def test_celerys_default_is_as_we_say(name: str) -> None:
     assert plain(TABLE[name].celery_default) == CELERY[name]["default"]
 
 
-@pytest.mark.parametrize("name", CELERY)
+@for_each("name", CELERY)
 def test_the_old_name_is_celerys(name: str) -> None:
     assert [TABLE[name].old_name] == CELERY[name]["old"]
 
 
-@pytest.mark.parametrize("name", CELERY)
+@for_each("name", CELERY)
 def test_the_old_name_is_understood(name: str) -> None:
     (old,) = CELERY[name]["old"]
     conf = Config({old: TABLE[name].default})
     assert conf.changed() == {name: conf[name]}
 
 
-@pytest.mark.parametrize("name", CELERY)
+@for_each("name", CELERY)
 def test_celerys_default_may_be_written(name: str) -> None:
     default = TABLE[name].celery_default
     kept = Config({name: default}).snapshot

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import umbel
+from tests.each import for_each
 from umbel import Umbel
 from umbel.absent import (
     ABSENT,
@@ -45,9 +46,7 @@ def test_the_table_is_about_these_classes() -> None:
     assert set(ABSENT) == {kind.__name__ for kind in (*KINDS, Config)}
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind in KINDS for name in ABSENT[kind.__name__]]
-)
+@for_each(("kind", "name"), [(kind, name) for kind in KINDS for name in ABSENT[kind.__name__]])
 def test_a_name_that_is_missing_says_why(kind: Any, name: str) -> None:
     assert not hasattr(kind, name), f"{name} is there now: remove it from absent/classes.py"
     with pytest.raises(NotThere, match=rf"^{kind.__name__}\.{name} (is|has) ") as caught:
@@ -55,21 +54,19 @@ def test_a_name_that_is_missing_says_why(kind: Any, name: str) -> None:
     assert isinstance(caught.value, NotImplementedError)
 
 
-@pytest.mark.parametrize("name", ABSENT["Config"])
+@for_each("name", ABSENT["Config"])
 def test_a_setting_that_is_missing_says_why(name: str) -> None:
     with pytest.raises(NotThere, match=rf"^Config\.{name} (is|has) "):
         getattr(Config(), name)
 
 
-@pytest.mark.parametrize(
-    ("module", "name"), [(module, name) for module, of in ABSENT_FROM.items() for name in of]
-)
+@for_each(("module", "name"), [(module, name) for module, of in ABSENT_FROM.items() for name in of])
 def test_an_import_that_fails_says_why(module: str, name: str) -> None:
     with pytest.raises(NotThereToImport, match=rf"^{module}\.{name} (is|has) "):
         exec(f"from {module} import {name}")  # noqa: S102 - the statement is what is tested
 
 
-@pytest.mark.parametrize("module", ABSENT_FROM)
+@for_each("module", ABSENT_FROM)
 def test_what_nobody_knows_is_missing_as_usual(module: str) -> None:
     with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'nothing'"):
         _ = import_module(module).nothing

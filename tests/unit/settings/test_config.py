@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.each import for_each
 from umbel.exceptions import ImproperlyConfigured
 from umbel.masking import MASK
 from umbel.options import warn_once
@@ -24,7 +25,7 @@ def refused(values: dict[str, Any], conf: Config | None = None, origin: Origin =
 
 
 class TestNames:
-    @pytest.mark.parametrize(
+    @for_each(
         ("written", "name"),
         [(row.old_name, row.name) for row in TABLE.values() if row.old_name]
         + [(name.upper(), name) for name in TABLE],

@@ -2,6 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.each import for_each
 from umbel.settings import TABLE, Config, Settings, spelling, zone
 from umbel.settings.declare import Declared
 from umbel.settings.table import near_miss, unrelated
@@ -12,7 +13,7 @@ class TestTable:
         assert list(TABLE) == list(vars(Settings()))
         assert {row.name for row in TABLE.values()} == set(TABLE)
 
-    @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+    @for_each("row", TABLE.values())
     def test_every_row_explains_itself(self, row: Declared) -> None:
         explained = row.doc or row.unused
         assert explained.endswith((".", ")"))
@@ -20,15 +21,15 @@ class TestTable:
         assert row.group
         assert not (row.later and row.unused)
 
-    @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+    @for_each("row", TABLE.values())
     def test_a_default_that_is_not_celerys_has_a_reason(self, row: Declared) -> None:
         assert bool(row.why) is row.differs
 
-    @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+    @for_each("row", TABLE.values())
     def test_every_default_is_a_value_of_its_type(self, row: Declared) -> None:
         assert row.value(row.default) == row.default
 
-    @pytest.mark.parametrize("row", [row for row in TABLE.values() if row.like])
+    @for_each("row", [row for row in TABLE.values() if row.like])
     def test_a_setting_that_stands_for_another_names_one(self, row: Declared) -> None:
         assert row.like is not None
         assert row.default is None
@@ -41,7 +42,7 @@ class TestTable:
 
 
 class TestSpelling:
-    @pytest.mark.parametrize("name", TABLE)
+    @for_each("name", TABLE)
     def test_a_name_an_old_name_and_upper_case_mean_the_setting(self, name: str) -> None:
         assert spelling(name) == spelling(name.upper()) == name
         assert spelling(TABLE[name].old_name or name) == name
