@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # What pytest exits with when no test was chosen, as by ARGS="-k name" in one of two runs.
 NONE := 5
+# Two processes run the tests: each begins with one half, and who is done takes over from the other.
+SHARED := --numprocesses=2 --dist=worksteal
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # What is installed for each .venv/.stamp-NAME below.
@@ -11,6 +13,9 @@ INSTALL_demo := --editable .
 INSTALL_dev := --editable '.[all]' --group dev
 INSTALL_bench := --editable '.[all]' --group bench
 INSTALL_docs := --editable . --group docs
+
+# The tests start hundreds of interpreters, each of which would compile all of umbel without that.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -23,8 +28,8 @@ demo: .venv/.stamp-demo ## Run a book shop's tasks, kill a worker's process, los
 	@$(BIN)/python -m examples.bookstore.demo
 
 test: .venv/.stamp-dev ## Run the tests but the slow ones; ARGS="-k name" chooses
-	$(BIN)/pytest -q -m "not slow and not faults" --numprocesses=2 --dist=loadfile $(ARGS) || [ $$? = $(NONE) ]
-	$(BIN)/pytest -q -m "not slow and faults" $(ARGS) || [ $$? = $(NONE) ]
+	$(BIN)/pytest -q -m "not slow and not faults" $(SHARED) $(ARGS) || [ $$? = $(NONE) ]
+	$(BIN)/pytest -q -m "not slow and faults" $(SHARED) $(ARGS) || [ $$? = $(NONE) ]
 
 check: .venv/.stamp-dev ## Run what a change must pass beside the tests
 	$(BIN)/ruff format --check .

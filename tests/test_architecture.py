@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 import umbel
+from tests.each import for_each
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "umbel"
@@ -128,8 +127,13 @@ def under_type_checking(tree: ast.Module) -> set[ast.AST]:
     }
 
 
-def imports_of(name: str, type_checking: bool = True) -> Iterator[str]:
+@cache
+def imports_of(name: str, type_checking: bool = True) -> frozenset[str]:
     """The modules of the package that a module imports, as dotted names without ``umbel.``."""
+    return frozenset(_imports_of(name, type_checking))
+
+
+def _imports_of(name: str, type_checking: bool) -> Iterator[str]:
     tree = modules()[name]
     skipped = set() if type_checking else under_type_checking(tree)
     for node in ast.walk(tree):
@@ -155,7 +159,7 @@ def test_every_module_belongs_to_a_layer() -> None:
     assert not unknown
 
 
-@pytest.mark.parametrize("name", sorted(name for name in modules() if name))
+@for_each("name", sorted(name for name in modules() if name))
 def test_imports_point_down(name: str) -> None:
     for imported in imports_of(name, type_checking=False):
         if part(imported) == part(name):
@@ -196,7 +200,7 @@ CODE_FROM_DATA = {
 MAY_RUN_DATA = {"formats": {"pickle"}, "worker.bootstrap": {"multiprocessing"}}
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
+@for_each("name", sorted(modules()))
 def test_nothing_but_a_serializer_unpickles(name: str) -> None:
     found = set()
     for node in ast.walk(modules()[name]):
@@ -248,7 +252,7 @@ def test_there_are_no_cycles() -> None:
         visit(name, ())
 
 
-@pytest.mark.parametrize("name", sorted(modules()))
+@for_each("name", sorted(modules()))
 def test_files_and_functions_fit_a_readers_head(name: str) -> None:
     lines = path_of(name).read_text("utf-8").count("\n")
     assert lines <= MOST_LINES_OF_A_FILE

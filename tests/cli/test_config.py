@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
+from tests.each import for_each
 from umbel import __version__
 from umbel.settings import TABLE
 
@@ -74,7 +75,7 @@ def test_one_setting_is_explained(umbel: Command, name: str) -> None:
         assert text in ended.out
 
 
-@pytest.mark.parametrize("name", sorted(TABLE))
+@for_each("name", sorted(TABLE))
 def test_every_setting_can_be_explained(umbel: Command, name: str) -> None:
     ended = umbel("config", name, app=None)
     assert (ended.code, ended.err) == (0, "")

@@ -150,16 +150,30 @@ PLACES = st.sampled_from(
 )
 
 
+#: Stands for a leaf: what it is drawn in is made once, and not anew for each leaf.
+LEAF = object()
+NESTED = st.recursive(
+    st.just(LEAF),
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=2),
+        st.tuples(st.just(1), inner),
+        st.dictionaries(st.sampled_from(["a", "b"]), inner, min_size=1),
+    ),
+)
+
+
 def nested(leaf: Any) -> st.SearchStrategy[Any]:
     """Everything that a value of settings may hide a leaf in."""
-    return st.recursive(
-        st.just(leaf),
-        lambda inner: st.one_of(
-            st.lists(inner, min_size=1, max_size=2),
-            st.tuples(st.just(1), inner),
-            st.dictionaries(st.sampled_from(["a", "b"]), inner, min_size=1),
-        ),
-    )
+    return NESTED.map(lambda shape: filled(shape, leaf))
+
+
+def filled(shape: Any, leaf: Any) -> Any:
+    """Return a shape with a leaf in each place for one."""
+    if isinstance(shape, dict):
+        return {key: filled(inner, leaf) for key, inner in shape.items()}
+    if isinstance(shape, list | tuple):
+        return type(shape)(filled(inner, leaf) for inner in shape)
+    return leaf if shape is LEAF else shape
 
 
 @given(st.data(), SECRETS, PLACES)
