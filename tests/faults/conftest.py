@@ -7,8 +7,8 @@ marked with ``forms`` is made in these forms only.
 ``--faults=quick`` (the default) runs the short form of each experiment once, ``short`` repeats it
 50 times, ``full`` runs the long form once. ``--faults-repeats`` overrides the number.
 
-How soon a fleet recovers is measured, so that there should be one fleet at a time: ``make test`` runs these
-tests apart from the others, in one process.
+How soon a fleet recovers is measured, so that not much else should run beside it: ``make test`` runs these
+tests apart from the others, two fleets at a time, and ``make faults`` one.
 """
 
 from __future__ import annotations
