@@ -5,7 +5,7 @@ BIN := .venv/bin
 # What pytest exits with when no test was chosen, as by ARGS="-k name" in one of two runs.
 NONE := 5
 # Two processes run the tests: each begins with one half, and who is done takes over from the other.
-SHARED := --numprocesses=2 --dist=worksteal
+SHARED := --numprocesses=2 --dist=worksteal -o tmp_path_retention_policy=failed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # What is installed for each .venv/.stamp-NAME below.
@@ -27,6 +27,8 @@ help: ## Show this list
 demo: .venv/.stamp-demo ## Run a book shop's tasks, kill a worker's process, lose nothing
 	@$(BIN)/python -m examples.bookstore.demo
 
+# Files of tests stay in memory, where there is such a directory: nobody asks them to survive the machine.
+test: export PYTEST_DEBUG_TEMPROOT := $(wildcard /dev/shm)
 test: .venv/.stamp-dev ## Run the tests but the slow ones; ARGS="-k name" chooses
 	$(BIN)/pytest -q -m "not slow and not faults" $(SHARED) $(ARGS) || [ $$? = $(NONE) ]
 	$(BIN)/pytest -q -m "not slow and faults" $(SHARED) $(ARGS) || [ $$? = $(NONE) ]
