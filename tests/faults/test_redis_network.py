@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import Form, Settle
-from tests.faults.fleet import wait_until
+from tests.faults.fleet import lasts, wait_until
 from tests.faults.proxy import HARMS, Proxy
 from tests.faults.redis_fleet import RedisFleet
 from tests.redis_servers import private_server
@@ -49,11 +49,15 @@ def test_connections_cut_delayed_and_halved(place: Path, form: Form, settle: Set
             fleet.ledger.fault("connection harmed", [])
             proxy.harm()
             SYSTEM.sleep(dice.uniform(0.0, 0.04))
-        while proxy.done.total() < harms:
+        for _ in lasts(60.0):
+            # Some are done to who says nothing more, and of few each kind need not be among them.
+            if proxy.done.total() >= harms and set(proxy.done) == set(HARMS):
+                break
             fleet.send("work", [(0.001,)])
             proxy.harm()
             SYSTEM.sleep(0.01)
         proxy.calm()
+        assert proxy.done.total() >= harms
         assert set(proxy.done) == set(HARMS)
         fleet.wait_until_quiet(120.0)
         last = fleet.send("work", [(0.0,)] * 100)
