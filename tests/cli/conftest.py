@@ -111,6 +111,7 @@ class Terminal:
             return self._process.wait(20)
         finally:
             self._process.kill()
+            self._process.wait()
             self._reader.join(5)
             os.close(self._ours)
 

@@ -31,7 +31,7 @@ app.conf.broker_transport_options = {{
 }}
 app.conf.accept_content = ["json", "pickle", "yaml", "msgpack"]
 app.conf.result_accept_content = ["json"]
-ledger = redis.Redis.from_url(url)
+ledger = redis.Redis.from_url(url, socket_timeout=None)  # who is stuck waits for ever
 
 
 @app.task(name="both.run")

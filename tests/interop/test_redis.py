@@ -101,9 +101,9 @@ def test_what_a_killed_node_held_is_handed_back_and_run_by_celery(
 ) -> None:
     umbel, celery = sides.values()
     umbel.worker("-c", "2", "--", "worker_lease_ttl=3")
-    umbel.send(20, 0, "countdown=4")
     umbel.send(20, 20, task="stuck")
     until(lambda: server.admin.llen("started") == 2 and server.admin.llen("celery") == 18)
+    umbel.send(20, 0, "countdown=4")  # just before: no busy machine takes that long for it
     umbel.kill()
     assert server.admin.hlen("unacked") == 20
     if where == "elsewhere":  # the node's directory is not on this machine
