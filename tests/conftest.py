@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -16,6 +17,11 @@ from umbel.options import warn_once
 # No example may fail because the machine is busy: speed is measured elsewhere.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+# Who is started in the background may have to ignore Ctrl+C, and so would all processes that tests start
+# and end by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class ManualClock:
