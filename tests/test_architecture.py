@@ -43,6 +43,8 @@ VALUES = (
     "nodenames",
     "masking",
     "nearest",
+    "cron",
+    "localtimes",
     "settings",
 )
 #: In this order: each may import those before it.
@@ -52,6 +54,7 @@ CLIENT = (
     "arguments",
     "request",
     "current",
+    "schedules",
     "loggers",
     "formatters",
     "redirected",
