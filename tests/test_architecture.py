@@ -87,6 +87,7 @@ CLIENT = (
     "security",
     "programs",
     "bug_report",
+    "periodic",
     "app",
 )
 EDGES = ("cli", "contrib", "testing", "__main__")
@@ -97,6 +98,7 @@ LAYERS = {
     "engines": 3,
     **dict.fromkeys(CLIENT, 4),
     "worker": 5,
+    "beat": 5,
     **dict.fromkeys(EDGES, 6),
 }
 

@@ -18,6 +18,7 @@ from umbel import (
     connections,
     current,
     discovery,
+    periodic,
     programs,
     publish,
     security,
@@ -102,6 +103,8 @@ class Umbel:
         self.on_after_finalize = Signal("app.on_after_finalize")
         self.on_after_fork = Signal("app.on_after_fork")
         self._tasks = Tasks(self)
+        #: The periodic tasks that the app adds itself.
+        self.periodic = periodic.Periodic(self)
         self._finalization = Finalization(self, self._tasks)
         self._module, file = calling_module()
         self._default_file = DefaultFile(self._module, file)
@@ -395,6 +398,7 @@ class Umbel:
                 imported(module, f"the setting {name} has {module!r}")
 
     autodiscover_tasks = discovery.autodiscover_tasks
+    add_periodic_task = periodic.add_periodic_task
     setup_security = security.setup_app_security
 
     def select_queues(self, queues: str | Sequence[str] | None = None) -> None:

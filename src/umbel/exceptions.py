@@ -10,6 +10,7 @@
         │   └── BrokerFull               it answered that it has no room left
         ├── LeaseLost                    a worker acted on deliveries that are no longer its own
         ├── Unroutable                   a message was sent to an exchange that passes it to no queue
+        ├── SchedulingError              a periodic task could not be sent
         ├── EncodeError                  an argument or a result cannot be serialized
         │   └── MessageTooLarge          a call is larger than a worker would read
         ├── DecodeError                  a message or a result cannot be read
@@ -110,6 +111,10 @@ class QueueNotFound(TaskError, KeyError):
 
 class Unroutable(UmbelError):
     """A message was sent to an exchange that passes it on to no queue."""
+
+
+class SchedulingError(UmbelError):
+    """A periodic task could not be sent; the cause is what it failed with."""
 
 
 class OperationalError(UmbelError):

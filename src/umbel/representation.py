@@ -8,7 +8,7 @@ quotes), so monitors show both alike.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from numbers import Number
 
@@ -153,3 +153,10 @@ def _careful_text(value: object, convert: Callable[[object], str] = str) -> str:
 
 def _unrepresentable(value: object, error: Exception) -> str:
     return f"<Unrepresentable {type(value)!r}: {type(error).__name__}>"
+
+
+def call_representation(name: str, args: Iterable[object], kwargs: Mapping[str, object]) -> str:
+    """Return a call for people to read, as it would be written: ``tasks.add(1, y=2)``."""
+    parts = [representation(value) for value in args]
+    parts += [f"{key}={representation(value)}" for key, value in kwargs.items()]
+    return f"{name}({', '.join(parts)})"

@@ -40,7 +40,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("GroupResult", "ResultSet", "signature"), WORKFLOWS),
         "control": CONTROL,
         "events": EVENTS,
-        **dict.fromkeys(("Beat", "add_periodic_task"), BEAT),
+        "Beat": BEAT,
         "steps": STEPS,
         **dict.fromkeys(
             ("Worker", "WorkController"),

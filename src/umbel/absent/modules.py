@@ -48,6 +48,15 @@ ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
             WITHIN,
         ),
     },
+    "umbel.beat": {
+        "PersistentScheduler": (
+            "is Celery's scheduler with a file of pickles, which would run what others write there; here"
+            " umbel.beat.Scheduler keeps its state in memory, and beat, which comes in a later version, in the"
+            " engines"
+        ),
+        **dict.fromkeys(("Service", "EmbeddedService"), BEAT),
+        "BeatPidbox": CONTROL,
+    },
     "umbel.utils": dict.fromkeys(
         (
             *("chunks", "gen_task_name", "get_cls_by_name", "get_full_cls_name", "memoize", "noop"),
@@ -145,7 +154,6 @@ ABSENT_MODULES: Mapping[str, str] = {
         ("apps", "bin"),
         "is Celery's command line from within; app.worker_main(['worker', '-l', 'INFO']) starts a worker",
     ),
-    **dict.fromkeys(("beat", "schedules"), BEAT),
     **dict.fromkeys(("bootsteps", "concurrency", "worker"), STEPS),
     **dict.fromkeys(("contrib.django", "fixups"), DJANGO),
     "contrib.migrate": ABSENT_COMMANDS["migrate"],
