@@ -36,9 +36,9 @@ def add_periodic_task(
     """Add an entry to the setting ``beat_schedule``: run a task by a schedule.
 
     `schedule` is a number of seconds, a timedelta or a schedule of `umbel.schedules`. `sig` is a task, the
-    name of one, or a signature, before whose arguments `args` are put. `name` is the entry's, else it is called
-    like the call: ``tasks.add(1, 2)``; an entry of the same name is replaced. Other keywords are options of the
-    call. Returns the entry's name. It counts also when settings are loaded later.
+    name of one, or a signature, before whose arguments `args` are put. `name` is the entry's, else it is
+    called like the call: ``tasks.add(1, 2)``; an entry of the same name is replaced. Other keywords are
+    options of the call. Returns the entry's name. It counts also when settings are loaded later.
 
     Raises TypeError for what is no schedule or no task, and for unknown options.
     """

@@ -51,8 +51,8 @@ ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
     "umbel.beat": {
         "PersistentScheduler": (
             "is Celery's scheduler with a file of pickles, which would run what others write there; here"
-            " umbel.beat.Scheduler keeps its state in memory, and beat, which comes in a later version, in the"
-            " engines"
+            " umbel.beat.Scheduler keeps its state in memory, and beat, which comes in a later version, in"
+            " the engines"
         ),
         **dict.fromkeys(("Service", "EmbeddedService"), BEAT),
         "BeatPidbox": CONTROL,

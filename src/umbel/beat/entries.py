@@ -119,7 +119,8 @@ class ScheduleEntry:
 
     def __lt__(self, other: object) -> bool:
         if isinstance(other, ScheduleEntry):
-            return id(self) < id(other)  # any order will do: times are compared before
+            # Of those that are due at the same time; any order will do, but let it be the same each time.
+            return (str(self.name), id(self)) < (str(other.name), id(other))
         return NotImplemented
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -20,6 +20,10 @@ _CHILDREN_LIVE = "is not enforced yet: children live as long as the worker"
 _NO_CONTROL = "has no effect yet: workers take no remote commands"
 _NO_EVENTS = "has no effect yet: events are not sent"
 _NO_BEAT = "has no effect yet: there is no beat"
+_NO_COMMAND = (
+    "is not run by any command yet: umbel.beat.Scheduler sends what is due, and `umbel beat` comes in a later"
+    " version"
+)
 _NO_DAEMON = "has no effect yet: the worker does not detach itself"
 _BY_CHILDREN = "Each child fetches its own messages, and only as many as it can run at once."
 _SUPERVISED = "A child is replaced as soon as its process has ended; nothing waits for it."
@@ -183,7 +187,7 @@ class Daemons:
 class Beat:
     """Beat."""
 
-    beat_schedule = mapping({}, "The periodic tasks by name.", later=_NO_BEAT)
+    beat_schedule = mapping({}, "The periodic tasks by name.", later=_NO_COMMAND)
     beat_scheduler = text(
         "celery.beat:PersistentScheduler", "The class that keeps the schedule.", later=_NO_BEAT
     )
@@ -193,13 +197,11 @@ class Beat:
         later=_NO_BEAT,
     )
     beat_max_loop_interval = seconds(
-        0, "Most seconds between looks at the schedule.", later=_NO_BEAT
+        0, "Most seconds between looks at the schedule; 0 is what the scheduler says."
     )
-    beat_sync_every = natural(
-        0, "After how many tasks the schedule's state is stored.", later=_NO_BEAT
-    )
+    beat_sync_every = natural(0, "After how many tasks the schedule's state is stored; 0 is never.")
     beat_cron_starting_deadline = seconds(
-        None, "How late, in seconds, a run may be made up for.", later=_NO_BEAT
+        None, "How late, in seconds, a run of a crontab may be made up for; None is for ever."
     )
     beat_enable_remote_control = flag(False, "Beat answers remote commands.", later=_NO_BEAT)
     beat_remote_control_max_tick_age = seconds(
