@@ -107,7 +107,12 @@ class ScheduleEntry:
 
     def editable_fields_equal(self, other: object) -> bool:
         """Tell whether another entry says the same, whenever each ran."""
-        return all(getattr(self, name) == getattr(other, name, None) for name in EDITABLE)
+        for name in EDITABLE:
+            mine, others = getattr(self, name), getattr(other, name, None)
+            # Mostly the same objects, which need not be compared: this is asked of all entries at each step.
+            if mine is not others and mine != others:
+                return False
+        return True
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         return iter(vars(self).items())

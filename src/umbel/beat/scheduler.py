@@ -22,6 +22,8 @@ logger = get_logger(__name__)
 DEFAULT_MAX_INTERVAL = 300
 #: Seconds until what could not be sent is sent again.
 RETRY_AFTER = 1.0
+#: Seconds between two looks at the settings while there is always something to send.
+LOOK_EVERY = 1.0
 _PRIORITY = 5
 
 
@@ -54,6 +56,8 @@ class Scheduler:
     _tasks_since_sync = 0
     #: The entries of ``beat_schedule`` that were taken, to see which have changed; None before that.
     _taken: dict[str, Any] | None = None
+    #: When, on the monotonic clock, to look next for changes of the settings.
+    _look_at = 0.0
 
     logger = logger
 
@@ -86,7 +90,17 @@ class Scheduler:
 
         At most one is sent, so 0 is returned after it. No wait is longer than `max_interval`.
         """
-        self._follow_settings()
+        now = self._monotonic()
+        if now >= self._look_at:
+            self._follow_settings()
+            # Between entries that are due at once this would take longer than sending them.
+            self._look_at = now + LOOK_EVERY
+        wait = self._step()
+        if wait > 0:
+            self._look_at = 0.0
+        return wait
+
+    def _step(self) -> float:
         heap = self._present_heap()
         if not heap:
             return self.max_interval
@@ -116,6 +130,9 @@ class Scheduler:
     def _sent(self, event: event_t, seconds: float) -> event_t:
         """Send an entry; return when to look at it again."""
         following = self.reserve(event.entry)
+        if isinstance(self.old_schedulers, dict):
+            # Nothing that makes it another schedule; and what is the same object is compared at once.
+            self.old_schedulers[event.entry.name] = following
         if self.apply_entry(event.entry, producer=self.producer) is False:
             # As it was before: it is still due.
             return self._event(event.entry, RETRY_AFTER)
@@ -163,9 +180,7 @@ class Scheduler:
         """Tell whether two schedules have equal entries under the same names."""
         if old_schedules is None or new_schedules is None:
             return old_schedules is new_schedules
-        if old_schedules.keys() != new_schedules.keys():
-            return False
-        return all(new_schedules.get(name) == entry for name, entry in old_schedules.items())
+        return dict(old_schedules) == dict(new_schedules)
 
     # Sending
 
