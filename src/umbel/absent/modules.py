@@ -64,6 +64,21 @@ ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
         ),
         HELPER,
     ),
+    "umbel.utils.time": dict.fromkeys(
+        (
+            *(
+                "LocalTimezone",
+                "adjust_timestamp",
+                "delta_resolution",
+                "ffwd",
+                "localize",
+                "make_aware",
+            ),
+            *("get_exponential_backoff_interval", "maybe_iso8601", "rate", "remaining", "timezone"),
+            *("to_utc", "utcoffset", "weekday"),
+        ),
+        HELPER,
+    ),
     "umbel.utils.log": {
         **dict.fromkeys(("in_sighandler", "set_in_sighandler"), HELPER),
         **dict.fromkeys(
@@ -174,7 +189,7 @@ ABSENT_MODULES: Mapping[str, str] = {
             "utils.imports",
             *("utils.iso8601", "utils.nodenames", "utils.objects", "utils.quorum_queues"),
             *("utils.saferepr", "utils.serialization", "utils.static", "utils.sysinfo"),
-            *("utils.term", "utils.text", "utils.threads", "utils.time", "utils.timer2"),
+            *("utils.term", "utils.text", "utils.threads", "utils.timer2"),
         ),
         WITHIN,
     ),

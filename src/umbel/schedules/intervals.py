@@ -144,11 +144,16 @@ def maybe_schedule(
 _NAMES = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
-def humanize_seconds(seconds: float, now: str = "now") -> str:
-    """Return a number of seconds for people to read, as Celery writes it: ``5.00 minutes``."""
-    seconds = round(seconds, 2)
+def humanize_seconds(
+    secs: float, prefix: str = "", sep: str = "", now: str = "now", microseconds: bool = False
+) -> str:
+    """Return a number of seconds for people to read, as Celery writes it: ``5.00 minutes``.
+
+    `prefix` and `sep` go before it. Less than a second is `now`, or with `microseconds` a number, too.
+    """
+    secs = round(secs, 2)
     for name, unit in _NAMES:
-        if seconds >= unit:
-            count = seconds / unit
-            return f"{count:.2f} {name}{'' if count == 1 else 's'}"
-    return now
+        if secs >= unit:
+            count = secs / unit
+            return f"{prefix}{sep}{count:.2f} {name}{'' if count == 1 else 's'}"
+    return f"{prefix}{sep}{secs:.2f} seconds" if microseconds and secs > 0 else now
