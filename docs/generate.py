@@ -79,7 +79,7 @@ def later() -> Iterator[str]:
     rows = sorted((row for row in TABLE.values() if row.later), key=lambda row: row.later)
     for reason, members in itertools.groupby(rows, key=lambda row: row.later):
         names = ", ".join(f"[`{row.name}`](#setting-{row.name})" for row in members)
-        yield f"{reason.capitalize()}\n: {names}\n"
+        yield f"{reason[0].upper()}{reason[1:]}\n: {names}\n"
 
 
 def absent(missing: Iterable[tuple[str, str]]) -> Iterator[str]:
