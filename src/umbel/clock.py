@@ -53,9 +53,14 @@ class SystemZone(tzinfo):
     """The time zone of the system, whatever it is when it is asked, with its summer times."""
 
     def utcoffset(self, dt: datetime | None) -> timedelta | None:
-        """Return how far the system's time is ahead of UTC then; without a time, now."""
-        moment = time.time() if dt is None else dt.replace(tzinfo=None).timestamp()
-        return timedelta(seconds=time.localtime(moment).tm_gmtoff)
+        """Return how far the system's time is ahead of UTC then; without a time, now.
+
+        Of a time that the clocks leave out that is the offset before them, and with `fold` that after them.
+        """
+        if dt is None:
+            return timedelta(seconds=time.localtime(time.time()).tm_gmtoff)
+        wall = dt.replace(tzinfo=None, microsecond=0)
+        return wall.replace(tzinfo=UTC) - utc(wall.timestamp())
 
     def dst(self, dt: datetime | None) -> None:
         """Return None: how much of that is summer time is not known."""

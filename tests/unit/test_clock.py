@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from threading import Thread
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from umbel.clock import SYSTEM, SYSTEM_ZONE, unique_id, utc
+from umbel.schedules import crontab
 
 
 def test_an_id_is_a_uuid_of_version_7_that_holds_the_time() -> None:
@@ -151,3 +153,25 @@ def test_the_systems_zone_knows_summer_times(moment: str, text: str, name: str) 
     assert here.dst() is None
     assert here.timestamp() == before.timestamp()
     assert str(SYSTEM_ZONE) in ("CET", "CEST")
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the system's zone cannot be set")
+@pytest.mark.usefixtures("berlin")
+@pytest.mark.parametrize("wall", ["2026-03-29T02:30", "2026-10-25T02:30", "2026-07-01T12:00"])
+@pytest.mark.parametrize("fold", [0, 1])
+def test_the_systems_zone_says_of_each_time_what_the_same_zone_by_name_does(
+    wall: str, fold: int
+) -> None:
+    # PEP 495: also of times that the clocks show twice, or leave out.
+    then = datetime.fromisoformat(wall).replace(fold=fold)
+    by_name = ZoneInfo("Europe/Berlin").utcoffset(then)
+    assert SYSTEM_ZONE.utcoffset(then) == by_name
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the system's zone cannot be set")
+@pytest.mark.usefixtures("berlin")
+def test_a_crontab_is_due_in_the_systems_zone() -> None:
+    one = crontab(30, 2)
+    one.tz = SYSTEM_ZONE
+    found = one.next_after(datetime(2026, 3, 28, 12, tzinfo=UTC))
+    assert found == datetime(2026, 3, 29, 1, tzinfo=UTC)
