@@ -1,7 +1,7 @@
 """The plugin that umbel brings to pytest, by the entry point ``umbel``.
 
-pytest imports it in each run, wherever umbel is installed. So it is no part of the package umbel, whose import
-takes time, and imports nothing of it before a fixture is asked for.
+pytest imports it in each run, wherever umbel is installed. So it is no part of the package umbel, whose
+import takes time, and imports nothing of it before a fixture is asked for.
 
 The fixtures are in ``fixtures``. Those with Celery's names are in ``celery_names``, which stays away where
 Celery's own plugin, or pytest-celery, has been loaded: these names are theirs then.

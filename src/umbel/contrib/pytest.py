@@ -1,7 +1,7 @@
 """The fixtures for pytest, under the module's name in Celery.
 
-They are there wherever umbel is installed. ``pytest_plugins = ("umbel.contrib.pytest",)`` is needed only where
-pytest loads no plugins by itself (``PYTEST_DISABLE_PLUGIN_AUTOLOAD``).
+They are there wherever umbel is installed. ``pytest_plugins = ("umbel.contrib.pytest",)`` is needed only
+where pytest loads no plugins by itself (``PYTEST_DISABLE_PLUGIN_AUTOLOAD``).
 """
 
 from __future__ import annotations

@@ -9,10 +9,12 @@ from typing import Any, cast
 from umbel import current
 from umbel.app import Umbel
 from umbel.clock import unique_id
-from umbel.contrib.testing import tasks as tasks  # every app has celery.ping
+from umbel.contrib.testing import tasks
 from umbel.engines.memory.space import forget_space
 from umbel.log import Logging
 
+#: The name of the task that each app has.
+PING: str = tasks.ping.name
 #: What a `TestApp` is set to where nothing else is said. Settings of one's own can be added to it.
 DEFAULT_TEST_CONFIG: dict[str, Any] = {
     "worker_hijack_root_logger": False,

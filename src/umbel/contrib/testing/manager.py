@@ -193,7 +193,7 @@ class ManagerMixin:
     def assert_task_state_from_result(
         self, fun: Callable[..., Any], results: Any, interval: float = 0.5, **policy: Any
     ) -> Any:
-        """Wait until ``fun(results, timeout=interval)`` is true. Raises Sentinel when it does not become so."""
+        """Wait until ``fun(results, timeout=interval)`` is true. Raises Sentinel when it stays false."""
         asked = partial(self.true_or_raise, fun, results, timeout=interval)
         return self.wait_for(asked, (Sentinel,), **policy)
 
@@ -247,7 +247,7 @@ class ManagerMixin:
     def assert_task_worker_state(
         self, fun: Callable[..., Any], ids: Sequence[str], interval: float = 0.5, **policy: Any
     ) -> Any:
-        """Wait until ``fun(ids, timeout=interval)`` is true. Raises Sentinel when it does not become so."""
+        """Wait until ``fun(ids, timeout=interval)`` is true. Raises Sentinel when it stays false."""
         asked = partial(self.true_or_raise, fun, ids, timeout=interval)
         return self.wait_for(asked, (Sentinel,), **policy)
 

@@ -1,6 +1,6 @@
 """Stand-ins for tests: messages as a worker gets them, and objects for ``with``. They are Mock objects.
 
-That is what Celery promises: a test sets and asks whatever else it needs on them, ``message.ack`` for example.
+That is what Celery promises: a test sets and asks whatever else it needs of them, such as ``message.ack``.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class _ContextMock(Mock):
 
 def ContextMock(*args: Any, **kwargs: Any) -> Any:
     """Return a Mock for ``with``: it gives itself, and lets errors through."""
-    made = _ContextMock(*args, **kwargs)
+    made: Any = _ContextMock(*args, **kwargs)
     for name in ("__enter__", "__exit__"):
         made.attach_mock(_ContextMock(), name)
     made.__enter__.return_value = made

@@ -123,9 +123,9 @@ def start_worker(
 ) -> Iterator[TestWorkController]:
     """Run a worker in this process, until the end of the block.
 
-    It runs tasks in a thread, or in `concurrency` threads with ``pool="threads"``. Of Celery's other arguments
-    `hostname`, `queues`, `exclude_queues` and `include` count. With `perform_ping_check` a task is run
-    first, where the app keeps results. Raises RuntimeError when a task still runs `shutdown_timeout`
+    It runs tasks in a thread, or in `concurrency` threads with ``pool="threads"``. Of Celery's other
+    arguments `hostname`, `queues`, `exclude_queues` and `include` count. With `perform_ping_check` a task is
+    run first, where the app keeps results. Raises RuntimeError when a task still runs `shutdown_timeout`
     seconds after the end of the block.
     """
     test_worker_starting.send(app)
