@@ -111,6 +111,7 @@ def test_what_waits_behind_a_long_task_goes_back(app: Umbel) -> None:
     assert started.wait(10)
     long.delay()
     running._lanes[0].tell_to_stop()
+    assert running._lanes[0]._child.stopping.wait(10)
     end.set()
     context.__exit__(None, None, None)
     assert len(calls(app)) == 1

@@ -24,7 +24,6 @@ DEFAULT_TEST_CONFIG: dict[str, Any] = {
     "timezone": "UTC",
     "broker_url": "memory://",
     "result_backend": "memory://",
-    "broker_heartbeat": 0,
 }
 
 #: What the names of memory engines begin with that belong to one `TestApp` alone.
