@@ -6,7 +6,7 @@ import logging
 import threading
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -71,7 +71,7 @@ def test_what_was_current_is_so_again(app: Umbel) -> None:
 
 
 def test_a_trap(app: Umbel) -> None:
-    with set_trap(app), pytest.raises(RuntimeError, match="depends on current_app.*'conf'"):
+    with set_trap(app), pytest.raises(RuntimeError, match=r"depends on current_app.*'conf'"):
         _ = current_app.conf
     assert Trap()._is_coroutine is None
 
@@ -124,7 +124,7 @@ def test_celerys_arguments(app: Umbel) -> None:
 
 
 def test_an_argument_that_there_is_not(app: Umbel) -> None:
-    with pytest.raises(TypeError, match="no argument 'queus'. Did you mean 'queues'"):
+    with pytest.raises(TypeError, match=r"no argument 'queus'\. Did you mean 'queues'"):
         start_worker(app, queus="a").__enter__()
     with pytest.raises(ImproperlyConfigured, match="no executor 'sollo'"):
         start_worker(app, pool="sollo").__enter__()
@@ -153,7 +153,7 @@ def test_a_broker_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OperationalError("nobody is there")
 
     monkeypatch.setattr(type(app.broker), "consumer", refuse)
-    with pytest.raises(OperationalError, match="did not answer within 0.05 s"):
+    with pytest.raises(OperationalError, match=r"did not answer within 0\.05 s"):
         TestWorkController(app).start(timeout=0.05)
     assert not [one for one in threading.enumerate() if one.name.startswith("umbel-")]
 
@@ -216,7 +216,12 @@ def test_messages() -> None:
 def test_a_message_of_a_signature(app: Umbel) -> None:
     class Sig:
         task, id, args, kwargs = "add", "i", (1,), {"y": 2}
-        options = {"countdown": 60, "expires": 90, "link": [{"task": "then"}], "queue": "q"}
+        options: ClassVar = {
+            "countdown": 60,
+            "expires": 90,
+            "link": [{"task": "then"}],
+            "queue": "q",
+        }
 
         def freeze(self) -> None: ...
 
@@ -244,6 +249,10 @@ def manager(memory: str, clock: ManualClock) -> Manager:
     return Manager(Umbel("proj", broker=memory, backend=memory, clock=clock))
 
 
+def missing() -> None:
+    raise KeyError("x")
+
+
 def test_waiting(manager: Manager, clock: ManualClock) -> None:
     tries: list[int] = []
 
@@ -257,10 +266,10 @@ def test_waiting(manager: Manager, clock: ManualClock) -> None:
     assert manager.wait_for(third, Sentinel) == "there"
     assert round(clock.now - begun, 3) == 0.7  # 0.1 and 0.6
     with pytest.raises(KeyError):
-        manager.wait_for(lambda: {}["x"], KeyError, max_retries=2)
+        manager.wait_for(missing, KeyError, max_retries=2)
     with pytest.raises(AssertionError, match="should not have happened: it"):
         manager.ensure_not_for_a_while(lambda: None, Sentinel, desc="it")
-    manager.ensure_not_for_a_while(lambda: {}["x"], KeyError)
+    manager.ensure_not_for_a_while(missing, KeyError)
 
 
 def test_states_and_results(app: Umbel) -> None:

@@ -221,7 +221,7 @@ def test_what_goes_on_for_ever_is_stopped(app: Umbel) -> None:
         again.delay()
 
     again.delay()
-    with pytest.raises(RuntimeError, match="11 calls were run.*again"):
+    with pytest.raises(RuntimeError, match=r"11 calls were run.*again"):
         run_pending(app, limit=10)
 
 

@@ -18,7 +18,7 @@ from umbel.trace import ending
 from umbel.worker.decide import decide
 from umbel.worker.embedded import EmbeddedWorker
 from umbel.worker.execute import Runner
-from umbel.worker.outcome import Expired, NotDue, Run, Unknown, Unprocessable
+from umbel.worker.outcome import Expired, Lost, NotDue, Outcome, Run, Unknown, Unprocessable
 from umbel.worker.settler import Settler
 
 
@@ -66,9 +66,9 @@ def run_pending(
     """Run all calls that wait, here and now, and those that they send; return what became of each.
 
     They are taken from `queues`, else from those that the app declares, and run one by one as a worker runs
-    them: results are stored, retries are sent. `ahead` runs also what is due within so many seconds, as if they
-    had passed; only ``memory://`` can do that, whose time is this process's own. Raises RuntimeError after
-    `limit` calls, since there may be no end.
+    them: results are stored, retries are sent. `ahead` runs also what is due within so many seconds, as if
+    they had passed; only ``memory://`` can do that, whose time is this process's own. Raises RuntimeError
+    after `limit` calls, since there may be no end.
     """
     app.finalize()
     before = app.clock
@@ -106,22 +106,23 @@ def _drain(
 
 def _report(run: Run) -> Ran:
     call, message = run.prepared.call, run.prepared.delivery.message
-    match run.outcome:
-        case Expired():
-            state, result = states.REVOKED, None
-        case Unprocessable(error, _):
-            state, result = states.FAILURE, error
-        case Unknown(error, _):
-            return _ran(call, message.task_id, None, error)
-        case outcome:
-            state, result = ending(outcome)  # type: ignore[arg-type]
-    return _ran(call, message.task_id, state, result)
-
-
-def _ran(call: Any, task_id: str | None, state: str | None, result: Any) -> Ran:
+    state, result = _ending(run.outcome)
     if call is None:
-        return Ran(task_id, None, (), {}, 0, state, result)
+        return Ran(message.task_id, None, (), {}, 0, state, result)
     return Ran(call.id, call.task, call.args, call.kwargs, call.retries, state, result)
+
+
+def _ending(outcome: Outcome) -> tuple[str | None, Any]:
+    match outcome:
+        case Expired():
+            return states.REVOKED, None
+        case Unprocessable(error, _):
+            return states.FAILURE, error
+        case Unknown(error, _):
+            return None, error
+        case NotDue() | Lost():  # neither is reported
+            return None, None
+    return ending(outcome)
 
 
 def _broker(app: Umbel, ahead: float) -> Broker:
