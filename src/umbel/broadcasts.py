@@ -7,9 +7,11 @@ node's queues still hold is deleted by the others, as a broker deletes queues wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from umbel.ports import QueueAdmin, StateStore
+from umbel.entities import Broadcast, Queue
+from umbel.exceptions import ImproperlyConfigured
+from umbel.ports import Engine, QueueAdmin, StateStore
 
 #: Queues by the exchange that they are bound to, for as long as a node says so.
 _LIVE = "broadcast"
@@ -58,3 +60,20 @@ class Listening:
                 self._admin.purge(queue)
         if queues:
             self._state.delete(_KNOWN, queues)
+
+
+def listening(queues: Iterable[Queue], engine: Engine, ttl: float) -> Listening | None:
+    """Return what tells the publishers of broadcasts about a node's own queues, if it has any.
+
+    Raises ImproperlyConfigured when the engine cannot broadcast.
+    """
+    own = {
+        queue.name: queue.exchange.name
+        for queue in queues
+        if isinstance(queue, Broadcast) and queue.is_unique and queue.exchange
+    }
+    if not own:
+        return None
+    if engine.state is None:
+        raise ImproperlyConfigured(f"This broker cannot broadcast to {', '.join(own.values())}.")
+    return Listening(engine.state, engine.queues, own, ttl)

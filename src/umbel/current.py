@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,17 @@ def current_app_or_none() -> Umbel | None:
     if app is not None:
         return app
     return _default_app[0] if _default_app else None
+
+
+@contextlib.contextmanager
+def restored() -> Iterator[None]:
+    """Make current again, at the end of the block, what was so at its beginning."""
+    here, everywhere = _app.get(), _default_app[:]
+    try:
+        yield
+    finally:
+        _app.set(here)
+        _default_app[:] = everywhere
 
 
 def get_current_app() -> Umbel:

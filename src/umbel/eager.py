@@ -64,7 +64,8 @@ def _request(
     """Return the request of a call that is run here, with what Celery's has."""
     parent = current.parent_call()
     task_id = options.task_id or unique_id()
-    limits = task.limits(task.app.conf.snapshot)
+    settings = task.app.conf.snapshot
+    limits = task.limits(settings)
     return Request(
         id=task_id,
         task=task.name,
@@ -82,7 +83,7 @@ def _request(
         timelimit=None if limits == (None, None) else list(limits),
         time_limit=limits[0],
         soft_time_limit=limits[1],
-        ignore_result=task.ignore_result
+        ignore_result=task.policy(settings).ignore_result
         if options.ignore_result is None
         else options.ignore_result,
         delivery_info={
@@ -110,7 +111,7 @@ class _Keeper:
         self, app: Umbel, task: Task[Any, Any], request: Request, settings: Settings
     ) -> None:
         policy = task.policy(settings)
-        ignored = policy.ignore_result if request.ignore_result is None else request.ignore_result
+        ignored = request.ignore_result
         wanted = task.store_eager_result
         wanted = settings.task_store_eager_result if wanted is None else wanted
         self._backend, self._name, self._settings = app.backend, task.name, settings
@@ -153,6 +154,7 @@ def apply_instead(
     eager = EagerOptions(
         task_id=options.task_id,
         retries=options.retries,
+        throw=options.throw,
         headers=options.headers,
         ignore_result=options.ignore_result,
         exchange=options.exchange or task.exchange,

@@ -84,6 +84,7 @@ class CallKeywords(TypedDict, total=False):
     replaced_task_nesting: int
     stamped_headers: Sequence[str] | None
     timeout: float | None
+    throw: bool | None
     message_id: str | None
     timestamp: Any
     type: str | None
@@ -181,6 +182,8 @@ class CallOptions:
     """The names of further options that are stamps; these are in `stamps`."""
     timeout: float | None = None
     """Seconds that the publish may take."""
+    throw: bool | None = None
+    """Whether the call raises what the task raises, where ``task_always_eager`` runs it at once."""
     stamps: Mapping[str, Any] = field(default_factory=dict)
     """Stamps by name."""
     properties: Mapping[str, Any] = field(default_factory=dict)

@@ -243,7 +243,7 @@ def test_a_command_takes_the_same_options(name: str) -> None:
 @cache
 def words() -> frozenset[str]:
     """Return all words of our code, but for what is absent."""
-    code = (path for path in SOURCES.rglob("*.py") if path.parent.name != "absent")
+    code = (path for path in SOURCES.parent.rglob("*.py") if path.parent.name != "absent")
     return frozenset(
         word for path in code for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))
     )

@@ -1,4 +1,4 @@
-"""The pages for a first-time user: every block on them is run, and its output compared.
+"""The pages for a first-time user, and the one on tests: every block on them is run, and its output compared.
 
 ``UMBEL_WRITE_DOCS=1 pytest tests/docs`` writes the real output into them.
 """
@@ -13,7 +13,8 @@ import pytest
 
 from tests.docs.pages import BLOCK, ROOT, Block, Project, agrees, blocks
 
-PAGES = [ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "learn").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [DOCS / "start.md", DOCS / "testing.md", *sorted((DOCS / "learn").glob("*.md"))]
 
 
 @pytest.fixture

@@ -495,3 +495,25 @@ def test_coroutines_run_to_their_end(app: Umbel) -> None:
         return work.apply((2,), task_id="j").get()
 
     assert asyncio.run(main()) == ("j", 2)
+
+
+def test_a_call_says_whether_it_raises(app: Umbel, fail: Any_) -> None:
+    app.conf.task_always_eager = True
+    assert fail.apply_async(throw=False).state == "FAILURE"
+    with pytest.raises(ValueError, match="boom"):
+        fail.apply_async(throw=True)
+    app.conf.task_eager_propagates = True
+    assert fail.apply_async(throw=False).state == "FAILURE"
+
+
+def test_a_request_says_whether_its_result_is_ignored(app: Umbel, show: Any_) -> None:
+    assert show.apply().get().ignore_result is False
+    app.conf.task_ignore_result = True
+    assert show.apply().get().ignore_result is True
+    assert show.apply(ignore_result=False).get().ignore_result is False
+
+
+def test_a_call_that_is_sent_says_nothing_of_throw(app: Umbel, fail: Any_) -> None:
+    fail.apply_async(throw=True)
+    (sent,) = calls(app)
+    assert "throw" not in str(sent)

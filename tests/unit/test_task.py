@@ -366,8 +366,8 @@ OPTIONS: dict[str, tuple[Any, Callable[[Any], Any], Any]] = {
     "message_id": ("m", lambda found: found.message.properties["message_id"], "m"),
     "expiration": (1.5, lambda found: found.message.properties["expiration"], "1500"),
 }
-#: Of no effect on the message: how it is published, and who notes it as a child.
-ELSEWHERE = {"retry", "retry_policy", "timeout", "add_to_parent"}
+#: Of no effect on the message: how it is published, who notes it as a child, and what eager calls raise.
+ELSEWHERE = {"retry", "retry_policy", "timeout", "throw", "add_to_parent"}
 #: Said of exchanges, which `test_routes.py` of the compatibility tests sends to.
 PLACES = {"exchange", "exchange_type", "routing_key", "route_name"}
 #: Given together with others: the names of these are stamps.

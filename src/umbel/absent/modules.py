@@ -172,11 +172,6 @@ ABSENT_MODULES: Mapping[str, str] = {
     **dict.fromkeys(("bootsteps", "concurrency", "worker"), STEPS),
     **dict.fromkeys(("contrib.django", "fixups"), DJANGO),
     "contrib.migrate": ABSENT_COMMANDS["migrate"],
-    **dict.fromkeys(
-        ("contrib.pytest", "contrib.testing"),
-        "is part of the tools for tests, which come in a later version; until then task_always_eager runs"
-        " tasks where they are called, and broker='memory://' keeps what is sent",
-    ),
     "contrib.rdb": "has no counterpart; run the task with apply() under a debugger",
     "contrib.sphinx": "has no counterpart; a task has its function's docstring and signature",
     "loaders": LOADERS,
@@ -228,8 +223,7 @@ ABSENT_VARIABLES: Mapping[str, str] = {
         ),
         _DEBUGGING,
     ),
-    **dict.fromkeys(
-        ("NO_WORKER", "TEST_BROKER", "WORKER_LOGLEVEL"),
-        "is about Celery's tools for tests, which come in a later version",
+    "TEST_BROKER": (
+        "is read by start_worker of Celery, to connect once; here the worker connects to the app's broker"
     ),
 }

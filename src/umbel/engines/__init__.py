@@ -13,6 +13,7 @@ from umbel.ports import Engine, EngineOptions
 _REDIS = ("redis", "rediss", "redis+socket", "unix", "sentinel", "valkey", "valkeys")
 _BUILT_IN = {
     "memory": "umbel.engines.memory",
+    "cache+memory": "umbel.engines.memory",  # the result store that Celery's tests name
     "sqlite": "umbel.engines.sqlite",
     **dict.fromkeys(_REDIS, "umbel.engines.redis"),
 }

@@ -48,6 +48,7 @@ class Helper:
         # A pair of sockets, because Windows cannot select on pipes.
         self._wake_out, self._wake_in = socket.socketpair()
         self._asleep = False
+        self._ending = False
         self._relieved: object = None
         self._thread = threading.Thread(target=self.run, name="umbel-helper", daemon=True)
         child.on_batch = self.wake
@@ -62,6 +63,14 @@ class Helper:
             self._asleep = False
             self._wake_in.send(b"!")
 
+    def end(self) -> None:
+        """End the thread, when its child has ended and the process goes on."""
+        self._ending = True
+        self._wake_in.send(b"!")
+        self._thread.join()
+        for end in (self._wake_out, self._wake_in):
+            end.close()
+
     def run(self) -> None:
         """Look, until the supervisor is gone or the process ends."""
         try:
@@ -73,7 +82,7 @@ class Helper:
 
     def _look_after(self) -> None:
         quiet = 0
-        while True:
+        while not self._ending:
             if self._child.waiting or self._child.current is not None:
                 quiet = 0
             else:

@@ -106,6 +106,11 @@ class Page:
             os.close(descriptor)
 
     @classmethod
+    def private(cls) -> Page:
+        """Make one without a file, for a child that shares its process with who reads it."""
+        return cls(Path(), mmap.mmap(-1, SIZE))
+
+    @classmethod
     def open(cls, path: Path) -> Page:
         """Map an existing file. Raises OSError or ValueError when it is not a page."""
         descriptor = os.open(path, os.O_RDWR)

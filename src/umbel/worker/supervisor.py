@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 from umbel import signals
 from umbel.app import Umbel
-from umbel.broadcasts import Listening
+from umbel.broadcasts import Listening, listening
 from umbel.clock import SYSTEM, unique_id
-from umbel.entities import Broadcast, worker_direct
+from umbel.entities import worker_direct
 from umbel.exceptions import ImproperlyConfigured, QueueNotFound, SecurityError, UmbelError
 from umbel.ports import Owner
 from umbel.redirected import own_streams
@@ -86,22 +86,9 @@ class Node:
             self.keeper.on_renewal = self._listening.renew
 
     def _listen(self) -> Listening | None:
-        """Return what tells the publishers of broadcasts about this node's own queues, if it has any."""
         queues = [self.app.amqp.queues[name] for name in self.orders.queues]
-        own = {
-            queue.name: queue.exchange.name
-            for queue in queues
-            if isinstance(queue, Broadcast) and queue.is_unique and queue.exchange
-        }
-        if not own:
-            return None
-        engine = self._engines[self.app.broker_url]
-        if engine.state is None:
-            raise ImproperlyConfigured(
-                f"This broker cannot broadcast to {', '.join(own.values())}."
-            )
         ttl = self.app.conf.snapshot.worker_lease_ttl
-        return Listening(engine.state, engine.queues, own, ttl)
+        return listening(queues, self._engines[self.app.broker_url], ttl)
 
     def say_set_up(self) -> None:
         """Say that the node is made, and about to start."""
