@@ -81,6 +81,7 @@ CLIENT = (
     "task",
     "registry",
     "finalization",
+    "integrations",
     "construction",
     "connections",
     "discovery",
@@ -90,7 +91,7 @@ CLIENT = (
     "periodic",
     "app",
 )
-EDGES = ("cli", "contrib", "testing", "__main__")
+EDGES = ("cli", "contrib", "fixups", "testing", "__main__")
 
 LAYERS = {
     **dict.fromkeys(VALUES, 1),

@@ -22,7 +22,6 @@ from umbel import (
     programs,
     publish,
     security,
-    signals,
 )
 from umbel.absent import absent_from, tell_of_absent
 from umbel.amqp import AMQP
@@ -30,9 +29,10 @@ from umbel.backend import Backend
 from umbel.broadcasts import listeners
 from umbel.clock import SYSTEM, Clock, utc
 from umbel.construction import taken_from, warn_of_hooks
-from umbel.dotted import imported, named
+from umbel.dotted import named
 from umbel.exceptions import AlwaysEagerIgnored
 from umbel.finalization import Finalization
+from umbel.integrations import Fixup, Integrations
 from umbel.location import DefaultFile, calling_module, script_name, shown_url
 from umbel.log import Logging
 from umbel.message import Publication
@@ -71,6 +71,8 @@ class Umbel:
     task_cls: type[TaskOf[..., Any]] | str = TaskOf
     #: The class of ``app.log``, or where to find it.
     log_cls: type[Logging] | str = Logging
+    #: Where the functions are that integrate frameworks, for apps that are given no others as `fixups`.
+    builtin_fixups: Iterable[Fixup] = frozenset({"umbel.fixups.django:fixup"})
 
     def __init__(
         self,
@@ -113,6 +115,8 @@ class Umbel:
         self.amqp = AMQP(lambda: self.conf.snapshot, self._listeners)
         self.backend: Backend = Backend(self)
         self._checked_consumers = False
+        self.fixups = set(self.builtin_fixups) if how.fixups is None else how.fixups
+        self.integrations = Integrations(self, self.fixups)
         if set_as_current:
             current.set_default_app(self)
         if how.config_source is not None:
@@ -384,19 +388,7 @@ class Umbel:
         """Return the result of a call by its id."""
         return AsyncResult(id, backend, task_name, self, parent)
 
-    def import_modules(self) -> None:
-        """Import the modules of the settings ``imports`` and ``include``.
-
-        Raises ModuleMissing for one that is not there.
-        """
-        for _, answer in signals.import_modules.send(self):
-            if isinstance(answer, Exception):
-                raise answer
-        settings = self.conf.snapshot
-        for name in ("imports", "include"):
-            for module in getattr(settings, name):
-                imported(module, f"the setting {name} has {module!r}")
-
+    import_modules = discovery.import_modules
     autodiscover_tasks = discovery.autodiscover_tasks
     add_periodic_task = periodic.add_periodic_task
     setup_security = security.setup_app_security

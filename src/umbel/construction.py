@@ -24,6 +24,7 @@ class Construction:
     task_cls: Any = None
     log: Any = None
     tasks: Any = None
+    fixups: Any = None
 
 
 def warn_of_hooks(kind: type) -> None:

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from umbel import signals
+from umbel.dotted import imported
 from umbel.options import warn_once
 
 if TYPE_CHECKING:
@@ -22,32 +23,44 @@ def autodiscover_tasks(
 ) -> list[ModuleType] | None:
     """Import the module ``tasks`` of each package that has one, when a worker imports its modules.
 
-    `packages` is a list, or a function that returns it then. `related_name` is the module's name; None is the
+    `packages` is a list, or a function that returns it then; by default it is INSTALLED_APPS, in a Django
+    project. `related_name` is the module's name; None is the
     package itself. With `force` that happens now, and the modules are returned. Errors within a module are
     raised, and so is ImportError for a package that there is not. Raises TypeError for a single name.
     """
     _refuse_text(packages)
     if force:
-        return discover(packages, related_name)
+        return discover(app, packages, related_name)
 
     def receiver(**_: Any) -> None:
-        discover(packages, related_name)
+        discover(app, packages, related_name)
 
     signals.import_modules.connect(receiver, sender=app, weak=False)
     return None
 
 
-def discover(packages: Packages, related_name: str | None = "tasks") -> list[ModuleType]:
+def discover(
+    app: Umbel, packages: Packages, related_name: str | None = "tasks"
+) -> list[ModuleType]:
     """Import the related module of each package that has one; return these modules."""
     if packages is None:
-        warn_once(
-            "autodiscover_tasks() without packages is for Django, which umbel does not look into yet: give"
-            " it the packages, as in app.autodiscover_tasks(lambda: settings.INSTALLED_APPS)."
-        )
-    names = packages() if callable(packages) else packages or ()
+        packages = _from_frameworks(app)
+    names = packages() if callable(packages) else packages
     _refuse_text(names)
     found = (_related(name, related_name) for name in names)
     return [module for module in found if module is not None]
+
+
+def _from_frameworks(app: Umbel) -> list[str]:
+    """Return the packages that a framework knows of, for who names none."""
+    names = app.integrations.packages()
+    if names is None:
+        warn_once(
+            "autodiscover_tasks() was given no packages, and there is no Django project to ask for them:"
+            " DJANGO_SETTINGS_MODULE was not set when the app was made. Set it before, or name the packages:"
+            " app.autodiscover_tasks(['shop', 'blog'])."
+        )
+    return names or []
 
 
 def _refuse_text(packages: Packages) -> None:
@@ -80,3 +93,18 @@ def _related(package: str, name: str | None) -> ModuleType | None:
     except ModuleNotFoundError:
         return None  # what is no package has no modules
     return None if spec is None else import_module(place)
+
+
+def import_modules(app: Umbel) -> None:
+    """Import the modules of the settings ``imports`` and ``include``.
+
+    Frameworks are set up before. Raises ModuleMissing for a module that is not there.
+    """
+    app.integrations.set_up()
+    for _, answer in signals.import_modules.send(app):
+        if isinstance(answer, Exception):
+            raise answer
+    settings = app.conf.snapshot
+    for name in ("imports", "include"):
+        for module in getattr(settings, name):
+            imported(module, f"the setting {name} has {module!r}")

@@ -146,11 +146,7 @@ def apply_instead(
     kwargs: Mapping[str, Any],
     options: CallOptions,
 ) -> EagerResult[Any]:
-    """Run a call that would have been sent, were it not for ``task_always_eager``.
-
-    Its arguments are what they would be after their travel; what cannot travel raises EncodeError.
-    """
-    args, kwargs = _travelled(task, args, kwargs, options)
+    """Run a call that would have been sent, were it not for ``task_always_eager``."""
     eager = EagerOptions(
         task_id=options.task_id,
         retries=options.retries,
@@ -165,10 +161,13 @@ def apply_instead(
         return apply(task, args, kwargs, eager)
 
 
-def _travelled(
+def travelled(
     task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """Return the arguments as a worker would read them from the message of the call."""
+    """Return the arguments as a worker would read them from the message of the call.
+
+    Raises EncodeError for what cannot travel.
+    """
     settings = task.app.conf.snapshot
     route, context = Route(settings.task_default_queue), Context(settings, task.app.clock)
     message = build(task.template(settings), args, kwargs, options, route, context).message

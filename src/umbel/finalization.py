@@ -52,6 +52,7 @@ class Finalization:
         # Without a lock: other threads may import the module of the settings just now, and wait for this
         # app in it.
         _ = app.conf.snapshot
+        app.integrations.require_ready()
         app.periodic.loaded()
         self._after_configure.run(lambda: app.on_after_configure.send(app, source=app.conf))
 

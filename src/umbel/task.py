@@ -21,7 +21,7 @@ from umbel.backend import Backend
 from umbel.calls import Target, maker, note_options, publish, require_arguments, result_of
 from umbel.checks import require_order
 from umbel.definition import Definition
-from umbel.eager import apply, apply_instead
+from umbel.eager import apply, apply_instead, travelled
 from umbel.exceptions import (
     ImproperlyConfigured,
     MaxRetriesExceededError,
@@ -192,13 +192,20 @@ class Task(Definition, Generic[P, R]):
         publish(app, [publication], checked)
         return result_of(app, publication, checked, self)
 
-    def _apply_instead(
+    def require_sendable(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
-    ) -> AsyncResult[R]:
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Raise what `apply_async` raises for wrong arguments; return them as a worker would get them."""
         require_arguments(args, kwargs)
         if self._checks(self.app) and self._check is not None:
             self._check(*args, **kwargs)
         args, kwargs = self._prepared(args, kwargs)
+        return travelled(self, args, kwargs, options)
+
+    def _apply_instead(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions
+    ) -> AsyncResult[R]:
+        args, kwargs = self.require_sendable(args, kwargs, options)
         return apply_instead(self, args, kwargs, options)
 
     def apply(

@@ -17,6 +17,7 @@ READ_ELSEWHERE = {
     *(f"beat_{name}" for name in ("logfile", "pidfile", "uid", "gid", "umask", "executable")),
     *(f"events_{name}" for name in ("logfile", "pidfile", "uid", "gid", "umask", "executable")),
     "cassandra_secure_bundle_path",
+    "db_reuse_max",
     "override_backends",
     "redis_backend_credential_provider",
     "redis_backend_health_check_interval",

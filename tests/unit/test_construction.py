@@ -12,7 +12,7 @@ from umbel import Task, Umbel
 from umbel.construction import taken_from
 
 
-@pytest.mark.parametrize("name", ["loader", "amqp", "events", "control", "fixups"])
+@pytest.mark.parametrize("name", ["loader", "amqp", "events", "control"])
 def test_what_has_no_meaning_says_so_once(name: str, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         given: Any = {name: "proj:Something"}

@@ -15,7 +15,6 @@ from umbel.absent.reasons import (
     FIXED,
     HOOKS,
     LOADERS,
-    MEANINGLESS,
     OWN_LOG,
     PLACE,
     QUEUE_SETTINGS,
@@ -48,7 +47,6 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
         ),
         **HOOKS,
         "loader": LOADERS,
-        "fixups": f"has no meaning here: {MEANINGLESS['fixups']}",
         "annotations": "is the setting task_annotations here",
         "configured": "has no meaning here: settings are read when one is first asked for",
         **dict.fromkeys(

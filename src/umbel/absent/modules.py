@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from umbel.absent.reasons import (
     BEAT,
     CONTROL,
-    DJANGO,
     EVENTS,
     EXCEPTION,
     HELPER,
@@ -170,7 +169,6 @@ ABSENT_MODULES: Mapping[str, str] = {
         "is Celery's command line from within; app.worker_main(['worker', '-l', 'INFO']) starts a worker",
     ),
     **dict.fromkeys(("bootsteps", "concurrency", "worker"), STEPS),
-    **dict.fromkeys(("contrib.django", "fixups"), DJANGO),
     "contrib.migrate": ABSENT_COMMANDS["migrate"],
     "contrib.rdb": "has no counterpart; run the task with apply() under a debugger",
     "contrib.sphinx": "has no counterpart; a task has its function's docstring and signature",
@@ -208,7 +206,6 @@ ABSENT_VARIABLES: Mapping[str, str] = {
         _FOR_CHILDREN,
     ),
     **dict.fromkeys(("CELERY_RDB_HOST", "CELERY_RDB_PORT"), "is about celery.contrib.rdb"),
-    "CELERY_SKIP_CHECKS": DJANGO,
     "CELERY_TRACE_APP": _DEBUGGING,
     **dict.fromkeys(("CELERY_WORKER_REVOKES_MAX", "CELERY_WORKER_REVOKE_EXPIRES"), CONTROL),
     **dict.fromkeys(

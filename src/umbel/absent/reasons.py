@@ -33,7 +33,6 @@ EXCEPTION = "is raised by no part of umbel"
 ERRORS = "is kombu's; what a broker raises is umbel.OperationalError here"
 PLACE = "is kombu's; as_uri() says where the broker is"
 WITHIN = "is a part of Celery's from within"
-DJANGO = "is part of the integration of Django, which comes in a later version"
 LOADERS = (
     "has no meaning here: there are no loaders. app.import_modules() imports the modules of the settings,"
     " and app.config_from_object reads settings"
@@ -55,16 +54,14 @@ MEANINGLESS: Mapping[str, str] = {
     "amqp": "engines take the place of the AMQP class; they are chosen by URL",
     "events": "there is one kind of events",
     "control": "there is one kind of remote control",
-    "fixups": "frameworks are integrated by packages of their own",
 }
 #: Attributes by which subclasses of Celery's app say what it is made of.
 HOOKS: Mapping[str, str] = {
     name: f"has no meaning here: {meaning}"
     for name, meaning in {
-        **{f"{name}_cls": meaning for name, meaning in MEANINGLESS.items() if name != "fixups"},
+        **{f"{name}_cls": meaning for name, meaning in MEANINGLESS.items()},
         "backend_cls": "result stores are engines; they are chosen by URL",
         "registry_cls": "there is one kind of registry",
-        "builtin_fixups": MEANINGLESS["fixups"],
         "prepare_config": "settings are changed by app.conf, or by a receiver of app.on_configure",
     }.items()
 }

@@ -53,6 +53,12 @@ class Workers:
         "Kilobytes of memory at which a new child process takes the place of one.",
         later=_CHILDREN_LIVE,
     )
+    db_reuse_max = natural(
+        None,
+        "In a Django project: tasks for which a database's connection is kept, whatever CONN_MAX_AGE says."
+        " None or 0: it is kept as between requests.",
+        old="CELERY_DB_REUSE_MAX",
+    )
     worker_disable_rate_limits = flag(
         False,
         "Do not enforce rate limits.",

@@ -1,0 +1,1 @@
+"""Integrations of frameworks that are there without being asked for; see `umbel.integrations`."""
