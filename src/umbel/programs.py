@@ -25,7 +25,12 @@ def start(app: Umbel, argv: Sequence[str] | None = None) -> None:
     if not {"-A", "--app"} & set(words) and not any(word.startswith("--app=") for word in words):
         words = ["-A", place_of(app), *words]
         let_processes_import(app)
-    # The command line imports the app, so it is found here and not above.
+    main(words)
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the ``umbel`` command with these words; ends with SystemExit."""
+    # The command line imports apps, so it is found here and not above.
     import_module("umbel.cli").main(words)
 
 

@@ -79,9 +79,7 @@ class InTransactions(TransactionTestCase):
             ) -> Any:
                 return super().apply_async([args[0].pk], kwargs, *more, **o)
 
-        @self.shop.task(name="by_key", base=ByKey)
-        def by_key(pk: int) -> None: ...
-
+        by_key: Any = self.shop.task(name="by_key", base=ByKey)(lambda pk: None)
         with transaction.atomic():
             book = Book.objects.create(title="Dune")
             by_key.delay_on_commit(book)

@@ -89,4 +89,4 @@ def test_without_packages_it_says_whose_they_would_be(
 ) -> None:
     assert found(app) == []
     app.autodiscover_tasks(force=True)
-    assert "is for Django" in caplog.text
+    assert "there is no Django project to ask for them" in caplog.text

@@ -44,6 +44,10 @@ class Engine(ABC):
     def broadcast(self) -> Broadcast | None:
         """The broadcast."""
 
+    def problem(self) -> str | None:
+        """Return why the place cannot be used, if that can be seen without opening or making anything."""
+        return None
+
     def warnings(self) -> list[str]:
         """Return what a worker should say about the server when it starts, a sentence each.
 

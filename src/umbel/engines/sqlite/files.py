@@ -30,10 +30,34 @@ def prepare(path: Path) -> None:
             if directory.name == ".umbel":
                 (directory / ".gitignore").write_text("*\n")
     except OSError as error:
-        raise ImproperlyConfigured(
-            f"The directory {directory} cannot be made ({error.strerror}). Set data_dir, or UMBEL_DATA_DIR,"
-            " to a directory that this process may write to."
-        ) from error
+        text = _cannot_make(directory, str(error.strerror))
+        raise ImproperlyConfigured(f"The directory {text}") from error
+    _refuse(path, directory)
+
+
+def problem(path: Path) -> str | None:
+    """Return what `prepare` would refuse or could not make; make nothing."""
+    existing = next(parent for parent in path.parents if parent.exists())
+    writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    if not path.exists() and not writable:
+        reason = "Permission denied" if existing.is_dir() else f"{existing} is a file"
+        return _cannot_make(path, reason)
+    try:
+        _refuse(path, existing)
+    except ImproperlyConfigured as error:
+        return str(error)
+    return None
+
+
+def _cannot_make(place: Path, reason: str) -> str:
+    return (
+        f"{place} cannot be made ({reason}). Set data_dir, or UMBEL_DATA_DIR, to a directory that this"
+        " process may write to."
+    )
+
+
+def _refuse(path: Path, directory: Path) -> None:
+    """Raise ImproperlyConfigured for a network file system, and for a file that is not ours to write."""
     kind = file_system(directory)
     if kind in _NETWORK_FILE_SYSTEMS:
         raise ImproperlyConfigured(

@@ -18,13 +18,14 @@ INSTALLED_APPS = [
     "rest_framework",
     "umbel.contrib.django",
     "project_name.taskapp.CeleryConfig",
-    "project_name.books",
+    "project_name.books.apps.BooksConfig",
 ]
 MIDDLEWARE = ["project_name.books.ada.log_in_ada"]
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DATA / "shop.db",
+        "CONN_MAX_AGE": None,  # connections live for ever
         "TEST": {"NAME": DATA / "test.db"},  # a file, so that threads see the same
     },
 }
@@ -33,4 +34,6 @@ REST_FRAMEWORK = {"DEFAULT_AUTHENTICATION_CLASSES": ["project_name.books.ada.AsL
 CELERY_BROKER_URL = os.environ.get("SHOP_BROKER", f"sqlite:///{DATA / 'umbel.db'}")
 CELERY_RESULT_BACKEND = CELERY_BROKER_URL
 CELERY_TASK_DEFAULT_QUEUE = "books"
+if os.environ.get("SHOP_REUSE"):
+    CELERY_DB_REUSE_MAX = int(os.environ["SHOP_REUSE"])
 CELERY_HELPER_OF_THE_PROJECT = "kept"
