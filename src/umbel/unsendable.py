@@ -45,7 +45,7 @@ class Fault:
             else f"{self.place[:_MOST_OF_A_PLACE]}…"
         )
         where = f"{whole} → {place}" if place else whole
-        kind = _a(type(self.value).__qualname__)
+        kind = _a(_kind(self.value).__qualname__)
         # What JSON says of every other object is said already.
         reason = "" if "is not JSON serializable" in self.reason else f" ({self.reason})"
         return f"{where} {verdict}: it is {kind}{reason}. {self.advice}."
@@ -58,6 +58,15 @@ _LIKE_YOU = re.compile(r"u[stu]|uni|url|eu|one", re.IGNORECASE)
 def _a(noun: str) -> str:
     vowel = noun[:1].lower() in "aeiou" and not _LIKE_YOU.match(noun)
     return f"an {noun}" if vowel else f"a {noun}"
+
+
+def _kind(value: Any) -> type:
+    """Return the class that a value says it has: what stands for another one, such as a lazy one, has its."""
+    try:
+        said = value.__class__
+    except Exception:  # noqa: BLE001 - it may be a property that fails
+        return type(value)
+    return said if isinstance(said, type) else type(value)
 
 
 def find(value: Any, serializer: Serializer) -> Fault | None:

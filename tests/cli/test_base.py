@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -116,9 +117,13 @@ def test_a_module_of_settings(
     assert umbel("config", "result_expires", "--json", app=None).data["value"] == 77
 
 
-def test_celerys_other_global_options_are_accepted(umbel: Command) -> None:
+def test_celerys_other_global_options_are_accepted(
+    umbel: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELERY_SKIP_CHECKS", "")
     ended = umbel("-q", "-C", "--loader", "app", "--skip-checks", "queues")
     assert (ended.code, ended.err) == (0, "")
+    assert os.environ["CELERY_SKIP_CHECKS"] == "true"
     ended = umbel("--loader", "mine.Loader", "queues")
     assert (ended.code, ended.err.count("Warning: --loader mine.Loader has no effect")) == (0, 1)
 

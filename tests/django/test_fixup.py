@@ -190,6 +190,15 @@ class TestProcesses:
         said = run(project, "-c", text, code=1)
         assert "Call django.setup() first, or run the program by manage.py." in said
 
+    def test_a_lazy_discovery_that_ready_asks_for(self, project: Path) -> None:
+        """Who connects to a signal while it is sent does not hear it: Django is set up before."""
+        text = (
+            "from project_name.taskapp import app; find = app.autodiscover_tasks\n"
+            "app.autodiscover_tasks = lambda *_, **more: find()\n"
+            "app.import_modules(); print('charge' in app.tasks)"
+        )
+        assert "True" in run(project, "-c", text)
+
     def test_a_command_sets_django_up(self, project: Path) -> None:
         said = run(project, "-m", "umbel", "-A", "project_name.taskapp", "list", "tasks")
         assert "charge_async" in said

@@ -98,7 +98,7 @@ class _Commands(Group):
 @click.option("--workdir", type=click.Path(exists=True, file_okay=False), help="Go there first.")
 @click.option("-C", "--no-color", is_flag=True, help="No colours; NO_COLOR does the same.")
 @click.option("-q", "--quiet", is_flag=True, help="Say less: no banner, no counts.")
-@click.option("--skip-checks", is_flag=True, hidden=True)
+@click.option("--skip-checks", is_flag=True, help="Do not run Django's checks in a worker.")
 @click.version_option(__version__, message="%(version)s")
 @click.pass_context
 def group(context: click.Context, /, **_: Any) -> None:
@@ -119,6 +119,8 @@ def _set_up(context: click.Context) -> None:
     if given["no_color"] or os.environ.get("NO_COLOR"):
         context.color = False
         os.environ["NO_COLOR"] = "1"  # for what is started from here
+    if given["skip_checks"]:
+        os.environ["CELERY_SKIP_CHECKS"] = "true"  # for a worker's other processes too
     names = ("broker", "result_backend", "config", "quiet")
     context.obj = Global.of(given["app"], **{name: given[name] for name in names})
 

@@ -52,7 +52,10 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
 def run(words: list[str], program: Path | None) -> None:
     """Run a command for the project's app, or for the one that -A names; ends with SystemExit."""
     if program is not None:
-        _let_processes_import(program.absolute().parent)
+        directory = program.absolute().parent
+        _let_processes_import(directory)
+        if words[:1] == ["dev"]:  # the code to watch is there, wherever this is called from
+            os.chdir(directory)
     named = any(word == "-A" or word.startswith("--app") for word in words)
     main(words if named else ["-A", project_place(), *words])
 
