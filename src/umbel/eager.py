@@ -43,7 +43,7 @@ def apply(
     task.__dict__.pop("hooks", None)  # tests replace methods between calls
     while True:
         mode = Mode.RAISED if throw else Mode.EAGER
-        how = How(app.clock, drive_here, mode)
+        how = How(app.clock, app.integrations.driver(drive_here), mode)
         outcome, _ = trace(task, request, how, keeper.check())
         keeper.keep(request, outcome)
         again = outcome.retry.sig if isinstance(outcome, Retried) else None

@@ -2,7 +2,8 @@
 
 A fixup is a function that gets the app and returns an object, or None where its framework is not in use.
 These methods of the object are called, where it has them: `set_up` before a worker or a command imports the
-app's modules, `require_ready` before the app is complete, `autodiscover_tasks` for the packages to look in.
+app's modules, `require_ready` before the app is complete, `autodiscover_tasks` for the packages to look in,
+and `drive` to run the coroutine of a task that runs where it is called.
 """
 
 from __future__ import annotations
@@ -40,5 +41,9 @@ class Integrations:
         methods = self._methods("autodiscover_tasks")
         return [name for method in methods for name in method()] if methods else None
 
-    def _methods(self, name: str) -> list[Callable[[], Any]]:
+    def driver(self, default: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return what runs a coroutine to its end where a task is called: a framework's way, or `default`."""
+        return next(iter(self._methods("drive")), default)
+
+    def _methods(self, name: str) -> list[Callable[..., Any]]:
         return [getattr(made, name) for made in self._made if hasattr(made, name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -71,6 +72,7 @@ def run(project: Path, *words: str, code: int = 0, **more: Any) -> str:
 def set_up() -> dict[str, registry.SharedTask]:
     """Set Django up in this process; return the tasks that the project shares with all apps."""
     directory = make_project(Path(mkdtemp(prefix="umbel-django-")))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     before = registry._shared
     registry._shared = {}
     with pytest.MonkeyPatch.context() as patch, kept_zone():

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.test import TestCase, TransactionTestCase
+from django.test import TestCase, TransactionTestCase, override_settings
 from project_name.books.models import Book
-from project_name.books.tasks import charge
+from project_name.books.tasks import charge, charge_async, charge_user
 
 from tests.conftest import calls, only_call
 from umbel import OperationalError, Task, Umbel
@@ -89,7 +89,7 @@ class InTransactions(TransactionTestCase):
     def test_what_fails_when_it_is_sent_raises_where_the_transaction_ends(self) -> None:
         """What was saved is saved; and functions that were to run after it do not, as Django has it."""
         ran: list[int] = []
-        other = Umbel(broker="redis://127.0.0.1:1/0")
+        other = Umbel(broker="redis://127.0.0.1:1/0", task_publish_retry=False)
         other.task(name="lost", base=DjangoTask)(lambda: None)
         lost: Any = other.tasks["lost"]
 
@@ -142,6 +142,28 @@ class InOneTransaction(TestCase):
         result: Any = charge.delay(book.pk)
         assert isinstance(result, EagerResult)
         assert result.get() == "Dune"
+
+    def test_a_coroutine_runs_in_its_transaction_too(self) -> None:
+        self.shop.conf.task_always_eager = True
+        book = Book.objects.create(title="Dune")
+        result: Any = charge_async.delay(book.pk)
+        assert result.get() == "Dune"
+        book.refresh_from_db()
+        assert book.charged == 1
+
+    def test_settings_of_a_test_count_within_it(self) -> None:
+        self.shop.finalize()
+        with override_settings(CELERY_TASK_ALWAYS_EAGER=True, CELERY_TASK_TIME_LIMIT=5):
+            assert charge_user.delay(3).get() == 3
+            assert self.shop.conf.task_time_limit == 5
+        charge_user.delay(4)
+        assert only_call(self.shop, "books").args == [4]
+        assert self.shop.conf.task_time_limit is None
+
+    async def test_a_call_from_a_coroutine(self) -> None:
+        """Its task runs on another thread, as the loop's own is busy."""
+        self.shop.conf.task_always_eager = True
+        assert charge_user.delay(3).get() == 3
 
     def test_a_view(self) -> None:
         with self.captureOnCommitCallbacks(execute=True):

@@ -39,6 +39,8 @@ class Worker:
         url = f"sqlite:///{project / 'umbel.db'}"
         self.app = Umbel(broker=url, backend=url, fixups=[], set_as_current=False)
         until(self._is_ready)
+        #: What the first task found.
+        self.first = self.call("connections")
 
     @property
     def text(self) -> str:
@@ -93,14 +95,15 @@ def test_children_have_no_connection_of_who_imported_the_app_and_keep_their_own(
     prefork: Worker, task: str
 ) -> None:
     assert prefork.call("process") != prefork.process.pid
-    assert prefork.call(task) in ([False, True], [True, True])
+    assert prefork.first == [False, True]
+    prefork.call(task)
     assert prefork.call(task) == [True, True]
 
 
 def test_the_first_task_finds_no_connection(solo: Worker) -> None:
     """The setting says two tasks, so every other one finds one."""
     assert solo.call("process") == solo.process.pid
-    found = [solo.call("connections") for _ in range(4)]
+    found = [solo.first, *(solo.call("connections") for _ in range(3))]
     assert found == [[False, True], [False, True], [True, True], [False, True]]
 
 

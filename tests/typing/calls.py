@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import assert_type
 
 from umbel import AsyncResult, Exchange, Queue, Task, Umbel, binding, shared_task
+from umbel.contrib.django import shared_task as django_task
 from umbel.message import Delivery, Message
 from umbel.result import EagerResult
 
@@ -84,6 +85,25 @@ Queue("videos", "media")
 Queue("videos", [binding(media, "a"), binding(media, "b")])
 Queue("videos", 5)  # wrong
 add.apply_async((1, 2), queue=5)  # wrong
+
+
+@django_task
+def charge(order: int) -> str:
+    return str(order)
+
+
+@django_task(bind=True, queue="slow")
+def charge_later(self: object, order: int) -> str:
+    return str(order)
+
+
+assert_type(charge.delay(1).get(), str)
+charge.delay_on_commit(order=1)
+charge.apply_async_on_commit((1,), countdown=5)
+charge_later.delay_on_commit(1)
+charge.delay_on_commit("1")  # wrong
+charge.apply_async_on_commit((1,), countdwn=5)  # wrong
+charge_later.delay_on_commit()  # wrong
 
 
 async def asynchronous() -> None:

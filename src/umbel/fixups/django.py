@@ -5,9 +5,11 @@ Django is imported when it is needed, and not when an app is made: it may be rea
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
+from collections.abc import Coroutine
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from umbel import current, signals
 from umbel.exceptions import ImproperlyConfigured
 from umbel.options import warn_once
+from umbel.trace import drive_here
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -76,6 +79,19 @@ class DjangoFixup:
                 "Django is not set up, and this app has no settings yet: what gives it some may be an"
                 " AppConfig.ready(). Call django.setup() first, or run the program by manage.py."
             )
+        import_module("django.core.signals").setting_changed.connect(self._on_setting_changed)
+
+    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end where it is called: its queries on this thread, in its transaction."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return import_module("asgiref.sync").async_to_sync(_awaited)(coroutine)
+        return drive_here(coroutine)
+
+    def _on_setting_changed(self, **_: Any) -> None:
+        """Follow ``override_settings`` in tests."""
+        self._app.conf.reread()
 
     def _on_worker(self, instance: Any, **_: Any) -> None:
         """Be in a process of a worker that imports the app."""
@@ -99,6 +115,10 @@ class DjangoFixup:
 
         self._connections = Connections(self._app.conf.snapshot.db_reuse_max)
         self._connections.look_after()
+
+
+async def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return await coroutine
 
 
 def _registry() -> Any:

@@ -65,6 +65,7 @@ class Config(MutableMapping[str, Any]):
     _other: dict[str, Any]
     _origins: dict[str, Origin]
     _pending: list[Callable[[], bool | None]]
+    _sources: list[Callable[[], bool | None]]
     _loading: set[int]
     _lock: threading.RLock
 
@@ -72,7 +73,7 @@ class Config(MutableMapping[str, Any]):
         self, initial: Mapping[str, Any] | None = None, environment: Mapping[str, str] = os.environ
     ) -> None:
         self.__dict__.update(_snapshot=Settings(), _other={}, _origins={})
-        self.__dict__.update(_pending=[], _loading=set(), _lock=threading.RLock())
+        self.__dict__.update(_pending=[], _sources=[], _loading=set(), _lock=threading.RLock())
         self.load(initial or {}, Origin(Rank.GIVEN, "the app's constructor"))
         for name, variables in ENVIRONMENT.items():
             variable = next((variable for variable in variables if environment.get(variable)), None)
@@ -120,6 +121,20 @@ class Config(MutableMapping[str, Any]):
         `load` returns False where that cannot be done yet, and is asked again at the next read.
         """
         self._pending.append(load)
+
+    def add_source(self, load: Callable[[], bool | None]) -> None:
+        """Remember what loads settings, for `reread`."""
+        self._sources.append(load)
+
+    def reread(self) -> None:
+        """Forget what was loaded from objects and modules, and load it anew when a setting is read."""
+        if not self._sources:
+            return
+        self.finalize()
+        for name, origin in list(self._origins.items()):
+            if origin.rank is Rank.LOADED:
+                del self[name]
+        self._pending.extend(self._sources)
 
     # Writing
 

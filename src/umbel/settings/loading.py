@@ -37,6 +37,7 @@ def load_object(
             conf.load(found.values, Origin(Rank.LOADED, found.place))
         return True
 
+    conf.add_source(load)
     if (isinstance(source, str) and not force) or not load():
         conf.put_off(load)
 

@@ -248,3 +248,24 @@ class TestDefaults:
         assert called == []
         assert bare.conf.worker_concurrency == 3
         assert called == [1]
+
+
+class TestReadingAnew:
+    def test_what_was_loaded_is_loaded_again_and_what_was_written_stays(self, bare: Umbel) -> None:
+        source = types.SimpleNamespace(worker_concurrency=3, task_default_queue="a", plugin="x")
+        bare.config_from_object(source)
+        bare.conf.task_default_queue = "written"
+        del source.plugin
+        source.worker_concurrency, source.result_expires = 4, 60
+        bare.conf.reread()
+        assert (bare.conf.worker_concurrency, bare.conf.task_default_queue) == (4, "written")
+        assert bare.conf.result_expires == 60
+        assert "plugin" not in bare.conf
+        del source.worker_concurrency
+        bare.conf.reread()
+        assert bare.conf.worker_concurrency is None
+
+    def test_nothing_is_read_that_was_not_loaded(self, bare: Umbel) -> None:
+        bare.conf.worker_concurrency = 3
+        bare.conf.reread()
+        assert bare.conf.worker_concurrency == 3
