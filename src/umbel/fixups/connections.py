@@ -6,8 +6,10 @@ database is done on a thread of asgiref's (`sync_to_async`), so its connections 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from asgiref.sync import SyncToAsync
@@ -44,49 +46,67 @@ class Connections:
     def _before(self, sender: Any, **_: Any) -> None:
         # What runs where it was called, in a request or a transaction perhaps, uses its caller's connections.
         if not sender.request.is_eager:
-            reset_queries()
-            self._tend(all_of_them=False)
+            self._everywhere(self._begin)
 
     def _after(self, sender: Any, **_: Any) -> None:
         if sender.request.is_eager:
             return
         self._ran += 1
-        enough = bool(self._reuse_max) and self._ran >= self._reuse_max
-        if enough:
+        if self._reuse_max and self._ran >= self._reuse_max:
             self._ran = 0
-        self._tend(enough)
-        close_caches()
+            self._everywhere(close_all)
+        else:
+            self._everywhere(self._end)
 
-    def _tend(self, all_of_them: bool) -> None:
-        self._close(all_of_them)
+    def _everywhere(self, work: Callable[[], None]) -> None:
+        """Do something in each thread that has connections."""
+        work()
         if self._elsewhere:
             # Nobody waits: what the next task does there comes after it.
-            SyncToAsync.single_thread_executor.submit(self._close, all_of_them)
+            SyncToAsync.single_thread_executor.submit(work)
 
-    def _close(self, all_of_them: bool) -> None:
-        """Close this thread's connections that are too old or broken, or all of them."""
-        for connection in connections.all(initialized_only=True):
-            if connection.in_atomic_block:
-                continue
-            try:
-                if all_of_them:
-                    connection.close()
-                if self._reuse_max:
-                    connection.close_at = None  # their age does not count
+    def _begin(self) -> None:
+        reset_queries()
+        self._close_old()
+
+    def _end(self) -> None:
+        self._close_old()
+        close_caches()
+
+    def _close_old(self) -> None:
+        """Close this thread's connections that are too old or broken."""
+        for connection in _outside_of_transactions():
+            if self._reuse_max:
+                connection.close_at = None  # their age does not count
+            with _complaining(connection):
                 connection.close_if_unusable_or_obsolete()
-            except Error as error:  # the server closed it first, perhaps
-                logger.warning("Closing the connection %r: %s", connection.alias, error)
 
 
 def close_all() -> None:
-    """Close all connections of this thread, their pools and the caches'."""
-    for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block:
-            continue
-        try:
+    """Close all connections of this thread and those of caches; but for one that is in a transaction."""
+    for connection in _outside_of_transactions():
+        with _complaining(connection):
             connection.close()
-            if hasattr(connection, "close_pool"):
-                connection.close_pool()
-        except Error as error:
-            logger.warning("Closing the connection %r: %s", connection.alias, error)
     close_caches()
+
+
+def close_pools() -> None:
+    """Close what Django keeps of connections that are closed, which has threads of its own."""
+    for connection in _outside_of_transactions():
+        if hasattr(connection, "close_pool"):
+            with _complaining(connection):
+                connection.close_pool()
+
+
+def _outside_of_transactions() -> list[Any]:
+    """Return this thread's connections; one in a transaction, of a test perhaps, is not ours to close."""
+    return [found for found in connections.all(initialized_only=True) if not found.in_atomic_block]
+
+
+@contextlib.contextmanager
+def _complaining(connection: Any) -> Iterator[None]:
+    """Log an error: the server has closed the connection first, perhaps."""
+    try:
+        yield
+    except Error as error:
+        logger.warning("Closing the connection %r: %s", connection.alias, error)

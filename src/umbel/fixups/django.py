@@ -103,9 +103,10 @@ class DjangoFixup:
         signals.worker_before_create_process.connect(self._close_connections)
 
     def _close_connections(self, **_: Any) -> None:
-        from umbel.fixups.connections import close_all  # noqa: PLC0415 - needs Django
+        from umbel.fixups.connections import close_all, close_pools  # noqa: PLC0415 - needs Django
 
         close_all()
+        close_pools()
 
     def _on_process(self, **_: Any) -> None:
         """Be in a process that runs tasks."""
@@ -127,7 +128,7 @@ def _registry() -> Any:
 
 def _let_loggers_speak() -> None:
     """Undo what LOGGING does to all loggers that it does not name, but for ``disable_existing_loggers``."""
-    for name, found in logging.getLogger().manager.loggerDict.items():
+    for name, found in list(logging.getLogger().manager.loggerDict.items()):
         if name.partition(".")[0] == "umbel" and isinstance(found, logging.Logger):
             found.disabled = False
 

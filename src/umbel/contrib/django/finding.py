@@ -69,7 +69,7 @@ def _apps_in(module: object) -> Iterator[tuple[str, Umbel]]:
 
 def _usual_modules() -> list[str]:
     """Return the modules to look into: of the packages of settings and addresses, and of installed apps."""
-    places = [str(getattr(settings, "SETTINGS_MODULE", "")), str(settings.ROOT_URLCONF)]
+    places = [str(getattr(settings, name, "")) for name in ("SETTINGS_MODULE", "ROOT_URLCONF")]
     packages = dict.fromkeys(package for place in places for package in _packages(place))
     ours = [config.name for config in apps.get_app_configs() if not _is_installed(config.path)]
     names = [f"{package}.{name}" for package in packages for name in USUAL]
