@@ -6,6 +6,7 @@ from umbel._version import __version__
 from umbel.absent import absent_from as _absent_from
 from umbel.app import Celery, Umbel
 from umbel.bug_report import bugreport
+from umbel.canvas import Signature, maybe_signature, signature, subtask
 from umbel.clock import unique_id as uuid
 from umbel.current import current_app, current_task
 from umbel.entities import Broadcast, Exchange, Queue, binding
@@ -38,6 +39,7 @@ __all__ = [
     "Queue",
     "Reject",
     "Retry",
+    "Signature",
     "Task",
     "TimeoutError",
     "Umbel",
@@ -48,7 +50,10 @@ __all__ = [
     "bugreport",
     "current_app",
     "current_task",
+    "maybe_signature",
     "shared_task",
+    "signature",
+    "subtask",
     "uuid",
 ]
 

@@ -27,6 +27,7 @@ from umbel.absent import absent_from, tell_of_absent
 from umbel.amqp import AMQP
 from umbel.backend import Backend
 from umbel.broadcasts import listeners
+from umbel.canvas.signable import P, R, app_signature
 from umbel.clock import SYSTEM, Clock, utc
 from umbel.construction import taken_from, warn_of_hooks
 from umbel.dotted import named
@@ -51,7 +52,7 @@ from umbel.registry import BoundMaker, Maker, Tasks, automatic_name, recipe
 from umbel.result import AsyncResult
 from umbel.settings import Config, loading, zone
 from umbel.signals import Signal
-from umbel.task import AsyncTask, P, R
+from umbel.task import AsyncTask
 
 # Under another name, since `Umbel.Task` is an app's own class.
 from umbel.task import Task as TaskOf
@@ -396,6 +397,8 @@ class Umbel:
     def select_queues(self, queues: str | Sequence[str] | None = None) -> None:
         """Let workers of this app consume from these queues only, unless ``-Q`` says otherwise."""
         self.amqp.queues.select(queues)
+
+    signature = app_signature
 
     # Connections and programs
 

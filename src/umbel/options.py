@@ -21,6 +21,7 @@ from umbel.checks import (
 )
 from umbel.entities import Exchange, Queue, as_exchange, delivery_mode, is_queue
 from umbel.exceptions import ImproperlyConfigured
+from umbel.links import LINKS, as_list, require_links
 from umbel.policies import publish_policy
 
 logger = logging.getLogger("umbel.options")
@@ -184,6 +185,14 @@ class CallOptions:
     """Seconds that the publish may take."""
     throw: bool | None = None
     """Whether the call raises what the task raises, where ``task_always_eager`` runs it at once."""
+    link: Any = None
+    """The signature that follows when the call has ended well, or a list of them."""
+    link_error: Any = None
+    """The signature that follows when the call has failed, or a list of them."""
+    chain: Any = None
+    """The signatures that follow one after the other; the last is the first to run."""
+    chord: Any = None
+    """The signature that follows when all of its group have ended well."""
     stamps: Mapping[str, Any] = field(default_factory=dict)
     """Stamps by name."""
     properties: Mapping[str, Any] = field(default_factory=dict)
@@ -213,19 +222,11 @@ class CallOptions:
             raise TypeError(f"retry is {self.retry!r}, but must be True or False.")
         if self.retry_policy is not None:
             publish_policy(self.retry_policy)
+        for name in LINKS:
+            require_links(name, getattr(self, name))
 
 
 _TEXTS = ("task_id", "routing_key", "exchange_type", "route_name", "correlation_id", "origin")
-
-
-@dataclass(frozen=True, slots=True)
-class RepeatOptions(CallOptions):
-    """The options of a retry, with what follows the task: not the caller's to write."""
-
-    callbacks: Any = None
-    errbacks: Any = None
-    chain: Any = None
-    chord: Any = None
 
 
 def _check_destination(options: CallOptions) -> None:
@@ -247,8 +248,6 @@ CALL_NAMES = tuple(entry.name for entry in fields(CallOptions) if entry.name not
 _OWN_NAMES = frozenset(CALL_NAMES)
 #: Properties of messages in AMQP that a caller may set.
 _PROPERTIES = ("message_id", "timestamp", "type", "user_id", "app_id", "cluster_id", "expiration")
-#: Options of Celery's that wait for workflows.
-_WORKFLOW_NAMES = ("link", "link_error", "chain", "chord")
 _CONNECTIONS = "umbel has connections of its own"
 #: Options of Celery's that mean nothing here, and why.
 _NO_MEANING = {
@@ -261,23 +260,35 @@ _NO_MEANING = {
     "confirm_timeout": "the option timeout is about the whole of a publish",
     "result_cls": "app.AsyncResult(task_id) makes a result, and so does a class of your own",
     "task_type": "the task is found by its name",
+    "immutable": "a signature is made immutable by task.si(...) or set(immutable=True)",
 }
 
 
 def call_options(keywords: Mapping[str, Any], where: str = "apply_async") -> CallOptions:
     """Return the options of a call.
 
-    Raises TypeError, with the nearest name, for an unknown one, and NotImplementedError for what
-    needs workflows.
+    Raises TypeError, with the nearest name, for an unknown one, also of what follows the call, and
+    NotImplementedError for chords.
     """
     if not keywords:
         return _NO_OPTIONS
+    refuse_chord(keywords)
     if keywords.keys() <= _OWN_NAMES and "stamped_headers" not in keywords:
         options = CallOptions(**keywords, cleared=_cleared(keywords))
     else:
         options = _gathered(keywords, where)
     warn_of_limits(options)
+    if options.link or options.link_error or options.chain:
+        _check_what_follows(options)
     return options
+
+
+def _check_what_follows(options: CallOptions) -> None:
+    """Refuse unknown options of signatures here, not in the worker that sends them."""
+    for name in LINKS:
+        for link in as_list(getattr(options, name)) or ():
+            if not link.get("subtask_type"):
+                call_options(link.get("options") or {}, f"The signature of {link['task']}")
 
 
 def _cleared(keywords: Mapping[str, Any]) -> frozenset[str]:
@@ -287,10 +298,9 @@ def _cleared(keywords: Mapping[str, Any]) -> frozenset[str]:
 def _gathered(keywords: Mapping[str, Any], where: str) -> CallOptions:
     """Return options of which some are stamps, properties or without meaning."""
     stamped = keywords.get("stamped_headers")
-    names = (*CALL_NAMES, *_PROPERTIES, *_WORKFLOW_NAMES, *_NO_MEANING)
+    names = (*CALL_NAMES, *_PROPERTIES, *_NO_MEANING)
     stamps = _stamps(keywords, stamped)
     refuse_unknown(keywords, (*names, *stamps), where)
-    refuse_workflows(keywords)
     for name, why in _NO_MEANING.items():
         if keywords.get(name) is not None:
             warn_once(f"The option {name} has no meaning here: {why}.")
@@ -362,14 +372,13 @@ def given(options: CallOptions) -> dict[str, Any]:
     }
 
 
-def refuse_workflows(keywords: Mapping[str, Any]) -> None:
-    """Raise NotImplementedError for options that say what runs after a task."""
-    for name in _WORKFLOW_NAMES:
-        if keywords.get(name):
-            raise NotImplementedError(
-                f"The option {name} is part of workflows (callbacks, chains and chords), which umbel"
-                " does not run yet. Send the next call from within the task."
-            )
+def refuse_chord(keywords: Mapping[str, Any]) -> None:
+    """Raise NotImplementedError for the option of a chord's header."""
+    if keywords.get("chord"):
+        raise NotImplementedError(
+            "The option chord is part of chords, which umbel does not run yet. Send the next call from"
+            " within the task."
+        )
 
 
 class EagerKeywords(CallKeywords, total=False):
@@ -394,6 +403,14 @@ class EagerOptions:
     exchange: Any = None
     routing_key: str | None = None
     priority: int | None = None
+    link: Any = None
+    link_error: Any = None
+    chain: Any = None
+
+    def __post_init__(self) -> None:
+        """Check what follows the call where it is written."""
+        for name in LINKS:
+            require_links(name, getattr(self, name))
 
 
 _EAGER_NAMES = tuple(entry.name for entry in fields(EagerOptions))
@@ -402,9 +419,9 @@ _EAGER_NAMES = tuple(entry.name for entry in fields(EagerOptions))
 def eager_options(keywords: Mapping[str, Any]) -> EagerOptions:
     """Return the options of a call that runs here; those that say how it is sent have no effect."""
     stamps = _stamps(keywords, keywords.get("stamped_headers"))
-    names = (*_EAGER_NAMES, *CALL_NAMES, *_PROPERTIES, *_WORKFLOW_NAMES, *_NO_MEANING, *stamps)
+    names = (*_EAGER_NAMES, *CALL_NAMES, *_PROPERTIES, *_NO_MEANING, *stamps)
     refuse_unknown(keywords, names, "apply")
-    refuse_workflows(keywords)
+    refuse_chord(keywords)
     return EagerOptions(**{name: keywords[name] for name in _EAGER_NAMES if name in keywords})
 
 

@@ -19,8 +19,9 @@ from typing import Any
 from umbel import serialization, signals
 from umbel.clock import Clock, unique_id, utc
 from umbel.exceptions import EncodeError, OperationalError
+from umbel.links import as_list
 from umbel.message import Call, Message, Publication, decode, encode, timestamp
-from umbel.options import CallOptions, RepeatOptions, warn_once
+from umbel.options import CallOptions, warn_once
 from umbel.policies import PublishPolicy, publish_policy
 from umbel.ports import Broker
 from umbel.request import Request
@@ -203,19 +204,12 @@ def _call(
         sent_at=round(now, 6),
         headers=options.headers or {},
         properties=options.properties,
-    )
-    return (_carrying(call, options) if isinstance(options, RepeatOptions) else call), due
-
-
-def _carrying(call: Call, options: RepeatOptions) -> Call:
-    """Return the call of a retry with what follows the task."""
-    return replace(
-        call,
-        callbacks=options.callbacks,
-        errbacks=options.errbacks,
+        callbacks=as_list(options.link),
+        errbacks=as_list(options.link_error),
         chain=options.chain,
         chord=options.chord,
     )
+    return call, due
 
 
 def derived_tag(tag: str, purpose: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, Unpack, overload
 
 from umbel import current, models
 from umbel.absent import tell_of_absent
+from umbel.canvas.signable import P, R
 from umbel.exceptions import DuplicateTaskNameWarning, NotRegistered
 from umbel.functions import (
     code_of,
@@ -24,7 +25,7 @@ from umbel.functions import (
 from umbel.location import calling_frame, script_name
 from umbel.nearest import asked, meant
 from umbel.options import TaskKeywords, check_task_keywords, warn_once
-from umbel.task import AsyncTask, P, R, Task
+from umbel.task import AsyncTask, Task
 
 if TYPE_CHECKING:
     from umbel.app import Umbel

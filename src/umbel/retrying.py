@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from umbel.exceptions import Retry
-from umbel.options import CALL_NAMES, CallOptions, RepeatOptions, call_options
+from umbel.options import CALL_NAMES, CallOptions, call_options
 from umbel.policies import RetryPolicy
 from umbel.publish import Context, build
 from umbel.request import Request
@@ -125,7 +125,7 @@ def same_call(
     retries: int,
     when: When,
     options: Mapping[str, Any],
-) -> RepeatOptions:
+) -> CallOptions:
     """Return the options that make a retry the same call: its ids, limits, headers, what follows it."""
     info = request.delivery_info or {}
     given = call_options(options, "retry")  # refuses what is not the caller's to write
@@ -147,8 +147,8 @@ def same_call(
         "retries": retries,
         "countdown": when.countdown,
         "eta": when.eta,
-        "callbacks": request.callbacks,
-        "errbacks": request.errbacks,
+        "link": request.callbacks,
+        "link_error": request.errbacks,
         "chain": request.chain,
         "chord": request.chord,
         "origin": request.origin,
@@ -162,7 +162,7 @@ def same_call(
         kept["stamps"] = given.stamps
     # What the call has none of, because it took it back, it does not get from its task again.
     none = {name for name in ("expires", "time_limit", "soft_time_limit") if kept[name] is None}
-    return RepeatOptions(**kept, cleared=given.cleared | none)
+    return CallOptions(**kept, cleared=given.cleared | none)
 
 
 Arguments = tuple[Sequence[Any], Mapping[str, Any]]

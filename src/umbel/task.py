@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from importlib import import_module
 from types import MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack, cast
 
 from umbel import current
 from umbel.absent import tell_of_absent
@@ -19,6 +19,7 @@ from umbel.annotations import annotate
 from umbel.arguments import checker
 from umbel.backend import Backend
 from umbel.calls import Target, maker, note_options, publish, require_arguments, result_of
+from umbel.canvas.signable import P, R, Signable
 from umbel.checks import require_order
 from umbel.definition import Definition
 from umbel.eager import apply, apply_instead, travelled
@@ -51,8 +52,6 @@ from umbel.trace import Hooks, find_hooks
 if TYPE_CHECKING:
     from umbel.app import Umbel
 
-P = ParamSpec("P")
-R = TypeVar("R")
 T = TypeVar("T")
 
 #: Publications that one call of `delay_many` sends in one batch.
@@ -60,7 +59,7 @@ BULK = 2000
 
 
 @tell_of_absent
-class Task(Definition, Generic[P, R]):
+class Task(Definition, Signable[P, R]):
     """A task of an app. Made by ``@app.task``; subclass it for tasks with behaviour of their own.
 
     Class attributes are defaults for all tasks of that class; the decorator's options replace them.

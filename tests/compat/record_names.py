@@ -35,9 +35,10 @@ import kombu
 from celery.app.task import Context
 from celery.app.utils import Settings
 from celery.bin.celery import celery as program
+from celery.canvas import Signature
 from celery.contrib.abortable import AbortableAsyncResult, AbortableTask
 from celery.exceptions import MaxRetriesExceededError, Reject, Retry
-from celery.result import EagerResult
+from celery.result import EagerResult, GroupResult, ResultSet
 from celery.signals import task_prerun
 from celery.utils.dispatch import Signal
 
@@ -82,6 +83,9 @@ def examples() -> dict[str, Any]:
         "Retry": Retry(),
         "Reject": Reject(),
         "MaxRetriesExceededError": MaxRetriesExceededError(),
+        "Signature": Signature("recorded.task", app=app),
+        "ResultSet": ResultSet([], app=app),
+        "GroupResult": GroupResult("id", [], app=app),
     }
 
 

@@ -186,11 +186,6 @@ def test_the_list_of_differences_names_cases() -> None:
     assert DELIBERATE.keys() <= set(COMPARED)
 
 
-def test_what_is_skipped_is_missing() -> None:
-    assert set(SKIPPED) == {"canvas"}
-    assert not hasattr(umbel.Task, "s"), "umbel has signatures now: empty SKIPPED in calls/gaps.py"
-
-
 def test_the_recording_is_of_this_table() -> None:
     assert RECORDED["celery"] == "5.7.0"
     assert list(CELERY) == list(CASES), "run record_calls.py"

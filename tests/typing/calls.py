@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from umbel import AsyncResult, Exchange, Queue, Task, Umbel, binding, shared_task
+from umbel import AsyncResult, Exchange, Queue, Signature, Task, Umbel, binding, shared_task
 from umbel.contrib.django import shared_task as django_task
 from umbel.message import Delivery, Message
 from umbel.result import EagerResult
@@ -104,6 +104,36 @@ charge_later.delay_on_commit(1)
 charge.delay_on_commit("1")  # wrong
 charge.apply_async_on_commit((1,), countdwn=5)  # wrong
 charge_later.delay_on_commit()  # wrong
+
+
+@app.task
+def nothing() -> None: ...
+
+
+assert_type(add.s(1, 2), Signature[int])
+assert_type(add.s(1, y=2).delay(), AsyncResult[int])
+assert_type(add.s(2), Signature[int])
+assert_type(add.s(y=2).apply_async((1,), countdown=3).get(), int)
+assert_type(add.s(), Signature[int])
+assert_type(add.si(1, 2).set(queue="q").apply().get(), int)
+assert_type(add.s(1).clone((2,)), Signature[int])
+assert_type(add.s(1)(2), int)
+assert_type(~send_mail.s("a@example.org", urgent=True), str)
+assert_type(report.s("2026-01-01"), Signature[list[int]])
+assert_type(crawl.s("https://example.org").freeze(), AsyncResult[bytes])
+assert_type(double.s(), Signature[int])
+assert_type(double.s(2), Signature[int])
+assert_type(nothing.s(), Signature[None])
+assert_type(Mail().s("anyone"), Signature[str])
+add.apply_async((1, 2), link=add.s(2), link_error=[nothing.si()])
+add.s("x")  # wrong
+add.s(1, "2")  # wrong
+add.s(1, 2, 3)  # wrong
+add.s(z=1)  # wrong
+add.si(1)  # wrong
+nothing.s(1)  # wrong
+add.s(1).apply_async((2,), countdwn=3)  # wrong
+add.signature((1,)).set("yes")  # wrong
 
 
 async def asynchronous() -> None:

@@ -33,7 +33,7 @@ from umbel.topology import Queues
 #: Those whose instances have other names than their class are asked in a test of their own.
 KINDS = (
     *(Umbel, umbel.Task, umbel.AsyncResult, AMQP, Queues, Tasks, Backend, Logging, Signal, Retry),
-    *(Connection, Channel, Producer, Queue, Exchange, binding),
+    *(Connection, Channel, Producer, Queue, Exchange, binding, umbel.Signature),
 )
 
 
@@ -83,8 +83,8 @@ def test_instances_and_subclasses_may_have_it_after_all(app: Umbel) -> None:
 
     task: Any = app.task(base=Own)(lambda: None)
     assert task.replace() == "replaced"
-    with pytest.raises(NotThere, match="send the next call from within"):
-        task.si()
+    with pytest.raises(NotThere, match="link calls to each other"):
+        task.chunks()
     anything: Any = app
     anything.control = "own"
     assert anything.control == "own"

@@ -74,13 +74,26 @@ def test_an_option_without_a_meaning_says_so_once(
     app.send_task("t", **options)
 
 
-@pytest.mark.parametrize("name", ["link", "link_error", "chain", "chord"])
-def test_workflows_are_refused_and_nothing_is_lost(app: Umbel, name: str) -> None:
-    options: Any = {name: ["signature"]}
+def test_chords_are_refused_and_nothing_is_lost(app: Umbel) -> None:
     task = app.task(name="t")(lambda: None)
+    options: Any = {"chord": task.s()}
     for send in (task.apply_async, task.apply, lambda **kw: app.send_task("t", **kw)):
-        with pytest.raises(NotImplementedError, match=f"The option {name} is part of workflows"):
+        with pytest.raises(NotImplementedError, match="The option chord is part of chords"):
             send(**options)
+    assert calls(app) == []
+    task.apply_async(chord=None)
+
+
+@pytest.mark.parametrize("name", ["link", "link_error", "chain"])
+def test_what_follows_is_checked_where_it_is_written(app: Umbel, name: str) -> None:
+    task = app.task(name="t")(lambda: None)
+    wrong: Any
+    for wrong in ("t", [task], {"task": 5}, {"task": "t", "args": 1}, object()):
+        with pytest.raises(TypeError, match=rf"{name} is .*, but must be a signature"):
+            task.apply_async(**{name: wrong})  # type: ignore[arg-type]
+    misspelt: Any = {name: [task.s().set(countdwn=3)]}
+    with pytest.raises(TypeError, match=r"of t has no option 'countdwn'.*Did you mean 'countdown'"):
+        task.apply_async(**misspelt)
     assert calls(app) == []
     task.apply_async(**{name: None})  # type: ignore[arg-type]
 

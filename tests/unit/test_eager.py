@@ -244,7 +244,7 @@ def test_options_about_sending_have_no_effect(show: Any_) -> None:
 def test_an_unknown_option_suggests_the_nearest(show: Any_) -> None:
     with pytest.raises(TypeError, match=r"apply has no option 'thrwo'.*Did you mean 'throw'"):
         show.apply(thrwo=True)  # type: ignore[call-arg]
-    with pytest.raises(NotImplementedError, match="The option link is part of workflows"):
+    with pytest.raises(TypeError, match=r"link is .*, but must be a signature"):
         show.apply(link=object())
 
 

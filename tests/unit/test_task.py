@@ -19,7 +19,7 @@ from umbel.current import running
 from umbel.entities import Exchange, Queue
 from umbel.exceptions import OperationalError, Unroutable
 from umbel.message import decode
-from umbel.options import CALL_NAMES, RepeatOptions, warn_once
+from umbel.options import CALL_NAMES, CallOptions, warn_once
 from umbel.publish import Context, build
 from umbel.request import Request
 from umbel.retrying import Again
@@ -372,6 +372,8 @@ ELSEWHERE = {"retry", "retry_policy", "timeout", "throw", "add_to_parent"}
 PLACES = {"exchange", "exchange_type", "routing_key", "route_name"}
 #: Given together with others: the names of these are stamps.
 NAMES = {"stamped_headers"}
+#: What follows the call, of which `test_signatures.py` and `test_calls.py` tell.
+FOLLOWING = {"link", "link_error", "chain", "chord"}
 #: Properties of the message that are no fields.
 PROPERTIES = {"message_id", "expiration"}
 
@@ -385,7 +387,7 @@ def test_every_option_arrives(app: Umbel, name: str) -> None:
 
 
 def test_no_option_is_forgotten() -> None:
-    assert set(CALL_NAMES) == (OPTIONS.keys() | ELSEWHERE | PLACES | NAMES) - PROPERTIES
+    assert set(CALL_NAMES) == (OPTIONS.keys() | ELSEWHERE | PLACES | NAMES | FOLLOWING) - PROPERTIES
 
 
 def test_stamps_are_options_of_their_own_names(app: Umbel) -> None:
@@ -814,7 +816,7 @@ def test_a_retry_is_the_same_call(task: Task[..., Any]) -> None:
         delivery_info={"exchange": "", "routing_key": "video", "priority": 7, "redelivered": False},
     ):
         options = again(task.retry(throw=False, countdown=1)).options
-    assert options == RepeatOptions(
+    assert options == CallOptions(
         task_id="i",
         root_id="r",
         parent_id="p",

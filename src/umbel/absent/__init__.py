@@ -12,7 +12,7 @@ from umbel.absent.modules import (
     ABSENT_MODULES,
     ABSENT_VARIABLES,
 )
-from umbel.absent.reasons import HOOKS, MEANINGLESS
+from umbel.absent.reasons import HOOKS, MEANINGLESS, WORKFLOWS
 from umbel.absent.telling import (
     NotThere,
     NotThereToImport,
@@ -30,6 +30,7 @@ __all__ = [
     "ABSENT_VARIABLES",
     "HOOKS",
     "MEANINGLESS",
+    "WORKFLOWS",
     "NotThere",
     "NotThereToImport",
     "absent_from",

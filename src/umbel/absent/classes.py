@@ -36,7 +36,7 @@ _DECLARING = (
 #: By class, the names that are missing, and the sentence that goes on with each.
 ABSENT: Mapping[str, Mapping[str, str]] = {
     "Umbel": {
-        **dict.fromkeys(("GroupResult", "ResultSet", "signature"), WORKFLOWS),
+        **dict.fromkeys(("GroupResult", "ResultSet"), WORKFLOWS),
         "control": CONTROL,
         "events": EVENTS,
         "Beat": BEAT,
@@ -62,10 +62,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
     },
     "Task": {
         **dict.fromkeys(
-            (
-                *("s", "si", "signature", "subtask", "map", "starmap", "chunks", "replace"),
-                *("add_to_chord", "on_replace", "signature_from_request", "subtask_from_request"),
-            ),
+            (*("map", "starmap", "chunks", "replace", "add_to_chord", "on_replace"),),
             WORKFLOWS,
         ),
         **dict.fromkeys(
@@ -77,6 +74,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
         "from_config": "has no meaning here: settings are looked up when they are needed",
         "bind": "has no meaning here: @app.task and app.register_task bind a task to an app",
     },
+    "Signature": {"election": CONTROL},
     "AsyncResult": {
         **dict.fromkeys(("revoke", "revoke_by_stamped_headers"), REVOKE),
         "on_ready": "has no meaning here: result.then(callback) is told of the end",

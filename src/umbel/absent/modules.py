@@ -22,10 +22,7 @@ from umbel.absent.reasons import (
 ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
     "umbel": {
         **dict.fromkeys(
-            (
-                *("Signature", "chain", "chord", "chunks", "group", "maybe_signature", "signature"),
-                *("subtask", "xmap", "xstarmap"),
-            ),
+            (*("chain", "chord", "chunks", "group", "xmap", "xstarmap"),),
             WORKFLOWS,
         ),
         "maybe_patch_concurrency": "is for gevent and eventlet; umbel has no such executors",
@@ -85,6 +82,9 @@ ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
             "is about billiard's logger, which umbel does not use",
         ),
     },
+    "umbel.canvas": dict.fromkeys(
+        ("chain", "chord", "chunks", "group", "xmap", "xstarmap"), WORKFLOWS
+    ),
     "umbel.result": dict.fromkeys(("GroupResult", "ResultSet"), WORKFLOWS),
     "umbel.exceptions": {
         "ChordError": WORKFLOWS,
@@ -157,7 +157,7 @@ ABSENT_MODULES: Mapping[str, str] = {
     ),
     **dict.fromkeys(("app.backends", "backends"), STORE),
     "app.base": "is umbel.app",
-    **dict.fromkeys(("app.builtins", "canvas"), WORKFLOWS),
+    "app.builtins": WORKFLOWS,
     "app.control": CONTROL,
     **dict.fromkeys(("app.defaults", "app.utils"), "is umbel.settings; Settings is Config there"),
     **dict.fromkeys(("app.events", "events"), EVENTS),

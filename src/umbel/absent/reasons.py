@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 WORKFLOWS = (
-    "is part of workflows (signatures, chains, groups, chords), which come in a later version. Until then,"
-    " send the next call from within the task"
+    "is part of workflows (chains, groups, chords), which come in a later version. Until then, link calls to"
+    " each other: task.apply_async(link=other.s())"
 )
 CONTROL = (
     "is part of remote control, which comes in a later version. The command `umbel queues` shows what"

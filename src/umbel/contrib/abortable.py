@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
+from umbel.canvas.signable import P, R
 from umbel.options import CallKeywords
 from umbel.result import AsyncResult as Result
-from umbel.task import P, R, Task
+from umbel.task import Task
 
 #: The state of a task that was asked to stop, until it ends.
 ABORTED = "ABORTED"
