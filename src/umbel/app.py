@@ -49,7 +49,7 @@ from umbel.options import (
 )
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.registry import BoundMaker, Maker, Tasks, automatic_name, recipe
-from umbel.result import AsyncResult
+from umbel.result import AsyncResult, making
 from umbel.settings import Config, loading, zone
 from umbel.signals import Signal
 from umbel.task import AsyncTask
@@ -379,15 +379,14 @@ class Umbel:
 
     # Results and modules
 
-    def AsyncResult(
-        self,
-        id: str,
-        backend: Backend | None = None,
-        task_name: str | None = None,
-        parent: AsyncResult[Any] | None = None,
-    ) -> AsyncResult[Any]:
-        """Return the result of a call by its id."""
-        return AsyncResult(id, backend, task_name, self, parent)
+    AsyncResult = making.app_async_result
+    ResultSet = making.app_result_set
+    result_from_tuple = making.app_result_from_tuple
+
+    @property
+    def GroupResult(self) -> making.GroupResultOf:
+        """What makes results of groups: ``app.GroupResult(id, results)``, ``app.GroupResult.restore(id)``."""
+        return making.GroupResultOf(self)
 
     import_modules = discovery.import_modules
     autodiscover_tasks = discovery.autodiscover_tasks

@@ -21,12 +21,23 @@ from umbel.waiting import OutOfPatience, Patience, watch
 
 Meta = dict[str, Any]
 PREFIX = "celery-task-meta-"
+GROUP_PREFIX = "celery-taskset-meta-"
 
 
 class ResultBase:
     """Base of results: of a call, and of several."""
 
     __slots__ = ()
+    #: The result of what ran before in a chain.
+    parent: ResultBase | None
+
+    def _leaves(self) -> list[Any]:
+        """Return the results of calls that it consists of."""
+        raise NotImplementedError
+
+    def _outcome(self, propagate: bool) -> Any:
+        """Return the value, now that it has ended, or raise its exception if `propagate`."""
+        raise NotImplementedError
 
     def as_tuple(self) -> tuple[Any, Any]:
         """Return ids as documents have them, for `result_from_tuple`."""
@@ -56,6 +67,9 @@ class Source(Protocol):
 
     def show_url(self, url: str) -> str:
         """Return a URL without its password."""
+
+    def result_from_tuple(self, written: Any) -> Any:
+        """Return the result, of a call or of a group, that ``as_tuple`` wrote."""
 
 
 def expiry(settings: Settings, state: str, now: float) -> float | None:
@@ -124,6 +138,7 @@ class Backend:
     EXCEPTION_STATES = states.EXCEPTION_STATES
     TimeoutError = TimeoutError
     task_keyprefix = PREFIX
+    group_keyprefix = GROUP_PREFIX
     persistent = True
     #: Results come by themselves and are not polled for; workers delete what expired.
     is_async = True
@@ -254,6 +269,38 @@ class Backend:
         return result
 
     remove_pending_result = add_pending_result
+
+    # Groups
+
+    def get_key_for_group(self, group_id: str, key: str = "") -> str:
+        """Return the key under which Celery's key-value stores keep which results a group has."""
+        return f"{self.group_keyprefix}{group_id}{key}"
+
+    def save_group(self, group_id: str, result: Any) -> Any:
+        """Store which results a group has; return its result."""
+        settings, now = self.form, self.app.clock.time()
+        document = records.encode_group(result.as_tuple(), settings)
+        self.store.save_group(group_id, document, expiry(settings, states.SUCCESS, now))
+        return result
+
+    def group_as_saved(self, group_id: str) -> Any:
+        """Return what was saved of a group, for `result_from_tuple`; None where nothing was."""
+        document = self.store.saved_group(group_id)
+        return None if document is None else records.decode_group(group_id, document, self.form)
+
+    def get_group_meta(self, group_id: str, cache: bool = True) -> Meta | None:
+        """Return a mapping with the ``result`` of a group that was saved, else None."""
+        written = self.group_as_saved(group_id)
+        return None if written is None else {"result": self.app.result_from_tuple(written)}
+
+    def restore_group(self, group_id: str, cache: bool = True) -> Any:
+        """Return the result of a group that was saved, else None."""
+        meta = self.get_group_meta(group_id)
+        return None if meta is None else meta["result"]
+
+    def delete_group(self, group_id: str) -> None:
+        """Delete what was saved of a group."""
+        self.store.forget_group(group_id)
 
     # Storing
 

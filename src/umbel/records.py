@@ -127,7 +127,25 @@ def encode(result: TaskResult, expires: float | None = None, form: Form = PLAIN)
 
 def _written(result: TaskResult, serializer: Serializer, form: Form) -> str | bytes:
     """Return the document of a result."""
-    document = _document(result, serializer)
+    return _as_document(_document(result, serializer), serializer, form)
+
+
+def encode_group(written: Any, form: Form = PLAIN) -> str | bytes:
+    """Return the document of a group, of what ``GroupResult.as_tuple`` wrote."""
+    name = form.result_serializer
+    serializer = JSON if name == "json" else serialization.serializer(name)
+    return _as_document({"result": written}, serializer, form)
+
+
+def decode_group(group: str, document: str | bytes, form: Form = PLAIN) -> Any:
+    """Return what a group's document says, for `result_from_tuple`; see `meta` for what it raises."""
+    found = _read(document, form)
+    if not isinstance(found, dict) or "result" not in found:
+        raise DecodeError(f"What is saved of the group {group} is not the document of one.")
+    return found["result"]
+
+
+def _as_document(document: Any, serializer: Serializer, form: Form) -> str | bytes:
     if serializer is JSON and not form.result_compression:
         text = serialization.dumps(document)
         if len(text) > form.message_max_depth:
@@ -233,7 +251,7 @@ def meta(record: ResultRecord, form: Form = PLAIN) -> dict[str, Any]:
     acceptable. Of json, pickle, yaml and msgpack a document shows which it is, so a change of
     `result_serializer` leaves those readable that were stored before.
     """
-    document = _read(record, form)
+    document = _read(record.document, form)
     if not isinstance(document, dict) or not isinstance(document.get("status"), str):
         raise DecodeError(f"The result stored for {record.task_id} is not a result document.")
     value = document.setdefault("result", None)
@@ -242,9 +260,8 @@ def meta(record: ResultRecord, form: Form = PLAIN) -> dict[str, Any]:
     return document
 
 
-def _read(record: ResultRecord, form: Form) -> Any:
+def _read(text: str | bytes, form: Form) -> Any:
     """Decompress and read a document."""
-    text = record.document
     accept = (
         form.accept_content if form.result_accept_content is None else form.result_accept_content
     )

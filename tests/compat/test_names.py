@@ -35,7 +35,7 @@ from umbel.contrib.abortable import AbortableAsyncResult, AbortableTask
 from umbel.exceptions import IncompleteStream
 from umbel.options import call_options, eager_options
 from umbel.request import Request
-from umbel.result import EagerResult
+from umbel.result import EagerResult, GroupResult, ResultSet
 
 GOLDEN = Path(__file__).parent / "golden" / "names.json"
 CELERY: dict[str, Any] = json.loads(GOLDEN.read_text(encoding="utf-8"))
@@ -71,11 +71,13 @@ def examples() -> dict[str, Any]:
         "Reject": Reject(),
         "MaxRetriesExceededError": MaxRetriesExceededError(),
         "Signature": Signature("proj.task", app=app),
+        "ResultSet": ResultSet([], app=app),
+        "GroupResult": GroupResult("id", [], app=app),
     }
 
 
 EXAMPLES = examples()
-MEMBERS = [(kind, name) for kind, names in CLASSES.items() if kind in EXAMPLES for name in names]
+MEMBERS = [(kind, name) for kind, names in CLASSES.items() for name in names]
 
 #: Classes that users make instances of.
 MADE = ("Celery", "AsyncResult", "EagerResult", "Queue", "Exchange", "binding", "Retry", "Reject")

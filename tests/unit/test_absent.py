@@ -26,6 +26,7 @@ from umbel.entities import Exchange, Queue, binding
 from umbel.exceptions import Retry
 from umbel.log import Logging
 from umbel.registry import Tasks
+from umbel.result import ResultSet
 from umbel.settings import Config
 from umbel.signals import Signal
 from umbel.topology import Queues
@@ -33,7 +34,7 @@ from umbel.topology import Queues
 #: Those whose instances have other names than their class are asked in a test of their own.
 KINDS = (
     *(Umbel, umbel.Task, umbel.AsyncResult, AMQP, Queues, Tasks, Backend, Logging, Signal, Retry),
-    *(Connection, Channel, Producer, Queue, Exchange, binding, umbel.Signature),
+    *(Connection, Channel, Producer, Queue, Exchange, binding, umbel.Signature, ResultSet),
 )
 
 

@@ -119,7 +119,7 @@ def test_what_succeeded_stays(backend: Backend) -> None:
 
 
 def test_a_request_adds_what_it_knows(backend: Backend) -> None:
-    child = Umbel.AsyncResult(backend.app, "child")  # type: ignore[arg-type]
+    child = Umbel.AsyncResult(backend.app, "child")
     request = Request(
         id="i",
         task="t",
@@ -219,7 +219,7 @@ def test_many_are_waited_for_at_once(backend: Backend) -> None:
 
 
 def test_values(backend: Backend) -> None:
-    result: Any = Umbel.AsyncResult(backend.app, "i")  # type: ignore[arg-type]
+    result: Any = Umbel.AsyncResult(backend.app, "i")
     assert backend.prepare_value(result) == (("i", None), None)
     assert backend.prepare_value(Decimal("1.5")) == Decimal("1.5")
     assert backend.add_pending_result(result) is backend.remove_pending_result(result) is result

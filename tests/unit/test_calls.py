@@ -90,7 +90,7 @@ def test_what_follows_is_checked_where_it_is_written(app: Umbel, name: str) -> N
     wrong: Any
     for wrong in ("t", [task], {"task": 5}, {"task": "t", "args": 1}, object()):
         with pytest.raises(TypeError, match=rf"{name} is .*, but must be a signature"):
-            task.apply_async(**{name: wrong})  # type: ignore[arg-type]
+            task.apply_async(**{name: wrong})
     misspelt: Any = {name: [task.s().set(countdwn=3)]}
     with pytest.raises(TypeError, match=r"of t has no option 'countdwn'.*Did you mean 'countdown'"):
         task.apply_async(**misspelt)

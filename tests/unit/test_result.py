@@ -473,11 +473,6 @@ def test_revoking_says_that_it_is_not_possible(app: Umbel) -> None:
     assert not hasattr(result, "revoke")
 
 
-def test_groups_are_refused(app: Umbel) -> None:
-    with pytest.raises(NotImplementedError, match="g is that of a group"):
-        result_from_tuple([["g", None], [[["a", None], None]]], app)
-
-
 # Never within a task
 
 

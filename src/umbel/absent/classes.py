@@ -36,7 +36,6 @@ _DECLARING = (
 #: By class, the names that are missing, and the sentence that goes on with each.
 ABSENT: Mapping[str, Mapping[str, str]] = {
     "Umbel": {
-        **dict.fromkeys(("GroupResult", "ResultSet"), WORKFLOWS),
         "control": CONTROL,
         "events": EVENTS,
         "Beat": BEAT,
@@ -77,6 +76,11 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
     "Signature": {"election": CONTROL},
     "AsyncResult": {
         **dict.fromkeys(("revoke", "revoke_by_stamped_headers"), REVOKE),
+        "on_ready": "has no meaning here: result.then(callback) is told of the end",
+        "supports_native_join": "has no meaning here: one subscription hears of any number of results",
+    },
+    "ResultSet": {
+        "revoke": REVOKE,
         "on_ready": "has no meaning here: result.then(callback) is told of the end",
         "supports_native_join": "has no meaning here: one subscription hears of any number of results",
     },
@@ -132,8 +136,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
             (
                 *("add_to_chord", "apply_chord", "on_chord_part_return", "fallback_chord_unlock"),
                 *("set_chord_size", "ensure_chords_allowed", "chord_error_from_stack"),
-                *("save_group", "restore_group", "delete_group", "get_group_meta"),
-                *("reload_group_result", "iter_native"),
+                "iter_native",
             ),
             WORKFLOWS,
         ),
@@ -161,13 +164,13 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
             "is a setting here: those that begin with result_backend_",
         ),
         **dict.fromkeys(
-            (
-                *("chord_expires", "chord_keyprefix", "get_key_for_chord", "get_key_for_group"),
-                "group_keyprefix",
-            ),
+            (*("chord_expires", "chord_keyprefix", "get_key_for_chord"),),
             WORKFLOWS,
         ),
-        "reload_task_result": "has no meaning here: an unknown result is asked for each time",
+        **dict.fromkeys(
+            ("reload_task_result", "reload_group_result"),
+            "has no meaning here: an unknown result is asked for each time",
+        ),
     },
     "Connection": {
         **dict.fromkeys(

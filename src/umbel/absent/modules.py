@@ -85,7 +85,6 @@ ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
     "umbel.canvas": dict.fromkeys(
         ("chain", "chord", "chunks", "group", "xmap", "xstarmap"), WORKFLOWS
     ),
-    "umbel.result": dict.fromkeys(("GroupResult", "ResultSet"), WORKFLOWS),
     "umbel.exceptions": {
         "ChordError": WORKFLOWS,
         **dict.fromkeys(

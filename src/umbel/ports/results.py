@@ -103,8 +103,26 @@ class ResultStore(ABC):
         """Delete a group's parts if the claim is `claimant`'s; True if it was."""
 
     @abstractmethod
+    def save_group(self, group: str, document: str | bytes, expires: float | None) -> None:
+        """Store a document that says which tasks a group has, in place of any before.
+
+        `expires` is in seconds since the epoch, None means never.
+        """
+
+    @abstractmethod
+    def saved_group(self, group: str) -> str | bytes | None:
+        """Return the document of a group, unless there is none or it has expired."""
+
+    @abstractmethod
+    def forget_group(self, group: str) -> None:
+        """Delete the document of a group."""
+
+    @abstractmethod
     def cleanup(self) -> int:
-        """Delete expired results and dead letters, a bounded number a call; return how many."""
+        """Delete what has expired, of results, documents of groups and dead letters; return how many.
+
+        A bounded number a call.
+        """
 
     @abstractmethod
     def close(self) -> None:

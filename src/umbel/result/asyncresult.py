@@ -51,7 +51,7 @@ class AsyncResult(ResultBase, Generic[R]):
         backend: Backend | None = None,
         task_name: str | None = None,
         app: Source | None = None,
-        parent: AsyncResult[Any] | None = None,
+        parent: ResultBase | None = None,
     ) -> None:
         if not id:
             raise ValueError(f"AsyncResult needs the id of a call, not {id!r}.")
@@ -62,7 +62,7 @@ class AsyncResult(ResultBase, Generic[R]):
         self._app = app
         self._backend = backend
         self._done: TaskResult | None = None
-        self._children: list[AsyncResult[Any]] | None = None
+        self._children: list[Any] | None = None
 
     @property
     def task_id(self) -> str:
@@ -177,30 +177,26 @@ class AsyncResult(ResultBase, Generic[R]):
     # What followed from the call
 
     @property
-    def children(self) -> list[AsyncResult[Any]] | None:
-        """The calls that the task made, once it has ended; None while nothing is known."""
+    def children(self) -> list[Any] | None:
+        """The calls and groups that the task made, once it has ended; None while nothing is known."""
         if self._children is not None:
             return self._children
         written = self._current().children
         if written is None:
             return None
-        found = [result_from_tuple(one, self.app) for one in written]
+        found = [self.app.result_from_tuple(one) for one in written]
         if self._done is not None:
             self._children = found
         return found
 
-    def iterdeps(
-        self, intermediate: bool = False
-    ) -> Iterator[tuple[AsyncResult[Any] | None, AsyncResult[Any]]]:
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
         """Yield this result and all calls that followed from it, each with the one that made it.
 
         Raises IncompleteStream at one that has not ended, or passes it over if `intermediate`.
         """
         return descend(self, intermediate)
 
-    def collect(
-        self, intermediate: bool = False, **options: Any
-    ) -> Iterator[tuple[AsyncResult[Any], Any]]:
+    def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Any, Any]]:
         """Yield this result and all that followed from it, each with its value, waiting for each.
 
         `options` are those of `get`.
@@ -283,13 +279,54 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def _parents(self) -> dict[str, AsyncResult[Any]]:
         """Return those before this one that have not ended well, the first of them first."""
-        found = []
-        node = self.parent
+        before = (one for one in self._with_parents() if one is not self)
+        found = [one for one in before if one._done is None or one._done.state != states.SUCCESS]
+        return {str(one.id): one for one in reversed(found)}
+
+    def _with_parents(self) -> list[AsyncResult[Any]]:
+        """Return this result and those before it, of groups all their results."""
+        found: list[AsyncResult[Any]] = []
+        node: ResultBase | None = self
         while node is not None:
-            if node._done is None or node._done.state != states.SUCCESS:
-                found.append(node)
+            found += node._leaves()
             node = node.parent
-        return {str(node.id): node for node in reversed(found)}
+        return found
+
+    # As one of several
+
+    def _leaves(self) -> list[Any]:
+        return [self]
+
+    def _outcome(self, propagate: bool) -> Any:
+        return None if self.ignored else self.maybe_throw(propagate)
+
+    @property
+    def _is_known(self) -> bool:
+        """True where there is nothing to wait for."""
+        return self.ignored or self._done is not None
+
+    def _state_of(self, record: ResultRecord | None) -> str:
+        """Return the state, of which this is stored."""
+        if self._done is not None:
+            return self._done.state
+        return states.PENDING if record is None else record.state
+
+    @property
+    def _meta(self) -> Meta:
+        """What is known, as Celery's mapping."""
+        found = self._current()
+        return {
+            "status": found.state,
+            "result": found.result,
+            "traceback": found.traceback,
+            "children": found.children,
+            "date_done": found.date_done,
+            "task_id": self.id,
+        }
+
+    def _unknow(self) -> None:
+        """Forget what is known here."""
+        self._done = self._children = None
 
     async def aget(
         self, timeout: float | None = None, propagate: bool = True, follow_parents: bool = True
@@ -337,7 +374,7 @@ class AsyncResult(ResultBase, Generic[R]):
         other results. With `weak`, a result that nobody holds any more calls nobody.
         """
         if self._done is not None:
-            _call_back(self, callback, on_error, None)
+            call_back(self, callback, on_error, None)
             return self
         held: Callable[[], AsyncResult[R] | None]
         held = weakref.ref(self) if weak else lambda: self
@@ -348,7 +385,7 @@ class AsyncResult(ResultBase, Generic[R]):
                 return
             if isinstance(news, ResultRecord):
                 result._noted(news)
-            _call_back(result, callback, on_error, news)
+            call_back(result, callback, on_error, news)
 
         hub_of(self.backend.store).add([str(self.id)], listener)
         return self
@@ -379,12 +416,10 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def forget(self) -> None:
         """Delete the stored result, and those of its parents."""
-        ids, node = [], cast("AsyncResult[Any] | None", self)
-        while node is not None:
-            node._done = node._children = None
-            ids.append(node.id)
-            node = node.parent
-        self.backend.forget_many(ids)
+        found = self._with_parents()
+        for result in found:
+            result._unknow()
+        self.backend.forget_many([result.id for result in found])
 
     # Identity
 
@@ -394,7 +429,7 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def as_list(self) -> list[str]:
         """Return the ids of this result and its parents."""
-        return [self.id, *(self.parent.as_list() if self.parent else ())]
+        return [result.id for result in self._with_parents()]
 
     def __str__(self) -> str:
         return str(self.id)
@@ -417,26 +452,13 @@ class AsyncResult(ResultBase, Generic[R]):
         return type(self), (self.id, None, None, None, self.parent)
 
 
-def result_from_tuple(written: Any, app: Source | None = None) -> AsyncResult[Any]:
-    """Return the result that `AsyncResult.as_tuple` wrote, or one as it is.
-
-    Raises NotImplementedError for the result of a group.
-    """
-    if isinstance(written, AsyncResult):
-        return written
-    ids, members = written
-    id, parent = ids if isinstance(ids, list | tuple) else (ids, None)
-    if members is not None:
-        raise NotImplementedError(f"The result {id} is that of a group, and umbel has none yet.")
-    return AsyncResult(id, app=app, parent=result_from_tuple(parent, app) if parent else None)
-
-
-def _call_back(
-    result: AsyncResult[R],
-    callback: Callable[[AsyncResult[R]], object],
+def call_back(
+    result: Any,
+    callback: Callable[[Any], object],
     on_error: Callable[[Exception], object] | None,
     news: News | None,
 ) -> None:
+    """Call a callback with a result that has ended, or `on_error` with what it or the store raises."""
     try:
         if isinstance(news, Exception):
             raise news

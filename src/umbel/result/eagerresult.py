@@ -68,6 +68,9 @@ class EagerResult(AsyncResult[R]):
         """Return what `get` returns; there is nothing to wait for."""
         return self.get(propagate=propagate)
 
+    def _outcome(self, propagate: bool) -> Any:
+        return self.get(propagate=propagate, disable_sync_subtasks=False)
+
     def forget(self) -> None:
         """Do nothing: there is nothing stored to delete."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import ItemsView, Iterable, Iterator, Sequence
 from graphlib import TopologicalSorter
-from typing import Any, Protocol, Self, TextIO, TypeVar
+from typing import Any, Protocol, TextIO
 
 from umbel.exceptions import IncompleteStream
 
@@ -86,22 +86,19 @@ class Node(Protocol):
     """What a result has that calls may have followed from."""
 
     @property
-    def children(self) -> Sequence[Self] | None:
-        """The calls that the task made, once it has ended."""
+    def children(self) -> Sequence[Any] | None:
+        """The calls that the task made, once it has ended; the members of a group."""
 
     def ready(self) -> bool:
         """Tell whether the outcome is final."""
 
 
-N = TypeVar("N", bound=Node)
-
-
-def descend(root: N, intermediate: bool) -> Iterator[tuple[N | None, N]]:
+def descend(root: Node, intermediate: bool) -> Iterator[tuple[Node | None, Node]]:
     """Yield a result and all calls that followed from it, each with the one that made it.
 
     Raises IncompleteStream at one that has not ended, or passes it over if `intermediate`.
     """
-    left: deque[tuple[N | None, N]] = deque([(None, root)])
+    left: deque[tuple[Node | None, Node]] = deque([(None, root)])
     while left:
         maker, node = left.popleft()
         yield maker, node

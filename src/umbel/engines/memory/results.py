@@ -90,6 +90,22 @@ class MemoryResults(ResultStore):
             del self.space.groups[group]
         return True
 
+    def save_group(self, group: str, document: str | bytes, expires: float | None) -> None:
+        """Keep it under the lock."""
+        with self.space.lock:
+            self.space.saved_groups[group] = (document, expires)
+
+    def saved_group(self, group: str) -> str | bytes | None:
+        """Look it up."""
+        with self.space.lock:
+            document, expires = self.space.saved_groups.get(group, (None, None))
+        return None if expires is not None and expires <= self._clock.time() else document
+
+    def forget_group(self, group: str) -> None:
+        """Delete it."""
+        with self.space.lock:
+            self.space.saved_groups.pop(group, None)
+
     def cleanup(self) -> int:
         """Delete all that expired: in memory that is quick."""
         with self.space.lock:
@@ -101,11 +117,19 @@ class MemoryResults(ResultStore):
                 for number, letter in dead.items()
                 if letter.expires is not None and letter.expires <= now
             ]
+            groups = self.space.saved_groups
+            old_groups = [
+                name
+                for name, (_, expires) in groups.items()
+                if expires is not None and expires <= now
+            ]
+            for name in old_groups:
+                del groups[name]
             for name in old_results:
                 del results[name]
             for number in old_dead:
                 del dead[number]
-        return len(old_results) + len(old_dead)
+        return len(old_results) + len(old_groups) + len(old_dead)
 
     def close(self) -> None:
         """Nothing to give back."""

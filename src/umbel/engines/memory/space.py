@@ -77,6 +77,8 @@ class Space:
         self.messages = Messages(self.waiters)
         self.results: dict[str, ResultRecord] = {}
         self.groups: dict[str, Group] = {}
+        #: Documents of groups, and when they expire.
+        self.saved_groups: dict[str, tuple[str | bytes, float | None]] = {}
         self.holds: dict[str, Hold] = {}
         self.entries: dict[str, dict[str, Entry]] = {}
         self.versions: dict[str, int] = {}

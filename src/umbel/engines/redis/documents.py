@@ -47,10 +47,11 @@ def record_of(
 
     What shows no state at all counts as a failure, so that nobody waits for ever for what cannot be read.
     """
-    return ResultRecord(task_id, _state(data, marked), _document(data), expires)
+    return ResultRecord(task_id, _state(data, marked), as_written(data), expires)
 
 
-def _document(data: bytes) -> str | bytes:
+def as_written(data: bytes) -> str | bytes:
+    """Return a document as it was before it was stored: text where it is JSON."""
     if data[:1] == b"{":
         try:
             return data.decode()

@@ -25,6 +25,7 @@ class RedisResults(ResultStore):
         prefix = server.address.result_prefix
         self._own = f"{prefix}umbel:"
         self._prefix = f"{prefix}celery-task-meta-"
+        self._saved = f"{prefix}celery-taskset-meta-"
         #: No result's key. Named by each call, with one that is, for what a cluster makes of it (calls.py).
         self._none = self._prefix
         self._put, self._get = server.script("results_put"), server.script("results_get")
@@ -112,6 +113,20 @@ class RedisResults(ResultStore):
 
     def _group(self, group: str) -> tuple[str, str]:
         return f"{self._own}parts:{group}", f"{self._own}claim:{group}"
+
+    def save_group(self, group: str, document: str | bytes, expires: float | None) -> None:
+        """Store Celery's document under Celery's key."""
+        ends = () if expires is None else ("PXAT", max(round(expires * 1000), 1))
+        self._server.call("SET", self._saved + group, document, *ends, repeat=True)
+
+    def saved_group(self, group: str) -> str | bytes | None:
+        """Read the document."""
+        found: bytes | None = self._server.call("GET", self._saved + group, repeat=True)
+        return None if found is None else documents.as_written(found)
+
+    def forget_group(self, group: str) -> None:
+        """Delete the document."""
+        self._server.call("UNLINK", self._saved + group, repeat=True)
 
     def cleanup(self) -> int:
         """Nothing: Redis deletes by itself what has expired."""

@@ -108,14 +108,31 @@ class SqliteResults(ResultStore):
             connection.execute(_SQL["forget_claim"], (group,))
         return True
 
+    def save_group(self, group: str, document: str | bytes, expires: float | None) -> None:
+        """Write its row."""
+        with self._database.write() as connection:
+            connection.execute(_SQL["save_group"], (group, document, rows.milliseconds(expires)))
+
+    def saved_group(self, group: str) -> str | bytes | None:
+        """Read its row."""
+        with self._database.read() as connection:
+            found = connection.execute(_SQL["saved_group"], (group, self._database.now)).fetchone()
+        return None if found is None else found[0]
+
+    def forget_group(self, group: str) -> None:
+        """Delete its row."""
+        with self._database.write() as connection:
+            connection.execute(_SQL["forget_group"], (group,))
+
     def cleanup(self) -> int:
         """Delete up to some thousand rows that expired, and waiters that are gone."""
         now = self._database.now
         with self._database.write(durable=False) as connection:
             results = connection.execute(_SQL["cleanup_results"], (now,)).rowcount
+            groups = connection.execute(_SQL["cleanup_groups"], (now,)).rowcount
             dead = connection.execute(_SQL["cleanup_dead"], (now,)).rowcount
             sweep_listeners(connection, now)
-        return results + dead
+        return results + groups + dead
 
     def close(self) -> None:
         """Close the sockets; the file is the engine's to close."""

@@ -1,4 +1,4 @@
--- Results, and parts of groups.
+-- Results, groups and their parts.
 
 -- name: put
 -- What succeeded stays so, whatever a late duplicate says.
@@ -35,6 +35,20 @@ DELETE FROM part WHERE group_id = ?;
 
 -- name: forget_claim
 DELETE FROM part_claim WHERE group_id = ?;
+
+-- name: save_group
+INSERT OR REPLACE INTO saved_group (group_id, document, expires) VALUES (?, ?, ?);
+
+-- name: saved_group
+SELECT document FROM saved_group WHERE group_id = ? AND (expires IS NULL OR expires > ?);
+
+-- name: forget_group
+DELETE FROM saved_group WHERE group_id = ?;
+
+-- name: cleanup_groups
+DELETE FROM saved_group WHERE group_id IN (
+    SELECT group_id FROM saved_group WHERE expires IS NOT NULL AND expires <= ? LIMIT 2000
+);
 
 -- name: cleanup_results
 DELETE FROM result WHERE task_id IN (

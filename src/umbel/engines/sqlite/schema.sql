@@ -75,6 +75,14 @@ CREATE TABLE result (
 ) WITHOUT ROWID;
 CREATE INDEX result_expires ON result (expires) WHERE expires IS NOT NULL;
 
+-- Which tasks a group has: Celery's document.
+CREATE TABLE saved_group (
+    group_id TEXT PRIMARY KEY,
+    document TEXT NOT NULL,
+    expires INTEGER
+) WITHOUT ROWID;
+CREATE INDEX saved_group_expires ON saved_group (expires) WHERE expires IS NOT NULL;
+
 -- Parts of groups, and who may close a complete one.
 CREATE TABLE part (
     group_id TEXT NOT NULL,

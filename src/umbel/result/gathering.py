@@ -1,0 +1,82 @@
+"""Waiting for several results at once: one subscription, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from umbel import records
+from umbel.backend import Backend, Meta
+from umbel.exceptions import TimeoutError
+from umbel.records import ResultRecord
+from umbel.result.asyncresult import AsyncResult
+from umbel.waiting import OutOfPatience, Patience
+
+Leaf = AsyncResult[Any]
+
+
+def arriving(
+    backend: Backend,
+    leaves: Sequence[Leaf],
+    parents: Mapping[str, Leaf],
+    patience: Patience,
+    on_message: Callable[[Meta], object] | None = None,
+) -> Iterator[Leaf]:
+    """Yield results as they end, beginning with those that are known here.
+
+    Raises the exception of one of the `parents` that fails, and TimeoutError in the end.
+    """
+    waiting: dict[str, list[Leaf]] = {}
+    for leaf in leaves:
+        if leaf._is_known:
+            yield leaf
+        else:
+            waiting.setdefault(str(leaf.id), []).append(leaf)
+    if not waiting:
+        return
+    ids = [*(name for name in parents if name not in waiting), *waiting]
+    try:
+        with closing(backend.watch(ids, patience)) as news:
+            for record in news:
+                if record.task_id in parents:
+                    _require_success(parents[record.task_id], record)
+                if on_message is not None and record.task_id in waiting:
+                    on_message(records.meta(record, backend.form))
+                yield from _ended(waiting, record)
+                if not waiting:
+                    return
+    except OutOfPatience:
+        raise _out_of_time(len(waiting), len(leaves), min(waiting), patience.timeout) from None
+
+
+def _require_success(parent: Leaf, record: ResultRecord) -> None:
+    """Raise the exception of a parent that has failed."""
+    parent._noted(record)
+    parent.maybe_throw()
+
+
+def _ended(waiting: dict[str, list[Leaf]], record: ResultRecord) -> list[Leaf]:
+    """Return the results that wait no more, and note what became of them."""
+    found = waiting.pop(record.task_id, []) if record.ready else []
+    for leaf in found:
+        leaf._noted(record)
+    return found
+
+
+def _out_of_time(missing: int, all_of_them: int, first: str, timeout: float | None) -> TimeoutError:
+    return TimeoutError(
+        f"{missing} of {all_of_them} results, among them that of task {first}, did not arrive within"
+        f" {timeout:g} s. Is a worker running that consumes from their queues?"
+    )
+
+
+def look(backend: Backend, leaves: Sequence[Leaf]) -> dict[Leaf, str]:
+    """Return the states of results, of which those that are not known here are read at once."""
+    unknown = [str(leaf.id) for leaf in leaves if not leaf._is_known]
+    found = backend.store.get(unknown) if unknown else {}
+    for leaf in leaves:
+        record = found.get(str(leaf.id))
+        if record is not None and not leaf._is_known:
+            leaf._noted(record)
+    return {leaf: leaf._state_of(found.get(str(leaf.id))) for leaf in leaves}

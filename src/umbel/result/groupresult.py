@@ -1,0 +1,87 @@
+"""`GroupResult`: the results of a group, which has an id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from umbel.backend import Backend, ResultBase, Source
+from umbel.current import get_current_app
+from umbel.result.resultset import ResultSet
+
+
+class GroupResult(ResultSet):
+    """The results of the calls of a group. `parent` is the result of what ran before it in a chain.
+
+    `save` stores its id and those of its members, so that `restore` finds them from anywhere.
+    """
+
+    def __init__(
+        self,
+        id: str | None = None,
+        results: Iterable[Any] | None = None,
+        parent: ResultBase | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Make the result of a group. Of other keywords only `app` counts."""
+        super().__init__(results, **kwargs)
+        self.id = id
+        self.parent = parent
+
+    @property
+    def children(self) -> list[Any]:
+        """Its members."""
+        return self.results
+
+    def save(self, backend: Backend | None = None) -> GroupResult:
+        """Store which results it has; return itself."""
+        saved: GroupResult = (backend or self.backend).save_group(self.id or "", self)
+        return saved
+
+    def delete(self, backend: Backend | None = None) -> None:
+        """Delete what `save` stored."""
+        (backend or self.backend).delete_group(self.id or "")
+
+    @classmethod
+    def restore(
+        cls, id: str, backend: Backend | None = None, app: Source | None = None
+    ) -> GroupResult | None:
+        """Return the group that was saved under an id; None if there is none."""
+        source = app or (backend.app if backend else get_current_app())
+        written = (backend or source.backend).group_as_saved(id)
+        if written is None:
+            return None
+        restored: GroupResult = source.result_from_tuple(written)
+        return restored
+
+    def as_tuple(self) -> tuple[Any, Any]:
+        """Return ids as documents have them: ``((id, parent's tuple), [the members' tuples])``."""
+        parent = self.parent.as_tuple() if self.parent else None
+        return (self.id, parent), [member.as_tuple() for member in self.results]
+
+    # Identity
+
+    def __bool__(self) -> bool:
+        return bool(self.id or self.results)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, GroupResult):
+            mine, others = (
+                (self.id, self.results, self.parent),
+                (other.id, other.results, other.parent),
+            )
+            return mine == others
+        return self.id == other if isinstance(other, str) else NotImplemented
+
+    def __hash__(self) -> int:  # type: ignore[override]  # its id does not change
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    def __repr__(self) -> str:
+        members = ", ".join(str(member.id) for member in self.results)
+        return f"<{type(self).__name__}: {self.id} [{members}]>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.id, self.results)

@@ -1,0 +1,66 @@
+"""How results are made of what is written of them, and for an app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from umbel.backend import Backend, ResultBase, Source
+from umbel.result.asyncresult import AsyncResult
+from umbel.result.groupresult import GroupResult
+from umbel.result.resultset import ResultSet
+
+
+def result_from_tuple(r: Any, app: Source | None = None) -> Any:
+    """Return the result, of a call or of a group, that ``as_tuple`` wrote, or one as it is."""
+    if isinstance(r, ResultBase):
+        return r
+    ids, members = r
+    id, above = ids if isinstance(ids, list | tuple) else (ids, None)
+    parent = result_from_tuple(above, app) if above else None
+    if members is None:
+        return AsyncResult(id, app=app, parent=parent)
+    results = [result_from_tuple(member, app) for member in members]
+    return GroupResult(id, results, parent, app=app)
+
+
+def app_result_from_tuple(self: Source, written: Any) -> Any:
+    """Return the result, of a call or of a group, that ``as_tuple`` wrote."""
+    return result_from_tuple(written, self)
+
+
+def app_async_result(
+    self: Source,
+    id: str,
+    backend: Backend | None = None,
+    task_name: str | None = None,
+    parent: ResultBase | None = None,
+) -> AsyncResult[Any]:
+    """Return the result of a call by its id."""
+    return AsyncResult(id, backend, task_name, self, parent)
+
+
+def app_result_set(self: Source, results: Iterable[Any] | None = None, **kwargs: Any) -> ResultSet:
+    """Return several results as one."""
+    return ResultSet(results, app=self, **kwargs)
+
+
+class GroupResultOf:
+    """``app.GroupResult``: makes results of groups, and finds those that were saved."""
+
+    def __init__(self, app: Source) -> None:
+        self._app = app
+
+    def __call__(
+        self,
+        id: str | None = None,
+        results: Iterable[Any] | None = None,
+        parent: ResultBase | None = None,
+        **kwargs: Any,
+    ) -> GroupResult:
+        """Return the result of a group."""
+        return GroupResult(id, results, parent, **{"app": self._app, **kwargs})
+
+    def restore(self, id: str, backend: Backend | None = None) -> GroupResult | None:
+        """Return the group that was saved under an id; None if there is none."""
+        return GroupResult.restore(id, backend, self._app)
