@@ -38,15 +38,7 @@ from umbel.location import DefaultFile, calling_module, script_name, shown_url
 from umbel.log import Logging
 from umbel.message import Publication
 from umbel.opened import OpenEngines
-from umbel.options import (
-    SEND_POSITIONS,
-    CallKeywords,
-    CallOptions,
-    TaskKeywords,
-    by_position,
-    call_options,
-    check_task_keywords,
-)
+from umbel.options import SEND_POSITIONS, CallKeywords, CallOptions, by_position, call_options
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.registry import BoundMaker, Maker, Tasks, automatic_name, recipe
 from umbel.result import AsyncResult, making
@@ -56,6 +48,7 @@ from umbel.task import AsyncTask
 
 # Under another name, since `Umbel.Task` is an app's own class.
 from umbel.task import Task as TaskOf
+from umbel.task_options import TaskKeywords, check_task_keywords
 
 
 @tell_of_absent
@@ -270,9 +263,10 @@ class Umbel:
 
         Of the options only those count that say how a publish is tried again.
         """
-        broker = self.broker
+        outbox = current.outbox.get()
+        broker = self.broker if outbox is None else outbox
         publish.send(broker, publications, self.conf.snapshot, self.clock, options)
-        if not self._checked_consumers:
+        if not self._checked_consumers and outbox is None:
             self._checked_consumers = True
             publish.warn_if_never_consumed(broker, self._how_to_consume)
 

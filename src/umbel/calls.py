@@ -10,7 +10,7 @@ from umbel import current
 from umbel.message import Publication
 from umbel.options import CALL_NAMES, CallOptions
 from umbel.publish import Context, Template, build
-from umbel.result import AsyncResult
+from umbel.result import AsyncResult, ResultBase
 from umbel.routing import inherited
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def result_of(
     return result
 
 
-def add_to_parent(result: AsyncResult[Any]) -> None:
+def add_to_parent(result: ResultBase) -> None:
     """Note a result as a child of the task that runs, unless that keeps no trail."""
     parent = current.parent_call()
     if parent is not None and (parent.running_task is None or parent.running_task.trail):

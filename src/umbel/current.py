@@ -19,6 +19,9 @@ _default_app: list[Umbel] = []
 #: The call that runs now, in this thread or coroutine; None outside of tasks.
 running: ContextVar[Request | None] = ContextVar("umbel.request", default=None)
 
+#: What takes the broker's place for what is sent here; None: nothing does.
+outbox: ContextVar[Any] = ContextVar("umbel.outbox", default=None)
+
 
 def set_default_app(app: Umbel) -> None:
     """Make an app current for the whole process; the latest one wins."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from umbel import current
 from umbel.backend import require_storable
 from umbel.clock import unique_id
+from umbel.following import after_failure, call_errbacks, send_after_success
+from umbel.links import as_list
 from umbel.message import decode
 from umbel.options import CallOptions, EagerOptions
 from umbel.outcomes import Ended, Failure, Retried, Success
@@ -44,8 +46,10 @@ def apply(
     while True:
         mode = Mode.RAISED if throw else Mode.EAGER
         how = How(app.clock, app.integrations.driver(drive_here), mode)
-        outcome, _ = trace(task, request, how, keeper.check())
+        outcome, _ = trace(task, request, how, _check(app, request, keeper.check()))
         keeper.keep(request, outcome)
+        if isinstance(outcome, Failure) and request.errbacks:
+            _run_errbacks(app, request, outcome)
         again = outcome.retry.sig if isinstance(outcome, Retried) else None
         if not isinstance(again, Again):
             state, value = ending(outcome)
@@ -74,6 +78,9 @@ def _request(
         parent_id=parent.id if parent else None,
         root_id=(parent.root_id if parent else None) or task_id,
         retries=options.retries or 0,
+        callbacks=as_list(options.link),
+        errbacks=as_list(options.link_error),
+        chain=options.chain,
         is_eager=True,
         called_directly=False,
         logfile=options.logfile,
@@ -93,6 +100,33 @@ def _request(
             "priority": options.priority,
         },
     )
+
+
+def _check(
+    app: Umbel, request: Request, storable: Callable[[Any], None] | None
+) -> Callable[[Any], None] | None:
+    """Return what raises for a value that cannot be stored, and sends what follows one that can."""
+    if not (request.callbacks or request.chain):
+        return storable
+
+    def check(value: Any) -> None:
+        if storable is not None:
+            storable(value)
+        send_after_success(request, value, app, unique_id)
+
+    return check
+
+
+def _run_errbacks(app: Umbel, request: Request, outcome: Failure) -> None:
+    """Run here what follows a failure."""
+    token = current.enter(request)
+    try:
+        direct, others = after_failure(request, app, unique_id)
+        call_errbacks(direct, request, outcome.error, outcome.traceback)
+        for errback in others:
+            errback.run()
+    finally:
+        current.leave(token)
 
 
 def _text_of(outcome: Ended, value: Any) -> str | None:
@@ -153,6 +187,9 @@ def apply_instead(
         throw=options.throw,
         headers=options.headers,
         ignore_result=options.ignore_result,
+        link=options.link,
+        link_error=options.link_error,
+        chain=options.chain,
         exchange=options.exchange or task.exchange,
         routing_key=options.routing_key or task.routing_key,
         priority=task.priority if options.priority is None else options.priority,

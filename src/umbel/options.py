@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cache
@@ -22,6 +22,7 @@ from umbel.checks import (
 from umbel.entities import Exchange, Queue, as_exchange, delivery_mode, is_queue
 from umbel.exceptions import ImproperlyConfigured
 from umbel.links import LINKS, as_list, require_links
+from umbel.nearest import nearest
 from umbel.policies import publish_policy
 
 logger = logging.getLogger("umbel.options")
@@ -262,6 +263,8 @@ _NO_MEANING = {
     "task_type": "the task is found by its name",
     "immutable": "a signature is made immutable by task.si(...) or set(immutable=True)",
 }
+#: All options that a call may be given, but for stamps.
+OPTION_NAMES = (*CALL_NAMES, *_PROPERTIES, *_NO_MEANING)
 
 
 def call_options(keywords: Mapping[str, Any], where: str = "apply_async") -> CallOptions:
@@ -284,11 +287,21 @@ def call_options(keywords: Mapping[str, Any], where: str = "apply_async") -> Cal
 
 
 def _check_what_follows(options: CallOptions) -> None:
-    """Refuse unknown options of signatures here, not in the worker that sends them."""
+    """Refuse wrong options of signatures here, not in the worker that sends them.
+
+    Unknown ones may be for an `apply_async` of the task's own, unless they are plainly misspelt.
+    """
     for name in LINKS:
         for link in as_list(getattr(options, name)) or ():
             if not link.get("subtask_type"):
-                call_options(link.get("options") or {}, f"The signature of {link['task']}")
+                written = link.get("options") or {}
+                stamps = as_list(written.get("stamped_headers")) or ()
+                meant = {
+                    name: value
+                    for name, value in written.items()
+                    if name in OPTION_NAMES or name in stamps or nearest(name, OPTION_NAMES)
+                }
+                call_options(meant, f"The signature of {link['task']}")
 
 
 def _cleared(keywords: Mapping[str, Any]) -> frozenset[str]:
@@ -298,9 +311,8 @@ def _cleared(keywords: Mapping[str, Any]) -> frozenset[str]:
 def _gathered(keywords: Mapping[str, Any], where: str) -> CallOptions:
     """Return options of which some are stamps, properties or without meaning."""
     stamped = keywords.get("stamped_headers")
-    names = (*CALL_NAMES, *_PROPERTIES, *_NO_MEANING)
     stamps = _stamps(keywords, stamped)
-    refuse_unknown(keywords, (*names, *stamps), where)
+    refuse_unknown(keywords, (*OPTION_NAMES, *stamps), where)
     for name, why in _NO_MEANING.items():
         if keywords.get(name) is not None:
             warn_once(f"The option {name} has no meaning here: {why}.")
@@ -419,7 +431,7 @@ _EAGER_NAMES = tuple(entry.name for entry in fields(EagerOptions))
 def eager_options(keywords: Mapping[str, Any]) -> EagerOptions:
     """Return the options of a call that runs here; those that say how it is sent have no effect."""
     stamps = _stamps(keywords, keywords.get("stamped_headers"))
-    names = (*_EAGER_NAMES, *CALL_NAMES, *_PROPERTIES, *_NO_MEANING, *stamps)
+    names = (*_EAGER_NAMES, *OPTION_NAMES, *stamps)
     refuse_unknown(keywords, names, "apply")
     refuse_chord(keywords)
     return EagerOptions(**{name: keywords[name] for name in _EAGER_NAMES if name in keywords})
@@ -427,74 +439,3 @@ def eager_options(keywords: Mapping[str, Any]) -> EagerOptions:
 
 #: What most calls have, made once.
 _NO_OPTIONS = CallOptions()
-
-
-Handler = Callable[..., Any]
-
-
-class TaskKeywords(TypedDict, total=False):
-    """The keyword arguments of ``@app.task`` beside `bind` and `base`, for type checkers."""
-
-    name: str | None
-    queue: str | Queue | None
-    exchange: str | Exchange | None
-    routing_key: str | None
-    delivery_mode: int | str | None
-    priority: int | None
-    max_retries: int | None
-    default_retry_delay: float
-    autoretry_for: tuple[type[BaseException], ...]
-    dont_autoretry_for: tuple[type[BaseException], ...]
-    retry_kwargs: Mapping[str, Any]
-    retry_backoff: float | bool
-    retry_backoff_max: float
-    retry_jitter: bool
-    time_limit: float | None
-    soft_time_limit: float | None
-    rate_limit: str | float | None
-    expires: float | datetime | None
-    serializer: str | None
-    compression: str | None
-    ignore_result: bool | None
-    store_errors_even_if_ignored: bool | None
-    store_eager_result: bool | None
-    acks_late: bool | None
-    acks_on_failure_or_timeout: bool | None
-    acks_on_failure: bool | None
-    acks_on_timeout: bool | None
-    reject_on_worker_lost: bool | None
-    retry_on_worker_lost: bool | None
-    track_started: bool | None
-    throws: tuple[type[BaseException], ...] | type[BaseException]
-    typing: bool | None
-    trail: bool
-    send_events: bool
-    resultrepr_maxsize: int
-    shadow_name: Handler
-    before_start: Handler
-    on_success: Handler
-    on_failure: Handler
-    on_retry: Handler
-    after_return: Handler
-    pydantic: bool
-    pydantic_strict: bool
-    pydantic_context: Mapping[str, Any] | None
-    pydantic_dump_kwargs: Mapping[str, Any] | None
-    shared: bool
-    lazy: bool
-    filter: Handler | None
-    abstract: bool
-    backend: Any
-    Strategy: Any
-    Request: Any
-
-
-TASK_NAMES = tuple(TaskKeywords.__annotations__)
-
-
-def check_task_keywords(keywords: Mapping[str, Any], base: Callable[..., Any] | type) -> None:
-    """Refuse an option that neither umbel nor the task's base class knows, and a name that is no text."""
-    known = tuple(name for name in keywords if hasattr(base, name))
-    refuse_unknown(keywords, (*TASK_NAMES, "bind", "base", *known), "@app.task")
-    if keywords.get("name"):
-        require_text("name", keywords["name"])

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from umbel import serialization, signals
 from umbel.clock import Clock, unique_id, utc
@@ -221,8 +221,15 @@ def derived_tag(tag: str, purpose: str) -> str:
     return f"{tag[:14]}{digest[:4]}-{digest[4:8]}-{digest[8:20]}"
 
 
+class Sink(Protocol):
+    """Where publications go: a broker, or what keeps them for one."""
+
+    def publish(self, publications: Sequence[Publication], timeout: float) -> object:
+        """Take publications."""
+
+
 def send(
-    broker: Broker,
+    broker: Sink,
     publications: Sequence[Publication],
     settings: Settings,
     clock: Clock,
@@ -246,7 +253,7 @@ def send(
 
 
 def _publish(
-    broker: Broker,
+    broker: Sink,
     publications: Sequence[Publication],
     settings: Settings,
     clock: Clock,

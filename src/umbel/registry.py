@@ -24,8 +24,9 @@ from umbel.functions import (
 )
 from umbel.location import calling_frame, script_name
 from umbel.nearest import asked, meant
-from umbel.options import TaskKeywords, check_task_keywords, warn_once
+from umbel.options import warn_once
 from umbel.task import AsyncTask, Task
+from umbel.task_options import TaskKeywords, check_task_keywords
 
 if TYPE_CHECKING:
     from umbel.app import Umbel

@@ -113,6 +113,11 @@ class Task(Definition, Signable[P, R]):
             function = MethodType(self.function, self) if self._is_bound else self.function
         return inspect.signature(function, follow_wrapped=False)
 
+    @property
+    def has_own_apply_async(self) -> bool:
+        """Tell whether its class sends calls in a way of its own."""
+        return type(self).apply_async is not Task.apply_async
+
     @cached_property
     def _own_shadow(self) -> bool:
         return getattr(self.shadow_name, "__func__", None) is not Task.shadow_name

@@ -21,6 +21,7 @@ from tests.conftest import ManualClock
 from tests.unit.worker.support import take
 from umbel import Umbel
 from umbel.clock import unique_id
+from umbel.current import outbox
 from umbel.engines.memory.space import forget_space
 from umbel.message import Publication
 from umbel.options import CallOptions
@@ -61,7 +62,8 @@ class RecordingUmbel(Umbel):
         self, publications: Sequence[Publication], options: CallOptions | None = None
     ) -> None:
         super().publish(publications, options)
-        self.published += publications
+        if outbox.get() is None:  # else they come with the verdict
+            self.published += publications
 
 
 class Side:

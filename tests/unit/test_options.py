@@ -9,17 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umbel.exceptions import ImproperlyConfigured, OperationalError
-from umbel.options import (
-    CALL_NAMES,
-    TASK_NAMES,
-    CallKeywords,
-    CallOptions,
-    TaskKeywords,
-    call_options,
-    check_task_keywords,
-)
+from umbel.options import CALL_NAMES, CallKeywords, CallOptions, call_options
 from umbel.policies import PublishPolicy, RetryPolicy, publish_policy
 from umbel.settings import Config
+from umbel.task_options import TASK_NAMES, TaskKeywords, check_task_keywords
 
 
 def test_an_option_is_declared_alike_for_people_and_for_type_checkers() -> None:

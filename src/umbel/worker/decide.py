@@ -33,6 +33,7 @@ from umbel.routing import back_to
 from umbel.settings import Settings
 from umbel.task import Task
 from umbel.values import value
+from umbel.worker.follow_ups import after_loss, failures_of_chain
 from umbel.worker.outcome import (
     Expired,
     Failure,
@@ -59,10 +60,12 @@ class Verdict:
     """What is to be settled, and the run it comes from.
 
     The run's outcome is the final one: a success whose value cannot be stored has become a failure.
+    `others` are results of other calls, stored before: to store them again does no harm.
     """
 
     run: Run
     settlement: Settlement
+    others: tuple[ResultRecord, ...] = ()
 
 
 def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
@@ -177,8 +180,9 @@ class _Decision:
 
     def success(self, value: Any) -> Verdict:
         """Store the value, if it is wanted and can be."""
+        follow = self.run.follow
         if not self.wants_result():
-            return Verdict(self.run, Settlement(self.delivery))
+            return Verdict(self.run, Settlement(self.delivery, publish=follow))
         if isinstance(value, ResultBase):
             value = value.as_tuple()
         try:
@@ -190,17 +194,32 @@ class _Decision:
         except ImproperlyConfigured as error:
             # There is no such serializer or compression, or no library of it.
             return self.failure(error, "")
-        return Verdict(self.run, Settlement(self.delivery, result=record))
+        return Verdict(self.run, Settlement(self.delivery, result=record, publish=follow))
 
     def failure(self, error: BaseException, traceback: str) -> Verdict:
         """Store the error, if it is wanted."""
         run = self.run
         if not isinstance(run.outcome, Failure):
-            run = replace(run, outcome=Failure(error, traceback))
+            # What was to follow is that of another outcome.
+            run = replace(run, outcome=Failure(error, traceback), follow=())
         record = None
         if self.wants_result(error=True):
             record = self.record(states.FAILURE, error, traceback)
-        return Verdict(run, self._failed(error, record))
+        settlement = self._failed(error, record)
+        if settlement.action is Action.REQUEUE:
+            return Verdict(run, settlement)
+        return Verdict(
+            run, replace(settlement, publish=run.follow), self.failed_chain(error, traceback)
+        )
+
+    def failed_chain(
+        self, error: BaseException, traceback: str | None = None
+    ) -> tuple[ResultRecord, ...]:
+        """Return the failures of the rest of the call's chain, if errors are stored."""
+        call = self.run.prepared.call
+        if call is None or not call.chain or not self.wants_result(error=True):
+            return ()
+        return failures_of_chain(call, error, traceback, self.settings, self.clock)
 
     def _failed(self, error: BaseException, record: ResultRecord | None) -> Settlement:
         """Acknowledge a failure, unless the task says that its failures are not to be."""
@@ -268,17 +287,27 @@ class _Decision:
         if crashes < self.settings.worker_max_deliveries:
             return Verdict(run, Settlement(delivery, Action.REQUEUE, crashed=lost.running))
         text = f"{crashes} processes died running it. The last time: {lost.reason}"
-        record = None
-        if self.wants_result(error=True):
-            record = self.record(states.FAILURE, WorkerLostError(f"Worker lost: {text}"))
-        return Verdict(run, self.dead(text, result=record, crashed=lost.running))
+        return self._condemned(run, text, crashed=lost.running)
+
+    def _condemned(self, run: Run, text: str, crashed: bool) -> Verdict:
+        """Put what its processes die of with the dead letters."""
+        error = WorkerLostError(f"Worker lost: {text}")
+        record = self.record(states.FAILURE, error) if self.wants_result(error=True) else None
+        return self._lost_for_good(run, self.dead(text, result=record, crashed=crashed), error)
+
+    def _lost_for_good(self, run: Run, settlement: Settlement, error: Exception) -> Verdict:
+        """Let the errbacks follow the failure of what ran when its process died."""
+        job = run.prepared.work
+        follow = after_loss(job, self.delivery) if isinstance(job, Job) else ()
+        run = replace(run, follow=follow)
+        return Verdict(run, replace(settlement, publish=follow), self.failed_chain(error))
 
     def _failed_with_its_process(self, lost: Lost, end: str) -> Verdict:
         """Acknowledge what does not run again after its process died; `end` says why not."""
         error = WorkerLostError(f"Worker lost: {lost.reason}")
         record = self.record(states.FAILURE, error) if self.wants_result(error=True) else None
         run = replace(self.run, outcome=replace(lost, end=end))
-        return Verdict(run, Settlement(self.delivery, result=record))
+        return self._lost_for_good(run, Settlement(self.delivery, result=record), error)
 
     def _retried_after_loss(self, job: Job, lost: Lost) -> Verdict:
         """Send the call again as its task's `retry` would, as often as its ``max_retries`` allows."""

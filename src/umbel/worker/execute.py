@@ -9,9 +9,11 @@ from umbel.app import Umbel
 from umbel.backend import require_storable
 from umbel.definition import Policy
 from umbel.exceptions import DecodeError, NotRegistered
+from umbel.following import refusal
 from umbel.message import Call, Delivery, decode, offers, timestamp
 from umbel.request import request_of
 from umbel.trace import How, Loop, trace
+from umbel.worker.follow_ups import FollowUps, is_followed
 from umbel.worker.outcome import (
     Expired,
     Job,
@@ -94,12 +96,17 @@ class Runner:
             return Run(prepared, job)
         if signals.task_received.is_heard:
             signals.task_received.send(job.task, request=job.request)
+        follow_ups = FollowUps(job, prepared.delivery) if is_followed(job.call) else None
         check = None
-        if job.task.hooks.ends and wants_value(prepared):
+        if wants_value(prepared) and (follow_ups is not None or job.task.hooks.ends):
             # What cannot be stored is a failure before any handler hears of a success.
             check = partial(require_storable, job.task.name, self._settings)
+        if follow_ups is None:
+            outcome, seconds = trace(job.task, job.request, self._how, check)
+            return Run(prepared, outcome, seconds)
+        check = partial(follow_ups.succeed, check)
         outcome, seconds = trace(job.task, job.request, self._how, check)
-        return Run(prepared, outcome, seconds)
+        return Run(prepared, outcome, seconds, follow_ups.of(outcome))
 
     def _announce_refusal(self, prepared: Prepared, outcome: Outcome) -> None:
         """Send the signals of a message that is not run."""
@@ -123,8 +130,11 @@ class Runner:
 
 
 def _refused(call: Call) -> Outcome | None:
-    """Return an outcome for a call that asks for more than this version does."""
-    if not (call.callbacks or call.errbacks or call.chain or call.chord):
+    """Return an outcome for a call of which what follows it cannot be sent."""
+    if not is_followed(call):
         return None
-    error = DecodeError("The call is part of a workflow (callbacks, chain or chord).")
-    return Unprocessable(error, f"{error} Workflows are not run yet; run it by a Celery worker.")
+    reason = refusal(call)
+    if reason is None:
+        return None
+    error = DecodeError(f"The call cannot be run here: {reason}.")
+    return Unprocessable(error, f"{error} Run it by a Celery worker.")

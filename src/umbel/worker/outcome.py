@@ -7,7 +7,7 @@ from typing import Any
 
 from umbel.definition import Policy
 from umbel.exceptions import NotRegistered
-from umbel.message import Call, Delivery
+from umbel.message import Call, Delivery, Publication
 from umbel.outcomes import Ended, Failure, Ignored, Rejected, Retried, Success
 from umbel.request import Request
 from umbel.task import Task
@@ -109,8 +109,12 @@ def wants_value(prepared: Prepared) -> bool:
 
 @value
 class Run:
-    """A delivery and what became of it; `seconds` is how long the task ran."""
+    """A delivery and what became of it; `seconds` is how long the task ran.
+
+    `follow` are the messages of what follows it.
+    """
 
     prepared: Prepared
     outcome: Outcome
     seconds: float = 0.0
+    follow: tuple[Publication, ...] = ()

@@ -43,6 +43,9 @@ class Settler:
         then safe. Raises LeaseLost when the consumer was taken for dead: none of its verdicts
         counts.
         """
+        others = [record for verdict in verdicts for record in verdict.others]
+        if others:
+            self.store(others)
         settlements = [verdict.settlement for verdict in verdicts]
         keys = [item.delivery.key for item in settlements]
         if not self._joint:
@@ -100,6 +103,6 @@ class Settler:
         return left
 
     def store(self, records: Sequence[ResultRecord]) -> None:
-        """Store states that settle nothing, such as STARTED."""
+        """Store states that settle nothing, such as STARTED, or the failures of what never runs."""
         if records and self._results is not None:
             self._results.put(records)

@@ -33,6 +33,73 @@ def _one(x: Any) -> Any:
     return x
 
 
+def _fails(*args: Any) -> Any:
+    raise ValueError("no")
+
+
+def _unsendable(x: Any) -> Any:
+    return object()
+
+
+def _runs(
+    name: str, options: Callable[[Kit], dict[str, Any]], function: Any = None, **conf: Any
+) -> Case:
+    """Return a case in which a call with these options is run by a worker: what follows is recorded."""
+
+    def call(kit: Kit) -> Any:
+        task = kit.make(function, name="proj.first") if function else kit.echo
+        task.apply_async((1,), task_id=TASK_ID, **options(kit))
+        kit.work()
+
+    return _signature(f"{name}-runs", call, **conf)
+
+
+def _once_more(kit: Kit) -> Any:
+    def function(self: Any) -> Any:
+        raise self.retry(countdown=5)
+
+    task = kit.make(function, name="proj.again", bind=True)
+    task.apply_async(link=_other(kit).s(), link_error=_other(kit).si(2), task_id=TASK_ID)
+    kit.work()
+
+
+def _old_errback(kit: Kit) -> Any:
+    def errback(request: Any, error: Any, traceback: Any) -> None:
+        kit.notes.append(f"{request.id} {request.task} {error!r} {type(traceback).__name__}")
+
+    return kit.make(errback, name="proj.errback").s()
+
+
+def _bound_errback(kit: Kit) -> Any:
+    def errback(self: Any, request: Any, error: Any, traceback: Any) -> None: ...
+
+    return kit.make(errback, name="proj.errback", bind=True).s()
+
+
+def _partial_errback(kit: Kit) -> Any:
+    def errback(a: Any, request: Any, error: Any) -> None: ...
+
+    return kit.make(errback, name="proj.errback").s(1, 2)
+
+
+def _short_errback(kit: Kit) -> Any:
+    def errback(task_id: Any) -> None: ...
+
+    return kit.make(errback, name="proj.errback").s()
+
+
+def _failing_errback(kit: Kit) -> Any:
+    def errback(request: Any, error: Any, traceback: Any) -> None:
+        raise KeyError("errback")
+
+    return kit.make(errback, name="proj.errback").s()
+
+
+def _chain(kit: Kit) -> Any:
+    tail = [_other(kit).s(2).set(task_id="last"), _other(kit).s(1).set(task_id="second")]
+    return {"chain": [dict(one) for one in tail]}
+
+
 CASES: list[Case] = [
     _signature("s", lambda kit: kit.echo.s(1, a=2).apply_async(task_id=TASK_ID)),
     _signature("s-delay", lambda kit: kit.echo.s(1, a=2).delay()),
@@ -95,5 +162,36 @@ CASES: list[Case] = [
         lambda kit: kit.echo.apply_async((1,), link_error=_other(kit).s(), task_id=TASK_ID),
     ),
     _signature("link-of-signature", _linked),
+    _runs("link", lambda kit: {"link": _other(kit).s(2)}),
+    _runs("link-immutable", lambda kit: {"link": _other(kit).si(2)}),
+    _runs("link-by-name", lambda kit: {"link": kit.app.signature("far.away", (2,))}),
+    _runs("link-options", lambda kit: {"link": _other(kit).s().set(queue="q", task_id="own")}),
+    _runs("link-linked", lambda kit: {"link": _other(kit).s().on_error(_other(kit).s())}),
+    _runs("link-many", lambda kit: {"link": [_other(kit).s(2), _other(kit).si(3)]}),
+    _runs("link-fails", lambda kit: {"link": _other(kit).s()}, _fails),
+    _runs(
+        "link-priority",
+        lambda kit: {"link": _other(kit).s(), "priority": 3},
+        task_inherit_parent_priority=True,
+    ),
+    _runs("link-root", lambda kit: {"link": _other(kit).s(), "root_id": "r", "parent_id": "p"}),
+    _runs("link-unsendable", lambda kit: {"link": _other(kit).s()}, _unsendable),
+    _runs("link-error", lambda kit: {"link_error": _short_errback(kit)}, _fails),
+    _runs("link-error-any", lambda kit: {"link_error": kit.app.signature("far.away")}, _fails),
+    _runs("link-error-immutable", lambda kit: {"link_error": _short_errback(kit)}, _fails),
+    _runs("link-error-old", lambda kit: {"link_error": _old_errback(kit)}, _fails),
+    _runs("link-error-fails", lambda kit: {"link_error": _failing_errback(kit)}, _fails),
+    _runs("link-error-bound", lambda kit: {"link_error": _bound_errback(kit)}, _fails),
+    _runs("link-error-partial", lambda kit: {"link_error": _partial_errback(kit)}, _fails),
+    _runs(
+        "link-error-many",
+        lambda kit: {"link_error": [_short_errback(kit), kit.app.signature("far.away", (2,))]},
+        _fails,
+    ),
+    _runs("link-error-of-success", lambda kit: {"link_error": _short_errback(kit)}),
+    _runs("chain-option", _chain),
+    _runs("chain-option-fails", _chain, _fails),
+    _runs("chain-and-link", lambda kit: {**_chain(kit), "link": _other(kit).s(9)}),
+    _signature("retry-keeps-links", _once_more),
     _signature("as-argument", lambda kit: kit.echo.apply_async((kit.echo.s(1),), task_id=TASK_ID)),
 ]

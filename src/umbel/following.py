@@ -1,0 +1,307 @@
+"""What follows a call: its callbacks and the rest of its chain, or its errbacks.
+
+`after_success` and `after_failure` say what that is. A worker collects the messages in an `Outbox`, so that
+they are sent in the step that settles the call; who runs a task where it is called sends them at once. What
+follows, and with which ids and groups, is as in Celery 5.7 (celery/app/trace.py, celery/backends/base.py).
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from umbel import calls, current
+from umbel.canvas.signature import Signature, signature
+from umbel.exceptions import NotRegistered
+from umbel.links import LINKS, as_list, is_signature
+from umbel.message import Call, Publication
+from umbel.options import OPTION_NAMES, call_options, warn_once
+from umbel.publish import derived_tag
+from umbel.request import Request
+from umbel.result import GroupResult
+
+if TYPE_CHECKING:
+    from umbel.app import Umbel
+
+logger = logging.getLogger("umbel.following")
+
+Ids = Callable[[], str]
+"""What returns another id each time."""
+
+
+class Outbox:
+    """Takes the place of the broker while a call's followers are sent, and keeps their messages.
+
+    Ids and tags are computed from the call's own: who fills an outbox for the same call again, because the
+    first worker died, makes the same messages, and a broker that dedupes takes each once.
+    """
+
+    def __init__(self, tag: str, call_id: str, purpose: str) -> None:
+        self.publications: list[Publication] = []
+        self._tag = tag
+        self._purpose = f"{purpose} {call_id}"
+        self._ids = 0
+
+    def publish(self, publications: Sequence[Publication], timeout: float) -> None:
+        """Keep publications, with tags of ours."""
+        for publication in publications:
+            tag = self._derived(f"message {len(self.publications)}")
+            self.publications.append(replace(publication, tag=tag))
+
+    def new_id(self) -> str:
+        """Return another id."""
+        self._ids += 1
+        return self._derived(f"id {self._ids}")
+
+    def _derived(self, what: str) -> str:
+        return derived_tag(self._tag, f"{self._purpose} {what}")
+
+    @contextmanager
+    def open(self, request: Request) -> Iterator[None]:
+        """Collect what is sent within the block, as if by the call of `request`."""
+        entered, token = current.enter(request), current.outbox.set(self)
+        try:
+            yield
+        finally:
+            current.outbox.reset(token)
+            current.leave(entered)
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """A call that follows another: its signature, what that gave, and further options."""
+
+    signature: Signature[Any]
+    args: tuple[Any, ...]
+    options: Mapping[str, Any]
+
+    def send(self) -> Any:
+        """Send it as its task does; return its result to be."""
+        return self.signature.apply_async(self.args, **self.options)
+
+    def send_plainly(self) -> None:
+        """Send it without any code of its task, whose class may have an `apply_async` of its own."""
+        sig = self.signature
+        args, kwargs, options = sig._merge(self.args, None, self.options)
+        calls.send(sig.app, sig.task, args, kwargs, call_options(options))
+
+    def run(self) -> None:
+        """Run it here."""
+        self.signature.apply(self.args, **self.options)
+
+
+def refusal(call: Call) -> str | None:
+    """Return why the call cannot be followed by what its message says; None where it can.
+
+    Said before it runs, since it would have to run again.
+    """
+    if call.chord:
+        return "the call is part of a chord, which is not run yet"
+    for name, written in (
+        ("link", call.callbacks),
+        ("link_error", call.errbacks),
+        ("chain", call.chain),
+    ):
+        for link in as_list(written) or ():
+            if not is_signature(link):
+                return f"what follows it as {name} is no signature"
+            if link.get("subtask_type"):
+                return f"a {link['subtask_type']} follows it as {name}, which is not run yet"
+            try:
+                call_options(_known(link.get("options") or {}, link["task"]))
+            except (TypeError, ValueError, NotImplementedError) as error:
+                return (
+                    f"the options of {link['task']}, which follows it as {name}, are wrong: {error}"
+                )
+    return None
+
+
+def after_success(request: Request, value: Any, app: Umbel, new_id: Ids) -> list[Follower]:
+    """Return what follows a call that has returned a value: its callbacks, and the next of its chain."""
+    followers = _together(
+        [_read(one, app) for one in request.callbacks or ()], request, value, new_id
+    )
+    if request.chain:
+        step = _read(request.chain[-1], app)
+        options = {
+            **_common(request, step, new_id),
+            "chain": [_known_of(one) for one in request.chain[:-1]],
+        }
+        followers.append(Follower(step, (value,), options))
+    inherited = _inherited_priority(request, app)
+    return [replace(one, options={**one.options, **inherited}) for one in followers]
+
+
+def send_after_success(request: Request, value: Any, app: Umbel, new_id: Ids) -> None:
+    """Send what follows a call that has returned a value, as children of the call, which runs still."""
+    sent: dict[str, list[Any]] = {}
+    for follower in after_success(request, value, app, new_id):
+        group = follower.options.get("group_id")
+        result = follower.send()
+        if group is not None and not follower.options.get("add_to_parent", True):
+            sent.setdefault(group, []).append(result)
+    for group, results in sent.items():
+        calls.add_to_parent(GroupResult(group, results, app=app))
+
+
+def _together(
+    signatures: Sequence[Signature[Any]], request: Request, value: Any, new_id: Ids
+) -> list[Follower]:
+    """Return calls that follow at the same time: several are a group."""
+    if len(signatures) < 2:
+        return [Follower(one, (value,), _common(request, one, new_id)) for one in signatures]
+    return _group(signatures, request, value, new_id)
+
+
+def _group(
+    signatures: Sequence[Signature[Any]], request: Request, value: Any, new_id: Ids
+) -> list[Follower]:
+    group = new_id()
+    return [
+        Follower(
+            one.clone(),
+            (value,),
+            {
+                **_common(request, one, new_id),
+                "group_id": group,
+                "group_index": index,
+                "add_to_parent": False,
+            },
+        )
+        for index, one in enumerate(signatures)
+    ]
+
+
+def _common(request: Request, sig: Signature[Any], new_id: Ids) -> dict[str, Any]:
+    return {
+        "task_id": sig.id or new_id(),
+        "parent_id": request.id,
+        "root_id": request.root_id or request.id,
+    }
+
+
+def _inherited_priority(request: Request, app: Umbel) -> dict[str, Any]:
+    priority = (request.delivery_info or {}).get("priority")
+    if priority is None or not app.conf.snapshot.task_inherit_parent_priority:
+        return {}
+    return {"priority": priority}
+
+
+# Errbacks
+
+
+def after_failure(
+    request: Request, app: Umbel, new_id: Ids
+) -> tuple[list[Signature[Any]], list[Follower]]:
+    """Return the errbacks to call where the task failed, and those to send, which get the call's id."""
+    errbacks = [_read(one, app) for one in request.errbacks or ()]
+    direct = [one for one in errbacks if _takes_the_error(one)]
+    sent = [one for one in errbacks if not any(one is other for other in direct)]
+    return direct, _group(sent, request, request.id, new_id) if sent else []
+
+
+def _takes_the_error(errback: Signature[Any]) -> bool:
+    """Tell whether a task takes more than one argument beside those that its signature has.
+
+    Such an errback is called with request, exception and traceback.
+    """
+    try:
+        task = errback.type
+    except NotRegistered:
+        return False  # another worker has it
+    if "function" not in vars(type(task)):
+        return False  # a class of its own is no function that was made a task
+    found = task.call_signature()
+    if not errback.immutable and (errback.args or errback.kwargs):
+        found = _left(found, errback.args, errback.kwargs)
+    parameters = found.parameters.values()
+    if any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        return True
+    return (
+        sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters) > 1
+    )
+
+
+def _left(
+    found: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> inspect.Signature:
+    """Return a signature without the parameters that arguments fill; as it is where they do not fit."""
+
+    def function() -> None: ...
+
+    function.__signature__ = found  # type: ignore[attr-defined]
+    try:
+        return inspect.signature(partial(function, *args, **kwargs))
+    except (TypeError, ValueError):
+        return found
+
+
+def call_errbacks(
+    errbacks: Sequence[Signature[Any]], request: Request, error: BaseException, traceback: str
+) -> None:
+    """Call errbacks here. What one raises is logged, and the others are called all the same."""
+    for errback in errbacks:
+        try:
+            errback(request, error, traceback)
+        except Exception:
+            logger.exception("Errback %r raised an exception", errback.name)
+
+
+def collect_errbacks(
+    outbox: Outbox, followers: Sequence[Follower], request: Request, plainly: bool
+) -> None:
+    """Put errbacks into an outbox; one that cannot be sent is logged, as the failure must be stored."""
+    for follower in followers:
+        try:
+            with outbox.open(request):
+                if plainly:
+                    follower.send_plainly()
+                else:
+                    follower.send()
+        except Exception:
+            logger.exception(
+                "The errback %s of task %s cannot be sent", follower.signature.task, request.id
+            )
+
+
+# Reading
+
+
+def _read(written: Mapping[str, Any], app: Umbel) -> Signature[Any]:
+    """Return a signature of a message, without the options that nothing here knows.
+
+    They are refused where calls are written. Celery's clients may write any, which its workers make
+    properties of the message; a task with an `apply_async` of its own gets all.
+    """
+    sig = signature(dict(written), app=app)
+    sig["args"], sig["kwargs"] = sig.args or (), sig.kwargs or {}
+    task = app.tasks.find(sig.task)
+    if task is None or not task.has_own_apply_async:
+        sig["options"] = _known(sig.options or {}, sig.task)
+    return sig
+
+
+def _known(options: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """Return the options that are known, of those that it links to too."""
+    stamps = as_list(options.get("stamped_headers")) or ()
+    strange = [name for name in options if name not in OPTION_NAMES and name not in stamps]
+    if strange:
+        warn_once(
+            f"The options {', '.join(strange)} of the signature of {task} have no meaning here."
+        )
+    found = {name: value for name, value in options.items() if name not in strange}
+    for name in LINKS:
+        if found.get(name):
+            found[name] = [_known_of(link) for link in as_list(found[name]) or ()]
+    return found
+
+
+def _known_of(link: Any) -> Any:
+    if not is_signature(link) or link.get("subtask_type"):
+        return link
+    return {**link, "options": _known(link.get("options") or {}, link["task"])}
