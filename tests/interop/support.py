@@ -59,6 +59,16 @@ def fail(text):
     raise ValueError(text)
 
 
+@app.task(name="both.tell")
+def tell(task_id):
+    ledger.rpush("told", task_id)
+
+
+@app.task(name="both.tell_error")
+def tell_error(request, error, traceback):
+    ledger.rpush("told", request.id + " " + repr(error))
+
+
 @app.task(bind=True, name="both.retry", max_retries=3)
 def retry(self):
     if self.request.retries < 2:
@@ -100,6 +110,57 @@ except Exception as error:
 print("all well")
 """
 
+#: What each side does as a client with calls that follow each other; it prints when all went as it should.
+LINKS = """
+from {name} import app, echo, fail, ledger, tell, tell_error
+
+
+def told():
+    return ledger.blpop("told", 20)[1].decode()
+
+
+def value(id):
+    return app.AsyncResult(id).get(timeout=20)
+
+
+echo.apply_async((1,), link=[echo.s(2).set(task_id="two"), echo.si(3).set(task_id="three")])
+assert value("two") == [[[[1], {{}}], 2], {{}}]
+assert value("three") == [[3], {{}}]
+linked = echo.s(1)
+linked.link(echo.s(2).set(task_id="four")).link(echo.s(5, a=6).set(task_id="five"))
+first = linked.apply_async()
+assert value("five") == [[[[[[1], {{}}], 2], {{}}], 5], {{"a": 6}}]
+assert [child.id for child in first.children] == ["four"]
+assert [(one.id, got[0][-1]) for one, got in first.collect()] == [(first.id, 1), ("four", 2), ("five", 5)]
+failed = fail.apply_async(("no",), link=echo.s(), link_error=tell.s())
+assert told() == failed.id
+failed = fail.apply_async(("no",), link_error=tell_error.s())
+assert told() == failed.id + " ValueError('no')"
+echo.apply_async((1,), chain=[dict(echo.s(3).set(task_id="last")), dict(echo.s(2).set(task_id="step"))])
+assert value("last") == [[[[[[1], {{}}], 2], {{}}], 3], {{}}]
+assert app.AsyncResult("step").children == [app.AsyncResult("last")]
+fail.apply_async(("no",), chain=[dict(echo.s(3).set(task_id="never"))])
+try:
+    value("never")
+except ValueError as error:
+    assert error.args == ("no",)
+else:
+    raise AssertionError("no error came")
+group = app.GroupResult("group", [app.AsyncResult("two"), app.AsyncResult("three")])
+assert [got[0][-1] for got in group.get(timeout=20)] == [2, 3]
+group.save()
+print("all well")
+"""
+
+#: What the other side reads of that.
+SAVED = """
+from {name} import app
+group = app.GroupResult.restore("group")
+assert [one.id for one in group] == ["two", "three"]
+assert [got[0][-1] for got in group.get(timeout=20)] == [2, 3]
+print("all well")
+"""
+
 
 class Side:
     """Umbel or Celery: how its processes are started in a project."""
@@ -119,7 +180,8 @@ class Side:
         self._workers: list[subprocess.Popen[bytes]] = []
         app = "Umbel" if name == "umbel" else "Celery"
         (project / f"{name}_tasks.py").write_text(TASKS.format(module=name, App=app))
-        (project / f"{name}_client.py").write_text(CLIENT.format(name=f"{name}_tasks"))
+        for program, text in (("client", CLIENT), ("links", LINKS), ("saved", SAVED)):
+            (project / f"{name}_{program}.py").write_text(text.format(name=f"{name}_tasks"))
 
     def worker(self, *words: str) -> subprocess.Popen[bytes]:
         """Start a worker and return when it is ready."""
@@ -147,9 +209,9 @@ class Side:
         """Let what is started from now on find no node of before."""
         self._environment["XDG_RUNTIME_DIR"] = str(runtime)
 
-    def client(self, *words: str) -> str:
+    def client(self, *words: str, program: str = "client") -> str:
         """Run its client to the end; return what that prints."""
-        return self.python(str(self._project / f"{self.name}_client.py"), *words)
+        return self.python(str(self._project / f"{self.name}_{program}.py"), *words)
 
     def python(self, *words: str) -> str:
         """Run Python with the project to the end; return what it prints."""

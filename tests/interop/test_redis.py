@@ -44,6 +44,18 @@ def test_a_worker_runs_what_the_other_sides_client_sends(
     assert sides[client].client(worker) == "all well\n"
 
 
+@pytest.mark.parametrize(
+    ("client", "worker"), [("celery", "umbel"), ("umbel", "celery"), ("umbel", "umbel")]
+)
+def test_what_follows_a_call_of_one_side_is_run_by_the_other(
+    sides: dict[str, Side], client: str, worker: str
+) -> None:
+    sides[worker].worker("-c", "1")
+    assert sides[client].client(program="links") == "all well\n"
+    for side in sides.values():
+        assert side.client(program="saved") == "all well\n"
+
+
 @few_or_many(900, 10_002)
 def test_both_kinds_of_worker_share_a_queue_and_run_every_task_once(
     sides: dict[str, Side], server: PrivateServer, count: int

@@ -517,3 +517,60 @@ def test_a_call_that_is_sent_says_nothing_of_throw(app: Umbel, fail: Any_) -> No
     fail.apply_async(throw=True)
     (sent,) = calls(app)
     assert "throw" not in str(sent)
+
+
+# What follows
+
+
+def test_what_follows_is_sent(app: Umbel) -> None:
+    task = app.task(name="t")(lambda *args: args[0])
+    steps = [task.s(9).set(task_id="last"), task.s(8).set(task_id="next")]
+    result = task.apply((1,), link=task.s(2), chain=steps)
+    first, second = calls(app)
+    assert first.args == [1, 2]
+    assert (first.parent_id, first.root_id) == (result.id, result.id)
+    assert (second.id, [step["options"]["task_id"] for step in second.chain]) == ("next", ["last"])
+
+
+def test_what_follows_is_run_where_all_is(app: Umbel) -> None:
+    app.conf.task_always_eager = True
+    seen: list[Any] = []
+
+    @app.task(name="add")
+    def add(x: int, y: int) -> int:
+        seen.append((x, y))
+        return x + y
+
+    result = add.apply_async((1, 2), link=[add.s(10), add.si(5, 5)], chain=[add.s(7), add.s(100)])
+    assert result.get() == 3
+    assert seen == [(1, 2), (3, 10), (5, 5), (3, 100), (103, 7)]
+
+
+def test_errbacks_of_what_is_run_here(app: Umbel) -> None:
+    seen: list[Any] = []
+
+    @app.task(name="fail")
+    def fail() -> None:
+        raise ValueError("no")
+
+    @app.task(name="of-id")
+    def of_id(task_id: str) -> None:
+        seen.append(task_id)
+
+    @app.task(name="of-error")
+    def of_error(request: Any, error: Any, traceback: Any) -> None:
+        seen.append((request.id, repr(error)))
+
+    result = fail.apply(link_error=[of_id.s(), of_error.s()])
+    assert seen == [(result.id, "ValueError('no')"), result.id]
+    with pytest.raises(ValueError, match="no"):
+        fail.apply(link_error=of_id.s(), throw=True)
+    assert len(seen) == 2
+    assert calls(app) == []
+
+
+def test_a_value_that_cannot_follow_is_a_failure(app: Umbel, show: Any_) -> None:
+    task = app.task(name="bad")(object)
+    result = task.apply(link=show.s())
+    assert result.failed()
+    assert calls(app) == []
