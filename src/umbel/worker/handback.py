@@ -20,6 +20,7 @@ from umbel.ports import Action, Holding, Owner
 from umbel.worker import report
 from umbel.worker.decide import Verdict
 from umbel.worker.nodes import NodeDirectory, runtime_directory
+from umbel.worker.outcome import Lost
 from umbel.worker.recovery import Recovery
 from umbel.worker.settler import Settler
 
@@ -73,10 +74,10 @@ class Handback:
     def _decided(self, verdict: Verdict) -> None:
         """Count what does not go back."""
         report.lost(verdict)
-        settlement = verdict.settlement
+        settlement, outcome = verdict.settlement, verdict.run.outcome
         if settlement.action is Action.DEAD_LETTER:
             self.counts.dead += 1
-        elif settlement.action is Action.ACK and not settlement.publish:
+        elif isinstance(outcome, Lost) and outcome.end:
             self.counts.failed += 1
 
     def holdings(self) -> list[Holding]:

@@ -102,7 +102,7 @@ def lost(verdict: Verdict) -> None:
     settlement, outcome = verdict.settlement, verdict.run.outcome
     why, end = (outcome.reason, outcome.end) if isinstance(outcome, Lost) else ("", "")
     match settlement.action:
-        case Action.ACK if settlement.publish:
+        case Action.ACK if not end:
             level, text = logging.WARNING, "is retried: %(reason)s"
         case Action.REQUEUE:
             level, text = logging.WARNING, "runs again: %(reason)s"

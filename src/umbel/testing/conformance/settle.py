@@ -111,6 +111,15 @@ class SettleContract(Contract):
         assert ids(fetch(other)) == ["2"]
         assert ids(fetch(other, queues=["other"])) == ["3"]
 
+    def test_follow_ups_are_published_with_a_dead_letter(self, here: Side) -> None:
+        here.publish("1")
+        consumer = here.consumer()
+        [delivery] = fetch(consumer)
+        dead = Settlement(delivery, Action.DEAD_LETTER, reason="r", publish=(publication("2"),))
+        consumer.settle([dead])
+        assert ids(fetch(consumer)) == ["2"]
+        assert len(here.queues.dead_letters(10)) == 1
+
     def test_a_follow_up_can_be_scheduled(self, here: Side) -> None:
         needs(here.features.scheduling, "scheduled messages")
         here.publish("1")
