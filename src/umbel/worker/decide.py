@@ -33,7 +33,7 @@ from umbel.routing import back_to
 from umbel.settings import Settings
 from umbel.task import Task
 from umbel.values import value
-from umbel.worker.follow_ups import after_loss, failures_of_chain
+from umbel.worker.follow_ups import errbacks_only, failures_of_chain
 from umbel.worker.outcome import (
     Expired,
     Failure,
@@ -200,8 +200,8 @@ class _Decision:
         """Store the error, if it is wanted."""
         run = self.run
         if not isinstance(run.outcome, Failure):
-            # What was to follow is that of another outcome.
-            run = replace(run, outcome=Failure(error, traceback), follow=())
+            follow = errbacks_only(run.prepared.work, self.delivery)
+            run = replace(run, outcome=Failure(error, traceback), follow=follow)
         record = None
         if self.wants_result(error=True):
             record = self.record(states.FAILURE, error, traceback)
@@ -297,10 +297,9 @@ class _Decision:
 
     def _lost_for_good(self, run: Run, settlement: Settlement, error: Exception) -> Verdict:
         """Let the errbacks follow the failure of what ran when its process died."""
-        job = run.prepared.work
-        follow = after_loss(job, self.delivery) if isinstance(job, Job) else ()
-        run = replace(run, follow=follow)
-        return Verdict(run, replace(settlement, publish=follow), self.failed_chain(error))
+        follow = errbacks_only(run.prepared.work, self.delivery)
+        settlement = replace(settlement, publish=follow)
+        return Verdict(replace(run, follow=follow), settlement, self.failed_chain(error))
 
     def _failed_with_its_process(self, lost: Lost, end: str) -> Verdict:
         """Acknowledge what does not run again after its process died; `end` says why not."""

@@ -66,18 +66,19 @@ class FollowUps:
         return tuple(outbox.publications)
 
 
-def after_loss(job: Job, delivery: Delivery) -> tuple[Publication, ...]:
-    """Return the messages that follow the failure of a call whose process died.
+def errbacks_only(work: object, delivery: Delivery) -> tuple[Publication, ...]:
+    """Return the messages that follow a failure which is none of the task's function: its process died, say.
 
     Whoever decides on that runs no code of tasks. Errbacks that take the error are therefore not called.
     """
-    if not job.call.errbacks:
+    job = work if isinstance(work, Job) else None
+    if job is None or not job.call.errbacks:
         return ()
     outbox = Outbox(delivery.tag, job.call.id, "errback")
     direct, sent = after_failure(job.request, job.task.app, outbox.new_id)
     for errback in direct:
         logger.warning(
-            "The errback %s of task %s is not called: it takes the error, and the task's process is gone.",
+            "The errback %s of task %s is not called: it takes the error, and runs only where the task has.",
             errback.task,
             job.call.id,
         )

@@ -278,6 +278,19 @@ def test_errbacks_follow_a_call_whose_process_died(
     assert (again.settlement.publish, again.others) == ((), ())
 
 
+def test_errbacks_follow_a_retry_that_cannot_be_sent(app: Umbel, runner: Runner) -> None:
+    @app.task(name="tell")
+    def tell(task_id: str) -> None: ...
+
+    @app.task(name="again", bind=True)
+    def again(self: Any) -> None:
+        raise self.retry(args=(object(),))
+
+    found = verdict(runner, delivery_of(again, link_error=tell.s(), link=tell.s("x")), app)
+    assert isinstance(found.run.outcome, Failure)
+    assert [call.task for call in following(found)] == ["tell"]
+
+
 # Chains
 
 
