@@ -23,7 +23,7 @@ from umbel.message import Call, Publication
 from umbel.options import OPTION_NAMES, call_options, warn_once
 from umbel.publish import derived_tag
 from umbel.request import Request
-from umbel.result import GroupResult
+from umbel.result import GroupResult, ResultBase
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -48,9 +48,14 @@ class Outbox:
         self._ids = 0
 
     def publish(self, publications: Sequence[Publication], timeout: float) -> None:
-        """Keep publications, with tags of ours."""
+        """Keep publications, with tags of ours.
+
+        A tag goes by the task id, not by the place: one that fails must not give its tag to another.
+        """
         for publication in publications:
-            tag = self._derived(f"message {len(self.publications)}")
+            task_id = publication.task_id
+            copies = sum(kept.task_id == task_id for kept in self.publications)
+            tag = self._derived(f"message {task_id} {copies}")
             self.publications.append(replace(publication, tag=tag))
 
     def new_id(self) -> str:
@@ -124,13 +129,14 @@ def refusal(call: Call) -> str | None:
 def after_success(request: Request, value: Any, app: Umbel, new_id: Ids) -> list[Follower]:
     """Return what follows a call that has returned a value: its callbacks, and the next of its chain."""
     followers = _together(
-        [_read(one, app) for one in request.callbacks or ()], request, value, new_id
+        [_read(one, app) for one in as_list(request.callbacks) or ()], request, value, new_id
     )
-    if request.chain:
-        step = _read(request.chain[-1], app)
+    steps = as_list(request.chain)
+    if steps:
+        step = _read(steps[-1], app)
         options = {
             **_common(request, step, new_id),
-            "chain": [_known_of(one) for one in request.chain[:-1]],
+            "chain": [_known_of(one) for one in steps[:-1]],
         }
         followers.append(Follower(step, (value,), options))
     inherited = _inherited_priority(request, app)
@@ -143,7 +149,7 @@ def send_after_success(request: Request, value: Any, app: Umbel, new_id: Ids) ->
     for follower in after_success(request, value, app, new_id):
         group = follower.options.get("group_id")
         result = follower.send()
-        if group is not None and not follower.options.get("add_to_parent", True):
+        if group is not None and isinstance(result, ResultBase):
             sent.setdefault(group, []).append(result)
     for group, results in sent.items():
         calls.add_to_parent(GroupResult(group, results, app=app))
@@ -199,7 +205,7 @@ def after_failure(
     request: Request, app: Umbel, new_id: Ids
 ) -> tuple[list[Signature[Any]], list[Follower]]:
     """Return the errbacks to call where the task failed, and those to send, which get the call's id."""
-    errbacks = [_read(one, app) for one in request.errbacks or ()]
+    errbacks = [_read(one, app) for one in as_list(request.errbacks) or ()]
     direct = [one for one in errbacks if _takes_the_error(one)]
     sent = [one for one in errbacks if not any(one is other for other in direct)]
     return direct, _group(sent, request, request.id, new_id) if sent else []

@@ -16,7 +16,7 @@ from umbel.following import (
     collect_errbacks,
     send_after_success,
 )
-from umbel.links import is_signature
+from umbel.links import as_list, is_signature
 from umbel.message import Call, Delivery, Publication
 from umbel.outcomes import Ended, Failure, Success
 from umbel.records import CallInfo, ResultRecord, TaskResult
@@ -93,7 +93,7 @@ def failures_of_chain(
     now = clock.time()
     ends = expiry(settings, states.FAILURE, now)
     found = []
-    for step in call.chain or ():
+    for step in as_list(call.chain) or ():
         options = step.get("options") or {} if is_signature(step) else {}
         if not isinstance(options.get("task_id"), str):
             continue

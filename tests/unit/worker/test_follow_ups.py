@@ -236,6 +236,24 @@ def test_an_errback_that_cannot_be_sent_is_logged_and_the_failure_stored(
     assert "The errback tell of task" in caplog.text
 
 
+def test_an_errback_that_could_not_be_sent_the_first_time_takes_no_others_tag(
+    app: Umbel, runner: Runner, fail: Made
+) -> None:
+    @app.task(name="tell")
+    def tell(task_id: str) -> None: ...
+
+    @app.task(name="broken", serializer="no-such")
+    def broken(task_id: str) -> None: ...
+
+    delivery = delivery_of(fail, link_error=[broken.s(), tell.s()])
+    first = verdict(runner, delivery, app).settlement.publish
+    broken.serializer = "json"
+    second = verdict(runner, delivery, app).settlement.publish
+    assert [one.task for one in first] == ["tell"]
+    assert [one.task for one in second] == ["broken", "tell"]
+    assert first[0].tag == second[1].tag != second[0].tag
+
+
 def test_failures_that_are_not_acknowledged_have_errbacks_too(app: Umbel, runner: Runner) -> None:
     @app.task(name="tell")
     def tell(task_id: str) -> None: ...
@@ -347,6 +365,12 @@ def test_a_call_that_cannot_be_followed_does_not_run(
     assert found.settlement.action is Action.DEAD_LETTER
     assert found.settlement.reason is not None
     assert reason in found.settlement.reason
+
+
+def test_what_follows_alone_need_be_no_list(app: Umbel, runner: Runner, add: Made) -> None:
+    after = {"task": "add", "args": [1]}
+    delivery = written(app, delivery_of(add, 1, 2), callbacks=after, chain=after)
+    assert [call.args for call in following(verdict(runner, delivery, app))] == [[3, 1]] * 2
 
 
 def test_options_that_only_celery_knows_are_left_out(
