@@ -35,3 +35,28 @@ def is_signature(value: Any) -> bool:
         and isinstance(value.get("kwargs", {}), Mapping)
         and isinstance(value.get("options", {}), Mapping)
     )
+
+
+def as_data(value: Any) -> Any:
+    """Return signatures as plain dictionaries, those that they link to or consist of too.
+
+    So a pickle of them needs no class of ours where it is read, which may be Celery's worker.
+    """
+    if isinstance(value, list | tuple):
+        return [as_data(item) for item in value]
+    if not (isinstance(value, Mapping) and "subtask_type" in value):
+        return value
+    data = dict(value)
+    for part in ("options", "kwargs"):
+        inner = data.get(part)
+        if isinstance(inner, Mapping):
+            data[part] = {
+                name: as_data(item) if _has_signatures(item) else item
+                for name, item in inner.items()
+            }
+    return data
+
+
+def _has_signatures(value: Any) -> bool:
+    several = value if isinstance(value, list | tuple) else (value,)
+    return any(isinstance(one, Mapping) and "subtask_type" in one for one in several)

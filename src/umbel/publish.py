@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from umbel import serialization, signals
 from umbel.clock import Clock, unique_id, utc
 from umbel.exceptions import EncodeError, OperationalError
-from umbel.links import as_list
+from umbel.links import as_data, as_list
 from umbel.message import Call, Message, Publication, decode, encode, timestamp
 from umbel.options import CallOptions, warn_once
 from umbel.policies import PublishPolicy, publish_policy
@@ -204,9 +204,9 @@ def _call(
         sent_at=round(now, 6),
         headers=options.headers or {},
         properties=options.properties,
-        callbacks=as_list(options.link),
-        errbacks=as_list(options.link_error),
-        chain=options.chain,
+        callbacks=as_data(as_list(options.link)),
+        errbacks=as_data(as_list(options.link_error)),
+        chain=as_data(options.chain),
         chord=options.chord,
     )
     return call, due

@@ -12,6 +12,7 @@ from tests.conftest import calls, only_call
 from umbel import Signature, Umbel, maybe_signature, shared_task, signature
 from umbel.absent import NotThere
 from umbel.exceptions import NotRegistered
+from umbel.message import decode
 
 Made = umbel.Task[..., Any]
 
@@ -127,3 +128,26 @@ def test_an_argument_that_is_a_signature_travels_as_its_dictionary(app: Umbel, a
 
 def test_the_class_shows_its_attributes() -> None:
     assert Signature.args.__doc__ == "The positional arguments."
+
+
+@pytest.mark.parametrize("serializer", ["json", "pickle", "yaml", "msgpack"])
+def test_links_travel_as_plain_dictionaries(app: Umbel, add: Made, serializer: str) -> None:
+    app.conf.accept_content = ["json", serializer]
+    inner = add.s(5)
+    outer = add.s(2).set(link=[inner], headers={"a": [1]})
+    group: Signature[Any] = Signature(
+        "celery.group", kwargs={"tasks": [add.s(1)]}, subtask_type="group"
+    )
+    result = add.apply_async((1, 2), link=outer, link_error=[group], serializer=serializer)
+    (found,) = app.queues.find(result.id)
+    call = decode(found.message, app.conf.snapshot.accept_content)
+    (callback,), (errback,) = call.callbacks, call.errbacks
+    kinds = {
+        type(callback),
+        type(callback["options"]["link"][0]),
+        type(errback["kwargs"]["tasks"][0]),
+    }
+    assert kinds == {dict}
+    assert callback["options"]["headers"] == {"a": [1]}
+    assert errback["kwargs"]["tasks"][0]["task"] == "add"
+    assert type(outer.options["link"][0]) is Signature  # what was given stays as it is
