@@ -9,15 +9,16 @@ from typing import Any, Concatenate, Literal, Protocol, Unpack, cast, overload
 from django.db import transaction
 
 from umbel import registry
+from umbel.canvas.signable import P, R
 from umbel.options import (
     CALL_POSITIONS,
     CallKeywords,
     CallOptions,
-    TaskKeywords,
     by_position,
     call_options,
 )
-from umbel.task import P, R, Task
+from umbel.task import Task
+from umbel.task_options import TaskKeywords
 
 
 class DjangoTask(Task[P, R]):
