@@ -18,6 +18,7 @@ from umbel import (
     connections,
     current,
     discovery,
+    producers,
     programs,
     publish,
     security,
@@ -255,6 +256,8 @@ class Umbel:
             warnings.warn(text, AlwaysEagerIgnored, stacklevel=2)
         return calls.send(self, name, args or (), kwargs or {}, checked)
 
+    own_send_task = send_task  # one in its place sees all calls, as in Celery (hooks.py)
+
     def publish(
         self, publications: Sequence[Publication], options: CallOptions | None = None
     ) -> None:
@@ -263,7 +266,8 @@ class Umbel:
         Of the options only those count that say how a publish is tried again.
         """
         broker = self.broker
-        publish.send(broker, publications, self.conf.snapshot, self.clock, options)
+        around = producers.around(self)
+        publish.send(broker, publications, self.conf.snapshot, self.clock, options, around)
         if not self._checked_consumers:
             self._checked_consumers = True
             publish.warn_if_never_consumed(broker, self._how_to_consume)
@@ -406,9 +410,9 @@ class Umbel:
     connection_for_read = connections.connection_for_read
     connection_for_write = connection = broker_connection = connections.connection_for_read
     connection_or_acquire = default_connection = connections.connection_or_acquire
-    producer_or_acquire = default_producer = connections.producer_or_acquire
+    producer_or_acquire = default_producer = producers.producer_or_acquire
     pool = property(connections.connection_pool)
-    producer_pool = property(connections.producer_pool)
+    producer_pool = property(producers.producer_pool)
     start = programs.start
     worker_main = programs.worker_main
 

@@ -129,9 +129,8 @@ ABSENT_COMMANDS: Mapping[str, str] = {
 ABSENT_MODULES: Mapping[str, str] = {
     "app.amqp": "is umbel.amqp; its Queues is umbel.topology.Queues",
     "app.annotations": "is umbel.annotations",
-    **dict.fromkeys(
-        ("app.autoretry", "app.routes", "app.trace"), f"{WITHIN}; umbel has parts of its own"
-    ),
+    **dict.fromkeys(("app.autoretry", "app.routes"), f"{WITHIN}; umbel has parts of its own"),
+    "app.trace": "is umbel.trace, as far as others put something in the place of its build_tracer",
     **dict.fromkeys(("app.backends", "backends"), STORE),
     "app.base": "is umbel.app",
     **dict.fromkeys(("app.builtins", "canvas"), WORKFLOWS),
