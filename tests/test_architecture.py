@@ -67,6 +67,7 @@ CLIENT = (
     "waiting",
     "opened",
     "backend",
+    "backends",
     "result",
     "calls",
     "driving",

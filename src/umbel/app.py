@@ -27,7 +27,8 @@ from umbel import (
 from umbel.absent import absent_from, tell_of_absent
 from umbel.amqp import AMQP
 from umbel.backend import Backend
-from umbel.broadcasts import listeners
+from umbel.backends.names import other_stores
+from umbel.broadcasts import listeners_of
 from umbel.clock import SYSTEM, Clock, utc
 from umbel.construction import taken_from, warn_of_hooks
 from umbel.dotted import imported, named
@@ -106,9 +107,11 @@ class Umbel:
         self._finalization = Finalization(self, self._tasks)
         self._module, file = calling_module()
         self._default_file = DefaultFile(self._module, file)
-        self.engines = OpenEngines(lambda: self.conf.snapshot, lambda: self.default_url)
+        self.engines = OpenEngines(
+            lambda: self.conf.snapshot, lambda: self.default_url, other_stores(self)
+        )
         self.log: Logging = _class(how.log or self.log_cls)(self)
-        self.amqp = AMQP(lambda: self.conf.snapshot, self._listeners)
+        self.amqp = AMQP(lambda: self.conf.snapshot, listeners_of(self))
         self.backend: Backend = Backend(self)
         self._checked_consumers = False
         if set_as_current:
@@ -271,9 +274,6 @@ class Umbel:
         if not self._checked_consumers:
             self._checked_consumers = True
             publish.warn_if_never_consumed(broker, self._how_to_consume)
-
-    def _listeners(self, exchange: str) -> list[str]:
-        return listeners(self.engine(self.broker_url).state, exchange)
 
     def _how_to_consume(self) -> str:
         module = script_name() if self._module == "__main__" else self._module

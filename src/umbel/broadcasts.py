@@ -7,9 +7,10 @@ node's queues still hold is deleted by the others, as a broker deletes queues wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
-from umbel.ports import QueueAdmin, StateStore
+from umbel.ports import Engine, QueueAdmin, StateStore
 
 #: Queues by the exchange that they are bound to, for as long as a node says so.
 _LIVE = "broadcast"
@@ -22,6 +23,20 @@ def listeners(state: StateStore | None, exchange: str) -> list[str]:
     if state is None:
         return []
     return [queue for queue, bound_to in state.items(_LIVE).items() if bound_to == exchange]
+
+
+class _App(Protocol):
+    @property
+    def broker_url(self) -> str:
+        """The broker's URL."""
+
+    def engine(self, url: str) -> Engine:
+        """Return the engine of a URL."""
+
+
+def listeners_of(app: _App) -> Callable[[str], list[str]]:
+    """Return what asks an app's broker for the queues that get what is sent to an exchange."""
+    return lambda exchange: listeners(app.engine(app.broker_url).state, exchange)
 
 
 class Listening:

@@ -131,7 +131,9 @@ ABSENT_MODULES: Mapping[str, str] = {
     "app.annotations": "is umbel.annotations",
     **dict.fromkeys(("app.autoretry", "app.routes"), f"{WITHIN}; umbel has parts of its own"),
     "app.trace": "is umbel.trace, as far as others put something in the place of its build_tracer",
-    **dict.fromkeys(("app.backends", "backends"), STORE),
+    **dict.fromkeys(
+        ("app.backends", "backends"), f"{STORE}, or subclasses those of umbel.backends.base"
+    ),
     "app.base": "is umbel.app",
     **dict.fromkeys(("app.builtins", "canvas"), WORKFLOWS),
     "app.control": CONTROL,
