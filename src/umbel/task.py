@@ -92,6 +92,10 @@ class Task(Definition, Generic[P, R]):
         """The app that the task was registered with; without one, the current app."""
         return self._app or current.get_current_app()
 
+    def _get_app(self) -> Umbel:
+        """Return the app, under the name by which subclasses for Celery ask for it."""
+        return self.app
+
     @property
     def backend(self) -> Backend:
         """The results of the task's app."""

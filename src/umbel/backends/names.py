@@ -54,7 +54,13 @@ def _parts(url: str) -> tuple[str, str | None]:
 
 def _class(app: Any, name: str) -> Any:
     for entry in entry_points(group=GROUP, name=name):
-        return entry.load()
+        try:
+            return entry.load()
+        except (ImportError, AttributeError) as error:
+            raise ImproperlyConfigured(
+                f"result_backend is {name!r}, the {entry.value} of an installed package, which cannot be"
+                f" imported: {error}"
+            ) from error
     loaded = getattr(getattr(app, "loader", None), "override_backends", None) or {}
     path = {**app.conf.snapshot.override_backends, **loaded}.get(name, name)
     if not isinstance(path, str):

@@ -48,6 +48,13 @@ def test_or_by_what_a_package_registered(monkeypatch: pytest.MonkeyPatch) -> Non
         assert (type(backend), backend.url) == (Mapped, url)
 
 
+def test_what_a_package_registered_may_be_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("kept-map", f"{KEPT}:Gone", names.GROUP)
+    monkeypatch.setattr(names, "entry_points", lambda group, name: [entry])
+    with pytest.raises(ImproperlyConfigured, match="Gone of an installed package"):
+        _ = Umbel("proj", broker="memory://", backend="kept-map").results
+
+
 def test_or_by_what_a_setting_has_in_its_place() -> None:
     given: Any = {"override_backends": {"cache": f"{KEPT}:Mapped"}}
     app = Umbel("proj", broker="memory://", backend="cache", **given)
