@@ -20,15 +20,17 @@ class EagerResult(AsyncResult[R]):
 
     def __init__(
         self,
-        id: str,
+        id: str | None,
         ret_value: Any,
         state: str,
         traceback: str | None = None,
         name: str | None = None,
     ) -> None:
-        super().__init__(id)
+        super().__init__(id or "none")
+        # Without one it stands for a call that was not sent, as packages make them.
+        self.id = cast(str, id)
         self._done = TaskResult(
-            id, state, ret_value, traceback, children=None, call=CallInfo(name=name)
+            self.id, state, ret_value, traceback, children=None, call=CallInfo(name=name)
         )
 
     def _get_task_meta(self) -> Meta:
