@@ -699,5 +699,6 @@ def test_packages_ask_for_metas_and_make_results_of_calls_that_were_not_sent(app
     assert (meta["status"], meta["result"]) == ("PROGRESS", {"done": 3})
     assert app.AsyncResult("2")._get_task_meta()["status"] == "PENDING"
     refused = EagerResult[Any](None, None, "REJECTED")
-    assert (refused.id, refused.state, refused.get()) == (None, "REJECTED", None)
+    assert not refused.id
+    assert (refused.state, refused.get()) == ("REJECTED", None)
     assert refused._get_task_meta()["status"] == "REJECTED"
