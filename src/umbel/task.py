@@ -114,7 +114,12 @@ class Task(Definition, Generic[P, R]):
         if "function" in vars(type(self)):
             return checker(self.function, skip_first=self._is_bound)
         custom = task_has_custom(self, "__call__")
-        return None if custom else checker(self.run, skip_first=False)
+        return None if custom else checker(self._run_of_class(), skip_first=False)
+
+    def _run_of_class(self) -> Callable[..., Any]:
+        """Return `run`, whatever wrapper another package has put on the task itself."""
+        run: Callable[..., Any] = inspect.getattr_static(type(self), "run").__get__(self)
+        return run
 
     @property
     def _is_bound(self) -> bool:
@@ -122,7 +127,7 @@ class Task(Definition, Generic[P, R]):
 
     def call_signature(self) -> inspect.Signature:
         """Return what a call of the task takes: without `self` where it is bound."""
-        function = self.run
+        function = self._run_of_class()
         if "function" in vars(type(self)):
             function = MethodType(self.function, self) if self._is_bound else self.function
         return inspect.signature(function, follow_wrapped=False)

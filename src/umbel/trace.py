@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -413,11 +414,16 @@ def _traced_by_others(task: Task[Any, Any], request: Request, how: How, check: C
     return way.traced
 
 
+_building = threading.RLock()
+
+
 def _tracer(task: Task[Any, Any], request: Request, mode: Mode) -> Tracer:
     """Return a task's tracer, built when it is first needed, or when another one builds them now."""
     key = (build_tracer, mode)
-    found: tuple[Any, Tracer] | None = task.__dict__.get("tracer")
-    if found is None or found[0] != key:
+    with _building:
+        found: tuple[Any, Tracer] | None = task.__dict__.get("tracer")
+        if found is not None and found[0] == key:
+            return found[1]
         drivable = _drivable(task)
         built = build_tracer(
             task.name,
@@ -431,8 +437,8 @@ def _tracer(task: Task[Any, Any], request: Request, mode: Mode) -> Tracer:
         if drivable is not None and task.__dict__.get("run") is drivable:
             del task.__dict__["run"]
         task.forget_derived()
-        found = task.__dict__["tracer"] = key, built
-    return found[1]
+        task.__dict__["tracer"] = key, built
+    return built
 
 
 def _drivable(task: Task[Any, Any]) -> Callable[..., Any] | None:

@@ -125,6 +125,23 @@ def test_a_call_of_its_own_class_is_wrapped(app: Umbel, watching: Watching) -> N
     assert watching.seen[-1] == "called"
 
 
+def test_the_arguments_of_a_wrapped_task_are_checked_as_before(
+    app: Umbel, watching: Watching
+) -> None:
+    class Adding(Task[..., Any]):
+        name = "t"
+
+        def run(self, x: int, y: int = 0) -> int:
+            return x + y
+
+    add = app.register_task(Adding())
+    assert run(add, 1, 2) == Success(3)
+    assert watching.seen[-1] == "called"
+    assert str(add.call_signature()) == "(x: 'int', y: 'int' = 0) -> 'int'"
+    with pytest.raises(TypeError, match="takes from 1 to 2 positional arguments"):
+        add.delay(1, 2, 3)
+
+
 def test_a_call_that_is_put_on_all_tasks_is_called(app: Umbel, monkeypatch: Patch) -> None:
     original = Task.__call__
 
