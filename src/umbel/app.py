@@ -19,6 +19,7 @@ from umbel import (
     current,
     discovery,
     periodic,
+    producers,
     programs,
     publish,
     security,
@@ -26,7 +27,8 @@ from umbel import (
 from umbel.absent import absent_from, tell_of_absent
 from umbel.amqp import AMQP
 from umbel.backend import Backend
-from umbel.broadcasts import listeners
+from umbel.backends.names import other_stores
+from umbel.broadcasts import listeners_of
 from umbel.clock import SYSTEM, Clock, utc
 from umbel.construction import taken_from, warn_of_hooks
 from umbel.dotted import named
@@ -94,6 +96,7 @@ class Umbel:
             {**how.changes, **settings}
             | {name: value for name, value in given.items() if value is not None}
         )
+        snapshot = lambda: self.conf.snapshot  # noqa: E731 - a name for what two parts ask
         self.namespace = how.namespace
         self.strict_typing = how.strict_typing
         self.task_cls = how.task_cls or self.task_cls
@@ -110,9 +113,9 @@ class Umbel:
         self._finalization = Finalization(self, self._tasks)
         self._module, file = calling_module()
         self._default_file = DefaultFile(self._module, file)
-        self.engines = OpenEngines(lambda: self.conf.snapshot, lambda: self.default_url)
+        self.engines = OpenEngines(snapshot, lambda: self.default_url, other_stores(self))
         self.log: Logging = _class(how.log or self.log_cls)(self)
-        self.amqp = AMQP(lambda: self.conf.snapshot, self._listeners)
+        self.amqp = AMQP(snapshot, listeners_of(self))
         self.backend: Backend = Backend(self)
         self._checked_consumers = False
         self.fixups = set(self.builtin_fixups) if how.fixups is None else how.fixups
@@ -262,6 +265,8 @@ class Umbel:
             warnings.warn(text, AlwaysEagerIgnored, stacklevel=2)
         return calls.send(self, name, args or (), kwargs or {}, checked)
 
+    own_send_task = send_task  # one in its place sees all calls, as in Celery (hooks.py)
+
     def publish(
         self, publications: Sequence[Publication], options: CallOptions | None = None
     ) -> None:
@@ -270,13 +275,11 @@ class Umbel:
         Of the options only those count that say how a publish is tried again.
         """
         broker = self.broker
-        publish.send(broker, publications, self.conf.snapshot, self.clock, options)
+        around = producers.around(self)
+        publish.send(broker, publications, self.conf.snapshot, self.clock, options, around)
         if not self._checked_consumers:
             self._checked_consumers = True
             publish.warn_if_never_consumed(broker, self._how_to_consume)
-
-    def _listeners(self, exchange: str) -> list[str]:
-        return listeners(self.engine(self.broker_url).state, exchange)
 
     def _how_to_consume(self) -> str:
         module = script_name() if self._module == "__main__" else self._module
@@ -402,9 +405,9 @@ class Umbel:
     connection_for_read = connections.connection_for_read
     connection_for_write = connection = broker_connection = connections.connection_for_read
     connection_or_acquire = default_connection = connections.connection_or_acquire
-    producer_or_acquire = default_producer = connections.producer_or_acquire
+    producer_or_acquire = default_producer = producers.producer_or_acquire
     pool = property(connections.connection_pool)
-    producer_pool = property(connections.producer_pool)
+    producer_pool = property(producers.producer_pool)
     start = programs.start
     worker_main = programs.worker_main
 
