@@ -103,6 +103,11 @@ class AMQP:
         """The queue of calls that name none."""
         return self.queues[self._snapshot().task_default_queue]
 
+    def declared(self, name: str) -> list[Queue]:
+        """Return the queue of a name, in a list as signals have it, without adding it to the others."""
+        queues = self.queues
+        return [queues[name] if name in queues else Queue(name, Exchange(name, "direct"), name)]
+
     @property
     def routes(self) -> list[task_routes.Router]:
         """The routers of ``task_routes``."""

@@ -19,6 +19,7 @@ from umbel import (
     current,
     discovery,
     periodic,
+    producers,
     programs,
     publish,
     security,
@@ -26,7 +27,8 @@ from umbel import (
 from umbel.absent import absent_from, tell_of_absent
 from umbel.amqp import AMQP
 from umbel.backend import Backend
-from umbel.broadcasts import listeners
+from umbel.backends.names import other_stores
+from umbel.broadcasts import listeners_of
 from umbel.canvas.signable import P, R, app_signature
 from umbel.clock import SYSTEM, Clock, utc
 from umbel.construction import taken_from, warn_of_hooks
@@ -65,6 +67,7 @@ class Umbel:
     task_cls: type[TaskOf[..., Any]] | str = TaskOf
     #: The class of ``app.log``, or where to find it.
     log_cls: type[Logging] | str = Logging
+    _checked_consumers = False
     #: Where the functions are that integrate frameworks, for apps that are given no others as `fixups`.
     builtin_fixups: Iterable[Fixup] = frozenset({"umbel.fixups.django:fixup"})
 
@@ -88,6 +91,7 @@ class Umbel:
             {**how.changes, **settings}
             | {name: value for name, value in given.items() if value is not None}
         )
+        snapshot = lambda: self.conf.snapshot  # noqa: E731 - a name for what two parts ask
         self.namespace = how.namespace
         self.strict_typing = how.strict_typing
         self.task_cls = how.task_cls or self.task_cls
@@ -104,11 +108,10 @@ class Umbel:
         self._finalization = Finalization(self, self._tasks)
         self._module, file = calling_module()
         self._default_file = DefaultFile(self._module, file)
-        self.engines = OpenEngines(lambda: self.conf.snapshot, lambda: self.default_url)
+        self.engines = OpenEngines(snapshot, lambda: self.default_url, other_stores(self))
         self.log: Logging = _class(how.log or self.log_cls)(self)
-        self.amqp = AMQP(lambda: self.conf.snapshot, self._listeners)
+        self.amqp = AMQP(snapshot, listeners_of(self))
         self.backend: Backend = Backend(self)
-        self._checked_consumers = False
         self.fixups = set(self.builtin_fixups) if how.fixups is None else how.fixups
         self.integrations = Integrations(self, self.fixups)
         if set_as_current:
@@ -256,6 +259,8 @@ class Umbel:
             warnings.warn(text, AlwaysEagerIgnored, stacklevel=2)
         return calls.send(self, name, args or (), kwargs or {}, checked)
 
+    own_send_task = send_task  # one in its place sees all calls, as in Celery (hooks.py)
+
     def publish(
         self, publications: Sequence[Publication], options: CallOptions | None = None
     ) -> None:
@@ -264,14 +269,14 @@ class Umbel:
         Of the options only those count that say how a publish is tried again.
         """
         outbox = current.outbox.get()
-        broker = self.broker if outbox is None else outbox
-        publish.send(broker, publications, self.conf.snapshot, self.clock, options)
+        broker, around = self.broker if outbox is None else outbox, producers.around(self)
+        if outbox is not None and around is not None:
+            # What follows a call is sent by the broker that settles it.
+            around = publish.Around(around.declared)
+        publish.send(broker, publications, self.conf.snapshot, self.clock, options, around)
         if not self._checked_consumers and outbox is None:
             self._checked_consumers = True
             publish.warn_if_never_consumed(broker, self._how_to_consume)
-
-    def _listeners(self, exchange: str) -> list[str]:
-        return listeners(self.engine(self.broker_url).state, exchange)
 
     def _how_to_consume(self) -> str:
         module = script_name() if self._module == "__main__" else self._module
@@ -398,9 +403,9 @@ class Umbel:
     connection_for_read = connections.connection_for_read
     connection_for_write = connection = broker_connection = connections.connection_for_read
     connection_or_acquire = default_connection = connections.connection_or_acquire
-    producer_or_acquire = default_producer = connections.producer_or_acquire
+    producer_or_acquire = default_producer = producers.producer_or_acquire
     pool = property(connections.connection_pool)
-    producer_pool = property(connections.producer_pool)
+    producer_pool = property(producers.producer_pool)
     start = programs.start
     worker_main = programs.worker_main
 

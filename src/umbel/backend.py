@@ -332,7 +332,7 @@ class Backend:
             children=children_of(request or current.running.get()),
             call=call_info(request) if settings.result_extended and request else None,
         )
-        store.put([records.encode(document, expiry(settings, state, now), settings)])
+        store.put_of([(records.encode(document, expiry(settings, state, now), settings), request)])
         return value
 
     def mark_as_started(self, task_id: str, **meta: Any) -> Any:

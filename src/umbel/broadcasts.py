@@ -7,7 +7,8 @@ node's queues still hold is deleted by the others, as a broker deletes queues wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 from umbel.entities import Broadcast, Queue
 from umbel.exceptions import ImproperlyConfigured
@@ -24,6 +25,20 @@ def listeners(state: StateStore | None, exchange: str) -> list[str]:
     if state is None:
         return []
     return [queue for queue, bound_to in state.items(_LIVE).items() if bound_to == exchange]
+
+
+class _App(Protocol):
+    @property
+    def broker_url(self) -> str:
+        """The broker's URL."""
+
+    def engine(self, url: str) -> Engine:
+        """Return the engine of a URL."""
+
+
+def listeners_of(app: _App) -> Callable[[str], list[str]]:
+    """Return what asks an app's broker for the queues that get what is sent to an exchange."""
+    return lambda exchange: listeners(app.engine(app.broker_url).state, exchange)
 
 
 class Listening:

@@ -7,7 +7,7 @@ import sqlite3
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from umbel import current
+from umbel import current, hooks
 from umbel._version import __version__
 from umbel.exceptions import UmbelError
 from umbel.masking import masked
@@ -82,6 +82,7 @@ def _of_app(app: Umbel) -> dict[str, Any]:
             if name in TABLE
         },
         "unknown settings": {name: text for name, text in shown.items() if name not in TABLE},
+        "replaced by other packages": dict(hooks.replaced()),
     }
 
 

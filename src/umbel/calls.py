@@ -77,6 +77,27 @@ def send(
     return result_of(app, publication, options, task)
 
 
+def send_by_app(
+    app: Umbel,
+    target: Target,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: CallOptions,
+    keywords: Mapping[str, Any],
+) -> AsyncResult[Any]:
+    """Send a call of a task through a `send_task` that is not ours, as Celery does with all calls."""
+    require_arguments(args, kwargs)
+    if target.check is not None:
+        target.check(*args, **kwargs)
+    more = dict(keywords)
+    if target.shadow is not None and not options.shadow:
+        more["shadow"] = target.shadow(args, kwargs)
+    if target.prepare is not None:
+        args, kwargs = target.prepare(args, kwargs)
+    more.setdefault("ignore_result", target.template.ignore_result)
+    return app.send_task(target.template.name, args, kwargs, **more)
+
+
 def require_arguments(args: object, kwargs: object) -> None:
     """Raise TypeError for what are no arguments of a call."""
     if not isinstance(args, list | tuple):

@@ -10,7 +10,9 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Never, TypedDict, Unpack
+from urllib.parse import unquote, urlsplit
 
 from umbel.absent import tell_of_absent
 from umbel.checks import refuse_unknown, require_number
@@ -29,7 +31,7 @@ class Declared(NamedTuple):
     consumer_count: int
 
 
-class _Shared:
+class Shared:
     """Something of an app that is shared, so that to acquire it and to release it does nothing."""
 
     def __init__(self, app: Umbel) -> None:
@@ -47,9 +49,48 @@ class _Shared:
         self.release()
 
 
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """What kombu says of a kind of broker, and packages that watch it ask for."""
+
+    driver_type: str
+    driver_name: str
+
+
+#: What kombu calls kinds of brokers, by what their URLs begin with.
+_KINDS = {
+    **dict.fromkeys(("rediss", "redis+socket", "unix", "sentinel", "valkey", "valkeys"), "redis"),
+    **dict.fromkeys(("amqps", "pyamqp"), "amqp"),
+    "postgresql": "postgres",
+}
+
+
 @tell_of_absent
-class Connection(_Shared):
+class Connection(Shared):
     """The broker of an app, under the name that it has in kombu."""
+
+    @property
+    def transport(self) -> Transport:
+        """What kind of broker it is: ``transport.driver_type`` is ``redis``, for example."""
+        scheme = self.app.broker_url.partition(":")[0].lower()
+        kind = _KINDS.get(scheme, scheme)
+        return Transport(kind, kind)
+
+    def info(self) -> dict[str, Any]:
+        """Return where the broker is, in parts. The password is among them."""
+        url = self.app.broker_url
+        parts = urlsplit(url)
+        return {
+            "hostname": parts.hostname,
+            "userid": unquote(parts.username) if parts.username else None,
+            "password": unquote(parts.password) if parts.password else None,
+            "virtual_host": unquote(parts.path[1:]),
+            "port": parts.port,
+            "transport": url.partition(":")[0],
+            "ssl": self.app.conf.snapshot.broker_use_ssl,
+            "connect_timeout": self.app.conf.snapshot.broker_connection_timeout,
+            "transport_options": dict(self.app.conf.snapshot.broker_transport_options),
+        }
 
     def as_uri(self, include_password: bool = False, mask: str = "**") -> str:
         """Return the URL, without its password unless that is asked for."""
@@ -135,7 +176,7 @@ class Connection(_Shared):
 
 
 @tell_of_absent
-class Channel(_Shared):
+class Channel(Shared):
     """The queues of a broker, under the names that they have in AMQP."""
 
     def queue_declare(
@@ -167,17 +208,7 @@ class Channel(_Shared):
         return self.app.queues.purge(queue)
 
 
-@tell_of_absent
-class Producer(_Shared):
-    """What may be given to `apply_async` as ``producer``, to no effect."""
-
-    @property
-    def connection(self) -> Connection:
-        """The broker that it is of."""
-        return Connection(self.app)
-
-
-class Pool(_Shared):
+class Pool(Shared):
     """``app.pool`` and ``app.producer_pool``."""
 
     def __init__(self, app: Umbel, kind: Callable[[Umbel], Any]) -> None:
@@ -271,24 +302,15 @@ def connection_or_acquire(
     Raises TypeError for unknown options.
     """
     _refuse(unknown, connection_or_acquire)
-    return _given_or(connection, Connection(app))
-
-
-def producer_or_acquire(app: Umbel, producer: Producer | None = None) -> Any:
-    """Return a context of what `apply_async` takes as ``producer``: the given one, else the app's."""
-    return _given_or(producer, Producer(app))
+    return given_or(connection, Connection(app))
 
 
 @contextmanager
-def _given_or(given: Any, other: Any) -> Iterator[Any]:
+def given_or(given: Any, other: Any) -> Iterator[Any]:
+    """Return a context of what was given, else of the other."""
     yield other if given is None else given
 
 
 def connection_pool(app: Umbel) -> Pool:
     """Where connections are acquired; there is nothing to wait for."""
     return Pool(app, Connection)
-
-
-def producer_pool(app: Umbel) -> Pool:
-    """Where producers are acquired; there is nothing to wait for."""
-    return Pool(app, Producer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar, Token
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from umbel.request import Request
@@ -102,6 +103,14 @@ def running_task() -> Task[Any, Any] | None:
     if request is None or request.task is None:
         return None
     found: Task[Any, Any] = request.running_task or get_current_app().tasks[request.task]
+    return found
+
+
+def task_named(name: str, module: str | None = None) -> Task[Any, Any]:
+    """Return the current app's task of a name, importing its module first: what unpickling a task does."""
+    if module:
+        import_module(module)
+    found: Task[Any, Any] = get_current_app().tasks[name]
     return found
 
 

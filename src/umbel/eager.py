@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 from umbel import current
 from umbel.backend import require_storable
 from umbel.clock import unique_id
+from umbel.driving import drive_here
 from umbel.following import after_failure, call_errbacks, send_after_success
 from umbel.links import as_list
 from umbel.message import decode
 from umbel.options import CallOptions, EagerOptions
-from umbel.outcomes import Ended, Failure, Retried, Success
+from umbel.outcomes import Ended, Failure, Retried, Success, ending
 from umbel.publish import Context, build
 from umbel.request import Request
 from umbel.result import EagerResult, denied_join_result
 from umbel.retrying import Again
 from umbel.routing import Route
 from umbel.settings import Settings
-from umbel.trace import How, Mode, drive_here, ending, trace
+from umbel.trace import How, Mode, trace
 from umbel.tracebacks import traceback_text
 
 if TYPE_CHECKING:

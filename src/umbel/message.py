@@ -126,11 +126,8 @@ def encode(
     written by the serializer, and MessageTooLarge for what no worker with these limits would read.
     """
     kwargs = call.kwargs if isinstance(call.kwargs, dict) else dict(call.kwargs)
-    content: Any
-    if protocol == 1:
-        headers, content = {}, _content_1(call, kwargs)
-    else:
-        headers, content = _headers(call, kwargs, levels), (call.args, kwargs, _embedded(call))
+    headers = {} if protocol == 1 else _headers(call, kwargs, levels)
+    content = content_of(call, kwargs, protocol)
     if call.headers:
         headers.update(call.headers)
     properties: dict[str, Any] = {
@@ -152,14 +149,17 @@ def encode(
     return Message(headers, properties, body, serializer.content_type, serializer.content_encoding)
 
 
-def _embedded(call: Call) -> dict[str, Any]:
-    """Return what follows the task, the third part of a body of protocol 2."""
-    return {
+def content_of(call: Call, kwargs: Mapping[str, Any], protocol: int) -> Any:
+    """Return the body of a message before it is written; its last part is what follows the task."""
+    if protocol == 1:
+        return _content_1(call, kwargs)
+    embed = {
         "callbacks": call.callbacks,
         "errbacks": call.errbacks,
         "chain": call.chain,
         "chord": call.chord,
     }
+    return call.args, kwargs, embed
 
 
 def _content_1(call: Call, kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -446,7 +446,7 @@ class Publication:
     repeats it with the same tag. `priority` is 0 to 255, higher is more urgent. `due` is when the
     message may first be delivered, in seconds since the epoch; None means at once. `exchange` and
     `routing_key` are what it was sent to. `more_queues` get copies of it; engines never see any
-    (`umbel.publish.spread`). `task` and `task_id` are its call's, for whoever sends it.
+    (`umbel.publish.spread`). `task` and `task_id` are its call's, for whoever sends it, and so is `call`.
     """
 
     queue: str
@@ -459,6 +459,7 @@ class Publication:
     more_queues: tuple[str, ...] = ()
     task: str = ""
     task_id: str = ""
+    call: Call | None = field(default=None, compare=False)
 
 
 def offers(message: Message) -> int:

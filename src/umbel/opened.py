@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from umbel.engines import open_engine
+from umbel.engines import is_served, open_engine
 from umbel.exceptions import ImproperlyConfigured
 from umbel.location import shown_url
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
@@ -17,12 +17,19 @@ from umbel.waiting import stop_listening
 class OpenEngines:
     """The engines of an app, by its present settings.
 
-    `default_url` returns the URL that stands for both broker and result store where nothing is set.
+    `default_url` returns the URL that stands for both broker and result store where nothing is set,
+    `other_store` what keeps results where no engine serves ``result_backend``.
     """
 
-    def __init__(self, snapshot: Callable[[], Settings], default_url: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        snapshot: Callable[[], Settings],
+        default_url: Callable[[], str],
+        other_store: Callable[[str], Engine | None] = lambda url: None,
+    ) -> None:
         self._snapshot = snapshot
         self._default_url = default_url
+        self._other_store = other_store
         self._engines: dict[str, Engine] = {}
         self._lock = threading.RLock()
 
@@ -55,6 +62,10 @@ class OpenEngines:
         options = engine_options(
             self._snapshot(), broker=url == self.broker_url, results=url == self.result_url
         )
+        if url == self.result_url and not is_served(url):
+            other = self._other_store(url)
+            if other is not None:
+                return other
         return open_engine(url, options)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from umbel import states
 from umbel.exceptions import Reject, Retry
 
 if TYPE_CHECKING:
@@ -53,3 +54,19 @@ class Rejected:
 
 
 Ended = Success | Failure | Retried | Ignored | Rejected
+
+
+def ending(outcome: Ended | None) -> tuple[str | None, Any]:
+    """Return the state that an outcome is, and what the task returned or raised."""
+    match outcome:
+        case Success(value):
+            return states.SUCCESS, value
+        case Failure(error):
+            return states.FAILURE, error
+        case Retried(_, retry):
+            return states.RETRY, retry
+        case Rejected(_, _, error):
+            return states.REJECTED, error
+        case Ignored(error):
+            return states.IGNORED, error
+    return None, None

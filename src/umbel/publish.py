@@ -13,14 +13,16 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from umbel import serialization, signals
 from umbel.clock import Clock, unique_id, utc
+from umbel.compression import compress
+from umbel.entities import Queue
 from umbel.exceptions import EncodeError, OperationalError
 from umbel.links import as_data, as_list
-from umbel.message import Call, Message, Publication, decode, encode, timestamp
+from umbel.message import Call, Message, Publication, content_of, decode, encode, timestamp
 from umbel.options import CallOptions, warn_once
 from umbel.policies import PublishPolicy, publish_policy
 from umbel.ports import Broker
@@ -112,6 +114,7 @@ def build(
         more_queues=route.more_queues,
         task=call.task,
         task_id=call.id,
+        call=call,
     )
 
 
@@ -234,31 +237,55 @@ def send(
     settings: Settings,
     clock: Clock,
     options: CallOptions | None = None,
+    around: Around | None = None,
 ) -> None:
-    """Publish, with the signals around it.
+    """Publish, with the signals around it, and through what others have put `around` it.
 
     A broker that cannot be reached is tried again, as the policy of the call or of the settings
     says, until ``broker_publish_timeout`` has passed in total; then its error is raised. All tries
     have the same tags: an engine that dedupes keeps one, whichever of them arrived.
     """
     options = options or _NO_OPTIONS
+    around = around or _NOTHING
     # Any receiver counts, also one that listens to a single task: the batch may be of many.
     if signals.before_task_publish.receivers:
-        _announce(signals.before_task_publish, publications, options)
-    _publish(broker, spread(publications), settings, clock, options)
+        announce = partial(_announce_before, settings=settings, options=options, around=around)
+        publications = [announce(publication) for publication in publications]
+    if around.publish is None:
+        deliver(broker, publications, settings, clock, options)
+    else:
+        for publication in publications:
+            around.publish(publication, options)
     if signals.after_task_publish.receivers:
-        _announce(signals.after_task_publish, publications, options)
+        for publication in publications:
+            _announce_after(publication)
     if signals.task_sent.receivers:
         _announce_sent(publications, settings)
 
 
-def _publish(
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a publish is told only where others want to know: how a queue is declared, and what publishes.
+
+    `publish` takes each publication in the place of `deliver`.
+    """
+
+    declared: Callable[[str], list[Queue]] = lambda name: []
+    publish: Callable[[Publication, CallOptions], None] | None = None
+
+
+_NOTHING = Around()
+
+
+def deliver(
     broker: Sink,
     publications: Sequence[Publication],
     settings: Settings,
     clock: Clock,
     options: CallOptions,
 ) -> None:
+    """Publish without signals; see `send`."""
+    publications = spread(publications)
     timeout = settings.broker_publish_timeout if options.timeout is None else options.timeout
     retry = settings.task_publish_retry if options.retry is None else options.retry
     if not retry:
@@ -284,21 +311,62 @@ def _policy(settings: Settings, options: CallOptions) -> PublishPolicy:
     return publish_policy(settings.task_publish_retry_policy, options.retry_policy or {})
 
 
-def _announce(
-    signal: signals.Signal, publications: Sequence[Publication], options: CallOptions
-) -> None:
-    for publication in publications:
-        message = publication.message
-        signal.send(
-            sender=publication.task,
-            body=message.body,
-            exchange=publication.exchange,
-            routing_key=publication.routing_key,
-            headers=message.headers,
-            properties=message.properties,
-            declare=[],
-            retry_policy=options.retry_policy,
-        )
+def content(publication: Publication) -> Any:
+    """Return the body of a publication as it was before it was written, which signals and wrappers get."""
+    call = publication.call
+    if call is None:
+        return publication.message.body
+    protocol = 2 if "task" in publication.message.headers else 1
+    kwargs = call.kwargs if isinstance(call.kwargs, dict) else dict(call.kwargs)
+    return content_of(call, kwargs, protocol)
+
+
+def rewritten(message: Message, body: Any) -> Message:
+    """Return a message with another body, written and compressed as the first one was."""
+    data = serialization.serializer_of(message.content_type).dumps(body)
+    compression = message.headers.get("compression")
+    if compression:
+        data, _ = compress(data, compression)
+    return replace(message, body=data)
+
+
+def retry_policy_of(settings: Settings, options: CallOptions) -> dict[str, Any]:
+    """Return how a publish is tried again, as a mapping, which is how Celery tells it."""
+    return {**settings.task_publish_retry_policy, **(options.retry_policy or {})}
+
+
+def _announce_before(
+    publication: Publication, settings: Settings, options: CallOptions, around: Around
+) -> Publication:
+    """Send ``before_task_publish``; return the publication with what receivers changed in its body.
+
+    Headers and properties they change in place.
+    """
+    message, body = publication.message, content(publication)
+    signals.before_task_publish.send(
+        sender=publication.task,
+        body=body,
+        exchange=publication.exchange,
+        routing_key=publication.routing_key,
+        headers=message.headers,
+        properties=message.properties,
+        declare=around.declared(publication.queue),
+        retry_policy=retry_policy_of(settings, options),
+    )
+    if publication.call is None:
+        return publication
+    changed = rewritten(message, body)
+    return publication if changed == message else replace(publication, message=changed)
+
+
+def _announce_after(publication: Publication) -> None:
+    signals.after_task_publish.send(
+        sender=publication.task,
+        body=content(publication),
+        exchange=publication.exchange,
+        routing_key=publication.routing_key,
+        headers=publication.message.headers,
+    )
 
 
 def _announce_sent(publications: Sequence[Publication], settings: Settings) -> None:

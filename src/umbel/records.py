@@ -60,12 +60,14 @@ class ResultRecord:
     """A task's state and result as stored.
 
     The document is text when it is plain JSON. `expires` is in seconds since the epoch, None means never.
+    `meta` takes the place of the document where a store has read it by itself.
     """
 
     task_id: str
     state: str
     document: str | bytes
     expires: float | None = None
+    meta: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @property
     def ready(self) -> bool:
@@ -231,12 +233,13 @@ def decode(record: ResultRecord, form: Form = PLAIN) -> TaskResult:
     """Read a record; see `meta` for what it raises."""
     document = meta(record, form)
     children = document.get("children")
+    date_done = document.get("date_done")
     return TaskResult(
         task_id=document.get("task_id") or record.task_id,
         state=document["status"],
         result=document["result"],
         traceback=document.get("traceback"),
-        date_done=_moment(document.get("date_done")),
+        date_done=_moment(date_done),
         parent_id=document.get("parent_id"),
         group_id=document.get("group_id"),
         children=children if isinstance(children, list) else None,
@@ -251,6 +254,8 @@ def meta(record: ResultRecord, form: Form = PLAIN) -> dict[str, Any]:
     acceptable. Of json, pickle, yaml and msgpack a document shows which it is, so a change of
     `result_serializer` leaves those readable that were stored before.
     """
+    if record.meta is not None:
+        return {"result": None, **record.meta}
     document = _read(record.document, form)
     if not isinstance(document, dict) or not isinstance(document.get("status"), str):
         raise DecodeError(f"The result stored for {record.task_id} is not a result document.")

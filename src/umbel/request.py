@@ -56,6 +56,8 @@ class Request:
     replaced_task_nesting: int = 0
     stamped_headers: Any = None
     stamps: Mapping[str, Any] | None = None
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
     headers: Mapping[str, Any] | None = None
     properties: Mapping[str, Any] | None = None
     hostname: str | None = None
@@ -76,6 +78,18 @@ class Request:
     running_task: ClassVar[Any] = None
     outer: ClassVar[Request | None] = None
     entered: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str | None:
+        """The task's name, as receivers of ``task_received`` and ``task_revoked`` ask for it."""
+        return self.task
+
+    task_name = name
+
+    @property
+    def task_id(self) -> str | None:
+        """The id, as the same receivers ask for it."""
+        return self.id
 
     @property
     def taskset(self) -> str | None:
@@ -153,6 +167,7 @@ _OF_CALL = {
         *("group_index", "chain", "chord", "callbacks", "errbacks", "correlation_id", "reply_to"),
         *("origin", "shadow", "ignore_result", "time_limit", "soft_time_limit"),
         *("replaced_task_nesting", "stamped_headers", "stamps", "headers", "sent_at"),
+        *("argsrepr", "kwargsrepr"),
     )
 } | {"group": "group_id"}
 _values_of: Callable[[Call], tuple[Any, ...]] = attrgetter(*_OF_CALL.values())
@@ -174,8 +189,20 @@ def request_of(call: Call, delivery: Delivery, hostname: str) -> Request:
         came_through=delivery.queue,
         children=[],
     )
+    if call.headers and isinstance(call.headers.get("headers"), dict):
+        fields["headers"] = _flat(call.headers)
     request.__dict__ = fields
     return request
+
+
+def _flat(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return headers with those among them that stand within one of that name.
+
+    There tracers put theirs, since Celery's request has only these where there are any.
+    """
+    own = {name: value for name, value in headers.items() if name != "headers"}
+    nested: Mapping[str, Any] = headers["headers"]
+    return {**own, **nested}
 
 
 def delivery_info(delivery: Delivery) -> dict[str, Any]:

@@ -445,6 +445,11 @@ def decode(
     return found.read(data, limits)
 
 
+def serializer_of(content_type: str) -> Serializer:
+    """Return the serializer of a content type. Raises DecodeError when there is none."""
+    return _acceptable(content_type, None)
+
+
 def _acceptable(content_type: str, accept: Collection[str] | None) -> Serializer:
     """Return the serializer of a content type that is not simply listed by its serializer's name."""
     listed = accept is None or ("/" in content_type and content_type in accept)

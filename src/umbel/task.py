@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from importlib import import_module
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack, cast
 
@@ -18,10 +17,19 @@ from umbel.absent import tell_of_absent
 from umbel.annotations import annotate
 from umbel.arguments import checker
 from umbel.backend import Backend
-from umbel.calls import Target, maker, note_options, publish, require_arguments, result_of
+from umbel.calls import (
+    Target,
+    maker,
+    note_options,
+    publish,
+    require_arguments,
+    result_of,
+    send_by_app,
+)
 from umbel.canvas.signable import P, R, Signable
 from umbel.checks import require_order
 from umbel.definition import Definition
+from umbel.driving import within
 from umbel.eager import apply, apply_instead, travelled
 from umbel.exceptions import (
     ImproperlyConfigured,
@@ -47,7 +55,7 @@ from umbel.request import Request
 from umbel.result import AsyncResult, EagerResult
 from umbel.retrying import Given, When, next_try, next_try_after, send_now
 from umbel.settings import Settings
-from umbel.trace import Hooks, find_hooks
+from umbel.trace import Hooks, find_hooks, task_has_custom
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -71,6 +79,7 @@ class Task(Definition, Signable[P, R]):
     OperationalError = OperationalError
 
     _app: Umbel | None = None
+    originals: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     is_async: bool = False
     #: What the task was made from; of a class, its `run`.
     function: Callable[..., Any]
@@ -82,6 +91,10 @@ class Task(Definition, Signable[P, R]):
         """The app that the task was registered with; without one, the current app."""
         return self._app or current.get_current_app()
 
+    def _get_app(self) -> Umbel:
+        """Return the app, under the name by which subclasses for Celery ask for it."""
+        return self.app
+
     @property
     def backend(self) -> Backend:
         """The results of the task's app."""
@@ -92,15 +105,20 @@ class Task(Definition, Signable[P, R]):
     @cached_property
     def hooks(self) -> Hooks:
         """What running the task calls."""
-        return find_hooks(self, Task)
+        return find_hooks(self)
 
     @cached_property
     def _check(self) -> Callable[..., None] | None:
         """Return what raises TypeError for wrong arguments; None where nobody knows what is right."""
         if "function" in vars(type(self)):
             return checker(self.function, skip_first=self._is_bound)
-        custom = type(self).__call__ is not Task.__call__
-        return None if custom else checker(self.run, skip_first=False)
+        custom = task_has_custom(self, "__call__")
+        return None if custom else checker(self._run_of_class(), skip_first=False)
+
+    def _run_of_class(self) -> Callable[..., Any]:
+        """Return `run`, whatever wrapper another package has put on the task itself."""
+        run: Callable[..., Any] = inspect.getattr_static(type(self), "run").__get__(self)
+        return run
 
     @property
     def _is_bound(self) -> bool:
@@ -108,7 +126,7 @@ class Task(Definition, Signable[P, R]):
 
     def call_signature(self) -> inspect.Signature:
         """Return what a call of the task takes: without `self` where it is bound."""
-        function = self.run
+        function = self._run_of_class()
         if "function" in vars(type(self)):
             function = MethodType(self.function, self) if self._is_bound else self.function
         return inspect.signature(function, follow_wrapped=False)
@@ -146,7 +164,7 @@ class Task(Definition, Signable[P, R]):
             top is not None
             and top.running_task is self
             and not (top.called_directly or top.entered)
-            and type(self).__call__ is not Task.__call__
+            and task_has_custom(self, "__call__")
         ):
             # A worker runs it, through a `__call__` of its class that has called this one.
             top.__dict__["entered"] = True
@@ -157,7 +175,7 @@ class Task(Definition, Signable[P, R]):
             value = self.run(*args, **kwargs)
         finally:
             current.leave(token)
-        return cast(R, _within(request, value) if inspect.iscoroutine(value) else value)
+        return cast(R, within(request, value) if inspect.iscoroutine(value) else value)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the task does. Raises NotImplementedError where a class does not say."""
@@ -186,12 +204,16 @@ class Task(Definition, Signable[P, R]):
         EncodeError for arguments that cannot be sent, and OperationalError when the broker cannot
         be reached.
         """
-        checked = call_options(by_position(CALL_POSITIONS, more, options, "apply_async"))
+        keywords = by_position(CALL_POSITIONS, more, options, "apply_async")
+        checked = call_options(keywords)
         app = self.app
         if not app.finalized:
             app.finalize()
         if app.conf.snapshot.task_always_eager:
             return self._apply_instead(args or (), kwargs or {}, checked)
+        if type(app).send_task is not type(app).own_send_task:
+            target = self.target(app, checked)
+            return send_by_app(app, target, args or (), kwargs or {}, checked, keywords)
         publication = self._publisher(app, checked)(args or (), kwargs or {})
         publish(app, [publication], checked)
         return result_of(app, publication, checked, self)
@@ -235,8 +257,8 @@ class Task(Definition, Signable[P, R]):
         """Send many calls, each given by its positional arguments; return their results to be.
 
         ``add.delay_many([(1, 2), (3, 4)])`` is many times as fast as calling `delay` for each.
-        They are sent in batches of two thousand. When one cannot be sent the error is raised, and
-        earlier batches stay sent.
+        They are sent in batches of two thousand, and one by one where `apply_async` is not ours. When one
+        cannot be sent the error is raised, and earlier batches stay sent.
         """
         if options.get("task_id") is not None:
             raise TypeError("delay_many cannot give many calls one task_id.")
@@ -245,6 +267,8 @@ class Task(Definition, Signable[P, R]):
         checked = call_options(options)
         if app.conf.snapshot.task_always_eager:
             return [self._apply_instead(args, {}, checked) for args in calls]
+        if type(self).apply_async is not self.originals["apply_async"]:
+            return [self.apply_async(args, **options) for args in calls]
         publication = self._publisher(app, checked)
         results: list[AsyncResult[R]] = []
         batch: list[Publication] = []
@@ -364,7 +388,7 @@ class Task(Definition, Signable[P, R]):
     def _copied_request(self, **fields: Any) -> Request:
         """Return a call within the one that runs, and with its fields if that is this task's too."""
         request = copy.copy(self.request)
-        for name in ("outer", "entered"):
+        for name in ("outer", "entered", "way"):
             request.__dict__.pop(name, None)
         if request.called_directly:  # else what it calls belongs to the call that it is a copy of
             fields["children"] = []
@@ -440,10 +464,20 @@ class Task(Definition, Signable[P, R]):
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         module = type(self).__module__
-        return task_named, (self.name, module if module in sys.modules else None)
+        return current.task_named, (self.name, module if module in sys.modules else None)
 
     def __repr__(self) -> str:
         return f"<@task: {self.name} at {id(self):#x}>"
+
+
+#: What `Task` had when it was made: another package may have put something else in its place (hooks.py).
+Task.originals = {
+    name: getattr(Task, name)
+    for name in (
+        *("__call__", "apply_async", "before_start", "on_success", "on_failure", "on_retry"),
+        "after_return",
+    )
+}
 
 
 class AsyncTask(Task[P, R]):
@@ -459,19 +493,3 @@ class AsyncTask(Task[P, R]):
         ) -> Coroutine[Any, Any, R]:
             """Return the coroutine."""
             ...
-
-
-def task_named(name: str, module: str | None = None) -> Task[Any, Any]:
-    """Return the current app's task of a name, importing its module first: what unpickling a task does."""
-    if module:
-        import_module(module)
-    return current.get_current_app().tasks[name]
-
-
-async def _within(request: Request, coroutine: Coroutine[Any, Any, R]) -> R:
-    """Await a coroutine as the call `request`."""
-    token = current.enter(request)
-    try:
-        return await coroutine
-    finally:
-        current.leave(token)

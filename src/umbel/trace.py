@@ -6,21 +6,20 @@ in Celery 5.7 (celery/app/trace.py).
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from umbel import current, signals, states
+from umbel import announcing, current, signals, states
 from umbel.clock import Clock
+from umbel.driving import Drive, drive_here
 from umbel.exceptions import Ignore, Reject, Retry
-from umbel.outcomes import Ended, Failure, Ignored, Rejected, Retried, Success
+from umbel.outcomes import Ended, Failure, Ignored, Rejected, Retried, Success, ending
 from umbel.request import Request
 from umbel.tracebacks import ExceptionInfo, traceback_text
 
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("umbel.trace")
 
 Handler = Callable[..., Any]
-Drive = Callable[[Coroutine[Any, Any, Any]], Any]
+Check = Callable[[Any], None] | None
+Traced = tuple[Ended, float]
 
 
 class Mode(Enum):
@@ -75,23 +75,32 @@ class Hooks:
 _HANDLERS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 
 
-def find_hooks(task: Task[Any, Any], base: type) -> Hooks:
-    """Return what a task's class has beyond its `base`, whose own handlers do nothing."""
+def find_hooks(task: Task[Any, Any]) -> Hooks:
+    """Return what a task has beyond what `Task` has for all, whose own handlers do nothing."""
     handlers = {name: getattr(task, name) for name in _HANDLERS}
     own = {
-        name: None if getattr(found, "__func__", None) is getattr(base, name) else found
+        name: None if getattr(found, "__func__", None) is task.originals[name] else found
         for name, found in handlers.items()
     }
-    custom = type(task).__call__ is not base.__call__
-    return Hooks(call=task if custom else task.run, **own)
+    return Hooks(call=task if task_has_custom(task, "__call__") else task.run, **own)
+
+
+def task_has_custom(task: Task[Any, Any], attr: str) -> bool:
+    """Tell whether a task's class has an attribute of its own, in place of the one that all tasks have.
+
+    Also where another package has put it on `Task` itself.
+    """
+    kind = type(task)
+    base = next(one for one in kind.__mro__ if "originals" in vars(one))
+    return getattr(kind, attr, None) is not task.originals.get(attr, getattr(base, attr, None))
 
 
 def trace(
     task: Task[Any, Any],
     request: Request,
     how: How,
-    check: Callable[[Any], None] | None = None,
-) -> tuple[Ended, float]:
+    check: Check = None,
+) -> Traced:
     """Run a call of a task to its outcome; return it with the seconds that it took.
 
     `check` raises when the returned value cannot be kept, which is then the task's failure. For a
@@ -99,13 +108,15 @@ def trace(
     and, in the mode `RAISED`, the task's.
     """
     fields = request.__dict__
+    if build_tracer is not OWN_TRACER and "way" not in fields:
+        return _traced_by_others(task, request, how, check)
     fields["running_task"] = task
     token = current.enter(request)
     outcome: Ended | None = None
     try:
         try:
             if signals.task_prerun.is_heard:
-                _send_prerun(task, request)
+                announcing.send_prerun(task, request)
             hooks = task.hooks
             started = how.clock.monotonic()
             found = _call(task, request, hooks, how, check)
@@ -114,10 +125,10 @@ def trace(
             outcome = _handle(task, request, hooks, how, found, seconds)
         finally:
             if signals.task_postrun.is_heard:
-                _send_postrun(task, request, outcome)
+                announcing.send_postrun(task, request, outcome)
             current.leave(token)
     except BaseException as error:
-        _send_internal_error(task, request, error)
+        announcing.send_internal_error(task, request, error)
         raise
     return outcome, seconds
 
@@ -127,7 +138,7 @@ def _call(
     request: Request,
     hooks: Hooks,
     how: How,
-    check: Callable[[Any], None] | None,
+    check: Check,
 ) -> Ended:
     """Call the task and turn whatever it does into an outcome."""
     called = False
@@ -209,7 +220,7 @@ def _handle(
         case Retried():
             _retried(task, request, hooks, how, outcome)
         case Rejected(_, False, error) if how.mode is Mode.WORKER and error is not None:
-            _send_failure(task, request, error, None)
+            announcing.send_failure(task, request, error, None)
     return outcome
 
 
@@ -262,7 +273,7 @@ def _failed(
         if how.mode is not Mode.WORKER:
             raise
         # As in Celery: the handler's error is the task's now, and the handler hears of it.
-        _send_internal_error(task, request, error)
+        announcing.send_internal_error(task, request, error)
         _remember(outcome.error, error)
         outcome = failure(task, error)
         try:
@@ -287,7 +298,7 @@ def _tell_failure(task: Task[Any, Any], request: Request, hooks: Hooks, outcome:
     if hooks.on_failure is not None:
         info = ExceptionInfo(outcome.error, outcome.traceback)
         hooks.on_failure(outcome.error, request.id, request.args, request.kwargs, info)
-    _send_failure(task, request, outcome.error, info)
+    announcing.send_failure(task, request, outcome.error, info)
 
 
 def _retried(
@@ -302,112 +313,151 @@ def _retried(
             if how.mode is not Mode.WORKER:
                 raise
             # In Celery the retry is on its way by then, whatever the handler does.
-            _send_internal_error(task, request, error)
+            announcing.send_internal_error(task, request, error)
             logger.exception("Task %s[%s] on_retry handler raised", task.name, request.id)
     if signals.task_retry.is_heard:
         info = info or ExceptionInfo(retry, outcome.traceback)
         signals.task_retry.send(task, request=request, reason=retry, einfo=info)
 
 
-def _send_prerun(task: Task[Any, Any], request: Request) -> None:
-    signals.task_prerun.send(
-        task, task_id=request.id, task=task, args=request.args, kwargs=request.kwargs
-    )
+# Where other packages come in; see hooks.py
 
 
-def _send_postrun(task: Task[Any, Any], request: Request, outcome: Ended | None) -> None:
-    state, value = ending(outcome)
-    signals.task_postrun.send(
-        task,
-        task_id=request.id,
-        task=task,
-        args=request.args,
-        kwargs=request.kwargs,
-        retval=value,
-        state=state,
-    )
+@dataclass(slots=True)
+class _Way:
+    """How a call is run that goes through the tracers of others, and what became of it."""
+
+    how: How
+    check: Check = None
+    traced: Traced | None = None
 
 
-def _send_failure(
-    task: Task[Any, Any], request: Request, error: BaseException, info: ExceptionInfo | None
-) -> None:
-    if signals.task_failure.is_heard:
-        signals.task_failure.send(
-            task,
-            task_id=request.id,
-            exception=error,
-            args=request.args,
-            kwargs=request.kwargs,
-            traceback=error.__traceback__,
-            einfo=info or ExceptionInfo(error),
-        )
+class trace_ok_t(NamedTuple):
+    """What Celery's tracers return: value or error, the outcome if it is no success, seconds, a text."""
+
+    retval: Any
+    info: Any
+    runtime: float
+    retstr: str
 
 
-def _send_internal_error(task: Task[Any, Any], request: Request, error: BaseException) -> None:
-    if signals.task_internal_error.is_heard:
-        signals.task_internal_error.send(
-            task,
-            task_id=request.id,
-            args=request.args,
-            kwargs=request.kwargs,
-            request=request,
-            exception=error,
-            traceback=error.__traceback__,
-            einfo=ExceptionInfo(error),
-        )
+Tracer = Callable[..., Any]
 
 
-def ending(outcome: Ended | None) -> tuple[str | None, Any]:
-    """Return the state that an outcome is, and what the task returned or raised."""
-    match outcome:
-        case Success(value):
-            return states.SUCCESS, value
-        case Failure(error):
-            return states.FAILURE, error
-        case Retried(_, retry):
-            return states.RETRY, retry
-        case Rejected(_, _, error):
-            return states.REJECTED, error
-        case Ignored(error):
-            return states.IGNORED, error
-    return None, None
+def build_tracer(  # noqa: PLR0913, PLR0917 - Celery's signature
+    name: str,
+    task: Task[Any, Any],
+    loader: Any = None,
+    hostname: str | None = None,
+    store_errors: bool = True,
+    Info: Any = None,
+    eager: bool = False,
+    propagate: bool = False,
+    app: Any = None,
+    **more: Any,
+) -> Tracer:
+    """Return what runs calls of a task: ``tracer(id, args, kwargs, request)``.
+
+    Packages that watch tasks put a function of theirs in the place of this one, which wraps the task, and
+    what this returns. It is then called once for each task in each process, before the task first runs.
+    """
+    mode = Mode.RAISED if eager and propagate else Mode.EAGER if eager else Mode.WORKER
+
+    def tracer(
+        uuid: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        request: Request | Mapping[str, Any] | None = None,
+    ) -> trace_ok_t:
+        call = request if isinstance(request, Request) else _request_of(uuid, task, request)
+        call.__dict__.update(args=args, kwargs=kwargs)
+        way: _Way = call.__dict__.setdefault("way", _Way(How(task.app.clock, drive_here, mode)))
+        outcome, seconds = way.traced = trace(task, call, way.how, way.check)
+        info = None if isinstance(outcome, Success) else outcome
+        return trace_ok_t(ending(outcome)[1], info, seconds, "")
+
+    return tracer
 
 
-class Loop:
-    """An event loop for one task after the other, made when first needed."""
-
-    def __init__(self) -> None:
-        self._runner: asyncio.Runner | None = None
-
-    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine to its end."""
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        return self._runner.run(coroutine, context=contextvars.copy_context())
-
-    def close(self) -> None:
-        """End the event loop."""
-        if self._runner is not None:
-            self._runner.close()
-            self._runner = None
+#: What there is as long as nobody has put something else in its place.
+OWN_TRACER = build_tracer
 
 
-def drive_here(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine to its end, on a loop of its own; within a coroutine, on a thread of its own."""
-    context = contextvars.copy_context()
+def _request_of(uuid: str, task: Task[Any, Any], fields: Mapping[str, Any] | None) -> Request:
+    """Return the request of a call that is traced by hand."""
+    request = Request()
+    request.update(fields or {}, id=uuid, task=task.name, called_directly=False)
+    return request
+
+
+def _traced_by_others(task: Task[Any, Any], request: Request, how: How, check: Check) -> Traced:
+    """Run a call through what another package has put in the place of `build_tracer`.
+
+    What it does beside running the task may go wrong: then the outcome counts if there is one, and
+    else it is the task's failure.
+    """
+    way = request.__dict__["way"] = _Way(how, check)
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        with asyncio.Runner() as runner:
-            return runner.run(coroutine, context=context)
-    outcome: Future[Any] = Future()
+        tracer = _tracer(task, request, how.mode)
+        tracer(request.id, request.args, request.kwargs, request)
+    except Exception as error:
+        if how.mode is not Mode.WORKER:
+            raise
+        logger.exception("Task %s[%s]: what traces it raised", task.name, request.id)
+        announcing.send_internal_error(task, request, error)
+        return way.traced or (failure(task, error), 0.0)
+    finally:
+        request.__dict__.pop("way", None)
+    if way.traced is None:
+        text = f"{tracer!r}, which is to trace {task.name}, did not run it."
+        return failure(task, RuntimeError(text)), 0.0
+    return way.traced
 
-    def run() -> None:
-        try:
-            with asyncio.Runner() as runner:
-                outcome.set_result(runner.run(coroutine, context=context))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is for who waits
-            outcome.set_exception(error)
 
-    threading.Thread(target=run, name="umbel-eager", daemon=True).start()
-    return outcome.result()
+_building = threading.RLock()
+
+
+def _tracer(task: Task[Any, Any], request: Request, mode: Mode) -> Tracer:
+    """Return a task's tracer, built when it is first needed, or when another one builds them now."""
+    key = (build_tracer, mode)
+    with _building:
+        found: tuple[Any, Tracer] | None = task.__dict__.get("tracer")
+        if found is not None and found[0] == key:
+            return found[1]
+        drivable = _drivable(task)
+        built = build_tracer(
+            task.name,
+            task,
+            getattr(task.app, "loader", None),
+            hostname=request.hostname,
+            eager=mode is not Mode.WORKER,
+            propagate=mode is Mode.RAISED,
+            app=task.app,
+        )
+        if drivable is not None and task.__dict__.get("run") is drivable:
+            del task.__dict__["run"]
+        task.forget_derived()
+        task.__dict__["tracer"] = key, built
+    return built
+
+
+def _drivable(task: Task[Any, Any]) -> Callable[..., Any] | None:
+    """Give an async task a `run` that ends when its coroutine does, for those who wrap it; return that.
+
+    Wrappers see then what the task raises, and how long it takes. Where it is not traced it gives a
+    coroutine, as ever.
+    """
+    if not task.is_async or "run" in task.__dict__:
+        return None
+    run = task.run
+
+    @wraps(run)
+    def run_to_end(*args: Any, **kwargs: Any) -> Any:
+        value, request = run(*args, **kwargs), current.running.get()
+        way = None if request is None else request.__dict__.get("way")
+        if way is None or not inspect.iscoroutine(value):
+            return value
+        return way.how.drive(value)
+
+    task.__dict__["run"] = run_to_end
+    return run_to_end

@@ -21,10 +21,11 @@ from umbel.absent import (
 )
 from umbel.amqp import AMQP
 from umbel.backend import Backend
-from umbel.connections import Channel, Connection, Producer
+from umbel.connections import Channel, Connection
 from umbel.entities import Exchange, Queue, binding
 from umbel.exceptions import Retry
 from umbel.log import Logging
+from umbel.producers import Producer
 from umbel.registry import Tasks
 from umbel.result import ResultSet
 from umbel.settings import Config

@@ -11,7 +11,7 @@ from tests.conftest import ManualClock
 from tests.redis_servers import free_port
 from umbel import Umbel
 from umbel.clock import unique_id
-from umbel.exceptions import OperationalError
+from umbel.exceptions import OperationalError, Unroutable
 from umbel.ports import Broker
 
 
@@ -183,7 +183,7 @@ def test_what_is_given_is_passed_on_and_else_made(app: Away) -> None:
     with app.producer_or_acquire() as producer:
         assert app.tasks["t"].apply_async((1,), producer=producer).id
         assert producer.connection.connected
-    with app.producer_pool.acquire() as producer, pytest.raises(NotImplementedError):
+    with app.producer_pool.acquire() as producer, pytest.raises(Unroutable):
         producer.publish({})
 
 

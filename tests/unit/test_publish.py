@@ -375,6 +375,7 @@ def test_the_depth_of_what_monitors_show(app: Umbel) -> None:
 
 
 Heard = list[tuple[str, Any, dict[str, Any]]]
+FOLLOWING = ("callbacks", "errbacks", "chain", "chord")
 
 
 @pytest.fixture
@@ -404,10 +405,36 @@ def test_signals_before_and_after_a_publish(app: Umbel, heard: Heard) -> None:
         ("after_task_publish", "t"),
     ]
     for _, _, arguments in heard:
-        assert arguments["body"] == message.body
+        assert arguments["body"] == ((1,), {}, dict.fromkeys(FOLLOWING))
         assert arguments["headers"] == message.headers
         assert arguments["routing_key"] == "video"
         assert arguments["exchange"] == ""
+    before = heard[0][2]
+    assert [queue.name for queue in before["declare"]] == ["video"]
+    assert before["declare"][0].exchange.type == "direct"
+    assert before["retry_policy"] == app.conf.task_publish_retry_policy
+
+
+def test_what_a_receiver_changes_in_the_body_is_sent(app: Umbel) -> None:
+    def receive(body: Any, **_: Any) -> None:
+        body[1]["tenant"] = "a"
+
+    def spoil(body: Any, **_: Any) -> None:
+        body[1]["tenant"] = object()
+
+    @app.task(name="t")
+    def work(x: int, tenant: str = "") -> None: ...
+
+    signals.before_task_publish.connect(receive)
+    try:
+        work.apply_async((1,), compression="gzip")
+        signals.before_task_publish.connect(spoil)
+        with pytest.raises(EncodeError):
+            work.delay(1)
+    finally:
+        signals.before_task_publish.disconnect(receive)
+        signals.before_task_publish.disconnect(spoil)
+    assert [(call.args, call.kwargs) for call in calls(app)] == [([1], {"tenant": "a"})]
 
 
 MEDIA = Exchange("media", "topic")

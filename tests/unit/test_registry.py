@@ -12,10 +12,10 @@ import pytest
 
 from tests.conftest import calls, only_call
 from tests.unit.worker.support import delivery_of
-from umbel import NotRegistered, Task, Umbel, current_app, shared_task
+from umbel import NotRegistered, Task, Umbel, current, current_app, shared_task
 from umbel.exceptions import DuplicateTaskNameWarning, ImproperlyConfigured
 from umbel.outcomes import Success
-from umbel.task import AsyncTask, task_named
+from umbel.task import AsyncTask
 from umbel.worker.execute import Runner
 
 
@@ -393,7 +393,7 @@ def test_options_without_a_meaning_say_so_once(
 def test_a_task_is_pickled_by_its_name(app: Umbel) -> None:
     task = app.task(name="t")(len)
     assert pickle.loads(pickle.dumps(task)) is task  # noqa: S301 - ours
-    assert task_named("t") is task
+    assert current.task_named("t") is task
 
 
 def test_an_unknown_option_of_a_class_is_refused(app: Umbel) -> None:

@@ -28,7 +28,7 @@ from umbel.exceptions import (
 )
 from umbel.records import CallInfo, TaskResult, encode
 from umbel.request import Request
-from umbel.result import allow_join_result, denied_join_result, result_from_tuple
+from umbel.result import EagerResult, allow_join_result, denied_join_result, result_from_tuple
 from umbel.result.graph import DependencyGraph
 from umbel.testing.conformance.support import PATIENCE, at_most, in_thread
 from umbel.waiting import hub_of
@@ -686,3 +686,14 @@ def test_many_threads_may_wait_for_one_result(app: Umbel) -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert found == [5] * 8
+
+
+def test_packages_ask_for_metas_and_make_results_of_calls_that_were_not_sent(app: Umbel) -> None:
+    app.backend.store_result("1", {"done": 3}, "PROGRESS")
+    meta = app.AsyncResult("1")._get_task_meta()
+    assert (meta["status"], meta["result"]) == ("PROGRESS", {"done": 3})
+    assert app.AsyncResult("2")._get_task_meta()["status"] == "PENDING"
+    refused = EagerResult[Any](None, None, "REJECTED")
+    assert not refused.id
+    assert (refused.state, refused.get()) == ("REJECTED", None)
+    assert refused._get_task_meta()["status"] == "REJECTED"

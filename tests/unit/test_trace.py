@@ -11,9 +11,10 @@ import pytest
 
 from tests.conftest import ManualClock
 from umbel import Ignore, Reject, Retry, Task, Umbel, current_task, signals
+from umbel.driving import Loop, drive_here
 from umbel.outcomes import Ended, Failure, Ignored, Rejected, Retried, Success
 from umbel.request import Request
-from umbel.trace import How, Loop, Mode, drive_here, find_hooks, trace
+from umbel.trace import How, Mode, find_hooks, trace
 
 Heard = list[tuple[Any, ...]]
 SIGNALS = (
@@ -304,7 +305,7 @@ def test_a_task_without_handlers_has_nothing_to_call(app: Umbel) -> None:
     @app.task
     def plain() -> None: ...
 
-    hooks = find_hooks(plain, Task)
+    hooks = find_hooks(plain)
     assert hooks.call == plain.run
     handlers = (hooks.before_start, hooks.on_success, hooks.on_failure, hooks.on_retry)
     assert {*handlers, hooks.after_return} == {None}

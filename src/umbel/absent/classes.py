@@ -175,7 +175,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
     "Connection": {
         **dict.fromkeys(
             (
-                *("transport", "SimpleQueue", "SimpleBuffer", "Consumer", "Producer"),
+                *("SimpleQueue", "SimpleBuffer", "Consumer", "Producer"),
                 "drain_events",
                 *("ChannelPool", "Pool", "alt", "autoretry", "collect", "completes_cycle"),
                 "ensure",
@@ -199,7 +199,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
         ),
         **dict.fromkeys(
             (
-                *("connect_timeout", "credential_provider", "host", "hostname", "info", "port"),
+                *("connect_timeout", "credential_provider", "host", "hostname", "port"),
                 *("login_method", "password", "ssl", "transport_options", "uri_prefix", "userid"),
                 "virtual_host",
             ),
@@ -228,7 +228,11 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
         ),
         WIRE,
     ),
-    "Producer": {
-        "publish": f"{WIRE}; send calls with app.send_task",
-    },
+    "Producer": dict.fromkeys(
+        (
+            *("auto_declare", "batch", "declare", "maybe_declare", "on_return", "revive"),
+            "supports_batch_publish",
+        ),
+        WIRE,
+    ),
 }

@@ -147,14 +147,38 @@ ABSENT_COMMANDS: Mapping[str, str] = {
     ),
 }
 
+#: Celery's modules of result backends for one kind of server each.
+_BACKENDS = (
+    "arangodb",
+    "asynchronous",
+    "azureblockblob",
+    "cache",
+    "cassandra",
+    "consul",
+    "cosmosdbsql",
+    "couchbase",
+    "couchdb",
+    "database",
+    "dynamodb",
+    "elasticsearch",
+    "filesystem",
+    "gcs",
+    "mongodb",
+    "redis",
+    "rpc",
+    "s3",
+)
+
 #: Modules that are not here under Celery's name, without its first part; each stands for those below it.
 ABSENT_MODULES: Mapping[str, str] = {
     "app.amqp": "is umbel.amqp; its Queues is umbel.topology.Queues",
     "app.annotations": "is umbel.annotations",
+    **dict.fromkeys(("app.autoretry", "app.routes"), f"{WITHIN}; umbel has parts of its own"),
+    "app.trace": "is umbel.trace, as far as others put something in the place of its build_tracer",
     **dict.fromkeys(
-        ("app.autoretry", "app.routes", "app.trace"), f"{WITHIN}; umbel has parts of its own"
+        ("app.backends", *(f"backends.{name}" for name in _BACKENDS)),
+        f"{STORE}, or subclasses those of umbel.backends.base",
     ),
-    **dict.fromkeys(("app.backends", "backends"), STORE),
     "app.base": "is umbel.app",
     "app.builtins": WORKFLOWS,
     "app.control": CONTROL,

@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from umbel import connections
+from umbel import producers
 from umbel.beat.entries import ScheduleEntry, evaluated
 from umbel.exceptions import ImproperlyConfigured, OperationalError, SchedulingError
 from umbel.localtimes import aware
@@ -75,7 +75,7 @@ class Scheduler:
         self.data: Any = {} if schedule is None else schedule
         settings = app.conf.snapshot
         self.max_interval = max_interval or settings.beat_max_loop_interval or self.max_interval
-        self.Producer = Producer or connections.Producer
+        self.Producer = Producer or producers.Producer
         self._heap: list[event_t] | None = None
         self.old_schedulers: Any = None
         every = settings.beat_sync_every if sync_every_tasks is None else sync_every_tasks
@@ -237,7 +237,7 @@ class Scheduler:
     @property
     def producer(self) -> Any:
         """What is given to `apply_entry` and has no effect: calls are sent by the app."""
-        return connections.Producer(self.app)
+        return producers.Producer(self.app)
 
     # The schedule
 

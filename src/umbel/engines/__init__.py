@@ -46,6 +46,12 @@ def open_engine(url: str, options: EngineOptions | None = None) -> Engine:
     return engine
 
 
+def is_served(url: str) -> bool:
+    """Tell whether there is an engine for what is a URL, or a scheme alone."""
+    scheme, _, rest = url.partition(":")
+    return (not rest or rest.startswith("//")) and _factory(scheme.lower()) is not None
+
+
 def _factory(scheme: str) -> Any:
     if scheme in _BUILT_IN:
         return _built_in(scheme)

@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from umbel import current, signals
+from umbel.driving import drive_here
 from umbel.exceptions import ImproperlyConfigured
 from umbel.options import warn_once
-from umbel.trace import drive_here
 
 if TYPE_CHECKING:
     from umbel.app import Umbel

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from time import monotonic
+from typing import Any
 
 from umbel.records import ResultRecord
 
@@ -57,6 +58,13 @@ class ResultStore(ABC):
 
         A SUCCESS is never replaced by another state.
         """
+
+    def put_of(self, results: Sequence[tuple[ResultRecord, Any]]) -> None:
+        """Store results, each with the request or the message's `Call` that it is of, or None.
+
+        For stores that keep more of a call than its document says; others look at no more than that.
+        """
+        self.put([record for record, _ in results])
 
     @abstractmethod
     def get(self, task_ids: Collection[str]) -> dict[str, ResultRecord]:

@@ -98,6 +98,10 @@ class AsyncResult(ResultBase, Generic[R]):
             self._done = found
         return found
 
+    def _get_task_meta(self) -> Meta:
+        """Return what is stored, as Celery's mapping: packages ask for it by this name."""
+        return self.backend.get_task_meta(self.id)
+
     @property
     def state(self) -> str:
         """PENDING, STARTED, RETRY, SUCCESS, FAILURE, REVOKED or a state of the task's own."""

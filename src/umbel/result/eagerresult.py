@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from umbel import states
+from umbel.backend import Meta
 from umbel.exceptions import TaskRevokedError
 from umbel.records import CallInfo, TaskResult
 from umbel.result.asyncresult import AsyncResult, R, exception_of
@@ -19,16 +20,29 @@ class EagerResult(AsyncResult[R]):
 
     def __init__(
         self,
-        id: str,
+        id: str | None,
         ret_value: Any,
         state: str,
         traceback: str | None = None,
         name: str | None = None,
     ) -> None:
-        super().__init__(id)
+        super().__init__(id or "none")
+        # Without one it stands for a call that was not sent, as packages make them.
+        self.id = cast(str, id)
         self._done = TaskResult(
-            id, state, ret_value, traceback, children=None, call=CallInfo(name=name)
+            self.id, state, ret_value, traceback, children=None, call=CallInfo(name=name)
         )
+
+    def _get_task_meta(self) -> Meta:
+        """Return what is known, as Celery's mapping."""
+        found = self._current()
+        return {
+            "task_id": self.id,
+            "name": self.name,
+            "status": found.state,
+            "result": found.result,
+            "traceback": found.traceback,
+        }
 
     def ready(self) -> bool:
         """Tell that the outcome is final, which it is even when the task raised Ignore."""

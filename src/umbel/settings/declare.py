@@ -280,6 +280,7 @@ def _to_transport(value: Any) -> dict[str, Any]:
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9+-]*")
+_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*[.:][A-Za-z_]\w*(\+[A-Za-z]+://.*|://.*)?")
 
 
 def _to_url(value: Any) -> str:
@@ -292,8 +293,10 @@ def _to_url(value: Any) -> str:
 
 
 def _to_store(value: Any) -> str:
-    """Take a URL, or a word alone, which names an engine: ``disabled``, ``django-db``."""
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else _to_url(value)
+    """Take a URL, a word alone, which names an engine (``disabled``, ``django-db``), or where a class is."""
+    if isinstance(value, str) and (_WORD.fullmatch(value) or _CLASS.fullmatch(value)):
+        return value
+    return _to_url(value)
 
 
 def _to_zone(value: Any) -> str:
@@ -366,7 +369,7 @@ path = Kind(_to_path, "a path, as a text or a Path")
 log_format = Kind(_to_log_format, "a format of logging, such as '%(levelname)s %(message)s'")
 texts = Kind(_to_texts, "a list of texts")
 url = Kind(_to_url, "a URL, or a list of URLs", empty_is_none=True)
-store = Kind(_to_store, "a URL, or a list of URLs", empty_is_none=True)
+store = Kind(_to_store, "a URL, a list of URLs, or a class as module:Class", empty_is_none=True)
 zone_name = Kind(
     _to_zone, "the name of an IANA time zone, such as Europe/Paris", empty_is_none=True
 )

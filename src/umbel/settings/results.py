@@ -76,21 +76,23 @@ class Results:
     )
     result_backend_always_retry = flag(
         False,
-        "A result that could not be stored is tried again.",
-        unused="It always is, for as long as the delivery's lease can be kept.",
+        "A backend of Celery's kind tries again by itself what it knows to be safe. Workers try in any case,"
+        " for as long as the delivery's lease can be kept.",
     )
-    result_backend_max_retries = number(float("inf"), "How often.", unused="As often as it takes.")
+    result_backend_max_retries = number(
+        float("inf"), "How often a backend of Celery's kind tries again by itself."
+    )
     result_backend_base_sleep_between_retries_ms = unused(
         10, "Pauses grow from 0.1 s to a few seconds."
     )
     result_backend_max_sleep_between_retries_ms = unused(
         10000, "Pauses grow from 0.1 s to a few seconds."
     )
-    result_backend_thread_safe = unused(
-        False, "Result stores are always shared by threads, safely."
+    result_backend_thread_safe = flag(
+        False, "Threads share a backend of Celery's kind; else each has its own."
     )
-    override_backends = unused(
-        {}, "Engines are registered by URL scheme, as entry points of the group umbel.engines."
+    override_backends = mapping(
+        {}, "Backends of Celery's kind by the name that result_backend has, each as module:Class."
     )
 
 

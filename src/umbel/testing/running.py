@@ -13,8 +13,8 @@ from umbel import current, states
 from umbel.app import Umbel
 from umbel.clock import SYSTEM, Clock, unique_id
 from umbel.engines.memory import MemoryEngine
+from umbel.outcomes import ending
 from umbel.ports import Broker, FetchRequest, Owner
-from umbel.trace import ending
 from umbel.worker.decide import decide
 from umbel.worker.embedded import EmbeddedWorker
 from umbel.worker.execute import Runner

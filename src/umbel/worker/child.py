@@ -305,7 +305,7 @@ class Child:
             item.prepared, self._hostname, self._pid, self._app.conf.snapshot, self._clock
         )
         if record is not None:
-            self._tell_started(record)
+            self._tell_started(record, item.prepared)
         run = self._runner.run(item.prepared)
         flush_redirected()
         fail_point("child.after_run")
@@ -315,10 +315,10 @@ class Child:
         self.current = None
         report.finished(verdict.run)
 
-    def _tell_started(self, record: ResultRecord) -> None:
+    def _tell_started(self, record: ResultRecord, prepared: Prepared) -> None:
         """Store STARTED, if that works: the task does not depend on it."""
         try:
-            self.settler.store([record])
+            self.settler.store(record, prepared)
         except OperationalError as error:
             logger.warning("The state STARTED of %s was not stored. %s", record.task_id, error)
 

@@ -8,11 +8,12 @@ from umbel import signals
 from umbel.app import Umbel
 from umbel.backend import require_storable
 from umbel.definition import Policy
+from umbel.driving import Loop
 from umbel.exceptions import DecodeError, NotRegistered
 from umbel.following import refusal
 from umbel.message import Call, Delivery, decode, offers, timestamp
 from umbel.request import request_of
-from umbel.trace import How, Loop, trace
+from umbel.trace import How, trace
 from umbel.worker.follow_ups import FollowUps, is_followed
 from umbel.worker.outcome import (
     Expired,

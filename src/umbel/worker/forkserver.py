@@ -44,6 +44,7 @@ from umbel.worker.bootstrap import (
 from umbel.worker.child import Child
 from umbel.worker.helper import Helper
 from umbel.worker.page import Page
+from umbel.worker.pool import Worker
 from umbel.worker.processes import my_start_time, signalled_by
 from umbel.worker.settler import Settler
 from umbel.worker.stops import heed_all, heed_nothing
@@ -189,7 +190,7 @@ def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> N
     child.attach()
     with contextlib.suppress(OSError):  # the supervisor is dead, and the helper knows
         control.send(b"r")
-    child.run()
+    Worker(child.run).workloop(pid=pid)
     app.close()
 
 

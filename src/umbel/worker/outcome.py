@@ -28,6 +28,7 @@ __all__ = [
     "Success",
     "Unknown",
     "Unprocessable",
+    "call_of",
     "wants_value",
 ]
 
@@ -99,6 +100,11 @@ class Prepared:
     work: Job | Outcome
     call: Call | None = None
     policy: Policy | None = None
+
+
+def call_of(prepared: Prepared) -> Request | Call | None:
+    """Return what is known of a delivery's call: its request, where there is a task to run."""
+    return prepared.work.request if isinstance(prepared.work, Job) else prepared.call
 
 
 def wants_value(prepared: Prepared) -> bool:

@@ -14,6 +14,7 @@ from umbel.ports import Broker, Consumer, FetchRequest, ResultStore, Settlement
 from umbel.records import ResultRecord
 from umbel.settings import Settings
 from umbel.worker.decide import Verdict, unsettleable
+from umbel.worker.outcome import Prepared, call_of
 
 logger = logging.getLogger("umbel.worker")
 
@@ -44,12 +45,12 @@ class Settler:
         counts.
         """
         others = [record for verdict in verdicts for record in verdict.others]
-        if others:
-            self.store(others)
+        if others and self._results is not None:
+            self._results.put(others)
         settlements = [verdict.settlement for verdict in verdicts]
         keys = [item.delivery.key for item in settlements]
         if not self._joint:
-            settlements = self._in_safe_order(settlements)
+            settlements = self._in_safe_order(verdicts)
         try:
             settled = self.consumer.settle(settlements, fetch)
         except OperationalError:
@@ -84,25 +85,30 @@ class Settler:
                 self.settle([instead])
                 yield instead
 
-    def _in_safe_order(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+    def _in_safe_order(self, verdicts: Sequence[Verdict]) -> list[Settlement]:
         """Make true what cannot be so together with the acknowledgement; return what is left.
 
         What follows is published first, unless the broker does that in the same step as it
         acknowledges. Then the results are stored.
         """
+        settlements = [verdict.settlement for verdict in verdicts]
         left = [replace(item, result=None) for item in settlements]
         follow_ups = [one for item in settlements for one in item.publish]
         if follow_ups and not self._broker.features.atomic_settle:
             self._broker.publish(follow_ups, PUBLISH_TIMEOUT)
             fail_point("settler.after_publish")
             left = [replace(item, publish=()) for item in left]
-        records = [item.result for item in settlements if item.result is not None]
-        if records and self._results is not None:
-            self._results.put(records)
+        results = [
+            (verdict.settlement.result, call_of(verdict.run.prepared))
+            for verdict in verdicts
+            if verdict.settlement.result is not None
+        ]
+        if results and self._results is not None:
+            self._results.put_of(results)
             fail_point("settler.after_results")
         return left
 
-    def store(self, records: Sequence[ResultRecord]) -> None:
-        """Store states that settle nothing, such as STARTED, or the failures of what never runs."""
-        if records and self._results is not None:
-            self._results.put(records)
+    def store(self, record: ResultRecord, prepared: Prepared) -> None:
+        """Store a state that settles nothing, such as STARTED."""
+        if self._results is not None:
+            self._results.put_of([(record, call_of(prepared))])

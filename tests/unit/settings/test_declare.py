@@ -64,6 +64,8 @@ class TestWhatIsTaken:
             ("broker_url", None, None),
             ("result_backend", "disabled", "disabled"),
             ("result_backend", "django-db", "django-db"),
+            ("result_backend", "proj.backend:Mine", "proj.backend:Mine"),
+            ("result_backend", "proj.Mine+http://a", "proj.Mine+http://a"),
             ("result_backend", "db+sqlite:///a", "db+sqlite:///a"),
             ("worker_pool", "solo", "solo"),
             ("worker_redirect_stdouts_level", "info", "INFO"),
@@ -173,7 +175,7 @@ class TestWhatIsRefused:
             ("task_publish_retry_policy", {"max_retries": "x"}, "max_retries"),
             ("broker_url", "localhost:6379", "It does not begin with a scheme"),
             ("result_backend", "localhost:6379", "It does not begin with a scheme"),
-            ("result_backend", "proj.backend:Mine", "It does not begin with a scheme"),
+            ("result_backend", "proj/backend:Mine", "It does not begin with a scheme"),
         ],
     )
     def test_where_more_is_known_it_is_said(self, name: str, given: object, reason: str) -> None:

@@ -26,6 +26,7 @@ from umbel.worker.child import Child
 from umbel.worker.decide import Verdict
 from umbel.worker.forkserver import make_child
 from umbel.worker.helper import Helper
+from umbel.worker.outcome import Prepared
 from umbel.worker.page import Held, Page
 from umbel.worker.settler import Settler
 
@@ -790,7 +791,7 @@ class Picky(Settler):
                 raise ValueError("no such text")
         return super().settle(verdicts, fetch)
 
-    def store(self, records: Sequence[ResultRecord]) -> None:
+    def store(self, record: ResultRecord, prepared: Prepared) -> None:
         raise OperationalError("No answer.")
 
 

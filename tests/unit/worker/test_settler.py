@@ -187,15 +187,15 @@ def test_without_a_result_store_nothing_is_stored(scene: Scene) -> None:
     settler = Settler(scene.app.broker, scene.consumer, None)
     one, other = scene.fetched(1, 2)
     settler.settle([scene.verdict(one), scene.retry(other)])
-    settler.store([encode(TaskResult("i", states.STARTED))])
+    settler.store(encode(TaskResult("i", states.STARTED)), scene.verdict(one).run.prepared)
     assert scene.left() == 0
     assert len(calls(scene.app, "again")) == 1
 
 
 def test_what_settles_nothing_is_stored_too(scene: Scene) -> None:
     settler = Settler(scene.app.broker, scene.consumer, scene.app.results)
-    settler.store([encode(TaskResult("i", states.STARTED))])
-    settler.store([])
+    (one,) = scene.fetched(1)
+    settler.store(encode(TaskResult("i", states.STARTED)), scene.verdict(one).run.prepared)
     assert scene.app.AsyncResult("i").state == states.STARTED
 
 

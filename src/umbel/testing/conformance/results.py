@@ -161,28 +161,6 @@ class ResultStoreContract(Contract):
         _drain_cleanup(there)
         assert set(here.results.get(["old", "new", "for ever"])) == {"new", "for ever"}
 
-    # Groups that are saved
-
-    @pytest.mark.parametrize("document", ['{"result": "grüße"}', b"\x80\x04\x00\xff"])
-    def test_a_group_is_read_as_it_was_saved(
-        self, here: Side, there: Side, document: str | bytes
-    ) -> None:
-        here.results.save_group("g", '{"result": "before"}', now() + LONG)
-        here.results.save_group("g", document, None)
-        here.results.save_group("h", document, now() + LONG)
-        assert there.results.saved_group("g") == there.results.saved_group("h") == document
-        assert there.results.get(["g"]) == {}
-        there.results.forget_group("g")
-        assert here.results.saved_group("g") is None
-        assert here.results.saved_group("h") == document
-
-    def test_a_group_expires(self, here: Side, there: Side) -> None:
-        here.results.save_group("old", "{}", now() - 1)
-        here.results.save_group("new", "{}", now() + LONG)
-        assert there.results.saved_group("old") is None
-        _drain_cleanup(there)
-        assert there.results.saved_group("new") == "{}"
-
     def test_many_are_forgotten_at_once(self, here: Side, there: Side) -> None:
         ids = [f"{number}" for number in range(MANY)]
         here.results.put([record(id, "SUCCESS") for id in [*ids, "kept"]])
@@ -356,7 +334,31 @@ def _all_of(subscription: ResultSubscription, *task_ids: str) -> dict[str, list[
 
 
 class GroupContract(Contract):
-    """The parts of groups."""
+    """Groups: which results they have, and their parts."""
+
+    # Groups that are saved
+
+    @pytest.mark.parametrize("document", ['{"result": "grüße"}', b"\x80\x04\x00\xff"])
+    def test_a_group_is_read_as_it_was_saved(
+        self, here: Side, there: Side, document: str | bytes
+    ) -> None:
+        here.results.save_group("g", '{"result": "before"}', now() + LONG)
+        here.results.save_group("g", document, None)
+        here.results.save_group("h", document, now() + LONG)
+        assert there.results.saved_group("g") == there.results.saved_group("h") == document
+        assert there.results.get(["g"]) == {}
+        there.results.forget_group("g")
+        assert here.results.saved_group("g") is None
+        assert here.results.saved_group("h") == document
+
+    def test_a_group_expires(self, here: Side, there: Side) -> None:
+        here.results.save_group("old", "{}", now() - 1)
+        here.results.save_group("new", "{}", now() + LONG)
+        assert there.results.saved_group("old") is None
+        _drain_cleanup(there)
+        assert there.results.saved_group("new") == "{}"
+
+    # Their parts
 
     def test_a_group_is_complete_with_its_last_part(self, here: Side, there: Side) -> None:
         assert not here.results.add_part("g", "0", "a", 3, "me")

@@ -1,0 +1,441 @@
+"""`Backend`: the class of Celery's result backends, for packages that subclass it.
+
+umbel's own stores are engines; this is only what subclasses call and override, with Celery's names, arguments
+and order of calls (celery/backends/base.py). store.py makes a result store of one. No result is kept in this
+process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from umbel import current, failures, serialization, states
+from umbel.backend import Meta, ResultBase
+from umbel.compression import compress, decompress
+from umbel.exceptions import TaskRevokedError, TimeoutError
+from umbel.masking import masked_url
+from umbel.options import warn_once
+from umbel.records import COMPRESSED
+from umbel.request import Request
+
+#: Seconds before a second try, and the most, after errors that are safe to retry.
+FIRST_PAUSE, MOST_PAUSE = 0.01, 10.0
+
+
+def get_current_task() -> Any:
+    """Return the task that runs here, None outside of tasks."""
+    return current.running_task()
+
+
+def current_request() -> Request | None:
+    """Return the request of the task that runs here, None outside of tasks."""
+    return current.running.get()
+
+
+class _Forgetful(dict[Any, Any]):
+    """A cache that keeps nothing, for subclasses that look into theirs."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Keep nothing."""
+
+
+class Backend:
+    """Base of result backends. A subclass has at least `_store_result` and `_get_task_meta_for`.
+
+    `app` is the app; `serializer`, `accept` and `expires` take the place of the settings
+    ``result_serializer``, ``result_accept_content`` and ``result_expires``; `url` is what ``result_backend``
+    says.
+    """
+
+    READY_STATES = states.READY_STATES
+    UNREADY_STATES = states.UNREADY_STATES
+    EXCEPTION_STATES = states.EXCEPTION_STATES
+    TimeoutError = TimeoutError
+
+    #: Seconds between two looks of whoever waits; None: half a second.
+    subpolling_interval: float | None = None
+    supports_native_join = False
+    #: What expired goes by itself: `cleanup` need not be called.
+    supports_autoexpire = False
+    persistent = True
+    #: `set` and `get` keep any bytes, so that results may be compressed.
+    supports_result_compression = False
+    supports_failure_expires = False
+    retry_policy: Mapping[str, Any] = {
+        "max_retries": 20,
+        "interval_start": 0,
+        "interval_step": 1,
+        "interval_max": 1,
+    }
+
+    def __init__(
+        self,
+        app: Any,
+        serializer: str | None = None,
+        max_cached_results: int | None = None,
+        accept: Any = None,
+        expires: Any = None,
+        expires_type: Callable[[Any], Any] | None = None,
+        url: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.app = app
+        self.url = url
+        settings = app.conf.snapshot
+        self.serializer: str = serializer or settings.result_serializer
+        self.compression = self.prepare_compression(settings.result_compression)
+        self.expires = self.prepare_expires(expires, expires_type)
+        accepted = settings.result_accept_content if accept is None else accept
+        accepted = settings.accept_content if accepted is None else accepted
+        self.accept = serialization.content_types(accepted)
+        self.always_retry: bool = settings.result_backend_always_retry
+        self.max_retries: float = settings.result_backend_max_retries
+        self.thread_safe: bool = settings.result_backend_thread_safe
+        self._limits = settings
+        self._cache: dict[Any, Any] = _Forgetful()
+
+    # How results are written
+
+    @property
+    def _serializer(self) -> serialization.Serializer:
+        return serialization.serializer(self.serializer)
+
+    @property
+    def content_type(self) -> str:
+        """The content type of what is stored."""
+        return self._serializer.content_type
+
+    @property
+    def content_encoding(self) -> str:
+        """``utf-8`` for a text, ``binary`` for bytes."""
+        return self._serializer.content_encoding
+
+    def encode(self, data: Any) -> Any:
+        """Return a value as it is stored: a text, or bytes from pickle, msgpack or a compression."""
+        _, _, payload = self._encode(data)
+        if not self.compression:
+            return payload
+        body, content_type = compress(
+            payload.encode() if isinstance(payload, str) else payload, self.compression
+        )
+        return b"".join((COMPRESSED, content_type.encode(), b"\x00", body))
+
+    def _encode(self, data: Any) -> tuple[str, str, Any]:
+        by = self._serializer
+        payload = by.dumps(data)
+        text = by.content_encoding == "utf-8"
+        return by.content_type, by.content_encoding, payload.decode() if text else payload
+
+    def decode(self, payload: Any) -> Any:
+        """Read what `encode` wrote. Raises ContentDisallowed and DecodeError."""
+        if payload is None:
+            return None
+        payload = payload or str(payload)
+        data = payload.encode() if isinstance(payload, str) else bytes(payload)
+        if data.startswith(COMPRESSED):
+            name, _, body = data[len(COMPRESSED) :].partition(b"\x00")
+            most = self._limits.message_max_decompressed
+            data = decompress(body, name.decode("utf-8", "replace"), most)
+        return serialization.decode(data, self.content_type, self.accept, self._limits)
+
+    def decode_result(self, payload: Any) -> Meta:
+        """Read a stored result, with a real exception in it."""
+        return self.meta_from_decoded(self.decode(payload))
+
+    def meta_from_decoded(self, meta: Meta) -> Meta:
+        """Put a real exception into a result that was just read."""
+        if meta["status"] in self.EXCEPTION_STATES:
+            meta["result"] = self.exception_to_python(meta["result"])
+        return meta
+
+    def encode_result(self, result: Any, state: str) -> Any:
+        """Return what a task returned or raised as it is written."""
+        if state in self.EXCEPTION_STATES and isinstance(result, BaseException):
+            return self.prepare_exception(result)
+        return self.prepare_value(result)
+
+    def prepare_value(self, result: Any) -> Any:
+        """Return a value as it is written: a result that a task returned becomes its tuple."""
+        if self.serializer != "pickle" and isinstance(result, ResultBase):
+            return result.as_tuple()
+        return result
+
+    def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Any:
+        """Return an exception as it is written: as data, or itself where a pickle can hold it."""
+        if (serializer or self.serializer) == "pickle":
+            return failures.for_pickle(exc)
+        return failures.to_data(exc, self.encode)
+
+    def exception_to_python(self, exc: Any) -> BaseException | None:
+        """Return the exception that was stored. Classes are looked up, as ever, in imported modules only."""
+        if not exc:
+            return None
+        found = failures.from_stored(exc)
+        if not isinstance(found, BaseException):
+            raise TypeError(f"A stored exception is an exception or a mapping, not {exc!r}.")
+        return found
+
+    def prepare_compression(self, compression: str | None) -> str | None:
+        """Return the compression to use; None, with a warning, where it cannot be."""
+        if compression and not self.supports_result_compression:
+            warn_once(
+                f"The result backend {type(self).__name__} keeps no compressed results: result_compression"
+                " has no effect on it."
+            )
+            return None
+        return compression
+
+    def prepare_expires(self, value: Any, type: Callable[[Any], Any] | None = None) -> Any:
+        """Return seconds that results are kept, by default what ``result_expires`` says."""
+        if value is None:
+            value = self.app.conf.snapshot.result_expires
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        return type(value) if value is not None and type else value
+
+    def prepare_persistent(self, enabled: bool | None = None) -> bool:
+        """Return whether results are to survive a restart of their server."""
+        if enabled is not None:
+            return enabled
+        found = self.app.conf.snapshot.result_persistent
+        return self.persistent if found is None else bool(found)
+
+    def _get_result_meta(
+        self,
+        result: Any,
+        state: str,
+        traceback: Any,
+        request: Any,
+        format_date: bool = True,
+        encode: bool = False,
+    ) -> Meta:
+        """Return Celery's document of a result; with `encode`, the arguments of the call as bytes."""
+        now = self.app.now() if state in self.READY_STATES else None
+        meta: Meta = {
+            "status": state,
+            "result": result,
+            "traceback": traceback,
+            "children": self.current_task_children(request),
+            "date_done": now.isoformat() if now is not None and format_date else now,
+        }
+        for key, name in (("group_id", "group"), ("parent_id", "parent_id")):
+            if getattr(request, name, None):
+                meta[key] = getattr(request, name)
+        if request and self.app.conf.find_value_for_key("extended", "result"):
+            meta |= self._meta_of_call(request, encode)
+        return meta
+
+    def _meta_of_call(self, request: Any, encode: bool) -> Meta:
+        """Return what ``result_extended`` adds."""
+        names = {"name": "task", "worker": "hostname"}
+        keys = ("name", "args", "kwargs", "worker", "retries")
+        found = {key: getattr(request, names.get(key, key), None) for key in keys}
+        found["queue"] = (getattr(request, "delivery_info", None) or {}).get("routing_key")
+        stamps = getattr(request, "stamps", None)
+        if stamps:
+            stamped = found["stamped_headers"] = request.stamped_headers
+            found |= {key: value for key, value in stamps.items() if key in (stamped or ())}
+        for key in ("args", "kwargs") if encode else ():
+            data = self.encode(found[key])
+            found[key] = data.encode() if isinstance(data, str) else data
+        return found
+
+    def current_task_children(self, request: Any = None) -> list[Any] | None:
+        """Return the calls that a task made, as tuples; of the running one without a `request`."""
+        request = request or current_request()
+        if not request:
+            return None
+        return [child.as_tuple() for child in getattr(request, "children", None) or ()]
+
+    # Storing
+
+    def store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        request: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Store a state and a result; return that as it was written."""
+        result = self.encode_result(result, state)
+        # By position: subclasses have names of their own for these.
+        self._ensure_retryable(
+            self._store_result, task_id, result, state, traceback, request=request, **kwargs
+        )
+        return result
+
+    def _store_result(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} does not store results: _store_result.")
+
+    def mark_as_started(self, task_id: str, **meta: Any) -> Any:
+        """Store that a task has started."""
+        return self.store_result(task_id, meta, states.STARTED)
+
+    def mark_as_done(
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.SUCCESS,
+    ) -> None:
+        """Store that a task ended well."""
+        if store_result and not getattr(request, "ignore_result", None):
+            self.store_result(task_id, result, state, request=request)
+
+    def mark_as_failure(
+        self,
+        task_id: str,
+        exc: BaseException,
+        traceback: str | None = None,
+        request: Any = None,
+        store_result: bool = True,
+        call_errbacks: bool = True,
+        state: str = states.FAILURE,
+    ) -> None:
+        """Store that a task failed; what follows it is the worker's to send."""
+        if store_result:
+            self.store_result(task_id, exc, state, traceback=traceback, request=request)
+
+    def mark_as_retry(
+        self,
+        task_id: str,
+        exc: BaseException | None,
+        traceback: str | None = None,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.RETRY,
+    ) -> Any:
+        """Store that a task will run again, and why."""
+        return self.store_result(task_id, exc, state, traceback=traceback, request=request)
+
+    def mark_as_revoked(
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.REVOKED,
+    ) -> None:
+        """Store that a task was revoked."""
+        if store_result:
+            self.store_result(task_id, TaskRevokedError(reason), state, request=request)
+
+    # Reading
+
+    def get_task_meta(self, task_id: str, cache: bool = True) -> Meta:
+        """Return what is stored for a task; PENDING where that is nothing."""
+        found: Meta = self._ensure_retryable(self._get_task_meta_for, task_id)
+        return found
+
+    def _get_task_meta_for(self, task_id: str) -> Meta:
+        raise NotImplementedError(
+            f"{type(self).__name__} does not read results: _get_task_meta_for."
+        )
+
+    def get_state(self, task_id: str) -> str:
+        """Return a task's state."""
+        return str(self.get_task_meta(task_id)["status"])
+
+    get_status = get_state
+
+    def get_result(self, task_id: str) -> Any:
+        """Return what a task returned, or the exception it raised."""
+        return self.get_task_meta(task_id).get("result")
+
+    def get_traceback(self, task_id: str) -> str | None:
+        """Return the traceback of a failed task."""
+        return self.get_task_meta(task_id).get("traceback")
+
+    def get_children(self, task_id: str) -> list[Any] | None:
+        """Return the calls that a task made, as stored."""
+        return self.get_task_meta(task_id).get("children")
+
+    def task_result_exists(self, task_id: str) -> bool:
+        """Tell whether anything is stored for a task."""
+        return self.get_state(task_id) != states.PENDING
+
+    def is_cached(self, task_id: str) -> bool:
+        """Tell whether a result is kept in this process, which none is."""
+        return False
+
+    def reload_task_result(self, task_id: str) -> None:
+        """Do nothing: results are read each time."""
+
+    # Deleting
+
+    def forget(self, task_id: str) -> None:
+        """Delete a result."""
+        self._ensure_retryable(self._forget, task_id)
+
+    def _forget(self, task_id: str) -> None:
+        raise NotImplementedError(f"{type(self).__name__} does not forget results: _forget.")
+
+    def cleanup(self) -> None:
+        """Delete what expired; for subclasses whose server does not."""
+
+    def process_cleanup(self) -> None:
+        """Give back what a process holds; for subclasses."""
+
+    # Errors
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """Tell whether the store may answer again; for subclasses, which know their errors."""
+        return False
+
+    def on_backend_retryable_error(self, exc: Exception) -> None:
+        """Be called before a try that follows such an error; for subclasses."""
+
+    def _ensure_retryable(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a function; again after what is safe to retry, if ``result_backend_always_retry`` is set."""
+        retries = 0
+        while True:
+            try:
+                return func(*args, **kwargs)
+            except Exception as error:
+                if not self.always_retry or retries >= self.max_retries:
+                    raise
+                if not self.exception_safe_to_retry(error):
+                    raise
+                self.on_backend_retryable_error(error)
+            self.app.clock.sleep(min(FIRST_PAUSE * 2**retries, MOST_PAUSE))
+            retries += 1
+
+    # Workflows, which are not this class's to decide on
+
+    def _no_workflows(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise NotImplementedError(
+            f"{type(self).__name__} is a result backend of Celery's kind, which keep no parts of groups and"
+            " chords here. Use a store of umbel's own for workflows: sqlite://, redis://."
+        )
+
+    add_to_chord = apply_chord = on_chord_part_return = _no_workflows
+    save_group = restore_group = delete_group = get_group_meta = _no_workflows
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Do nothing: chords are counted elsewhere."""
+
+    def ensure_chords_allowed(self) -> None:
+        """Raise NotImplementedError: there is nothing to count their parts."""
+        self._no_workflows()
+
+    def on_task_call(self, producer: Any, task_id: str) -> Meta:
+        """Return options to send a call with: none."""
+        return {}
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """Return the URL, by default without its password."""
+        url = self.url or ""
+        return url if include_password else masked_url(url)
+
+    def __reduce__(self, args: Any = (), kwargs: Any = None) -> Any:
+        return unpickle_backend, (type(self), args, kwargs or {})
+
+
+def unpickle_backend(cls: type[Backend], args: Any, kwargs: Any) -> Backend:
+    """Return a backend of the current app; what unpickling one does."""
+    return cls(*args, **{**kwargs, "app": current.get_current_app()})

@@ -1,0 +1,296 @@
+"""From a result backend of Celery's kind to a result store: the one place where the two meet.
+
+The worker stores through this before it acknowledges, as with any store that is not its broker; clients and
+dashboards read through it, and wait by looking again and again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any, NoReturn
+
+from umbel import states
+from umbel.backend import Meta
+from umbel.backends.interface import Backend
+from umbel.backends.keyvalue import BaseKeyValueStoreBackend
+from umbel.backends.requests import told
+from umbel.exceptions import OperationalError, UmbelError
+from umbel.ports import Engine, Features, ResultStore, ResultSubscription
+from umbel.records import FixedForm, Form, ResultRecord, decode
+
+#: Seconds before the second look of whoever waits; they double up to the backend's own interval.
+FIRST_PAUSE = 0.02
+#: Seconds between two looks where the backend does not say.
+INTERVAL = 0.5
+
+#: What a value is at fault for, and not the store: it would be refused again.
+_OF_VALUES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+#: The same by the names that Python's databases have for it (PEP 249).
+_OF_DATA = frozenset({"DataError", "NotSupportedError"})
+
+
+class BackendStore(ResultStore):
+    """A result store over a backend of Celery's kind; `make` makes one.
+
+    Each thread has a backend of its own, as in Celery, unless ``result_backend_thread_safe`` is set.
+    """
+
+    def __init__(self, make: Callable[[], Any], form: Callable[[], Form], shared: bool) -> None:
+        self._make = make
+        self._form = form
+        self._own: Any = _Shared() if shared else threading.local()
+
+    @property
+    def backend(self) -> Any:
+        """This thread's backend."""
+        found = getattr(self._own, "backend", None)
+        if found is None:
+            found = self._own.backend = self._make()
+        return found
+
+    def put(self, records: Sequence[ResultRecord]) -> None:
+        """Store each; nobody knows more of its call than its document says."""
+        self.put_of([(record, None) for record in records])
+
+    def put_of(self, results: Sequence[tuple[ResultRecord, Any]]) -> None:
+        """Store each with what the backend wants to know of its call."""
+        with self._translated():
+            for record, call in results:
+                self._put(record, call)
+
+    def _put(self, record: ResultRecord, call: Any) -> None:
+        found = decode(record, _written(self._form()))
+        if record.state != states.SUCCESS and self._succeeded(record.task_id):
+            return
+        self.backend.store_result(
+            record.task_id,
+            found.result,
+            record.state,
+            traceback=found.traceback,
+            request=told(call, found),
+        )
+
+    def _succeeded(self, task_id: str) -> bool:
+        """Tell whether a success is stored, which no other state replaces."""
+        found = self._metas([task_id]).get(task_id)
+        return found is not None and found["status"] == states.SUCCESS
+
+    def get(self, task_ids: Collection[str]) -> dict[str, ResultRecord]:
+        """Read each, or all at once where the backend can."""
+        with self._translated():
+            metas = self._metas(list(task_ids)) if task_ids else {}
+        return {
+            task_id: ResultRecord(task_id, meta["status"], "", meta=meta)
+            for task_id, meta in metas.items()
+        }
+
+    def _metas(self, task_ids: Sequence[str]) -> dict[str, Meta]:
+        backend = self.backend
+        found: dict[str, Meta] | None = None
+        if len(task_ids) > 1 and isinstance(backend, BaseKeyValueStoreBackend):
+            found = backend.metas(task_ids)
+        if found is None:
+            found = {name: backend.get_task_meta(name, cache=False) for name in task_ids}
+        return {name: meta for name, meta in found.items() if meta["status"] != states.PENDING}
+
+    def subscribe(self) -> ResultSubscription:
+        """Look again and again."""
+        return Polling(self.get, getattr(self.backend, "subpolling_interval", None) or INTERVAL)
+
+    def forget(self, task_ids: Collection[str]) -> None:
+        """Delete each."""
+        with self._translated():
+            for task_id in task_ids:
+                self.backend.forget(task_id)
+
+    def add_part(self, group: str, part: str, document: str, size: int, claimant: str) -> bool:
+        """Raise NotImplementedError: there are no parts of groups."""
+        self._no_groups()
+
+    def parts(self, group: str) -> dict[str, str]:
+        """Raise NotImplementedError."""
+        self._no_groups()
+
+    def close_group(self, group: str, claimant: str) -> bool:
+        """Raise NotImplementedError."""
+        self._no_groups()
+
+    def save_group(self, group: str, document: str | bytes, expires: float | None) -> None:
+        """Refuse."""
+        self._no_groups()
+
+    def saved_group(self, group: str) -> str | bytes | None:
+        """Refuse."""
+        self._no_groups()
+
+    def forget_group(self, group: str) -> None:
+        """Refuse."""
+        self._no_groups()
+
+    def _no_groups(self) -> NoReturn:
+        raise NotImplementedError(
+            f"The result backend {type(self.backend).__name__} keeps no parts of groups and chords. Set"
+            " result_backend to a store of umbel's own for them, such as sqlite:// or redis://."
+        )
+
+    def cleanup(self) -> int:
+        """Let the backend delete what expired, all at once; nobody says how much that was."""
+        with self._translated():
+            if not self.backend.supports_autoexpire:
+                self.backend.cleanup()
+        return 0
+
+    def close(self) -> None:
+        """Let this thread's backend give back what it holds."""
+        found = getattr(self._own, "backend", None)
+        self._own = _Shared() if isinstance(self._own, _Shared) else threading.local()
+        if found is not None:
+            found.process_cleanup()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise what a store raises: OperationalError where it may answer later, else the backend's own."""
+        try:
+            yield
+        except UmbelError:
+            raise
+        except Exception as error:
+            # Asked in any case: backends close their broken connections then.
+            later = self.backend.exception_safe_to_retry(error)
+            if not later and _is_refused(error):
+                raise
+            name = type(self.backend).__name__
+            text = f"The result backend {name} failed: {type(error).__name__}: {error}"
+            raise OperationalError(text) from error
+
+
+class _Shared:
+    """Holds the one backend of all threads."""
+
+
+def _is_refused(error: Exception) -> bool:
+    """Tell whether a backend refused a value, rather than not to have reached its server."""
+    if isinstance(error, OSError):  # some are ValueErrors too
+        return False
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, _OF_VALUES) or not names.isdisjoint(_OF_DATA)
+
+
+def _written(form: Form) -> Form:
+    """Return the form in which our own documents are read, whatever may come from others."""
+    return FixedForm(
+        message_max_bytes=form.message_max_bytes,
+        message_max_depth=form.message_max_depth,
+        message_max_decompressed=form.message_max_decompressed,
+        accept_content=("json", form.result_serializer),
+        result_serializer=form.result_serializer,
+    )
+
+
+class Polling(ResultSubscription):
+    """A subscription that looks for all at once, from time to time."""
+
+    def __init__(
+        self, get: Callable[[Collection[str]], Mapping[str, ResultRecord]], interval: float
+    ) -> None:
+        self._get = get
+        self._interval = interval
+        self._pause = FIRST_PAUSE
+        #: What was told last of each task that is listened for.
+        self._wanted: dict[str, str | None] = {}
+        self._interrupted = threading.Event()
+
+    def add(self, task_ids: Collection[str]) -> None:
+        """Look for these too, soon."""
+        self._wanted |= dict.fromkeys(task_ids)
+        self._pause = FIRST_PAUSE
+
+    def discard(self, task_ids: Collection[str]) -> None:
+        """Look for these no more."""
+        for task_id in task_ids:
+            self._wanted.pop(task_id, None)
+
+    def receive(self, timeout: float) -> dict[str, ResultRecord]:
+        """Look until something is new."""
+        end = monotonic() + timeout
+        while True:
+            news = self._news()
+            left = end - monotonic()
+            if news or left <= 0 or self._interrupted.wait(min(self._pause, left)):
+                self._interrupted.clear()
+                return news
+            self._pause = min(self._pause * 2, self._interval)
+
+    def _news(self) -> dict[str, ResultRecord]:
+        news = {}
+        for task_id, record in self._get(list(self._wanted)).items():
+            shown = repr(record.meta)  # two readings of one exception are not equal
+            if self._wanted.get(task_id) == shown:
+                continue
+            news[task_id] = record
+            if record.ready:
+                del self._wanted[task_id]
+            else:
+                self._wanted[task_id] = shown
+        return news
+
+    def interrupt(self) -> None:
+        """Wake the one who waits."""
+        self._interrupted.set()
+
+    def close(self) -> None:
+        """Look for nothing."""
+        self._wanted.clear()
+
+
+#: Of an engine that is no broker.
+_NO_BROKER = Features(
+    shared=True,
+    joint_results=False,
+    atomic_settle=False,
+    scheduling=False,
+    fencing=False,
+    leases=False,
+    dedupes=False,
+    remembers=0.0,
+    counts=False,
+    batch=1,
+    priorities=1,
+    peek=False,
+    find=False,
+)
+
+
+class BackendEngine(Engine):
+    """What stands behind a ``result_backend`` that names a class of Celery's kind: a result store only."""
+
+    features = _NO_BROKER
+    broker = queues = state = broadcast = None
+
+    def __init__(self, kind: type[Backend], app: Any, url: str, address: str | None) -> None:
+        self.url = url
+        self._results = BackendStore(
+            lambda: kind(app=app, url=address),
+            lambda: app.conf.snapshot,
+            shared=app.conf.snapshot.result_backend_thread_safe,
+        )
+
+    @property
+    def results(self) -> ResultStore:
+        """The result store."""
+        return self._results
+
+    def close(self) -> None:
+        """Let the backend give back what it holds."""
+        self._results.close()
