@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from umbel._version import __version__
 from umbel.absent import absent_from as _absent_from
+from umbel.alias import install_as_celery
+from umbel.alias import install_if_told as _install_if_told
 from umbel.app import Celery, Umbel
 from umbel.bug_report import bugreport
 from umbel.clock import unique_id as uuid
@@ -48,6 +50,7 @@ __all__ = [
     "bugreport",
     "current_app",
     "current_task",
+    "install_as_celery",
     "shared_task",
     "uuid",
 ]
@@ -57,3 +60,6 @@ if not TYPE_CHECKING:  # to type checkers, what is not here is missing
 
     def __getattr__(name: str) -> Any:
         raise _absent_from(__name__, name)
+
+
+_install_if_told()

@@ -63,6 +63,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
+#: What Celery calls a request where it has its tasks.
+Context = Request
+
 #: Publications that one call of `delay_many` sends in one batch.
 BULK = 2000
 
