@@ -33,5 +33,5 @@ def test_seconds_become_timedeltas_and_words() -> None:
 
 
 def test_other_names_say_that_they_are_celerys_own() -> None:
-    with pytest.raises(NotThereToImport, match="rate is a helper of Celery's from within"):
-        _ = time.rate  # type: ignore[attr-defined]
+    with pytest.raises(NotThereToImport, match="ffwd is a helper of Celery's from within"):
+        _ = time.ffwd  # type: ignore[attr-defined]
