@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -19,7 +20,7 @@ def attributes_of(
     `own` says for names where in umbel they are, ``module:name``; `head` is the module that has all others,
     and whose table of missing names counts. Modules below are imported when they are asked for: so
     ``from celery import states`` works, which Python looks for below the name that the package has in umbel.
-    They are imported by umbel's names, for real Celery may have the others.
+    Where the alias is not in place, real Celery may have the names: then they are imported by umbel's.
     """
     places = own or {}
 
@@ -28,7 +29,9 @@ def attributes_of(
             module, _, attribute = places[name].partition(":")
             return getattr(import_module(module), attribute)
         if f"{package}.{name}" in TABLE:
-            return import_module(FINDER.target_of(f"{package}.{name}").name)
+            full = f"{package}.{name}"
+            target = FINDER.target_of(full).name
+            return import_module(full if FINDER in sys.meta_path else target)
         missing = ABSENT_FROM.get(head or "", {}).get(name) or ELSEWHERE.get(f"{package}.{name}")
         if missing is not None:
             raise NotThereToImport(f"{package}.{name} {missing}.", name=package)
