@@ -1,7 +1,7 @@
 """What installed packages declare for Celery by entry points, and umbel honours.
 
 https://packaging.python.org/en/latest/specifications/entry-points/. Serializers are looked up in
-serialization.py, engines, which are umbel's own kind, in engines/.
+serialization.py, result backends in backends/names.py, and engines, which are umbel's own kind, in engines/.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 from umbel.exceptions import ImproperlyConfigured
 
 SCHEDULERS = "celery.beat_schedulers"
-RESULT_BACKENDS = "celery.result_backends"
 COMMANDS = "celery.commands"
 
 
@@ -23,13 +22,6 @@ def scheduler(name: str) -> Any | None:
     Raises ImproperlyConfigured when it cannot be loaded.
     """
     return _declared(SCHEDULERS, name)
-
-
-def result_backend(name: str) -> Any | None:
-    """Return the class of the result backend that a setting names, such as ``django-db``; None if nobody
-    declares it. Raises ImproperlyConfigured when it cannot be loaded.
-    """
-    return _declared(RESULT_BACKENDS, name)
 
 
 def commands() -> Iterator[EntryPoint]:

@@ -33,14 +33,6 @@ def test_a_scheduler_is_found_by_its_name(declare: Declare) -> None:
     assert found is not None
     assert found.__name__ == "OrderedDict"
     assert declared.scheduler("redbeat") is None
-    assert declared.result_backend("django") is None
-
-
-def test_a_result_backend_is_found_by_its_name(declare: Declare) -> None:
-    declare("[celery.result_backends]\ndjango-db = collections:Counter\n")
-    found = declared.result_backend("django-db")
-    assert found is not None
-    assert found.__name__ == "Counter"
 
 
 def test_commands_are_in_order(declare: Declare) -> None:
