@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from umbel.absent import ABSENT_MODULES, ABSENT_VARIABLES, all_absent
+from umbel.alias.finder import FINDER, NoSuchModule
+from umbel.alias.table import TABLE as ALIASES
 from umbel.settings import TABLE
 from umbel.settings.declare import Declared
 
@@ -22,6 +24,7 @@ def generate(directory: Path) -> None:
         "later": later(),
         "absent": absent(all_absent()),
         "modules": absent((f"celery.{name}", why) for name, why in ABSENT_MODULES.items()),
+        "alias": alias(),
         "variables": absent(ABSENT_VARIABLES.items()),
     }
     for name, lines in pages.items():
@@ -80,6 +83,17 @@ def later() -> Iterator[str]:
     for reason, members in itertools.groupby(rows, key=lambda row: row.later):
         names = ", ".join(f"[`{row.name}`](#setting-{row.name})" for row in members)
         yield f"{reason[0].upper()}{reason[1:]}\n: {names}\n"
+
+
+def alias() -> Iterator[str]:
+    """Yield what can be imported under Celery's names, and which module of umbel it is."""
+    yield "| name | is |\n| --- | --- |"
+    for name in ALIASES:
+        try:
+            target = FINDER.target_of(name).name
+        except NoSuchModule:
+            continue
+        yield f"| `{name}` | `{target}` |"
 
 
 def absent(missing: Iterable[tuple[str, str]]) -> Iterator[str]:

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from umbel._version import __version__
 from umbel.absent import absent_from as _absent_from
+from umbel.alias import install_as_celery
+from umbel.alias import install_if_told as _install_if_told
 from umbel.app import Celery, Umbel
 from umbel.bug_report import bugreport
 from umbel.canvas import Signature, maybe_signature, signature, subtask
@@ -50,6 +52,7 @@ __all__ = [
     "bugreport",
     "current_app",
     "current_task",
+    "install_as_celery",
     "maybe_signature",
     "shared_task",
     "signature",
@@ -62,3 +65,6 @@ if not TYPE_CHECKING:  # to type checkers, what is not here is missing
 
     def __getattr__(name: str) -> Any:
         raise _absent_from(__name__, name)
+
+
+_install_if_told()

@@ -67,6 +67,7 @@ class Umbel:
     task_cls: type[TaskOf[..., Any]] | str = TaskOf
     #: The class of ``app.log``, or where to find it.
     log_cls: type[Logging] | str = Logging
+    _task_class: type[TaskOf[..., Any]] | None = None
     _checked_consumers = False
     #: Where the functions are that integrate frameworks, for apps that are given no others as `fixups`.
     builtin_fixups: Iterable[Fixup] = frozenset({"umbel.fixups.django:fixup"})
@@ -95,7 +96,6 @@ class Umbel:
         self.namespace = how.namespace
         self.strict_typing = how.strict_typing
         self.task_cls = how.task_cls or self.task_cls
-        self._task_class: type[TaskOf[..., Any]] | None = None
         #: Options of the command line that the app adds: to a command by its name, to all as "preload".
         self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
         self.on_configure = Signal("app.on_configure")

@@ -7,7 +7,7 @@ import sqlite3
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from umbel import current, hooks
+from umbel import beside, current, hooks
 from umbel._version import __version__
 from umbel.exceptions import UmbelError
 from umbel.masking import masked
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Packages whose versions matter when they are there.
 PACKAGES = (
     *("click", "rich", "redis", "pika", "psycopg", "Django", "msgpack", "PyYAML"),
-    *("zstandard", "cryptography", "celery", "kombu"),
+    *("zstandard", "cryptography"),
 )
 
 
@@ -56,7 +56,7 @@ def _software() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return found | beside.facts()
 
 
 def _platform() -> dict[str, str]:

@@ -282,6 +282,10 @@ class Tasks(Mapping[str, Task[Any, Any]]):
         return len(self._names())
 
 
+#: Celery's name.
+TaskRegistry = Tasks
+
+
 def _meant(name: str, known: list[str]) -> str:
     """Return the question what was meant: a task of a function of that name, else the most similar one."""
     of_function = next((one for one in known if one.endswith(f".{name}")), None)

@@ -62,6 +62,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: What Celery calls a request where it has its tasks.
+Context = Request
+
 #: Publications that one call of `delay_many` sends in one batch.
 BULK = 2000
 

@@ -53,28 +53,8 @@ ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("Service", "EmbeddedService"), BEAT),
         "BeatPidbox": CONTROL,
     },
-    "umbel.utils": dict.fromkeys(
-        (
-            *("chunks", "gen_task_name", "get_cls_by_name", "get_full_cls_name", "memoize", "noop"),
-            *("import_from_cwd", "instantiate", "nodename", "nodesplit"),
-        ),
-        HELPER,
-    ),
-    "umbel.utils.time": dict.fromkeys(
-        (
-            *(
-                "LocalTimezone",
-                "adjust_timestamp",
-                "delta_resolution",
-                "ffwd",
-                "localize",
-                "make_aware",
-            ),
-            *("get_exponential_backoff_interval", "maybe_iso8601", "rate", "remaining", "timezone"),
-            *("to_utc", "utcoffset", "weekday"),
-        ),
-        HELPER,
-    ),
+    "umbel.utils": {"gen_task_name": "is app.gen_task_name here"},
+    "umbel.utils.time": {"ffwd": HELPER},
     "umbel.utils.log": {
         **dict.fromkeys(("in_sighandler", "set_in_sighandler"), HELPER),
         **dict.fromkeys(
@@ -201,11 +181,9 @@ ABSENT_MODULES: Mapping[str, str] = {
             *("local", "platforms", "security.certificate", "security.key"),
             "security.serialization",
             *("security.utils", "utils.abstract", "utils.annotations", "utils.collections"),
-            *("utils.debug", "utils.deprecated", "utils.functional", "utils.graph"),
-            "utils.imports",
-            *("utils.iso8601", "utils.nodenames", "utils.objects", "utils.quorum_queues"),
-            *("utils.saferepr", "utils.serialization", "utils.static", "utils.sysinfo"),
-            *("utils.term", "utils.text", "utils.threads", "utils.timer2"),
+            *("utils.debug", "utils.deprecated", "utils.graph", "utils.iso8601", "utils.objects"),
+            *("utils.quorum_queues", "utils.saferepr", "utils.static", "utils.sysinfo"),
+            *("utils.term", "utils.threads", "utils.timer2"),
         ),
         WITHIN,
     ),

@@ -13,7 +13,7 @@ import click
 
 from umbel._version import __version__
 from umbel.absent import ABSENT_COMMANDS
-from umbel.cli import user_options
+from umbel.cli import plugins, user_options
 from umbel.cli.given import Global
 from umbel.cli.groups import Group, examples
 from umbel.exceptions import ImproperlyConfigured, UmbelError
@@ -47,11 +47,13 @@ class _Commands(Group):
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        # To complete words, nothing of other packages is imported.
+        added = () if ctx.resilient_parsing else plugins.help_of()
+        return [*COMMANDS, *(name for name in added if name not in COMMANDS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            return None if ctx.resilient_parsing else plugins.find(cmd_name)
         command: click.Command = import_module(f"umbel.cli.{cmd_name}").command
         return command
 
@@ -71,6 +73,10 @@ class _Commands(Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+        added = plugins.help_of()
+        if added:
+            with formatter.section("Commands of other packages"):
+                formatter.write_dl(list(added.items()))
 
 
 @click.group(
@@ -125,10 +131,10 @@ def _set_up(context: click.Context) -> None:
     context.obj = Global.of(given["app"], **{name: given[name] for name in names})
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None, program: str = "umbel") -> None:
     """Run the command line; errors that umbel explains are shown without a traceback."""
     try:
-        code = group.main(args=arguments, prog_name="umbel", standalone_mode=False)
+        code = group.main(args=arguments, prog_name=program, standalone_mode=False)
         sys.exit(code() if callable(code) else code or 0)
     except click.ClickException as error:
         _explained(error).show()
@@ -155,7 +161,8 @@ def _explained(error: click.ClickException) -> click.ClickException:
     if isinstance(error, click.NoSuchOption) and error.ctx and error.ctx.parent:
         name = error.option_name
         if any(name in option.opts for option in group.params):
-            text = f"{name} stands before the command: umbel {name} … {error.ctx.info_name}"
+            program = error.ctx.find_root().info_name
+            text = f"{name} stands before the command: {program} {name} … {error.ctx.info_name}"
             return click.UsageError(text, error.ctx)
     return error
 

@@ -58,9 +58,9 @@ class Global:
     def named_app(self) -> str:
         """Return what -A says. Raises UsageError when it says nothing."""
         if not self.app:
-            words = click.get_current_context().command_path.removeprefix("umbel ")
+            program, _, words = click.get_current_context().command_path.partition(" ")
             raise click.UsageError(
-                f"Which app? Name its module with -A, for example: umbel -A tasks {words}"
+                f"Which app? Name its module with -A, for example: {program} -A tasks {words}"
             )
         return self.app
 

@@ -31,9 +31,9 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the first word names. Raises UsageError when there is none."""
         name = args[0]
-        known = self.list_commands(ctx)
-        if name in known or name.startswith("-") or ctx.resilient_parsing:
+        if name.startswith("-") or ctx.resilient_parsing or self.get_command(ctx, name) is not None:
             return super().resolve_command(ctx, args)
+        known = self.list_commands(ctx)
         if name == "help":
             raise click.UsageError(f"Write {ctx.command_path} --help, or COMMAND --help.", ctx)
         reason = self.others.get(name)

@@ -1,0 +1,7 @@
+"""``celery.worker``: the worker's parts that packages know."""
+
+from __future__ import annotations
+
+from umbel.alias.packages import attributes_of
+
+__getattr__ = attributes_of("celery.worker")
