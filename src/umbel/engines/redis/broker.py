@@ -132,7 +132,7 @@ class RedisBroker(Broker):
         if not keys:
             return 0
         fail_point("redis.take_back.before")
-        count, waiting = self._calls.run("release", owner, 0, *keys)
+        count, waiting = self._calls.run("release", owner, 0, 0, "", *keys)
         fail_point("redis.take_back.after")
         self._calls.wake(waiting)
         return int(count)

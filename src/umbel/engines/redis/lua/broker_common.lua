@@ -15,7 +15,7 @@
 --   node:NODE          set    the owners that a node renews
 --   held:ID            hash   key -> one character for how it is held, the list and its base, and the envelope
 --   inboxes:ID         set    the lists that an owner may be waiting for
---   inbox:ID:LIST      list   what a waiting owner was given by BLMOVE, and has not seen
+--   inbox:ID:LIST      list   what a waiting owner was given by BLMOVE, and no script has leased yet
 --   graves             zset   owners that were reclaimed, until when a late BLMOVE may still arrive
 --   blocked:LIST       zset   connections that wait for a list, until when
 --   bell:BASE          zset   connections that wait for any list of a queue, until when
@@ -183,14 +183,17 @@ local function place(key)
 end
 
 -- Give back what waiting left in the inboxes of an owner; whether all of it went. Who waits does so for the
--- base of a queue. What came from a key that is no list any more has to stay.
-local function empty_inboxes(owner)
+-- base of a queue. What came from a key that is no list any more has to stay. What `may_have_started` is told.
+local function empty_inboxes(owner, may_have_started)
   local all = true
   for _, list in ipairs(call('SMEMBERS', P .. 'inboxes:' .. owner)) do
     local inbox = P .. 'inbox:' .. owner .. ':' .. list
     local found = call('LRANGE', inbox, 0, -1)
     if #found > 0 then
       if is_list(list) then
+        for index, raw in ipairs(may_have_started and found or {}) do
+          found[index] = marked(raw, 1, 0)
+        end
         -- BLMOVE put the latest in front.
         with_all('RPUSH', list, found)
         call('DEL', inbox)
@@ -210,6 +213,32 @@ local function bury_inboxes(owner)
     call('ZADD', P .. 'graves', NOW + 60000, owner)
     call('EXPIRE', inboxes, 300)
     call('EXPIRE', P .. 'graves', 300)
+  end
+end
+
+-- What BLMOVE gave a waiting owner is leased by that: the owner may run it, under the next key that it would get. It
+-- tells so to the next script that it calls, which writes it down as held: the number in that key, or 0 for nothing,
+-- and the list it waited for. To be told twice changes nothing. Of an owner that is gone it goes back, told that it may
+-- have started: whoever emptied the server has deleted what says where to look, too.
+local function take_in(owner, nth, list)
+  if nth == 0 then
+    return
+  end
+  local prefix, last = unpack(call('HMGET', P .. 'owner:' .. owner, 'p', 'n'))
+  if not prefix then
+    begin()
+    call('SADD', P .. 'inboxes:' .. owner, list)
+    empty_inboxes(owner, true)
+    bury_inboxes(owner)
+    return
+  end
+  local inbox = P .. 'inbox:' .. owner .. ':' .. list
+  local raw = tonumber(last or 0) + 1 == nth and call('LINDEX', inbox, -1)
+  if raw then
+    begin()
+    call('HSET', P .. 'held:' .. owner, prefix .. '.' .. number(nth), label(list, #list) .. raw)
+    call('HSET', P .. 'owner:' .. owner, 'n', number(nth))
+    call('RPOP', inbox)
   end
 end
 
