@@ -291,12 +291,16 @@ def listening(store: ResultStore, task_ids: Collection[str]) -> Iterator[queue.S
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait, in seconds (None: for ever), and what to call meanwhile how often."""
+    """How long to wait, in seconds (None: for ever), and what to call meanwhile how often.
+
+    Who waits for what was `just_sent` listens at once: it is not there yet. Else a look may save that.
+    """
 
     clock: Clock
     timeout: float | None = None
     interval: float = 0.5
     on_interval: Callable[[], object] | None = None
+    just_sent: bool = False
 
 
 def watch(
@@ -312,8 +316,8 @@ def watch(
     over = timeout is not None and timeout <= 0
     hub = hub_of(store)
     said: dict[str, ResultRecord] = {}
-    if over or not hub.busy:
-        # Else the hub looks, for all who come at the same time at once.
+    if over or not (patience.just_sent or hub.busy):
+        # Else the hub looks when it listens, for all who come at the same time at once.
         said = store.get(task_ids)
         yield from (said[task_id] for task_id in task_ids if task_id in said)
         task_ids = [one for one in task_ids if one not in said or not said[one].ready]

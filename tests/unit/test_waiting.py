@@ -89,6 +89,16 @@ def test_a_plain_wait_needs_no_thread(store: ResultStore) -> None:
     assert is_at_rest(hub_of(store))
 
 
+def test_who_has_just_sent_listens_without_a_look_before(store: ResultStore) -> None:
+    asked: list[Any] = []
+    get = store.get
+    store.get = lambda ids: asked.append(ids) or get(ids)  # type: ignore[method-assign, func-returns-value]
+    store.put([record("1", "SUCCESS"), record("2", "SUCCESS")])
+    assert waited_for(store, "1", just_sent=True).state == "SUCCESS"
+    assert waited_for(store, "2").state == "SUCCESS"
+    assert asked == [["2"]]
+
+
 def test_who_comes_while_the_driver_connects_is_heard_too(store: ResultStore) -> None:
     """It used to be heard of when the driver woke by itself, up to a minute later."""
     connecting, go_on = threading.Event(), threading.Event()

@@ -323,8 +323,13 @@ class Child:
             logger.warning("The state STARTED of %s was not stored. %s", record.task_id, error)
 
     def _settle_in_time(self) -> None:
-        """Settle within a batch what must not wait longer: less runs again if the process dies."""
-        if self._clock.monotonic() - self._settled_at > SETTLE_WITHIN and self.finished:
+        """Settle within a batch what must not wait longer: less runs again if the process dies.
+
+        What nothing waits behind is settled next anyway, with the fetch.
+        """
+        if not self.waiting or not self.finished:
+            return
+        if self._clock.monotonic() - self._settled_at > SETTLE_WITHIN:
             self._persist(lambda: self._settle(None))
 
     def hand_back(self) -> Sequence[Delivery]:
