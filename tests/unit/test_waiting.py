@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,12 @@ def test_a_plain_wait_needs_no_thread(store: ResultStore) -> None:
 def test_who_has_just_sent_listens_without_a_look_before(store: ResultStore) -> None:
     asked: list[Any] = []
     get = store.get
-    store.get = lambda ids: asked.append(ids) or get(ids)  # type: ignore[method-assign, func-returns-value]
+
+    def asking(task_ids: Collection[str]) -> dict[str, ResultRecord]:
+        asked.append(task_ids)
+        return get(task_ids)
+
+    store.get = asking  # type: ignore[method-assign]
     store.put([record("1", "SUCCESS"), record("2", "SUCCESS")])
     assert waited_for(store, "1", just_sent=True).state == "SUCCESS"
     assert waited_for(store, "2").state == "SUCCESS"

@@ -9,7 +9,7 @@ from umbel.engines.redis import envelope
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.order import Cycle, Turns
 from umbel.engines.redis.server import Argument
-from umbel.engines.redis.waiting import SLOW_CHECK, Waiter
+from umbel.engines.redis.waiting import LONGEST, Waiter
 from umbel.exceptions import LeaseLost
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
@@ -25,13 +25,15 @@ _CODES = {Action.ACK: "A", Action.REQUEUE: "R", Action.PARK: "P", Action.DEAD_LE
 class RedisConsumer(Consumer):
     """See `umbel.ports.Consumer`."""
 
-    def __init__(self, calls: Calls, owner: Owner, prefix: str, cycle: Cycle) -> None:
+    def __init__(self, calls: Calls, owner: Owner, prefix: str, cycle: Cycle, ttl: float) -> None:
         self.owner = owner
         self._calls = calls
         self._names = calls.names
         self._clock = calls.clock
         self._prefix = prefix
         self._waiter = Waiter(calls, owner)
+        #: Longest wait, in seconds: what comes later may come to somebody who was taken for dead.
+        self._longest = min(ttl * 2 / 3, LONGEST)
         self._lists: dict[Sequence[str], list[str]] = {}
         #: What the last settling found nothing for, and in how many seconds more is due there.
         self._looked: tuple[FetchRequest | None, float | None] = (None, None)
@@ -64,7 +66,7 @@ class RedisConsumer(Consumer):
             if next_due is not None:
                 left = min(left, next_due)
             if left > 0:  # else there is more to be done there at once
-                given = self._wait(request, min(left, SLOW_CHECK))
+                given = self._wait(request, min(left, self._longest))
                 if given is not None:
                     return [given]
 

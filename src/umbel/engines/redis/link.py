@@ -218,9 +218,10 @@ class Link:
             selector.register(opened, selectors.EVENT_READ)
             if self._woken is not None:
                 selector.register(self._woken[0], selectors.EVENT_READ)
-            selector.select(timeout)
-        self._take_interrupt()
-        return bool(connection.can_read(0))
+            ready = [key.fileobj for key, _ in selector.select(timeout)]
+        if ready != [opened]:
+            self._take_interrupt()
+        return opened in ready
 
     def _take_interrupt(self) -> None:
         if self._woken is not None:

@@ -25,8 +25,11 @@ from umbel.engines.redis.server import Link
 from umbel.exceptions import BrokerFull, OperationalError
 from umbel.ports import Owner
 
-#: Longest wait, in seconds, for what nobody rings for: Celery's clients do not.
-SLOW_CHECK = 1.0
+#: Longest wait, in seconds. A server that has fallen silent is noticed by that: 15 s are promised. What
+#: nobody rings for (Celery's clients do not) each node looks for once a second (lua/broker_expired.lua).
+LONGEST = 8.0
+#: Seconds of rest beside a server that cannot move anything; a wait shorter than this ends when it says.
+SHORT = 1.0
 #: Seconds that the server's answer may be late.
 PATIENCE = 5.0
 #: Seconds after the end of a wait that its answer usually takes.
@@ -145,7 +148,7 @@ class Waiter:
         except BrokerFull:
             # A server whose memory is used up moves nothing, and says so at once. It is asked again soon.
             if there is There.NOTHING:
-                self.rest(min(seconds, SLOW_CHECK))
+                self.rest(min(seconds, SHORT))
             return None
 
     def _what_is_there(self, link: Link) -> tuple[There, float]:
@@ -166,7 +169,7 @@ class Waiter:
         # An interrupt that came while the first answer was read is not seen on the connection again.
         if there is There.NOTHING and not self._interrupted.is_set():
             # The server ends a wait up to 0.1 s late: it is told to when the time counts.
-            limit = seconds if seconds < SLOW_CHECK else seconds + SOON
+            limit = seconds if seconds < SHORT else seconds + SOON
             answer: bytes | object | None = link.receive(limit, _NOTHING)
             if answer is None or isinstance(answer, bytes):
                 return answer

@@ -18,7 +18,7 @@ from tests.unit.engines.redis.support import (
 from umbel.engines.redis import RedisEngine
 from umbel.exceptions import LeaseLost
 from umbel.ports import Settlement
-from umbel.testing.conformance.support import PATIENCE, fetch, ids, in_thread, until
+from umbel.testing.conformance.support import PATIENCE, fetch, ids, in_thread, now, until
 
 pytestmark = pytest.mark.engine
 
@@ -133,6 +133,46 @@ def test_what_comes_after_the_leases_of_who_waits_have_ended_is_not_run(
         with pytest.raises(LeaseLost):
             waiting.result(PATIENCE)
     assert ids(fetch(attach(engine))) == ["1"]
+
+
+@pytest.mark.parametrize("name", [f"{QUEUE}\x06\x163", "other"])
+def test_what_nobody_rings_for_is_looked_for_by_a_node(
+    engine: RedisEngine, admin: Any, name: str
+) -> None:
+    consumer = attach(engine)
+    queues = [QUEUE, "other"]
+    fetch(consumer, queues=queues)
+    consumer._waits = 1  # it waits for QUEUE
+    with in_thread(lambda: fetch(consumer, wait=PATIENCE, queues=queues)) as waiting:
+        until(lambda: admin.exists("umbel:bell:other") == 1)
+        admin.lpush(name, b"{}")  # as Celery's clients do
+        assert engine.broker.expired() == []
+        assert len(waiting.result(PATIENCE)) == 1
+    assert admin.keys("umbel:bell:*") == []
+
+
+def test_who_waits_wakes_when_something_is_due(engine: RedisEngine, admin: Any) -> None:
+    consumer = attach(engine)
+    with in_thread(lambda: fetch(consumer, wait=PATIENCE)) as waiting:
+        until(lambda: admin.exists(f"umbel:blocked:{QUEUE}") == 1)
+        due = now() + 1.5
+        publish(engine, "1", due=due)
+        assert ids(waiting.result(PATIENCE)) == ["1"]
+        assert -0.01 < now() - due < 1.0
+
+
+def test_what_is_due_while_nobody_knows_of_it_is_returned_by_a_node(
+    engine: RedisEngine, admin: Any
+) -> None:
+    consumer = attach(engine)
+    with in_thread(lambda: fetch(consumer, wait=PATIENCE)) as waiting:
+        until(lambda: admin.exists(f"umbel:blocked:{QUEUE}") == 1)
+        bell = admin.zrange(f"umbel:bell:{QUEUE}", 0, -1)
+        admin.delete(f"umbel:bell:{QUEUE}")  # as if its ring had been lost
+        publish(engine, "1", due=now() + 0.2)
+        admin.zadd(f"umbel:bell:{QUEUE}", {bell[0]: (now() + 60) * 1000})
+        until(lambda: engine.broker.expired() == [] and waiting.done())
+        assert ids(waiting.result(0)) == ["1"]
 
 
 def test_what_waits_while_the_server_is_emptied_loses_nothing_that_comes_then(

@@ -19,6 +19,7 @@
 --   graves             zset   owners that were reclaimed, until when a late BLMOVE may still arrive
 --   blocked:LIST       zset   connections that wait for a list, until when
 --   bell:BASE          zset   connections that wait for any list of a queue, until when
+--   bells              zset   bases of the queues that somebody waits for, until when
 --   parked             zset   fields in kombu's unacked hash that are ours -> due, in ms
 --   dead, dead:KEY     zset, hash   dead letters by the time they died
 --   dead-ends          zset   dead letters by when they expire, in ms, or inf
@@ -242,16 +243,23 @@ local function take_in(owner, nth, list)
   end
 end
 
+-- When the next parked message is due in ms, or -1.
+local function first_due()
+  local first = call('ZRANGE', P .. 'parked', 0, 0, 'WITHSCORES')
+  return #first == 0 and -1 or tonumber(first[2])
+end
+
 -- Keep an envelope until it is due, where kombu would find it, too: its entry of the unacked hash says from
 -- which exchange ('', the default one) and with which key (the queue's name) it came.
 local function park(id, list, base, raw, due)
   local field = 'umbel:' .. #raw .. ':' .. #list .. ':' .. base .. ':' .. list .. ':' .. id
   local queue = string.sub(list, KEYPREFIX + 1, base)
+  local due_ms, first = math.ceil(due * 1000), first_due()
   call('HSET', UNACKED, field, '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']')
   call('ZADD', INDEX, string.format('%.3f', due - VISIBILITY), field)
-  call('ZADD', P .. 'parked', number(math.ceil(due * 1000)), field)
-  if due * 1000 < NOW + 1000 then
-    ring(list, base, 1) -- somebody has to sleep for less than a second
+  call('ZADD', P .. 'parked', number(due_ms), field)
+  if first < 0 or due_ms < first then
+    ring(list, base, 1) -- somebody has to wake up sooner
   end
 end
 
@@ -286,12 +294,6 @@ local function parked_parts(field, value)
   local length, named, base, start = string.match(field, '^umbel:(%d+):(%d+):(%d+):()')
   local list = string.sub(field, start, start + tonumber(named) - 1)
   return list, tonumber(base), string.sub(value, 2, 1 + tonumber(length))
-end
-
--- When the next parked message is due in ms, or -1.
-local function first_due()
-  local first = call('ZRANGE', P .. 'parked', 0, 0, 'WITHSCORES')
-  return #first == 0 and -1 or tonumber(first[2])
 end
 
 -- Return parked messages that are due to their lists, a bounded number; when the next is due in ms, or -1.

@@ -29,8 +29,10 @@ for at = 11, #ARGV do
   there = there or call('LLEN', ARGV[at]) > 0
   if at <= 10 + queues then -- the base of a queue
     note(P .. 'bell:' .. ARGV[at])
+    call('ZADD', P .. 'bells', 'GT', NOW + wait, ARGV[at])
   end
 end
+call('PEXPIRE', P .. 'bells', wait + 10000)
 local left = math.floor(tonumber(call('ZSCORE', P .. 'owners', owner) or 0) - NOW)
 if call('LLEN', list) > 0 then
   return { 1, left }
