@@ -93,9 +93,9 @@ def test_who_has_just_sent_listens_without_a_look_before(store: ResultStore) -> 
     asked: list[Any] = []
     get = store.get
 
-    def asking(task_ids: Collection[str]) -> dict[str, ResultRecord]:
+    def asking(task_ids: Collection[str], timeout: float | None = None) -> dict[str, ResultRecord]:
         asked.append(task_ids)
-        return get(task_ids)
+        return get(task_ids, timeout)
 
     store.get = asking  # type: ignore[method-assign]
     store.put([record("1", "SUCCESS"), record("2", "SUCCESS")])

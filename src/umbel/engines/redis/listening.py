@@ -69,20 +69,23 @@ class Ear:
 
     # Topics
 
-    def listen(self, topics: Iterable[bytes], command: str = "SUBSCRIBE") -> None:
+    def listen(
+        self, topics: Iterable[bytes], command: str = "SUBSCRIBE", timeout: float | None = None
+    ) -> None:
         """Listen to these too, and return when the server does.
 
         Raises OperationalError if there never was a connection; a lost one comes back in `wait`.
         """
+        limit = self._server.timeout if timeout is None else timeout
         # What is listened to already is looked up all the same.
         new = [topic for topic in topics if self._find is not None or topic not in self._topics]
         self._topics.update(dict.fromkeys(new, command))
         if self._link is None:
             if not self._was_lost:
-                self._connect(self._server.timeout)
+                self._connect(limit)
             return
         try:
-            self._ask(self._link, new, command, self._server.timeout)
+            self._ask(self._link, new, command, limit)
         except OperationalError as error:
             self._lost(error)
 

@@ -25,10 +25,16 @@ LEAVING = 100
 PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
+def within(timeout: float | None, server: Server) -> float:
+    """Return how long a call may take for somebody who has so many seconds: a moment at least."""
+    return server.timeout if timeout is None else min(max(timeout, LEAST), server.timeout)
+
+
 class RedisResultSubscription(ResultSubscription):
     """See `umbel.ports.ResultSubscription`."""
 
     def __init__(self, server: Server, prefix: str, get: Get) -> None:
+        self._server = server
         self._clock = server.clock
         self._timeout = server.timeout
         self._prefix = prefix.encode()
@@ -45,14 +51,15 @@ class RedisResultSubscription(ResultSubscription):
         #: Channels that may be left.
         self._left: set[bytes] = set()
 
-    def add(self, task_ids: Collection[str]) -> None:
+    def add(self, task_ids: Collection[str], timeout: float | None = None) -> None:
         """Subscribe, and look."""
         new = [task_id for task_id in task_ids if task_id not in self._wanted]
         self._wanted.update(dict.fromkeys(new, ""))
         channels = [self._channel(task_id) for task_id in new]
         self._left.difference_update(channels)
-        self._ear.listen(channels)
-        self._look(self._timeout)
+        deadline = self._clock.monotonic() + within(timeout, self._server)
+        self._ear.listen(channels, timeout=deadline - self._clock.monotonic())
+        self._look(max(deadline - self._clock.monotonic(), LEAST))
 
     def discard(self, task_ids: Collection[str]) -> None:
         """Unsubscribe, sooner or later."""
