@@ -146,6 +146,19 @@ def test_memory_used_up_and_freed(place: Path, form: Form, settle: Settle) -> No
         assert not any("does not answer" in node.text() for node in nodes)
 
 
+def test_server_that_would_delete_keys(place: Path, form: Form, settle: Settle) -> None:
+    """R3: where tasks may vanish when memory is used up, a worker says so when it starts."""
+    policies = form.pick(["allkeys-lru"], ["allkeys-lru", "allkeys-random", "volatile-ttl"])
+    with private_server(place) as server, _fleet(place, server, form) as fleet:
+        for policy in policies:
+            server.admin.config_set("maxmemory-policy", policy)
+            (node,) = fleet.start("one")
+            assert node.text().count(f"maxmemory-policy is {policy}") == 1, node.text()
+            node.stop()
+            node.wait()
+        settle(fleet)
+
+
 def test_server_away(place: Path, form: Form, settle: Settle) -> None:
     """Calls fail in time with a clear error, waiting ends in time, and workers can be stopped."""
     with private_server(place, *KEPT) as server, _fleet(place, server, form, 1.0) as fleet:

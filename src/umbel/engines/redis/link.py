@@ -82,6 +82,8 @@ class Link:
             share = left / (len(places) - number)
             try:
                 connection = self._connect_by(place, share)
+                if len(places) > 1:
+                    _require_answer(connection)
             except THEIRS as found:
                 error = found
             except OSError as found:  # of looking up the host's name
@@ -317,6 +319,18 @@ def _places(address: Address, deadline: float) -> list[tuple[str, int]] | list[s
         for client in sentinel.sentinels:
             client.close()
     return [(_text(host), int(port))]
+
+
+def _require_answer(connection: Any) -> None:
+    """Raise an error unless the server says anything: the system accepts connections for a frozen one."""
+    try:
+        connection.send_command("PING")
+        connection.read_response()
+    except theirs.ResponseError:
+        pass  # that is an answer
+    except BaseException:
+        connection.disconnect()
+        raise
 
 
 def _text(value: str | bytes) -> str:
