@@ -93,11 +93,12 @@ def test_worker_whose_network_passes_nothing_on(place: Path, form: Form, settle:
     ):
         away = {"UMBEL_BROKER_URL": proxy.url, "UMBEL_RESULT_BACKEND": proxy.url}
         (far,) = fleet.start("far", environment=away)
-        long = fleet.send("work", [(form.pick(5.0, 15.0),)] * 2)
-        wait_until(lambda: set(long) <= fleet.started(), 5.0, "its children to be busy")
         (near,) = fleet.start("near")
+        both = fleet.send("work", [(form.pick(2.0, 15.0),)] * 4)
+        wait_until(lambda: set(both) <= fleet.started(), 5.0, "all children to be busy")
         proxy.silence()
         fleet.ledger.fault("network away", far.members())
+        long = [one.id for one in fleet.history().starts if one.pid in far.members()]
         near_by = set(near.children())
         wait_until(
             lambda: _have_started(fleet, near_by, long), lease + 10.0, "the other to take over"
@@ -109,7 +110,7 @@ def test_worker_whose_network_passes_nothing_on(place: Path, form: Form, settle:
         assert {fleet.app.AsyncResult(id).get(timeout=1.0) for id in long} <= near_by
         assert delay <= 5.0
         figures = settle(fleet, delay)
-        assert figures.duplicates == len(long)
+        assert figures.duplicates == len(long) == 2
         assert max(figures.recoveries) <= lease + 5.0
         assert "was taken for dead" in far.text()
 
