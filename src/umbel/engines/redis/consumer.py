@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 from umbel.engines.redis import envelope
 from umbel.engines.redis.calls import Calls
@@ -161,21 +162,28 @@ class RedisConsumer(Consumer):
         if answer[0] is None:
             self._calls.wake(answer[1])
             raise self._lost()
-        first, due, refused, waiting, counts = answer[:5]
+        due, refused, waiting = answer[1:4]
         self._calls.wake(waiting)
         if limit:
             self._waiter.emptied(inboxes)
-            self._last = int(first) + len(answer) - 5
+            self._last = int(answer[0]) + len(answer) - 5
+        fetched = self._fetched(answer, queues, inboxes)
+        unheld = {key.decode() for key in refused}
+        turned_down = [item.delivery for item in settlements if item.delivery.key in unheld]
+        return turned_down + twice, fetched, None if due == b"-1" else int(due) / 1000
+
+    def _fetched(
+        self, answer: Sequence[Any], queues: Sequence[str], inboxes: Sequence[str]
+    ) -> list[Delivery]:
+        """Read what a script leased (lua/broker_settle.lua)."""
         # Who waits does so for a queue's first list.
         prefix = len(self._names.prefix)
         places = [(name[prefix:], self._names.steps[0]) for name in inboxes]
         places += self._places(queues)
-        fetched = self._deliveries(int(first), places, counts, answer[5:])
+        fetched = self._deliveries(int(answer[0]), places, answer[4], answer[5:])
         if len(queues) > 1:
             self._turns.gave(delivery.queue for delivery in fetched)
-        unheld = {key.decode() for key in refused}
-        turned_down = [item.delivery for item in settlements if item.delivery.key in unheld]
-        return turned_down + twice, fetched, None if due == b"-1" else int(due) / 1000
+        return fetched
 
     def _taken_in(self, given: tuple[int, str]) -> None:
         """Note that a script has seen what a wait brought."""

@@ -155,8 +155,8 @@ class RedisQueues(QueueAdmin):
     def _held(self) -> Iterator[tuple[str, int, str, bytes, str]]:
         """Give queue, priority, key, envelope and owner of all that is leased.
 
-        First what waiting owners were given, which may run by now and is written down as held later: it has the
-        keys that follow (waiting.py).
+        First what waiting owners were given, which may run by now and is written down as held later: it has
+        the keys that follow.
         """
         for owner in self._owners():
             yield from self._given(owner.decode())
