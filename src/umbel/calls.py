@@ -138,6 +138,7 @@ def result_of(
 ) -> AsyncResult[Any]:
     """Return the result to be of what was sent, and note it as a child of the task that sent it."""
     result: AsyncResult[Any] = AsyncResult(publication.task_id, app=app)
+    result.just_sent = True
     result.ignored = bool(publication.message.headers.get("ignore_result"))
     if task is not None and not result.ignored:
         # The worker goes by that too.

@@ -101,17 +101,22 @@ class Hub:
             else:
                 self._tell()
         if drives:
-            self._drive(listener, lambda: False, 0.0)
+            self._drive(listener, lambda: False, 0.0, None)
 
-    def next_news(self, news: queue.SimpleQueue[News], timeout: float | None) -> News:
-        """Return what comes first for a listener that puts it there. Raises `queue.Empty` in the end."""
+    def next_news(
+        self, news: queue.SimpleQueue[News], timeout: float | None, patience: float | None = None
+    ) -> News:
+        """Return what comes first for a listener that puts it there. Raises `queue.Empty` in the end.
+
+        `patience` is how long who waits would wait for the store itself.
+        """
         with self._lock:
             drives = self._driver is None
             if drives:
                 self._driver = threading.current_thread()
         if not drives:
             return news.get(timeout=timeout)
-        self._drive(news.put, lambda: not news.empty(), timeout)
+        self._drive(news.put, lambda: not news.empty(), timeout, patience)
         return news.get_nowait()
 
     def is_own_thread(self) -> bool:
@@ -157,16 +162,23 @@ class Hub:
         if closing:
             self._disconnect()
 
-    def _drive(self, listener: Listener, until: Callable[[], bool], timeout: float | None) -> None:
+    def _drive(
+        self,
+        listener: Listener,
+        until: Callable[[], bool],
+        timeout: float | None,
+        patience: float | None,
+    ) -> None:
         """Drive in the thread of a waiter, until it has heard or time is up, and leave it to others.
 
+        As long as nobody else waits the store may take so long as the waiter has `patience`.
         Whatever interrupts it, such as Ctrl-C, may have lost what had just been received: begin anew.
         """
         deadline = None if timeout is None else monotonic() + timeout
         try:
             while not until():
                 left = STEP if deadline is None else deadline - monotonic()
-                self._turn(min(max(left, 0.0), STEP))
+                self._turn(min(max(left, 0.0), STEP), patience if self._waits_alone() else None)
                 if left <= 0:
                     break
         except BaseException:
@@ -181,7 +193,12 @@ class Hub:
                 if self._changes or any(one != listener for one in others):
                     self._start()
 
-    def _turn(self, timeout: float) -> bool:
+    def _waits_alone(self) -> bool:
+        """Tell whether one listener is all there is."""
+        with self._lock:
+            return len({one for several in self._listeners.values() for one in several}) <= 1
+
+    def _turn(self, timeout: float, patience: float | None = None) -> bool:
         """Take up changes, and hand on what comes. What fails is told to all who wait."""
         try:
             # First, so that whoever adds to the changes from here on has something to interrupt.
@@ -193,7 +210,7 @@ class Hub:
             if gone:
                 subscription.discard(gone)
             if new:
-                subscription.add(new)
+                subscription.add(new, patience)
             news = subscription.receive(timeout)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
             self._disconnect()
@@ -291,12 +308,16 @@ def listening(store: ResultStore, task_ids: Collection[str]) -> Iterator[queue.S
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait, in seconds (None: for ever), and what to call meanwhile how often."""
+    """How long to wait, in seconds (None: for ever), and what to call meanwhile how often.
+
+    Who waits for what was `just_sent` listens at once: it is not there yet. Else a look may save that.
+    """
 
     clock: Clock
     timeout: float | None = None
     interval: float = 0.5
     on_interval: Callable[[], object] | None = None
+    just_sent: bool = False
 
 
 def watch(
@@ -312,9 +333,9 @@ def watch(
     over = timeout is not None and timeout <= 0
     hub = hub_of(store)
     said: dict[str, ResultRecord] = {}
-    if over or not hub.busy:
-        # Else the hub looks, for all who come at the same time at once.
-        said = store.get(task_ids)
+    if over or not (patience.just_sent or hub.busy):
+        # Else the hub looks when it listens, for all who come at the same time at once.
+        said = store.get(task_ids, None if over else timeout)
         yield from (said[task_id] for task_id in task_ids if task_id in said)
         task_ids = [one for one in task_ids if one not in said or not said[one].ready]
     if not task_ids:
@@ -336,11 +357,12 @@ def _next_of(
     """Return what comes next; raise OutOfPatience when nothing does."""
     clock, on_interval = patience.clock, patience.on_interval
     while True:
-        left = None if deadline is None else min(max(deadline - clock.monotonic(), 0.0), LONGEST)
+        patient = None if deadline is None else max(deadline - clock.monotonic(), 0.0)
+        left = None if patient is None else min(patient, LONGEST)
         if on_interval is not None:
             left = patience.interval if left is None else min(left, patience.interval)
         try:
-            return hub.next_news(news, left)
+            return hub.next_news(news, left, patient)
         except queue.Empty:
             if deadline is not None and clock.monotonic() >= deadline:
                 raise OutOfPatience from None

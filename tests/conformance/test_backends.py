@@ -41,7 +41,7 @@ class Subscription(ResultSubscription):
         self.add, self.discard, self.close = inner.add, inner.discard, inner.close  # type: ignore[method-assign]
         self.interrupt, self._inner = inner.interrupt, inner  # type: ignore[method-assign]
 
-    def add(self, task_ids: Any) -> None: ...
+    def add(self, task_ids: Any, timeout: float | None = None) -> None: ...
     def discard(self, task_ids: Any) -> None: ...
     def interrupt(self) -> None: ...
     def close(self) -> None: ...
@@ -52,8 +52,8 @@ class Subscription(ResultSubscription):
 class Texts(BackendStore):
     """The store, with documents that the suite can compare."""
 
-    def get(self, task_ids: Any) -> dict[str, ResultRecord]:
-        return as_written(super().get(task_ids))
+    def get(self, task_ids: Any, timeout: float | None = None) -> dict[str, ResultRecord]:
+        return as_written(super().get(task_ids, timeout))
 
     def subscribe(self) -> ResultSubscription:
         inner = BackendStore.__new__(BackendStore)

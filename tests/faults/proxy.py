@@ -1,4 +1,7 @@
-"""A proxy before a server: it passes on what both sides say, and does harm to the connections."""
+"""A proxy before a server: it passes on what both sides say, and does harm to the connections.
+
+It can also be a network that passes nothing on for a while, or little, and lose answers to certain calls.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ T = TypeVar("T")
 CUT, DELAY, HALF_A_CALL, HALF_AN_ANSWER = HARMS = ("cut", "delay", "half a call", "half an answer")
 #: Seconds of a short delay, and of one of ten, which is longer than clients wait.
 SHORT, LONG = (0.02, 0.3), 1.5
+#: The answer to what is said next is not passed on, and the connection ended.
+NO_ANSWER = "no answer"
 
 
 class Proxy:
@@ -34,6 +39,13 @@ class Proxy:
         #: How often each harm was done.
         self.done: Counter[str] = Counter()
         self.port = 0
+        #: Set while anything is passed on.
+        self._open = asyncio.Event()
+        self._open.set()
+        #: Seconds that each piece takes, and bytes that pass in a second (0: as many as there are).
+        self._latency, self._rate = 0.0, 0
+        #: What calls have in them whose answers are lost, how often one is, and how many there were.
+        self._lost, self._every, self._asked = b"", 0, 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -65,6 +77,22 @@ class Proxy:
 
         self._run(forget())
 
+    def silence(self) -> None:
+        """Pass nothing on, though connections are accepted."""
+        self._loop.call_soon_threadsafe(self._open.clear)
+
+    def heal(self) -> None:
+        """Pass on what was held back, and what comes."""
+        self._loop.call_soon_threadsafe(self._open.set)
+
+    def slow_down(self, latency: float, rate: int = 0) -> None:
+        """Let each piece of what is said take so many seconds, and so many bytes pass in one."""
+        self._latency, self._rate = latency, rate
+
+    def lose_answers(self, to: bytes, every: int) -> None:
+        """Lose the answer to one of so many calls that have these bytes in them."""
+        self._lost, self._every = to, every
+
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10.0)
 
@@ -82,6 +110,7 @@ class Proxy:
             pair.harm = kind
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._open.wait()
         try:
             there = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
@@ -103,6 +132,14 @@ class Proxy:
         """Pass on one direction until it ends, which ends the other one, too."""
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 16):
+                await self._hold_back(len(data))
+                if half == HALF_A_CALL and self._every and self._lost in data:
+                    self._asked += 1
+                    if self._asked % self._every == 0:
+                        pair.harm = NO_ANSWER
+                elif half == HALF_AN_ANSWER and pair.harm == NO_ANSWER:
+                    self.done[NO_ANSWER] += 1
+                    break
                 if pair.harm == DELAY:
                     pair.harm = None
                     self.done[DELAY] += 1
@@ -116,10 +153,17 @@ class Proxy:
                 await writer.drain()
         pair.end(at_once=False)
 
+    async def _hold_back(self, size: int) -> None:
+        """Take as long as the network does."""
+        if self._latency or self._rate:
+            await asyncio.sleep(self._latency + (size / self._rate if self._rate else 0.0))
+        await self._open.wait()
+
     def _seconds(self) -> float:
         return LONG if self._dice.random() < 0.1 else self._dice.uniform(*SHORT)
 
     async def _end(self) -> None:
+        self._open.set()
         self._server.close()
         for pair in list(self._pairs):
             pair.end()

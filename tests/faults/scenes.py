@@ -81,17 +81,20 @@ def send_early(fleet: Fleet, dice: random.Random) -> None:
 def send_a_long_one(fleet: Fleet, dice: random.Random) -> None:
     """Among short ones, which the child that took them together gives back."""
     _let_one_child_take_many(fleet)
-    fleet.send("work", [(dice.uniform(0.1, 0.2),)] + [(0.0,)] * 20)
+    fleet.send("work", [(0.0,), (dice.uniform(0.1, 0.2),)] + [(0.0,)] * 20)
 
 
 def send_a_stuck_one(fleet: Fleet) -> None:
     """Before short ones, which the supervisor takes back from the child that cannot do so itself."""
     _let_one_child_take_many(fleet)
-    fleet.send("stuck", [(0.7,)] + [(0.0,)] * 20)
+    fleet.send("stuck", [(0.0,), (0.7,)] + [(0.0,)] * 20)
 
 
 def _let_one_child_take_many(fleet: Fleet) -> None:
-    """Let children find that tasks are short, and then keep one of the two busy for a while."""
+    """Let children find that tasks are short, and then keep one of the two busy for a while.
+
+    The other is given the first of what comes next, and takes the rest together.
+    """
     fleet.send("work", [(0.0,)] * 100)
     fleet.wait_until_quiet()
     (busy,) = fleet.send("work", [(0.3,)])

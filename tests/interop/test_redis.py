@@ -121,7 +121,10 @@ def test_what_a_killed_node_held_is_handed_back_and_run_by_celery(
         umbel.moves_to(tmp_path / "run")
     said = umbel.python("-m", "umbel", "-A", "umbel_tasks", "handback")
     assert said == "Gave back 2 messages.\n"
-    assert (server.admin.llen("celery"), server.admin.hlen("unacked")) == (20, 20)
+    # What was parked may be due by now: then the command has returned that, too.
+    waiting, parked = server.admin.llen("celery"), server.admin.hlen("unacked")
+    assert waiting >= 20
+    assert waiting + parked == 40
     celery.worker("-c", "1")
     until(lambda: len(ledger(server.admin)) >= 40, 60)
     assert sorted(ledger(server.admin)) == [("celery", number) for number in range(40)]

@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,21 @@ def test_a_plain_wait_needs_no_thread(store: ResultStore) -> None:
 
     assert waited_for(store, "1", interval=0.01, on_interval=later).state == "SUCCESS"
     assert is_at_rest(hub_of(store))
+
+
+def test_who_has_just_sent_listens_without_a_look_before(store: ResultStore) -> None:
+    asked: list[Any] = []
+    get = store.get
+
+    def asking(task_ids: Collection[str], timeout: float | None = None) -> dict[str, ResultRecord]:
+        asked.append(task_ids)
+        return get(task_ids, timeout)
+
+    store.get = asking  # type: ignore[method-assign]
+    store.put([record("1", "SUCCESS"), record("2", "SUCCESS")])
+    assert waited_for(store, "1", just_sent=True).state == "SUCCESS"
+    assert waited_for(store, "2").state == "SUCCESS"
+    assert asked == [["2"]]
 
 
 def test_who_comes_while_the_driver_connects_is_heard_too(store: ResultStore) -> None:

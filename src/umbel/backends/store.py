@@ -86,8 +86,10 @@ class BackendStore(ResultStore):
         found = self._metas([task_id]).get(task_id)
         return found is not None and found["status"] == states.SUCCESS
 
-    def get(self, task_ids: Collection[str]) -> dict[str, ResultRecord]:
-        """Read each, or all at once where the backend can."""
+    def get(
+        self, task_ids: Collection[str], timeout: float | None = None
+    ) -> dict[str, ResultRecord]:
+        """Read each, or all at once where the backend can, with the patience that it has."""
         with self._translated():
             metas = self._metas(list(task_ids)) if task_ids else {}
         return {
@@ -211,7 +213,7 @@ class Polling(ResultSubscription):
         self._wanted: dict[str, str | None] = {}
         self._interrupted = threading.Event()
 
-    def add(self, task_ids: Collection[str]) -> None:
+    def add(self, task_ids: Collection[str], timeout: float | None = None) -> None:
         """Look for these too, soon."""
         self._wanted |= dict.fromkeys(task_ids)
         self._pause = FIRST_PAUSE

@@ -21,11 +21,12 @@ class ResultSubscription(ABC):
     """
 
     @abstractmethod
-    def add(self, task_ids: Collection[str]) -> None:
+    def add(self, task_ids: Collection[str], timeout: float | None = None) -> None:
         """Listen for these too.
 
         What is stored of them already is received like what comes later: listening begins before
-        looking, so nothing falls in between.
+        looking, so nothing falls in between. Raises OperationalError after about `timeout` seconds, or
+        when the engine's own patience is over.
         """
 
     @abstractmethod
@@ -67,8 +68,13 @@ class ResultStore(ABC):
         self.put([record for record, _ in results])
 
     @abstractmethod
-    def get(self, task_ids: Collection[str]) -> dict[str, ResultRecord]:
-        """Return the records that exist and have not expired."""
+    def get(
+        self, task_ids: Collection[str], timeout: float | None = None
+    ) -> dict[str, ResultRecord]:
+        """Return the records that exist and have not expired.
+
+        Raises OperationalError after about `timeout` seconds, or when the engine's own patience is over.
+        """
 
     @abstractmethod
     def subscribe(self) -> ResultSubscription:

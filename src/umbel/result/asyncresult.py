@@ -40,6 +40,7 @@ class AsyncResult(ResultBase, Generic[R]):
         "_done",
         "id",
         "ignored",
+        "just_sent",
         "parent",
     )
 
@@ -59,6 +60,8 @@ class AsyncResult(ResultBase, Generic[R]):
         self.parent = parent
         #: True for a task that stores no result: then `get` returns None at once.
         self.ignored = False
+        #: True of a call that was made here, until somebody has waited for it.
+        self.just_sent = False
         self._app = app
         self._backend = backend
         self._done: TaskResult | None = None
@@ -255,7 +258,8 @@ class AsyncResult(ResultBase, Generic[R]):
         if disable_sync_subtasks:
             assert_will_not_block()
         if self._done is None:
-            patience = Patience(self.app.clock, timeout, interval, on_interval)
+            patience = Patience(self.app.clock, timeout, interval, on_interval, self.just_sent)
+            self.just_sent = False
             self._wait(patience, follow_parents and propagate, on_message)
         return cast(R, self.maybe_throw(propagate, callback))
 

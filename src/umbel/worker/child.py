@@ -37,8 +37,9 @@ logger = logging.getLogger("umbel.worker")
 IDLE_WAIT = 60.0
 #: Seconds that an outcome waits for others to be settled with.
 SETTLE_WITHIN = 0.01
-#: Longest pause, in seconds, between two tries to reach a broker that does not answer.
-MOST_PATIENCE = 2.0
+#: Longest pause, in seconds, between two tries to reach a broker that does not answer: so much later than it
+#: is back is it found.
+MOST_PATIENCE = 1.0
 
 
 @value
@@ -211,7 +212,7 @@ class Child:
                     self._unreachable_since = self._clock.monotonic()
                     logger.warning("The broker does not answer; trying until it does. %s", error)
                 # Not a test's sleep: the wait of a worker without a broker, cut short by a stop.
-                if self.stopping.wait(pause * (0.5 + random())):
+                if self.stopping.wait(pause * (0.5 + random() / 2)):
                     return ()
                 pause = min(pause * 2, MOST_PATIENCE)
             else:
@@ -323,8 +324,13 @@ class Child:
             logger.warning("The state STARTED of %s was not stored. %s", record.task_id, error)
 
     def _settle_in_time(self) -> None:
-        """Settle within a batch what must not wait longer: less runs again if the process dies."""
-        if self._clock.monotonic() - self._settled_at > SETTLE_WITHIN and self.finished:
+        """Settle within a batch what must not wait longer: less runs again if the process dies.
+
+        What nothing waits behind is settled next anyway, with the fetch.
+        """
+        if not self.waiting or not self.finished:
+            return
+        if self._clock.monotonic() - self._settled_at > SETTLE_WITHIN:
             self._persist(lambda: self._settle(None))
 
     def hand_back(self) -> Sequence[Delivery]:

@@ -1,7 +1,7 @@
 """The keeper: the thread of a supervisor that watches children and renews leases. It runs no code of users.
 
 `step` does all that is due at a moment; the thread's loop around it only waits: for the fork
-server, for a child's end, for a word from the main thread, or for a quarter of a second.
+server, for a child's end, for a word from the main thread, or for a moment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from umbel.worker.recovery import Recovery
 
 logger = logging.getLogger("umbel.worker")
 
-TICK = 0.25
+#: Seconds between two steps while something goes on, and while all children wait. What begins in such a wait
+#: is stuck for this and `STUCK` at most before it is noticed: one second is promised.
+TICK, CALM_TICK = 0.25, 0.5
 #: Seconds between two looks at the other nodes of this host.
 LOOK_AROUND = 1.0
 #: Seconds between two clean-ups of expired results and dead letters.
@@ -117,6 +119,8 @@ class Keeper:
         self._look_around = Timer(LOOK_AROUND)
         self._clean_up = Timer(CLEAN_UP, self._clock.monotonic() + CLEAN_UP)
         self._drift = self._clock.time() - self._clock.monotonic()
+        #: Whether any child held something when it was last looked at.
+        self._works = True
         self._dead: list[ChildProcess] = []
         self._stopping = False
         self._cold = False
@@ -188,7 +192,7 @@ class Keeper:
             sockets.append(self._nursery.connection)
         children = [slot.child for slot in self._slots if slot.child and not slot.child.hung_up]
         sockets += [child.control for child in children]
-        readable, _, _ = select.select(sockets, [], [], TICK)
+        readable, _, _ = select.select(sockets, [], [], self._pause())
         if self._word_out in readable:
             with contextlib.suppress(BlockingIOError):
                 self._word_out.recv(64)
@@ -197,6 +201,14 @@ class Keeper:
         for child in children:
             if child.control in readable:
                 self._hear(child)
+
+    def _pause(self) -> float:
+        """Return for how many seconds to wait where nothing happens."""
+        if self._works or self._stopping or self._unanswered or self._complaints or self._dead:
+            return TICK
+        if any(slot.child is None or slot.child.hung_up for slot in self._slots):
+            return TICK
+        return min(CALM_TICK, max(self._ttl / 6, TICK))
 
     def _hear(self, child: ChildProcess) -> None:
         """Take in a child's only word, that it is ready, or the end of its pipe."""
@@ -299,12 +311,13 @@ class Keeper:
 
     def _tend(self, now: float) -> None:
         """Take back what waits in a child that is stuck in a task and does not give it back itself."""
-        is_tried = False
+        is_tried = self._works = False
         for slot in self._slots:
             child = slot.child
             snapshot = child.page.read() if child is not None else None
             if child is None or snapshot is None or not snapshot.held:
                 continue
+            self._works = True
             stuck = now - snapshot.running_since > STUCK and snapshot.keys(Held.RUNNING)
             if not stuck or snapshot.batch == child.fenced_batch or not snapshot.keys(Held.WAITING):
                 continue

@@ -825,3 +825,33 @@ def test_a_task_runs_though_its_start_cannot_be_told(
     result = work.delay()
     assert got(result) == 5
     assert f"The state STARTED of {result.id} was not stored. No answer." in caplog.messages
+
+
+class Noting(Settler):
+    """A settler that notes what is settled without a fetch."""
+
+    alone = 0
+
+    def settle(
+        self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
+    ) -> Sequence[Delivery]:
+        self.alone += bool(verdicts) and fetch is None
+        return super().settle(verdicts, fetch)
+
+
+@pytest.mark.parametrize(("prefetch", "alone"), [(1, 0), (2, 1)])
+def test_what_nothing_waits_behind_is_settled_with_the_next_fetch(
+    app: Umbel, make: Make, prefetch: int, alone: int
+) -> None:
+    worker = make(prefetch=prefetch, start=False)
+    noting = worker.child._settler = Noting(app.broker, worker.child.consumer, app.results)
+
+    @app.task
+    def long() -> None:
+        worker.child._settled_at = -100.0  # as if it had taken so long
+
+    results = [long.delay() for _ in range(prefetch)]
+    worker.start()
+    for result in results:
+        got(result)
+    assert noting.alone == alone

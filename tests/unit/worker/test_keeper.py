@@ -13,10 +13,11 @@ from tests.unit.worker.support import consumer_of
 from umbel import Umbel
 from umbel.clock import unique_id
 from umbel.exceptions import OperationalError
+from umbel.ports import Owner
 from umbel.testing.conformance.support import until
 from umbel.worker.bootstrap import Orders, Source
 from umbel.worker.children import ChildProcess
-from umbel.worker.keeper import Keeper
+from umbel.worker.keeper import CALM_TICK, TICK, Keeper
 from umbel.worker.nodes import NodeDirectory
 from umbel.worker.recovery import Recovery
 from umbel.worker.settler import Settler
@@ -110,6 +111,24 @@ def test_leases_are_renewed_with_the_next_step_where_that_failed(
     for _ in range(5):
         keeper.step(now)
     assert len(asked) == 3
+
+
+def test_it_looks_less_often_while_nothing_goes_on(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = keeper._clock.monotonic()
+    keeper.step(now)
+    assert keeper._pause() == CALM_TICK
+
+    def fail() -> list[Owner]:
+        raise OperationalError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper._broker, "expired", fail)
+        keeper.step(now + 1.1)
+    assert keeper._pause() == TICK
+    keeper.step(now + 2.2)
+    assert keeper._pause() == CALM_TICK
 
 
 def test_it_ends_when_it_is_told_to(keeper: Keeper) -> None:

@@ -51,7 +51,9 @@ class MemoryResults(ResultStore):
         with self.space.lock:
             store_results(self.space, records, self._clock.time())
 
-    def get(self, task_ids: Collection[str]) -> dict[str, ResultRecord]:
+    def get(
+        self, task_ids: Collection[str], timeout: float | None = None
+    ) -> dict[str, ResultRecord]:
         """Look them up."""
         return stored_results(self.space, task_ids, self._clock.time())
 
@@ -156,7 +158,7 @@ class MemoryResultSubscription(ResultSubscription):
             self._news[record.task_id] = record
             self._condition.notify()
 
-    def add(self, task_ids: Collection[str]) -> None:
+    def add(self, task_ids: Collection[str], timeout: float | None = None) -> None:
         """Listen and look under the lock."""
         with self._condition:
             self._wanted.update(task_ids)

@@ -47,7 +47,7 @@ class RedisSubscription(Subscription):
         self._clock = server.clock
         self._prefix = prefix.encode()
         self._heard: list[tuple[str, bytes]] = []
-        self._ear = Ear(server, self._hear, lambda: None)
+        self._ear = Ear(server, self._hear)
         names, begins = _apart(topics)
         try:
             self._ear.listen([(prefix + name).encode() for name in names])

@@ -101,7 +101,7 @@ class RedisBroker(Broker):
         for ghost in ghosts:
             with suppress(ValueError):  # another thread's call has forgotten it, too
                 self._ghosts.remove(ghost)
-        return RedisConsumer(self._calls, owner, prefix.decode(), self._order())
+        return RedisConsumer(self._calls, owner, prefix.decode(), self._order(), ttl)
 
     def shares(self, results: ResultStore) -> bool:
         """Results on the same server can be stored by the same script, whatever the database."""
@@ -121,10 +121,14 @@ class RedisBroker(Broker):
         return frozenset(name.decode() for name in alive)
 
     def expired(self) -> list[Owner]:
-        """Read the owners whose time is over."""
+        """Read the owners whose time is over, and look after who waits: every node asks once a second."""
+        base = self._names.base("")
+        suffixes = [name.removeprefix(base) for name in self._names.lists("")]
+        owners, waiting = self._calls.run("expired", *suffixes)
+        self._calls.wake(waiting)
         return [
             Owner(name.decode(), node.decode(), host.decode(), int(pid))
-            for name, node, host, pid in self._calls.run("expired")
+            for name, node, host, pid in owners
         ]
 
     def take_back(self, owner: str, keys: Collection[str]) -> int:
@@ -132,7 +136,7 @@ class RedisBroker(Broker):
         if not keys:
             return 0
         fail_point("redis.take_back.before")
-        count, waiting = self._calls.run("release", owner, 0, *keys)
+        count, waiting = self._calls.run("release", owner, 0, 0, "", *keys)
         fail_point("redis.take_back.after")
         self._calls.wake(waiting)
         return int(count)

@@ -19,7 +19,7 @@ NOTED_FOR = 3600.0
 #: Most names that are remembered as noted: who publishes to ever new queues notes some of them again.
 NOTED_AT_MOST = 1000
 
-#: Seconds that waking may take: whoever waits looks once a second by itself.
+#: Seconds that waking may take: whoever waits is looked after once a second.
 WAKING = 1.0
 
 
@@ -62,7 +62,7 @@ class Calls:
         return self.server.run(self.script(name), self.keys, values, timeout=timeout)
 
     def wake(self, connections: Sequence[bytes], timeout: float = WAKING) -> None:
-        """Unblock connections that wait. Behind it is their slow look, so nothing depends on it.
+        """Unblock connections that wait. They are looked after once a second, so nothing depends on it.
 
         It takes `timeout` seconds at most, of which whoever is in a hurry has fewer.
         """

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 from umbel.engines.redis import envelope
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.order import Cycle, Turns
 from umbel.engines.redis.server import Argument
-from umbel.engines.redis.waiting import SLOW_CHECK, Waiter
+from umbel.engines.redis.waiting import LONGEST, Waiter
 from umbel.exceptions import LeaseLost
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
@@ -18,24 +19,31 @@ from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settleme
 #: Most messages that one call fetches or settles: the server does nothing else meanwhile.
 BATCH = 1000
 
+_NOTHING_GIVEN = (0, "")
 _CODES = {Action.ACK: "A", Action.REQUEUE: "R", Action.PARK: "P", Action.DEAD_LETTER: "D"}
 
 
 class RedisConsumer(Consumer):
     """See `umbel.ports.Consumer`."""
 
-    def __init__(self, calls: Calls, owner: Owner, prefix: str, cycle: Cycle) -> None:
+    def __init__(self, calls: Calls, owner: Owner, prefix: str, cycle: Cycle, ttl: float) -> None:
         self.owner = owner
         self._calls = calls
         self._names = calls.names
         self._clock = calls.clock
         self._prefix = prefix
         self._waiter = Waiter(calls, owner)
+        #: Longest wait, in seconds: what comes later may come to somebody who was taken for dead.
+        self._longest = min(ttl * 2 / 3, LONGEST)
         self._lists: dict[Sequence[str], list[str]] = {}
         #: What the last settling found nothing for, and in how many seconds more is due there.
         self._looked: tuple[FetchRequest | None, float | None] = (None, None)
         self._turns = Turns(cycle)
         self._waits = 0
+        #: The number of the last key; None while that is not known.
+        self._last: int | None = None
+        #: What a wait brought and no script has seen: the number of its key, and the list it came from.
+        self._given = _NOTHING_GIVEN
 
     # Fetching
 
@@ -59,17 +67,30 @@ class RedisConsumer(Consumer):
             if next_due is not None:
                 left = min(left, next_due)
             if left > 0:  # else there is more to be done there at once
-                self._wait(request, min(left, SLOW_CHECK))
+                given = self._wait(request, min(left, self._longest))
+                if given is not None:
+                    return [given]
 
-    def _wait(self, request: FetchRequest, seconds: float) -> None:
-        """Wait for the first list of one of the queues, another one each time."""
+    def _wait(self, request: FetchRequest, seconds: float) -> Delivery | None:
+        """Wait for the first list of one of the queues, another one each time.
+
+        What comes is leased by that and can be run at once, where it is certain what a script would do
+        with it: those that have our numbers in front may not be due.
+        """
         queues = self._turns.next(request.queues)
         if not queues:
             self._waiter.rest(seconds)
-            return
+            return None
         self._waits += 1
-        chosen = self._names.base(queues[self._waits % len(queues)])
-        self._waiter.wait(chosen, self._lists_of(queues), seconds)
+        queue = queues[self._waits % len(queues)]
+        chosen = self._names.base(queue)
+        raw = self._waiter.wait(chosen, self._lists_of(queues), seconds)
+        if raw is None or self._last is None or raw[2:3] == b"u":
+            return None
+        self._last += 1
+        self._given = (self._last, chosen)
+        key = f"{self._prefix}.{self._last}"
+        return envelope.read(raw, queue, self._names.steps[0], key, names=self._names)
 
     def interrupt(self) -> None:
         """Unblock the connection that waits."""
@@ -117,12 +138,13 @@ class RedisConsumer(Consumer):
             named += request.queues
             inboxes = self._waiter.inboxes()
         notes = self._calls.unnoted(named)
+        given = self._given
         fail_point("redis.settle.before")
         try:
             answer = self._calls.run(
                 "settle",
                 self.owner.id,
-                self._waiter.noted() if limit else "",
+                *given,
                 limit,
                 *_counted(lists),
                 *_counted(inboxes),
@@ -132,25 +154,41 @@ class RedisConsumer(Consumer):
             )
         except BaseException:
             self._calls.forget_noted(notes)
+            if limit:
+                self._last = None
             raise
         fail_point("redis.settle.after")
+        self._taken_in(given)
         if answer[0] is None:
             self._calls.wake(answer[1])
             raise self._lost()
-        first, due, refused, waiting, counts = answer[:5]
+        due, refused, waiting = answer[1:4]
         self._calls.wake(waiting)
         if limit:
             self._waiter.emptied(inboxes)
+            self._last = int(answer[0]) + len(answer) - 5
+        fetched = self._fetched(answer, queues, inboxes)
+        unheld = {key.decode() for key in refused}
+        turned_down = [item.delivery for item in settlements if item.delivery.key in unheld]
+        return turned_down + twice, fetched, None if due == b"-1" else int(due) / 1000
+
+    def _fetched(
+        self, answer: Sequence[Any], queues: Sequence[str], inboxes: Sequence[str]
+    ) -> list[Delivery]:
+        """Read what a script leased (lua/broker_settle.lua)."""
         # Who waits does so for a queue's first list.
         prefix = len(self._names.prefix)
         places = [(name[prefix:], self._names.steps[0]) for name in inboxes]
         places += self._places(queues)
-        fetched = self._deliveries(int(first), places, counts, answer[5:])
+        fetched = self._deliveries(int(answer[0]), places, answer[4], answer[5:])
         if len(queues) > 1:
             self._turns.gave(delivery.queue for delivery in fetched)
-        unheld = {key.decode() for key in refused}
-        turned_down = [item.delivery for item in settlements if item.delivery.key in unheld]
-        return turned_down + twice, fetched, None if due == b"-1" else int(due) / 1000
+        return fetched
+
+    def _taken_in(self, given: tuple[int, str]) -> None:
+        """Note that a script has seen what a wait brought."""
+        if self._given is given:
+            self._given = _NOTHING_GIVEN
 
     def _settling(
         self, settlements: Sequence[Settlement]
@@ -212,7 +250,10 @@ class RedisConsumer(Consumer):
         """Mark what is held."""
         fail_point("redis.mark_early.before")
         keys = [delivery.key for delivery in deliveries]
-        if self._calls.run("mark", self.owner.id, *keys) is None:
+        given = self._given
+        answer = self._calls.run("mark", self.owner.id, *given, *keys)
+        self._taken_in(given)
+        if answer is None:
             raise self._lost()
         fail_point("redis.mark_early.after")
 
@@ -221,8 +262,10 @@ class RedisConsumer(Consumer):
     def release(self, keys: Collection[str]) -> int:
         """Put envelopes back in front of their lists."""
         fail_point("redis.release.before")
-        count, waiting = self._calls.run("release", self.owner.id, 1, *keys)
+        given = self._given
+        count, waiting = self._calls.run("release", self.owner.id, 1, *given, *keys)
         fail_point("redis.release.after")
+        self._taken_in(given)
         self._calls.wake(waiting)
         if count is None:
             raise self._lost()
@@ -256,10 +299,8 @@ class RedisConsumer(Consumer):
     def close(self) -> None:
         """Give back what is held, and delete the owner unless it holds what it may not give back."""
         fail_point("redis.close.before")
-        noted = self._waiter.noted()
-        bases = {self._names.base(queue) for queues in self._lists for queue in queues}
         try:
-            waiting = self._calls.run("close", self.owner.id, noted, *(bases if noted else ()))
+            waiting = self._calls.run("close", self.owner.id)
         finally:
             self._waiter.close()
         fail_point("redis.close.after")

@@ -41,12 +41,16 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3}
 class Link:
     """One connection, used by one thread at a time; only `interrupt` may be called by any other."""
 
-    def __init__(self, address: Address, timeout: float, wakeable: bool = False) -> None:
+    def __init__(
+        self, address: Address, timeout: float, wakeable: bool = False, hears: bool = False
+    ) -> None:
         """Connect within `timeout` seconds. Raises OperationalError.
 
-        Only one that is `wakeable` can be interrupted.
+        Only one that is `wakeable` can be interrupted. One that `hears` can listen to channels and ask for
+        other things meanwhile: what is told comes among the answers.
         """
         self.address = address
+        self._hears = hears
         #: Seconds that the server may be silent: what the socket really has.
         self._timeout = timeout
         #: True while an answer is due: then this connection is of no use to anybody else.
@@ -78,6 +82,8 @@ class Link:
             share = left / (len(places) - number)
             try:
                 connection = self._connect_by(place, share)
+                if len(places) > 1:
+                    _require_answer(connection)
             except THEIRS as found:
                 error = found
             except OSError as found:  # of looking up the host's name
@@ -105,7 +111,7 @@ class Link:
         return connection
 
     def _connect_to(self, place: tuple[str, int] | str, limit: float) -> Any:
-        parameters = _parameters(self.address)
+        parameters = _parameters(self.address, self._hears)
         kind: Any = redis.Connection
         if isinstance(place, str):
             kind = redis.UnixDomainSocketConnection
@@ -200,7 +206,7 @@ class Link:
         with self._translating():
             if not self._is_readable(timeout):
                 return nothing
-            return self._connection.read_response()
+            return self._connection.read_response(push_request=True)
 
     def _is_readable(self, timeout: float) -> bool:
         """Wait for something to read, or for an interrupt."""
@@ -214,9 +220,10 @@ class Link:
             selector.register(opened, selectors.EVENT_READ)
             if self._woken is not None:
                 selector.register(self._woken[0], selectors.EVENT_READ)
-            selector.select(timeout)
-        self._take_interrupt()
-        return bool(connection.can_read(0))
+            ready = [key.fileobj for key, _ in selector.select(timeout)]
+        if ready != [opened]:
+            self._take_interrupt()
+        return opened in ready
 
     def _take_interrupt(self) -> None:
         if self._woken is not None:
@@ -314,20 +321,32 @@ def _places(address: Address, deadline: float) -> list[tuple[str, int]] | list[s
     return [(_text(host), int(port))]
 
 
+def _require_answer(connection: Any) -> None:
+    """Raise an error unless the server says anything: the system accepts connections for a frozen one."""
+    try:
+        connection.send_command("PING")
+        connection.read_response()
+    except theirs.ResponseError:
+        pass  # that is an answer
+    except BaseException:
+        connection.disconnect()
+        raise
+
+
 def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _parameters(address: Address) -> dict[str, Any]:
+def _parameters(address: Address, hears: bool) -> dict[str, Any]:
     """Return what redis-py's connections of any kind are given."""
-    # The old protocol: the new one costs a command more for each connection, and pushes what nobody
-    # asked for.
+    # The old protocol where nobody listens: the new one costs a command more for each connection, and may
+    # push what nobody asked for.
     found: dict[str, Any] = {
         "db": address.database,
         "username": address.username,
         "password": address.password,
         "client_name": address.client_name,
-        "protocol": 2,
+        "protocol": 3 if hears else 2,
         "health_check_interval": 0,
         **_SILENCE,
     }

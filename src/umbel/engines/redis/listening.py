@@ -1,20 +1,23 @@
 """A connection that listens to channels, and comes back by itself when it is lost.
 
-While it is lost, whoever listens waits as if nothing came; once it is back, everything has to be
-looked after, since nothing is told twice. A server that falls silent is asked for a sign of life. In the
-child of a fork the connection counts as lost.
+While it is lost, whoever listens waits as if nothing came. Nothing is told twice, so where channels are
+named after keys it looks what those hold whenever it begins to listen, in the same packet. A server that
+falls silent is asked for a sign of life. In the child of a fork the connection counts as lost.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from random import random
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from umbel.engines.forks import tell_of_forks
-from umbel.engines.redis.server import Link, Server
+from umbel.engines.redis.server import Argument, Link, Server
 from umbel.exceptions import OperationalError
 
 logger = logging.getLogger("umbel.redis")
@@ -28,19 +31,26 @@ LEAST = 0.5
 
 #: Hears of each message: what was listened to, the channel, and the payload.
 Hear = Callable[[bytes, bytes, bytes], None]
+#: Learns what the key of a channel held when listening to it began; None where that could not be read.
+Find = Callable[[bytes, bytes | None], None]
 
 
 class Ear:
     """Channels and patterns listened to, on one connection. One thread at a time, but for `interrupt`.
 
-    `hear` is called with pattern (or the channel), channel and payload; `again` after a new connection
-    has been made and listens to everything.
+    `hear` is called with pattern (or the channel), channel and payload. With `find` channels are named after
+    keys, of which `absent` is one that never exists.
     """
 
-    def __init__(self, server: Server, hear: Hear, again: Callable[[], None]) -> None:
+    def __init__(
+        self, server: Server, hear: Hear, find: Find | None = None, absent: bytes = b""
+    ) -> None:
         self._server = server
         self._hear = hear
-        self._again = again
+        self._find = find
+        self._absent = absent
+        #: The keys of each question that is not answered yet; none of a question for a sign of life.
+        self._questions: deque[Sequence[bytes]] = deque()
         self._link: Link | None = None
         self._interrupted = threading.Event()
         self._unconfirmed: set[bytes] = set()
@@ -59,19 +69,23 @@ class Ear:
 
     # Topics
 
-    def listen(self, topics: Iterable[bytes], command: str = "SUBSCRIBE") -> None:
+    def listen(
+        self, topics: Iterable[bytes], command: str = "SUBSCRIBE", timeout: float | None = None
+    ) -> None:
         """Listen to these too, and return when the server does.
 
         Raises OperationalError if there never was a connection; a lost one comes back in `wait`.
         """
-        new = [topic for topic in topics if topic not in self._topics]
+        limit = self._server.timeout if timeout is None else timeout
+        # What is listened to already is looked up all the same.
+        new = [topic for topic in topics if self._find is not None or topic not in self._topics]
         self._topics.update(dict.fromkeys(new, command))
         if self._link is None:
             if not self._was_lost:
-                self._connect(self._server.timeout)
+                self._connect(limit)
             return
         try:
-            self._ask(self._link, new, command, self._server.timeout)
+            self._ask(self._link, new, command, limit)
         except OperationalError as error:
             self._lost(error)
 
@@ -92,8 +106,12 @@ class Ear:
         for start in range(0, len(topics), CHUNK):
             some = topics[start : start + CHUNK]
             self._unconfirmed.update(some)
-            link.send(command, *some)
-            while self._unconfirmed:
+            commands: list[tuple[Argument, ...]] = [(command, *some)]
+            if self._find is not None:
+                commands.append(("MGET", self._absent, *some))
+                self._questions.append(some)
+            link.send_all(commands)
+            while self._unconfirmed or self._questions:
                 left = deadline - self._now()
                 if left <= 0:
                     raise OperationalError(
@@ -134,6 +152,7 @@ class Ear:
                 )
         elif now >= silence:
             self._asked = now
+            self._questions.append(())
             link.send("PING")
             silence = now + self._server.timeout
         if self._take(link, max(min(deadline, silence) - now, 0.0)):
@@ -142,19 +161,39 @@ class Ear:
 
     def _take(self, link: Link, timeout: float) -> bool:
         """Hand on one message if one comes; tell whether one did."""
-        found: Any = link.receive(timeout)
+        try:
+            found: Any = link.receive(timeout)
+        except OperationalError as error:
+            refused = isinstance(error.__cause__, ResponseError)
+            if self._unconfirmed or not self._questions or not refused:
+                raise
+            found = []  # the answer to a question
         if found is None:
             return False
         self._heard = self._now()
-        if not isinstance(found, list):
-            return True  # the answer to PING of a connection that listens to nothing
-        if found[0] == b"message":
+        kind = found[0] if isinstance(found, list) and found else None
+        if kind == b"message":
             self._hear(found[1], found[1], found[2])
-        elif found[0] == b"pmessage":
+        elif kind == b"pmessage":
             self._hear(found[1], found[2], found[3])
-        elif found[0] in (b"subscribe", b"psubscribe"):
+        elif kind in {b"subscribe", b"psubscribe"}:
             self._unconfirmed.discard(found[1])
+        elif kind is None:  # of an answer to MGET the first never exists
+            self._answered(found)
         return True
+
+    def _answered(self, answer: Sequence[Any]) -> None:
+        """Tell what keys hold; of those that could not be read, that."""
+        keys = self._questions.popleft()
+        if self._find is None or not keys:
+            return
+        if not answer:
+            for key in keys:
+                self._find(key, None)
+            return
+        for key, value in zip(keys, answer[1:], strict=True):
+            if value is not None:
+                self._find(key, value)
 
     def interrupt(self) -> None:
         """Make `wait` return, now or at its next call."""
@@ -167,9 +206,10 @@ class Ear:
 
     def _connect(self, timeout: float) -> None:
         deadline = self._now() + timeout
-        link = self._server.dedicated(timeout)
+        link = self._server.dedicated(timeout, hears=True)
         try:
             self._unconfirmed.clear()
+            self._questions.clear()
             for command in ("SUBSCRIBE", "PSUBSCRIBE"):
                 topics = [topic for topic, how in self._topics.items() if how == command]
                 self._ask(link, topics, command, deadline - self._now())
@@ -198,7 +238,6 @@ class Ear:
             return
         try:
             self._connect(max(min(deadline - self._now(), self._server.timeout), LEAST))
-            self._again()
         except OperationalError as error:
             self._lost(error)
             self._next_try = self._now() + self._pause * (0.5 + random() / 2)

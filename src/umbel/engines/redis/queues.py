@@ -39,8 +39,7 @@ class RedisQueues(QueueAdmin):
         One that does so meanwhile is counted twice, and not overlooked: nobody takes for empty what is not.
         """
         ready = {queue: self._ready(queue) for queue in self._known()}
-        leased = self._given()
-        leased.update(queue for queue, *_ in self._held())
+        leased = Counter(queue for queue, *_ in self._held())
         scheduled = Counter(self._parked_for(field)[0] for field, _ in self._parked())
         dead = self._dead()
         found = set(ready) | set(leased) | set(scheduled) | set(dead)
@@ -54,22 +53,6 @@ class RedisQueues(QueueAdmin):
         """Return how many messages wait, and since when the first of them."""
         length = self._length(queue)
         return length, self._oldest(queue) if length else None
-
-    def _given(self) -> Counter[str]:
-        """Count what consumers were given while they waited: their next fetch leases it (waiting.py)."""
-        owners = [owner.decode() for owner in self._owners()]
-        lists = self._server.calls([("SMEMBERS", f"{self._own}inboxes:{one}") for one in owners])
-        inboxes = [
-            (name, f"{self._own}inbox:{owner}:".encode() + name)
-            for owner, names in zip(owners, lists, strict=True)
-            for name in names
-        ]
-        lengths = self._server.calls([("LLEN", inbox) for _, inbox in inboxes])
-        counts: Counter[str] = Counter()
-        for (name, _), length in zip(inboxes, lengths, strict=True):
-            if length:
-                counts[self._names.split(name, len(name))[0]] += length
-        return counts
 
     def _owners(self) -> list[bytes]:
         found: list[bytes] = self._server.call("ZRANGE", f"{self._own}owners", 0, -1)
@@ -170,12 +153,32 @@ class RedisQueues(QueueAdmin):
             yield field, float(due) / 1000
 
     def _held(self) -> Iterator[tuple[str, int, str, bytes, str]]:
-        """Give queue, priority, key, envelope and owner of all that is leased."""
+        """Give queue, priority, key, envelope and owner of all that is leased.
+
+        First what waiting owners were given, which may run by now and is written down as held later: it has
+        the keys that follow.
+        """
         for owner in self._owners():
+            yield from self._given(owner.decode())
             for key, value in self._scanned("HSCAN", f"{self._own}held:{owner.decode()}"):
                 length, base, rest = value[1:].split(b":", 2)
                 queue, step = self._names.split(rest[: int(length)], int(base))
                 yield queue, step, key.decode(), rest[int(length) :], owner.decode()
+
+    def _given(self, owner: str) -> Iterator[tuple[str, int, str, bytes, str]]:
+        (prefix, last), lists = self._server.calls(
+            [
+                ("HMGET", f"{self._own}owner:{owner}", "p", "n"),
+                ("SMEMBERS", f"{self._own}inboxes:{owner}"),
+            ]
+        )
+        number = int(last or 0)
+        for base in lists:
+            queue, step = self._names.split(base, len(base))
+            inbox = f"{self._own}inbox:{owner}:{base.decode()}"
+            for raw in reversed(self._server.call("LRANGE", inbox, 0, -1)):
+                number += 1
+                yield queue, step, f"{(prefix or b'').decode()}.{number}", raw, owner
 
     def _scanned(self, command: str, key: str) -> Iterator[tuple[bytes, bytes]]:
         """Give the pairs of a hash or sorted set, each once."""

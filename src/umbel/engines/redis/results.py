@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from umbel.engines.redis import documents
 from umbel.engines.redis.server import Argument, Server
-from umbel.engines.redis.subscription import RedisResultSubscription
+from umbel.engines.redis.subscription import RedisResultSubscription, within
 from umbel.exceptions import EncodeError
 from umbel.ports import ResultStore, ResultSubscription
 from umbel.records import ResultRecord
@@ -58,24 +58,28 @@ class RedisResults(ResultStore):
             first = self._prefix + records[start].task_id
             self._server.run(self._put, (first, self._none), values, repeat=True)
 
-    def get(self, task_ids: Collection[str]) -> dict[str, ResultRecord]:
+    def get(
+        self, task_ids: Collection[str], timeout: float | None = None
+    ) -> dict[str, ResultRecord]:
         """Read with one call of a script for each thousand."""
-        return self._read(task_ids, None, True)
+        return self._read(task_ids, within(timeout, self._server), True)
 
     def _look(self, task_ids: Collection[str], timeout: float) -> dict[str, ResultRecord]:
         """Read for a subscription, which repeats by itself what fails, and hears meanwhile."""
         return self._read(task_ids, timeout, False)
 
     def _read(
-        self, task_ids: Collection[str], timeout: float | None, repeat: bool
+        self, task_ids: Collection[str], timeout: float, repeat: bool
     ) -> dict[str, ResultRecord]:
         names = list(task_ids)
+        deadline = self._server.clock.monotonic() + timeout
         found: dict[str, ResultRecord] = {}
         for start in range(0, len(names), CHUNK):
             some = names[start : start + CHUNK]
             keys = [self._prefix + name for name in some]
             named = (keys[0], self._none)
-            answer = self._server.run(self._get, named, keys, timeout, repeat)
+            left = max(deadline - self._server.clock.monotonic(), 0.001)
+            answer = self._server.run(self._get, named, keys, left, repeat)
             for place, data, ends, mark in answer:
                 name = some[place - 1]
                 expires = ends / 1000 if ends >= 0 else None

@@ -157,8 +157,8 @@ class Server:
                 return
         link.close()
 
-    def _open(self, timeout: float, wakeable: bool = False) -> Link:
-        link = Link(self.address, timeout, wakeable)
+    def _open(self, timeout: float, wakeable: bool = False, hears: bool = False) -> Link:
+        link = Link(self.address, timeout, wakeable, hears)
         with self._lock:
             self._links.add(link)
         return link
@@ -169,9 +169,9 @@ class Server:
         for link in idle:
             link.close()
 
-    def dedicated(self, timeout: float | None = None) -> Link:
+    def dedicated(self, timeout: float | None = None, hears: bool = False) -> Link:
         """Open a connection for one user alone, who closes it: for blocking commands and listening."""
-        return self._open(self.timeout if timeout is None else timeout, wakeable=True)
+        return self._open(self.timeout if timeout is None else timeout, True, hears)
 
     def close(self) -> None:
         """Close what is idle; the next use opens connections again."""

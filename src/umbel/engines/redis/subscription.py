@@ -1,6 +1,7 @@
 """Hearing of results on Redis: each is told on the channel that has its key's name, as Celery tells it.
 
-It is listened first and looked then, so nothing falls in between, also when a connection was lost.
+It is listened first and looked then, in one packet, so nothing falls in between, also when a connection was
+lost. Where a document does not show its state, a look at the store says it.
 """
 
 from __future__ import annotations
@@ -24,15 +25,22 @@ LEAVING = 100
 PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
+def within(timeout: float | None, server: Server) -> float:
+    """Return how long a call may take for somebody who has so many seconds: a moment at least."""
+    return server.timeout if timeout is None else min(max(timeout, LEAST), server.timeout)
+
+
 class RedisResultSubscription(ResultSubscription):
     """See `umbel.ports.ResultSubscription`."""
 
     def __init__(self, server: Server, prefix: str, get: Get) -> None:
+        self._server = server
         self._clock = server.clock
         self._timeout = server.timeout
         self._prefix = prefix.encode()
         self._get = get
-        self._ear = Ear(server, self._heard, self._look_again)
+        # Nothing has the key of a task without an id.
+        self._ear = Ear(server, self._heard, self._found, self._prefix)
         #: What is listened for, with the document that was handed out last.
         self._wanted: dict[str, str | bytes] = {}
         self._news: dict[str, ResultRecord] = {}
@@ -43,15 +51,15 @@ class RedisResultSubscription(ResultSubscription):
         #: Channels that may be left.
         self._left: set[bytes] = set()
 
-    def add(self, task_ids: Collection[str]) -> None:
-        """Subscribe; look when that is confirmed."""
+    def add(self, task_ids: Collection[str], timeout: float | None = None) -> None:
+        """Subscribe, and look."""
         new = [task_id for task_id in task_ids if task_id not in self._wanted]
         self._wanted.update(dict.fromkeys(new, ""))
         channels = [self._channel(task_id) for task_id in new]
         self._left.difference_update(channels)
-        self._ear.listen(channels)
-        self._due.update(new)
-        self._look(self._timeout)
+        deadline = self._clock.monotonic() + within(timeout, self._server)
+        self._ear.listen(channels, timeout=deadline - self._clock.monotonic())
+        self._look(max(deadline - self._clock.monotonic(), LEAST))
 
     def discard(self, task_ids: Collection[str]) -> None:
         """Unsubscribe, sooner or later."""
@@ -83,10 +91,13 @@ class RedisResultSubscription(ResultSubscription):
         return news
 
     def _heard(self, _: bytes, channel: bytes, document: bytes) -> None:
+        self._found(channel, document)
+
+    def _found(self, channel: bytes, document: bytes | None) -> None:
         task_id = channel[len(self._prefix) :].decode()
         if task_id not in self._wanted:
             return
-        if documents.shown_state(document) is None:
+        if document is None or documents.shown_state(document) is None:
             self._due.add(task_id)  # its state is beside it
         else:
             self._tell([documents.record_of(task_id, document)])
@@ -123,9 +134,6 @@ class RedisResultSubscription(ResultSubscription):
         self._pause, self._next_look = PAUSE, 0.0
         self._due.clear()
         self._tell(found.values())
-
-    def _look_again(self) -> None:
-        self._due.update(self._wanted)
 
     def _leave(self) -> None:
         if len(self._left) >= LEAVING:

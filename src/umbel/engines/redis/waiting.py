@@ -1,10 +1,13 @@
 """How an idle consumer waits: it lets the server move the next message into a list of its own.
 
 BLMOVE wakes exactly one of all who wait, Celery's workers included, and the message is never only in a
-process's memory: what is in the list (the inbox) belongs to the consumer, whose next fetch leases it. It
-waits for one list only. Whoever publishes to another one that it could take from is told so by the script
-and unblocks it; the script that says who waits (lua/broker_wait.lua) goes out in one packet with the BLMOVE,
-so that nobody finds a waiter that does not wait yet. Behind it stands a look every second.
+process's memory: what is in the list (the inbox) belongs to the consumer, which may run it at once. A BLMOVE
+goes around the fence, though: the owner may have been taken for dead while it waited. So the script says for
+how long the leases last, and only what comes within that time counts as leased; else a fetch has to find out.
+
+It waits for one list only. Whoever publishes to another one that it could take from is told so by the script
+and unblocks it. The script that says who waits (lua/broker_wait.lua) goes out in one packet with the BLMOVE,
+and with what says afterwards that it waits no more: nobody finds a waiter that does not wait.
 """
 
 from __future__ import annotations
@@ -22,8 +25,11 @@ from umbel.engines.redis.server import Link
 from umbel.exceptions import BrokerFull, OperationalError
 from umbel.ports import Owner
 
-#: Longest wait, in seconds, for what nobody rings for: Celery's clients do not.
-SLOW_CHECK = 1.0
+#: Longest wait, in seconds. A server that has fallen silent is noticed by that: 15 s are promised. What
+#: nobody rings for (Celery's clients do not) each node looks for once a second (lua/broker_expired.lua).
+LONGEST = 8.0
+#: Seconds of rest beside a server that cannot move anything; a wait shorter than this ends when it says.
+SHORT = 1.0
 #: Seconds that the server's answer may be late.
 PATIENCE = 5.0
 #: Seconds after the end of a wait that its answer usually takes.
@@ -54,7 +60,8 @@ class Waiter:
         self._inboxes: set[str] = set()
         #: Lists for which a lost connection may still bring something.
         self._doubtful: set[str] = set()
-        self._is_noted = False
+        #: Answers that are not read yet, to what goes out behind a BLMOVE.
+        self._unread = 0
         self._interrupted = threading.Event()
         tell_of_forks(self)
 
@@ -67,7 +74,7 @@ class Waiter:
     def after_fork_in_child(self) -> None:
         """Forget a connection that is the parent's."""
         self._link = None
-        self._connection = ""
+        self._unread = 0
         self._interrupted = threading.Event()  # another thread of the parent may have had its lock
 
     def was_interrupted(self) -> bool:
@@ -81,80 +88,99 @@ class Waiter:
         """Wait for nothing but an interrupt, up to `seconds`."""
         self._interrupted.wait(seconds)
 
-    def noted(self) -> str:
-        """Return the connection that the server has noted as waiting, or nothing."""
-        return self._connection if self._is_noted else ""
-
     def inboxes(self) -> list[str]:
         """Return the lists whose inboxes have to be emptied with the next fetch."""
         return list(self._inboxes | self._doubtful)
 
     def emptied(self, lists: Sequence[str]) -> None:
-        """Note that a fetch has emptied inboxes, and said that nobody waits."""
+        """Note that a fetch has emptied inboxes."""
         self._inboxes.difference_update(lists)
-        self._is_noted = False
 
-    def wait(self, chosen: str, lists: Sequence[str], seconds: float) -> None:
-        """Wait for a list, up to `seconds`; a fetch has to follow.
+    def wait(self, chosen: str, lists: Sequence[str], seconds: float) -> bytes | None:
+        """Wait for a list, up to `seconds`, and return what came and is certainly leased by that.
 
-        The fetch finds out when the owner was taken for dead. Raises OperationalError.
+        `lists` are those of all queues, the first of each at the front.
+        After anything else a fetch has to follow, which leases what came all the same, and finds out when the
+        owner was taken for dead. Raises OperationalError.
         """
         link = self._link if self._link is not None else self._connect()
-        inbox = f"{self._calls.names.own}inbox:{self._owner.id}:{chosen}"
+        own, connection = self._calls.names.own, self._connection
+        inbox = f"{own}inbox:{self._owner.id}:{chosen}"
         script, keys = self._calls.script("wait"), self._calls.keys
         milliseconds = max(round(seconds * 1000), 1)
-        arguments = self._calls.arguments(
-            self._owner.id, self._connection, chosen, milliseconds, *lists
-        )
+        arguments = self._calls.arguments(self._owner.id, connection, chosen, milliseconds, *lists)
+        bases = lists[: len(lists) // len(self._calls.names.steps)]
+        notes = [f"{own}blocked:{chosen}", *(f"{own}bell:{base}" for base in bases)]
+        is_alone = not self._doubtful and self._inboxes <= {chosen}
         self._inboxes.add(chosen)
-        self._is_noted = True
+        clock = self._calls.clock
+        begun, began_at = clock.monotonic(), clock.time()
         try:
+            self._read_on(link)
             link.send_all(
                 (
                     ("EVALSHA", script.sha, len(keys), *keys, *arguments),
                     ("BLMOVE", chosen, inbox, "RIGHT", "LEFT", milliseconds / 1000),
+                    *(("ZREM", note, connection) for note in notes),
                 )
             )
-            self._await_end(link, seconds)
+            self._unread = len(notes)
+            there, lasts = self._what_is_there(link)
+            moved = self._await_end(link, there, seconds)
         except BaseException:
             self._doubtful.add(chosen)
             self.close()
             raise
+        # One clock may stand still while the machine sleeps, the other may be set back.
+        took = max(clock.monotonic() - begun, clock.time() - began_at)
+        return moved if is_alone and took < lasts else None
 
-    def _await_end(self, link: Link, seconds: float) -> None:
-        """Read both answers, and end the wait where there is no reason for it."""
-        there = self._what_is_there(link)
+    def _read_on(self, link: Link) -> None:
+        """Read what the last wait left unread."""
+        while self._unread:
+            self._receive(link, PATIENCE)
+            self._unread -= 1
+
+    def _await_end(self, link: Link, there: There, seconds: float) -> bytes | None:
+        """Read what was moved, and end the wait where there is no reason for it."""
         try:
-            self._await_move(link, there, seconds)
+            return self._await_move(link, there, seconds)
         except BrokerFull:
             # A server whose memory is used up moves nothing, and says so at once. It is asked again soon.
             if there is There.NOTHING:
-                self.rest(min(seconds, SLOW_CHECK))
+                self.rest(min(seconds, SHORT))
+            return None
 
-    def _what_is_there(self, link: Link) -> There:
-        """Read the script's answer."""
+    def _what_is_there(self, link: Link) -> tuple[There, float]:
+        """Read the script's answer: what it found, and for how many seconds leases last."""
         try:
-            return There(self._receive(link, PATIENCE))
+            there, lasts = self._receive(link, PATIENCE)
+            return There(there), lasts / 1000
         except OperationalError as error:
             if not isinstance(error.__cause__, NoScriptError):
                 raise
             self._calls.server.call("SCRIPT", "LOAD", self._calls.script("wait").source)
-            return There.ELSEWHERE
+            return There.ELSEWHERE, 0.0
 
-    def _await_move(self, link: Link, there: There, seconds: float) -> None:
+    def _await_move(self, link: Link, there: There, seconds: float) -> bytes | None:
         """Read the answer of BLMOVE. Raises BrokerFull where the server may not move anything."""
         if there is There.HERE:
-            self._receive(link, PATIENCE)
-            return
+            return self._moved(link)
         # An interrupt that came while the first answer was read is not seen on the connection again.
         if there is There.NOTHING and not self._interrupted.is_set():
             # The server ends a wait up to 0.1 s late: it is told to when the time counts.
-            limit = seconds if seconds < SLOW_CHECK else seconds + SOON
-            if link.receive(limit, _NOTHING) is not _NOTHING:
-                return
+            limit = seconds if seconds < SHORT else seconds + SOON
+            answer: bytes | object | None = link.receive(limit, _NOTHING)
+            if answer is None or isinstance(answer, bytes):
+                return answer
         # Interrupted, not needed, or the server is late.
         self._calls.wake([self._connection.encode()])
-        self._receive(link, PATIENCE)
+        return self._moved(link)
+
+    def _moved(self, link: Link) -> bytes | None:
+        """Return what BLMOVE has moved or not; its answer has to come."""
+        answer: bytes | None = self._receive(link, PATIENCE)
+        return answer
 
     def _receive(self, link: Link, timeout: float) -> Any:
         """Return an answer that has to come. An interrupt stays what it is: a word that comes once."""
@@ -188,6 +214,6 @@ class Waiter:
     def close(self) -> None:
         """Close the connection; the next wait opens another."""
         link, self._link = self._link, None
-        self._is_noted = False
+        self._unread = 0
         if link is not None:
             link.close()

@@ -69,8 +69,10 @@ class SqliteResults(ResultStore):
             ports = store_results(connection, self._ringer, records, self._database.now)
         self._ringer.ring(ports)
 
-    def get(self, task_ids: Collection[str]) -> dict[str, ResultRecord]:
-        """Read them with one statement."""
+    def get(
+        self, task_ids: Collection[str], timeout: float | None = None
+    ) -> dict[str, ResultRecord]:
+        """Read them with one statement, which waits for nobody."""
         return stored_results(self._database, task_ids)
 
     def subscribe(self) -> ResultSubscription:

@@ -53,7 +53,7 @@ class SqliteResultSubscription(ResultSubscription):
         self._next_look, self._renewal = now + SLOW_CHECK, now + RENEWAL
         self._news: dict[str, ResultRecord] = {}
 
-    def add(self, task_ids: Collection[str]) -> None:
+    def add(self, task_ids: Collection[str], timeout: float | None = None) -> None:
         """Look, so that nothing is written for what is there; then write the rows, and look again."""
         new = [task_id for task_id in task_ids if task_id not in self._wanted]
         self._wanted.update(dict.fromkeys(new, ""))

@@ -53,6 +53,7 @@ class ResultStoreContract(Contract):
     def test_only_results_that_exist_are_returned(self, here: Side) -> None:
         here.results.put([record("1", "SUCCESS"), record("2", "STARTED")])
         assert set(here.results.get(["1", "2", "3"])) == {"1", "2"}
+        assert set(here.results.get(["1"], timeout=PATIENCE)) == {"1"}
         assert here.results.get([]) == {}
 
     def test_storing_nothing_does_nothing(self, here: Side) -> None:
@@ -147,7 +148,7 @@ class ResultStoreContract(Contract):
         self, here: Side, there: Side
     ) -> None:
         with closing(here.results.subscribe()) as subscription:
-            subscription.add(["1"])
+            subscription.add(["1"], timeout=PATIENCE)
             there.results.put([record("1", "SUCCESS", text="first")])
             there.results.put([record("1", "FAILURE", text="late")])
             assert subscription.receive(LONG) == {"1": record("1", "SUCCESS", text="first")}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from umbel.clock import SYSTEM, unique_id
+from umbel.clock import SYSTEM, SystemClock, unique_id
 from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.consumer import RedisConsumer
+from umbel.message import Delivery
 from umbel.ports import Owner
 from umbel.testing.conformance.forks import forked
-from umbel.testing.conformance.support import PATIENCE, fetch, publication
+from umbel.testing.conformance.support import PATIENCE, fetch, in_thread, publication, until
 
 #: The queue of most tests.
 QUEUE = "queue"
@@ -49,6 +51,28 @@ def given_to_the_dead(engine: RedisEngine, admin: Any) -> tuple[RedisConsumer, R
     publish(engine, "1")
     admin.lmove(QUEUE, f"umbel:inbox:{dead.owner.id}:{QUEUE}", "RIGHT", "LEFT")
     return dead, heir
+
+
+@contextmanager
+def given_while_waiting(
+    engine: RedisEngine, admin: Any, consumer: RedisConsumer
+) -> Iterator[list[Delivery]]:
+    """Let a consumer wait, and a message come; give what it returns."""
+    fetch(consumer)
+    with in_thread(lambda: fetch(consumer, wait=PATIENCE)) as waiting:
+        until(lambda: admin.exists(f"umbel:blocked:{QUEUE}") == 1)
+        publish(engine, "1")
+        yield waiting.result(PATIENCE)
+
+
+class Movable(SystemClock):
+    """A clock that a test can put on."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        """Return the time, as far ahead as was said."""
+        return super().monotonic() + self.ahead
 
 
 def in_child(function: Callable[[], object]) -> None:

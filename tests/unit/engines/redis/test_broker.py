@@ -16,9 +16,7 @@ from tests.redis_servers import PrivateServer
 from tests.unit.engines.redis.support import (
     QUEUE,
     attach,
-    given_to_the_dead,
     publish,
-    wait_for_list,
 )
 from umbel.clock import SystemClock, unique_id
 from umbel.engines.redis import RedisEngine, calls, queues
@@ -26,7 +24,7 @@ from umbel.engines.redis.broker import RedisBroker
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.keys import names
 from umbel.engines.redis.server import Server
-from umbel.exceptions import LeaseLost, OperationalError
+from umbel.exceptions import OperationalError
 from umbel.ports import Action, FetchRequest, Owner, Settlement
 from umbel.testing.conformance.support import (
     LONG,
@@ -90,48 +88,7 @@ def test_a_scheduled_message_goes_to_its_list_when_nobody_would_return_it(
     assert (admin.hlen("unacked"), admin.zcard("unacked_index")) == (0, 0)
 
 
-def test_a_message_that_a_late_move_gave_to_the_dead_goes_back(
-    engine: RedisEngine, admin: Any
-) -> None:
-    _, heir = given_to_the_dead(engine, admin)
-    assert fetch(heir) == []
-    engine.broker.renew("node", 60.0)
-    assert ids(fetch(heir)) == ["1"]
-
-
-def test_a_dead_waiter_returns_what_it_was_given(engine: RedisEngine, admin: Any) -> None:
-    dead, heir = given_to_the_dead(engine, admin)
-    with pytest.raises(LeaseLost):
-        fetch(dead)
-    assert ids(fetch(heir)) == ["1"]
-
-
-def test_what_waiting_brought_is_held_by_the_next_fetch(engine: RedisEngine, admin: Any) -> None:
-    consumer, heir = attach(engine), attach(engine)
-    wait_for_list(consumer, admin)
-    publish(engine, "1")
-    admin.lmove(QUEUE, f"umbel:inbox:{consumer.owner.id}:{QUEUE}", "RIGHT", "LEFT")
-    heir.reclaim(consumer.owner.id, None)  # also when it dies before that
-    assert ids(fetch(heir)) == ["1"]
-
-
-def test_what_waits_while_the_server_is_emptied_loses_nothing_that_comes_then(
-    engine: RedisEngine, admin: Any
-) -> None:
-    consumer = attach(engine)
-    with in_thread(lambda: fetch(consumer, wait=PATIENCE)) as waiting:
-        until(lambda: admin.exists(f"umbel:blocked:{QUEUE}") == 1)
-        admin.flushdb()
-        publish(engine, "1")
-        with pytest.raises(LeaseLost):
-            waiting.result(PATIENCE)
-    assert ids(fetch(attach(engine))) == ["1"]
-
-
-def test_one_push_wakes_one_of_a_hundred_nodes(
-    engine: RedisEngine, admin: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("umbel.engines.redis.consumer.SLOW_CHECK", 600.0)
+def test_one_push_wakes_one_of_a_hundred_nodes(engine: RedisEngine, admin: Any) -> None:
     consumers = [attach(engine) for _ in range(100)]
 
     def scripts() -> int:
@@ -144,7 +101,7 @@ def test_one_push_wakes_one_of_a_hundred_nodes(
         admin.lpush(QUEUE, b"{}")  # as Celery's clients do
         [done] = until(lambda: [one for one in waits if one.done()])
         assert len(done.result()) == 1
-        assert scripts() - before == 1  # its fetch: nobody else has looked
+        assert scripts() == before  # nobody has looked, and it need not
         assert admin.info("clients")["blocked_clients"] == 99
         for one in consumers:
             one.interrupt()

@@ -17,7 +17,7 @@ from umbel.engines import open_engine
 from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.server import Server
 from umbel.exceptions import OperationalError
-from umbel.testing.conformance.support import until
+from umbel.testing.conformance.support import at_most, until
 
 pytestmark = pytest.mark.engine
 
@@ -129,6 +129,18 @@ def test_the_next_of_several_servers_is_used(private: PrivateServer, scheme: str
     with closing(open_engine(url)) as engine:
         assert isinstance(engine, RedisEngine)
         assert engine.state.put_new("kind", "key", "1")
+
+
+def test_the_next_of_several_servers_is_used_while_the_first_is_frozen(
+    private: PrivateServer, start_server: StartServer
+) -> None:
+    other = start_server()
+    private.freeze()
+    with closing(Server(f"{private.url};{other.url}", {"socket_timeout": 1.0})) as server:
+        with at_most(1.0):
+            assert server.call("PING") == b"PONG"
+        private.thaw()
+        assert server.call("CONFIG", "GET", "port")[1] == str(other.port).encode()
 
 
 def test_the_master_is_found_by_sentinels_also_after_a_failover(

@@ -43,6 +43,7 @@ class Refusing:
 
 def test_a_look_that_failed_is_repeated_soon(server: Server) -> None:
     store = Refusing(4)
+    server.call("SET", "1", "says not in which state it is")
     with closing(RedisResultSubscription(server, "", store)) as subscription:
         subscription.add(["1"])
         with at_most(5.0):
@@ -52,6 +53,7 @@ def test_a_look_that_failed_is_repeated_soon(server: Server) -> None:
 
 def test_looks_that_fail_become_rare(server: Server) -> None:
     store = Refusing(1000)
+    server.call("SET", "1", "says not in which state it is")
     with closing(RedisResultSubscription(server, "", store)) as subscription:
         subscription.add(["1"])
         with at_most(PATIENCE):
@@ -130,3 +132,33 @@ def test_a_child_is_not_hurt_by_a_thread_that_interrupted(server: Server) -> Non
         lock = subscription._ear._interrupted._cond  # type: ignore[attr-defined]
         with lock:  # as `Event.set` of another thread
             in_child(subscription.interrupt)
+
+
+def test_one_packet_listens_and_looks(server: Server, private: PrivateServer) -> None:
+    results = RedisResults(server)
+    results.put([record("1", "SUCCESS")])
+    with closing(results.subscribe()) as subscription:
+        subscription.add(["2"])
+        subscription.discard(["2"])
+        before = _calls(private)
+        subscription.add(["1", "2"])
+        assert set(subscription.receive(0.0)) == {"1"}
+        assert _calls(private) == {**before, "subscribe": 2, "mget": 2}
+
+
+def test_a_key_that_cannot_be_read_is_looked_at_again(server: Server) -> None:
+    results = RedisResults(server)
+    results.put([record("1", "SUCCESS")])
+    server.call("LPUSH", "celery-task-meta-2", "no result")
+    with closing(results.subscribe()) as subscription:
+        subscription.add(["1", "2"])
+        assert set(subscription.receive(PATIENCE)) == {"1"}
+        server.call("DEL", "celery-task-meta-2")
+        results.put([record("2", "SUCCESS")])
+        assert set(subscription.receive(PATIENCE)) == {"2"}
+
+
+def _calls(private: PrivateServer) -> dict[str, int]:
+    stats = private.admin.info("commandstats")
+    names = ("subscribe", "mget", "evalsha")
+    return {name: stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in names}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -90,16 +90,11 @@ def test_what_waiting_brought_has_its_queue(colons: RedisEngine) -> None:
 @pytest.mark.parametrize("queue", ["mail", SHOP])
 def test_who_waits_is_rung_for(colons: RedisEngine, admin: Any, prefix: str, queue: str) -> None:
     consumer = attach(colons)
-    noted: list[Any] = []
-    real: Callable[..., Any] = consumer._waiter.wait
-
-    def look(chosen: str, lists: Any, seconds: float) -> None:
-        real(chosen, lists, seconds)
-        noted.extend(admin.keys(f"{prefix}umbel:bell:*"))
-
-    consumer._waiter.wait = look  # type: ignore[method-assign]
-    consumer.fetch(FetchRequest([queue], 1), 0.05)
+    with in_thread(lambda: consumer.fetch(FetchRequest([queue], 1), PATIENCE)):
+        noted = until(lambda: admin.keys(f"{prefix}umbel:bell:*"))
+        consumer.interrupt()
     assert noted == [f"{prefix}umbel:bell:{prefix}{queue}".encode()]
+    assert until(lambda: admin.keys(f"{prefix}umbel:bell:*") == [])
     consumer.fetch(FetchRequest([queue], 1), 0.0)
     consumer.close()
     assert admin.keys(f"{prefix}umbel:bell:*") == []

@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from time import monotonic
+from typing import Any
 
 import pytest
 
 from tests.redis_servers import PrivateServer
-from umbel.clock import SystemClock
+from umbel.clock import SYSTEM, SystemClock
 from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.broadcast import RedisBroadcast
 from umbel.engines.redis.results import RedisResults
@@ -22,6 +23,7 @@ from umbel.engines.redis.state import RedisState
 from umbel.exceptions import BrokerFull, OperationalError
 from umbel.ports import Owner
 from umbel.testing.conformance.support import PATIENCE, at_most, in_thread, record, until
+from umbel.waiting import OutOfPatience, Patience, watch
 
 pytestmark = pytest.mark.engine
 
@@ -185,6 +187,30 @@ def test_a_call_ends_with_its_time_when_the_server_is_frozen(private: PrivateSer
                 hasty.call("PING")
         finally:
             private.thaw()
+
+
+def test_a_wait_for_a_result_ends_with_its_time_when_the_server_is_frozen(
+    private: PrivateServer,
+) -> None:
+    def wait(results: RedisResults, **patience: Any) -> None:
+        list(watch(results, ["1"], Patience(SYSTEM, timeout=0.6, **patience)))
+
+    with connected(private.url) as server, connected(private.url) as other:
+        results, listening = RedisResults(server), RedisResults(other)
+        with pytest.raises(OutOfPatience):
+            wait(listening)
+        private.freeze()
+        for store, patience in (
+            (results, {}),
+            (results, {"just_sent": True}),
+            (listening, {"just_sent": True}),
+        ):
+            with at_most(1.5), pytest.raises((OperationalError, OutOfPatience)):
+                wait(store, **patience)
+        private.thaw()
+        results.put([record("1", "SUCCESS")])
+        for store in (results, listening):
+            wait(store)
 
 
 def test_an_answer_that_came_too_late_is_nobody_elses(private: PrivateServer) -> None:

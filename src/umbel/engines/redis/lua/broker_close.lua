@@ -1,7 +1,7 @@
 --#include broker_common
 -- End an owner's leases: the connections to wake. What it still holds goes back, but for what was marked
 -- early; with that the owner stays, fenced and expired, until it is reclaimed.
--- ARGV from 7: owner, its waiting connection or '', then the bases of queues that it may be noted for.
+-- ARGV from 7: owner.
 
 local id = ARGV[7]
 local owner, held = P .. 'owner:' .. id, P .. 'held:' .. id
@@ -20,10 +20,6 @@ for at = 1, #all, 2 do
 end
 
 begin()
-for at = 9, #ARGV do
-  call('ZREM', P .. 'blocked:' .. ARGV[at], ARGV[8])
-  call('ZREM', P .. 'bell:' .. ARGV[at], ARGV[8])
-end
 empty_inboxes(id)
 bury_inboxes(id)
 if not node then

@@ -15,10 +15,11 @@
 --   node:NODE          set    the owners that a node renews
 --   held:ID            hash   key -> one character for how it is held, the list and its base, and the envelope
 --   inboxes:ID         set    the lists that an owner may be waiting for
---   inbox:ID:LIST      list   what a waiting owner was given by BLMOVE, and has not seen
+--   inbox:ID:LIST      list   what a waiting owner was given by BLMOVE, and no script has leased yet
 --   graves             zset   owners that were reclaimed, until when a late BLMOVE may still arrive
 --   blocked:LIST       zset   connections that wait for a list, until when
 --   bell:BASE          zset   connections that wait for any list of a queue, until when
+--   bells              zset   bases of the queues that somebody waits for, until when
 --   parked             zset   fields in kombu's unacked hash that are ours -> due, in ms
 --   dead, dead:KEY     zset, hash   dead letters by the time they died
 --   dead-ends          zset   dead letters by when they expire, in ms, or inf
@@ -183,14 +184,17 @@ local function place(key)
 end
 
 -- Give back what waiting left in the inboxes of an owner; whether all of it went. Who waits does so for the
--- base of a queue. What came from a key that is no list any more has to stay.
-local function empty_inboxes(owner)
+-- base of a queue. What came from a key that is no list any more has to stay. What `may_have_started` is told.
+local function empty_inboxes(owner, may_have_started)
   local all = true
   for _, list in ipairs(call('SMEMBERS', P .. 'inboxes:' .. owner)) do
     local inbox = P .. 'inbox:' .. owner .. ':' .. list
     local found = call('LRANGE', inbox, 0, -1)
     if #found > 0 then
       if is_list(list) then
+        for index, raw in ipairs(may_have_started and found or {}) do
+          found[index] = marked(raw, 1, 0)
+        end
         -- BLMOVE put the latest in front.
         with_all('RPUSH', list, found)
         call('DEL', inbox)
@@ -213,16 +217,49 @@ local function bury_inboxes(owner)
   end
 end
 
+-- What BLMOVE gave a waiting owner is leased by that: the owner may run it, under the next key that it would get. It
+-- tells so to the next script that it calls, which writes it down as held: the number in that key, or 0 for nothing,
+-- and the list it waited for. To be told twice changes nothing. Of an owner that is gone it goes back, told that it may
+-- have started: whoever emptied the server has deleted what says where to look, too.
+local function take_in(owner, nth, list)
+  if nth == 0 then
+    return
+  end
+  local prefix, last = unpack(call('HMGET', P .. 'owner:' .. owner, 'p', 'n'))
+  if not prefix then
+    begin()
+    call('SADD', P .. 'inboxes:' .. owner, list)
+    empty_inboxes(owner, true)
+    bury_inboxes(owner)
+    return
+  end
+  local inbox = P .. 'inbox:' .. owner .. ':' .. list
+  local raw = tonumber(last or 0) + 1 == nth and call('LINDEX', inbox, -1)
+  if raw then
+    begin()
+    call('HSET', P .. 'held:' .. owner, prefix .. '.' .. number(nth), label(list, #list) .. raw)
+    call('HSET', P .. 'owner:' .. owner, 'n', number(nth))
+    call('RPOP', inbox)
+  end
+end
+
+-- When the next parked message is due in ms, or -1.
+local function first_due()
+  local first = call('ZRANGE', P .. 'parked', 0, 0, 'WITHSCORES')
+  return #first == 0 and -1 or tonumber(first[2])
+end
+
 -- Keep an envelope until it is due, where kombu would find it, too: its entry of the unacked hash says from
 -- which exchange ('', the default one) and with which key (the queue's name) it came.
 local function park(id, list, base, raw, due)
   local field = 'umbel:' .. #raw .. ':' .. #list .. ':' .. base .. ':' .. list .. ':' .. id
   local queue = string.sub(list, KEYPREFIX + 1, base)
+  local due_ms, first = math.ceil(due * 1000), first_due()
   call('HSET', UNACKED, field, '[' .. raw .. ', "", ' .. cjson.encode(queue) .. ']')
   call('ZADD', INDEX, string.format('%.3f', due - VISIBILITY), field)
-  call('ZADD', P .. 'parked', number(math.ceil(due * 1000)), field)
-  if due * 1000 < NOW + 1000 then
-    ring(list, base, 1) -- somebody has to sleep for less than a second
+  call('ZADD', P .. 'parked', number(due_ms), field)
+  if first < 0 or due_ms < first then
+    ring(list, base, 1) -- somebody has to wake up sooner
   end
 end
 
@@ -257,12 +294,6 @@ local function parked_parts(field, value)
   local length, named, base, start = string.match(field, '^umbel:(%d+):(%d+):(%d+):()')
   local list = string.sub(field, start, start + tonumber(named) - 1)
   return list, tonumber(base), string.sub(value, 2, 1 + tonumber(length))
-end
-
--- When the next parked message is due in ms, or -1.
-local function first_due()
-  local first = call('ZRANGE', P .. 'parked', 0, 0, 'WITHSCORES')
-  return #first == 0 and -1 or tonumber(first[2])
 end
 
 -- Return parked messages that are due to their lists, a bounded number; when the next is due in ms, or -1.

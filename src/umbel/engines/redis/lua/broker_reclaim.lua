@@ -10,7 +10,7 @@ local only_expired, known = ARGV[9] == '1', ARGV[10] == '1'
 if call('HEXISTS', P .. 'owner:' .. heir, 'p') == 0 then
   return { false, {} }
 end
-local node = call('HGET', P .. 'owner:' .. dead, 'node')
+local node, prefix, last = unpack(call('HMGET', P .. 'owner:' .. dead, 'node', 'p', 'n'))
 if not node then
   return { {}, {} }
 end
@@ -24,6 +24,20 @@ for at = 11, #ARGV do
 end
 local held = P .. 'held:' .. dead
 local all = call('HGETALL', held)
+-- What it was given while it waited it may have started as well (take_in): by the key that follows the last one.
+local inboxes, nth = {}, tonumber(last or 0)
+for _, list in ipairs(prefix and call('SMEMBERS', P .. 'inboxes:' .. dead) or {}) do
+  local inbox = P .. 'inbox:' .. dead .. ':' .. list
+  local found = is_list(list) and call('LRANGE', inbox, 0, -1) or {}
+  if #found > 0 then
+    inboxes[#inboxes + 1] = inbox
+  end
+  for index = #found, 1, -1 do -- BLMOVE put the latest in front
+    nth = nth + 1
+    all[#all + 1] = prefix .. '.' .. number(nth)
+    all[#all + 1] = label(list, #list) .. found[index]
+  end
+end
 local back, handed, fields = {}, {}, {}
 for at = 1, #all, 2 do
   local key, value = all[at], all[at + 1]
@@ -44,6 +58,7 @@ end
 begin()
 with_all('HSET', P .. 'held:' .. heir, fields)
 give_back(back)
+with_all('DEL', held, inboxes)
 call('DEL', held, P .. 'owner:' .. dead)
 call('ZREM', P .. 'owners', dead)
 call('SREM', P .. 'node:' .. node, dead)

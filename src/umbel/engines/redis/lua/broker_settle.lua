@@ -3,11 +3,11 @@
 -- Settle deliveries, store their results, publish what follows them, and lease the next messages.
 --
 -- ARGV from 7, of what is many its number and then each:
---   owner; its waiting connection, or ''; most messages to lease; lists to take from, the most urgent of each
---   queue first, then the next of each; lists that there are inboxes for; names of queues to note; keys of plain
---   acknowledgements; other settlements, each as key, action (A, R, P or D), 1 if crashed, due, reason, when a
---   dead letter expires in ms, 1 or 0 results, of a result its fields (results_common.lua), and the follow-ups,
---   each as list, length of its base, tag, due, envelope.
+--   owner; what it was given (take_in): number and list; most messages to lease; lists to take from, the most urgent
+--   of each queue first, then the next of each; lists that there are inboxes for; names of queues to note; keys of
+--   plain acknowledgements; other settlements, each as key, action (A, R, P or D), 1 if crashed, due, reason, when a
+--   dead letter expires in ms, 1 or 0 results, of a result its fields (results_common.lua), and the follow-ups, each
+--   as list, length of its base, tag, due, envelope.
 -- Answer: false and the connections to wake when the owner was taken for dead; else
 --   1 the first number of the leased keys       2 in how many ms the next parked message is due (-1: there is none;
 --   3 the refused keys                            0: or there is more to park)
@@ -31,8 +31,8 @@ end
 
 local refused = {}
 local owner = take()
+local given, given_list = take_number(), take()
 local OWNER, HELD = P .. 'owner:' .. owner, P .. 'held:' .. owner
-local connection = take()
 local limit = take_number()
 local first_list, lists = take_list()
 local queues = lists / STEPS
@@ -42,6 +42,7 @@ local first_ack, acks = take_list()
 local first_other = at + 1
 local others = take_number()
 
+take_in(owner, given, given_list)
 local attached = call('HMGET', OWNER, 'p', 'n')
 if not attached[1] then
   begin()
@@ -182,13 +183,6 @@ local function not_due(raw, list, base)
 end
 
 if limit > 0 then
-  if connection ~= '' then
-    for number_of_queue = 0, queues - 1 do
-      local base = ARGV[first_list + number_of_queue]
-      call('ZREM', P .. 'blocked:' .. base, connection)
-      call('ZREM', P .. 'bell:' .. base, connection)
-    end
-  end
   next_due = return_due()
   local room = limit
   for number_of_inbox = 0, inboxes - 1 do
