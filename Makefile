@@ -9,7 +9,7 @@ SHARED := --numprocesses=2 --dist=worksteal -o tmp_path_retention_policy=failed
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # What is installed for each .venv/.stamp-NAME below.
-INSTALL_demo := --editable .
+INSTALL_demo := --editable . --group demo
 INSTALL_dev := --editable '.[all]' --group dev
 INSTALL_bench := --editable '.[all]' --group bench
 INSTALL_docs := --editable . --group docs
@@ -24,8 +24,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/.stamp-demo ## Run a book shop's tasks, kill a worker's process, lose nothing
-	@$(BIN)/python -m examples.bookstore.demo
+demo: .venv/.stamp-demo ## Run a book shop on Django, kill a worker's process, lose nothing
+	@cd examples/bookstore && $(CURDIR)/$(BIN)/python -m demo
 
 # Files of tests stay in memory, where there is such a directory: nobody asks them to survive the machine.
 test: export PYTEST_DEBUG_TEMPROOT := $(wildcard /dev/shm)

@@ -26,8 +26,9 @@ BARS = " ▁▂▃▄▅▆▇█"
 class View:
     """All numbers of one moment. `supervisor` and `children` are process ids."""
 
-    books: int
+    readers: int
     total: int
+    welcome_after: float
     sent: int = 0
     queued: int = 0
     in_work: int = 0
@@ -35,13 +36,14 @@ class View:
     done: int = 0
     retried: int = 0
     failed: int = 0
+    raced: int = 0  # those of the failed that the race made fail
     rate: float = 0.0
     rates: deque[float] = field(default_factory=lambda: deque(maxlen=60))
     supervisor: int = 0
     children: Sequence[int] = ()
     payments: dict[str, int] = field(default_factory=dict)
     mails: int = 0
-    readers: int = 0
+    requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ class Screen:
 
 
 def _intention(view: View) -> str:
-    return f"{view.readers:,} readers open {view.books:,} books at $1, charged in the background."
+    return f"{view.readers:,} readers open a book at $1, charged in the background."
 
 
 def _line(view: View) -> str:
@@ -209,6 +211,7 @@ def _parties(view: View) -> RenderableType:
     counts = view.payments
     children = "  ".join(map(str, view.children)) or "starting"
     table.add_row("speed", Text.assemble(f"{view.rate:4.0f} tasks/s  ", (_spark(view), "cyan")))
+    table.add_row("site", f"{view.requests:,} requests answered")
     table.add_row("worker", f"pid {view.supervisor}, children {children}")
     table.add_row(
         "payments",

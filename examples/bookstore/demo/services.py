@@ -3,8 +3,8 @@
 Both speak the real protocol on the loopback interface. The payment service is as bad as they get:
 it refuses some requests, answers some late, and sometimes takes the money and says that it failed.
 
-    python -m examples.bookstore.services payments 8001
-    python -m examples.bookstore.services mail 8025 DIRECTORY
+    python -m demo.services payments 8001
+    python -m demo.services mail 8025 DIRECTORY
 
 Port 0 chooses a free one; the first line of output says which. They end with their standard input.
 """

@@ -1,1 +1,0 @@
-"""A book store that charges its readers in the background. Start with tasks.py, or `make demo`."""

@@ -1,0 +1,1 @@
+"""Books, who reads them, and who pays."""

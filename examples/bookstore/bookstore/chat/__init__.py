@@ -1,0 +1,1 @@
+"""Readers write to the shop, and are answered at once."""

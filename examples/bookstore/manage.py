@@ -1,0 +1,11 @@
+#!/usr/bin/env python
+"""What `django-admin startproject` makes, with the article's place for settings."""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings.local")
+    execute_from_command_line(sys.argv)
