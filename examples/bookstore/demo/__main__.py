@@ -1,8 +1,8 @@
-"""`make demo`: a busy minute in the book store, with a child killed and a worker restarted in the middle of it.
+"""`make demo`: half a minute in the book store, with a child killed and a worker restarted meanwhile.
 
-Starts the payment service, the mail server, the web site and a worker, lets a crowd of readers open books over
-HTTP, and at the end lets the services' own books say whether anything was lost or done twice. Exit code 0 means:
-nothing.
+Starts the payment service, the mail server, the web site and a worker, lets a crowd of readers open books
+over HTTP, and at the end lets the services' own books say whether anything was lost or done twice. Exit
+code 0 means: nothing.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from demo.screen import Screen, View
 from demo.shop import GivenUp, Shop
 from demo.story import RACES, Demo
 
-WELCOME_AFTER = 8.0  # seconds; a small demo does not wait for so long
+WELCOME_AFTER = 5.0  # seconds; a small demo does not wait for so long
 FEWEST = 40  # readers; with less, all is done before a child can be killed
 
 
 def run_demo(readers: int) -> int:
     """Run the demo; return its exit code."""
     reloads = readers // 10
-    welcome_after = max(2.0, min(WELCOME_AFTER, readers / 100))
+    welcome_after = max(2.0, min(WELCOME_AFTER, readers / 200))
     total = 2 * readers + reloads + 2 * RACES + 1
     screen = Screen(View(readers=readers, total=total, welcome_after=welcome_after))
     with contextlib.ExitStack() as stack:

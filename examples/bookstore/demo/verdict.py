@@ -75,9 +75,9 @@ def _chat(story: Story, view: View, shop: Shop) -> Iterator[Check]:
     answered = {row[0] for row in shop.rows(ANSWERED)}
     waiting = [number for number in story.raced if number not in answered]
     yield Check(
-        "delay() in a transaction: the race",
+        "delay() before the commit: a race",
         0 < len(waiting) == view.raced,
-        f"{len(waiting)} of {len(story.raced)} never got an answer: DoesNotExist",
+        f"{len(waiting)} of {len(story.raced)} got no answer",
     )
     yield Check(
         "delay_on_commit(): no race",
@@ -90,7 +90,7 @@ def _chat(story: Story, view: View, shop: Shop) -> Iterator[Check]:
         if str(mail["To"]) == LIBRARIAN
     ]
     total = len(story.raced) + len(story.cured)
-    wanted = f"The week: {total} conversations, {len(waiting)} without an answer"
+    wanted = f"This week: {total} conversations, {len(waiting)} unanswered"
     yield Check("the weekly report is right", subjects == [wanted], "; ".join(subjects))
 
 
@@ -100,7 +100,7 @@ def _rest(story: Story, view: View, shop: Shop) -> Iterator[Check]:
     yield Check(
         "nothing is lost or left over",
         not left and not dead and view.failed == view.raced,
-        f"{left} waiting, {dead} dead letters, {view.failed - view.raced} failed but for the race",
+        f"{left} waiting, {dead} dead, {view.failed - view.raced} failed beside the race",
     )
     found = [shop.app.AsyncResult(task_id).state for task_id in story.interrupted]
     succeeded = found.count(states.SUCCESS)

@@ -1,8 +1,8 @@
 """The article's race, kept to be looked at: a task looks for what is not committed yet.
 
-`delay()` sends at once, and a worker is fast. It looks for the conversation before the view has come to the end
-of its transaction, does not find it, and the task fails with DoesNotExist. The reader never gets an answer. If
-the transaction is then rolled back, the task was sent for something that never was.
+`delay()` sends at once, and a worker is fast. It looks for the conversation before the view has come to
+the end of its transaction, does not find it, and the task fails with DoesNotExist. The reader never gets an
+answer. And if the transaction is rolled back then, the task was sent for something that never was.
 
 The cure is in views.py: `delay_on_commit` in place of `delay`.
 """

@@ -1,6 +1,7 @@
 """A reader writes to the shop."""
 
 import time
+from typing import Any
 
 from django.db import transaction
 from rest_framework import mixins, status, viewsets
@@ -17,7 +18,7 @@ class ConversationViewset(mixins.RetrieveModelMixin, viewsets.GenericViewSet):
 
     serializer_class = ConversationSerializer
 
-    def get_queryset(self):
+    def get_queryset(self) -> Any:
         """Show readers their own conversations."""
         return Conversation.objects.filter(reader=self.request.user).prefetch_related("messages")
 
