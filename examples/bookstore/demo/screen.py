@@ -36,7 +36,8 @@ class View:
     done: int = 0
     retried: int = 0
     failed: int = 0
-    raced: int = 0  # those of the failed that the race made fail
+    raced: int = 0  # those of the failed that found no conversation
+    race: str = ""  # what came of the race
     rate: float = 0.0
     rates: deque[float] = field(default_factory=lambda: deque(maxlen=60))
     supervisor: int = 0
@@ -219,6 +220,7 @@ def _parties(view: View) -> RenderableType:
         f" {counts.get('slow', 0)} slow; {counts.get('repeated', 0)} repeats not charged again",
     )
     table.add_row("mail", f"{view.mails:,} of {view.readers:,} welcome mails delivered")
+    table.add_row("race", view.race or "not yet")
     return table
 
 

@@ -36,6 +36,8 @@ class Demo:
         self.shop = shop
         self.screen = screen
         self.view = screen.view
+        assert shop.worker is not None  # noqa: S101 - it runs
+        self.view.supervisor = shop.worker.pid
         self.best_rate = 0.0
         self._crowd = Crowd(shop.site, self._count_sent)
         self._killed: int | None = None
@@ -180,12 +182,14 @@ class Demo:
         event(f"{RACES} readers write; delay() sends for an answer before the commit")
         raced = self._watch(acting.submit(crowd.write, names, "race"), "readers who write")
         self._watch_until(self._has_nothing_to_do, "answers")
-        event(f"{self.view.raced} of {RACES} tasks failed: Conversation.DoesNotExist", "red")
-        before = self.view.failed
+        failed = self.view.failed
+        event(f"{failed} of {RACES} tasks failed: Conversation.DoesNotExist", "red")
         writing = acting.submit(crowd.write, names, "conversations")
         cured = self._watch(writing, "readers who write")
         self._watch_until(self._has_nothing_to_do, "answers")
-        event(f"{self.view.failed - before} of {RACES} with delay_on_commit()", "green")
+        cure = f"{self.view.failed - failed} of {RACES} with delay_on_commit()"
+        event(cure, "green")
+        self.view.race = f"{failed} of {RACES} failed with delay(), {cure}"
         return raced, cured
 
     def _do_business(self, acting: ThreadPoolExecutor, names: list[str]) -> None:
@@ -236,7 +240,7 @@ class Demo:
         shop, view, event = self.shop, self.view, self.screen.event
         assert shop.worker is not None  # noqa: S101 - it runs
         self._watch_until(lambda: self._replaced, "the new child")
-        event("restarting the worker; readers go on", "magenta")
+        event("restarting the worker; calls wait in the queue", "magenta")
         self._restarting = True
         shop.worker.terminate()
         self._watch_until(lambda: shop.ended() is not None, "the worker to end")
