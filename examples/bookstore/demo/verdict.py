@@ -90,7 +90,7 @@ def _chat(story: Story, view: View, shop: Shop) -> Iterator[Check]:
         if str(mail["To"]) == LIBRARIAN
     ]
     total = len(story.raced) + len(story.cured)
-    wanted = f"This week: {total} conversations, {len(waiting)} unanswered"
+    wanted = f"Conversations this week: {total}, unanswered: {len(waiting)}"
     yield Check("the weekly report is right", subjects == [wanted], "; ".join(subjects))
 
 
