@@ -76,8 +76,9 @@ def draw(text: str, title: str, path: Path) -> None:
 
 def main() -> None:
     """Draw the moment at which most can be seen: after the kill, before the end."""
-    frames = REDRAW.split(on_a_terminal(sys.executable, "-m", "examples.bookstore.demo"))
-    after = [frame for frame in frames if "kill" in frame.lower() and "╰" in frame]
+    os.chdir(ROOT / "examples" / "bookstore")
+    frames = REDRAW.split(on_a_terminal(sys.executable, "-m", "demo"))
+    after = [frame for frame in frames if "took its place" in frame and "╰" in frame]
     draw(after[len(after) // 3], "make demo", ROOT / "docs" / "_static" / "demo.svg")
 
 

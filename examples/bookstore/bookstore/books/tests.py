@@ -55,7 +55,10 @@ class ReadingTests(APITestCase):
         assert run_pending(app) == []
 
     def test_the_articles_call_is_refused_where_it_is_made(self) -> None:
-        with self.assertRaisesMessage(EncodeError, "Pass its primary key"):
+        with self.assertRaisesMessage(
+            EncodeError,
+            "argument 'user_id' cannot be sent as json: it is a User. Pass its primary key (.pk)",
+        ):
             charge_user.delay(self.ada, self.book.pk)
 
     def test_a_service_that_is_away_is_asked_again(self) -> None:
