@@ -240,7 +240,7 @@ class Demo:
         shop, view, event = self.shop, self.view, self.screen.event
         assert shop.worker is not None  # noqa: S101 - it runs
         self._watch_until(lambda: self._replaced, "the new child")
-        event("restarting the worker; calls wait in the queue", "magenta")
+        event("restarting the worker; calls wait in the queue", "bold magenta")
         self._restarting = True
         shop.worker.terminate()
         self._watch_until(lambda: shop.ended() is not None, "the worker to end")

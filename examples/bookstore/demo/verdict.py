@@ -90,7 +90,7 @@ def _chat(story: Story, view: View, shop: Shop) -> Iterator[Check]:
         if str(mail["To"]) == LIBRARIAN
     ]
     total = len(story.raced) + len(story.cured)
-    wanted = f"Conversations this week: {total}, unanswered: {len(waiting)}"
+    wanted = f"Conversations: {total}, unanswered: {len(waiting)}"
     yield Check("the weekly report is right", subjects == [wanted], "; ".join(subjects))
 
 
@@ -100,7 +100,7 @@ def _rest(story: Story, view: View, shop: Shop) -> Iterator[Check]:
     yield Check(
         "nothing is lost or left over",
         not left and not dead and view.failed == view.raced,
-        f"{left} waiting, {dead} dead, {view.failed - view.raced} failed beside the race",
+        f"{left} waiting, {dead} dead, {view.failed - view.raced} other failures",
     )
     found = [shop.app.AsyncResult(task_id).state for task_id in story.interrupted]
     succeeded = found.count(states.SUCCESS)

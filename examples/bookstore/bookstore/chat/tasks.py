@@ -33,7 +33,7 @@ def send_conversations_details(self: Task[..., None]) -> None:
     recent = Conversation.objects.filter(created__gte=timezone.now() - timedelta(days=7))
     total, waiting = recent.count(), recent.exclude(Exists(answers)).count()
     EmailMessage(
-        subject=f"Conversations this week: {total}, unanswered: {waiting}",
+        subject=f"Conversations: {total}, unanswered: {waiting}",
         body="Who has no answer may be waiting for one.",
         to=[settings.DEFAULT_FROM_EMAIL],
         headers={"Message-ID": f"<{self.request.id}@bookstore.example>"},

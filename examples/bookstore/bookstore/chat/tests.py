@@ -54,7 +54,7 @@ class ConversationTests(APITransactionTestCase):
         Conversation.objects.create(reader=User.objects.get())
         send_conversations_details()
 
-        assert mail.outbox[0].subject == "Conversations this week: 1, unanswered: 1"
+        assert mail.outbox[0].subject == "Conversations: 1, unanswered: 1"
 
 
 def queued() -> int:
