@@ -18,13 +18,12 @@ AT_ONCE = 8  # readers who are connected at the same time
 class Crowd:
     """Readers, and what they did. Each method does it for some of them, and returns when all is done."""
 
-    def __init__(self, site: str, sent: Callable[[], None]) -> None:
+    def __init__(self, site: str) -> None:
         self.charged: dict[str, str] = {}  # idempotency key → reader: who opened which book
-        self.conversations: list[int] = []
         self.closing = threading.Event()
-        self.requests = 0
+        self.requests = 0  # that were answered
+        self.calls = 0  # of tasks, which the site has sent for them
         self._site = site
-        self._sent = sent
         self._tokens: dict[str, tuple[int, str]] = {}  # reader → number, and what proves it
         self._lock = threading.Lock()
         self._local = threading.local()
@@ -43,7 +42,7 @@ class Crowd:
         for name in names:
             said = {"text": f"Dear shop, where is chapter two? {name} 🙂"}
             conversations.append(self._ask("POST", f"/{place}/", said, name)["id"])
-            self._sent()
+            self._count_call()
         return conversations
 
     def books(self, name: str) -> list[int]:
@@ -54,14 +53,18 @@ class Crowd:
         reader = {"username": name, "email": f"{name}@readers.example"}
         answer = self._ask("POST", "/readers/", reader)
         self._tokens[name] = answer["id"], answer["token"]
-        self._sent()
+        self._count_call()
 
     def _read(self, name: str, book: int) -> None:
         number, _ = self._tokens[name]
         for _ in range(2 if number % 10 == 0 else 1):
             self._ask("GET", f"/books/{book}/", None, name)
-            self._sent()
+            self._count_call()
         self.charged[f"reader {number}, book {book}"] = name
+
+    def _count_call(self) -> None:
+        with self._lock:
+            self.calls += 1
 
     def _each(self, act: Callable[[str], None], names: Iterable[str]) -> None:
         def unless_closing(name: str) -> None:

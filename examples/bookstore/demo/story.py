@@ -39,7 +39,8 @@ class Demo:
         assert shop.worker is not None  # noqa: S101 - it runs
         self.view.supervisor = shop.worker.pid
         self.best_rate = 0.0
-        self._crowd = Crowd(shop.site, self._count_sent)
+        self._crowd = Crowd(shop.site)
+        self._reports = 0
         self._killed: int | None = None
         self._killed_at = 0.0
         self._replaced = False
@@ -50,15 +51,12 @@ class Demo:
         self._kinds: set[str] = set()
         self._history: list[tuple[float, int]] = []
 
-    def _count_sent(self) -> None:
-        """Count a call that the shop's web site has sent. Called by one thread at a time."""
-        self.view.sent += 1
-
     # Watching
 
     def look(self) -> None:
         """Bring the view up to date: the queues' depths, the services' books, the worker's diary."""
         view = self.view
+        view.sent = self._crowd.calls + self._reports
         depths = self.shop.app.queues.depths().values()
         view.queued = sum(depth.ready for depth in depths)
         view.in_work = sum(depth.leased for depth in depths)
@@ -168,7 +166,7 @@ class Demo:
                 self._crowd.closing.set()
         self.screen.event("all quiet; the weekly report is sent, as beat would on Monday")
         self.shop.app.send_task(REPORT)
-        self.view.sent += 1
+        self._reports += 1
         self._watch_until(lambda: self.view.done >= self.view.total, "the weekly report")
         charged, interrupted = self._crowd.charged, [*self._interrupted]
         return checks(
