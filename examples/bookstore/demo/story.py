@@ -185,9 +185,11 @@ class Demo:
         writing = acting.submit(crowd.write, names, "conversations")
         cured = self._watch(writing, "readers who write")
         self._watch_until(self._has_nothing_to_do, "answers")
-        cure = f"{self.view.failed - failed} of {RACES} with delay_on_commit()"
-        event(cure, "green")
-        self.view.race = f"{failed} of {RACES} failed with delay(), {cure}"
+        cured_failed = self.view.failed - failed
+        event(f"{cured_failed} of {RACES} failed with delay_on_commit()", "green")
+        self.view.race = (
+            f"{failed} of {RACES} failed with delay(), {cured_failed} with delay_on_commit()"
+        )
         return raced, cured
 
     def _do_business(self, acting: ThreadPoolExecutor, names: list[str]) -> None:
