@@ -219,7 +219,7 @@ def _parties(view: View) -> RenderableType:
         f"{counts.get('taken', 0):,} charged; {counts.get('refused', 0)} × 503,"
         f" {counts.get('slow', 0)} slow; {counts.get('repeated', 0)} repeats not charged again",
     )
-    table.add_row("mail", f"{view.mails:,} of {view.readers:,} welcome mails delivered")
+    table.add_row("mail", f"{view.mails:,} of {view.readers + 1:,} mails delivered")
     table.add_row("race", view.race or "not yet")
     return table
 
