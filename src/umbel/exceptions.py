@@ -20,6 +20,7 @@
         │   ├── QueueNotFound            a queue is named that this app does not have (a KeyError)
         │   ├── TimeoutError             a result did not arrive in time
         │   ├── IncompleteStream         a task had not ended when what followed from it was asked for
+        │   ├── ChordError               a task of a chord's header failed, so its body does not run
         │   ├── MaxRetriesExceededError
         │   ├── TaskRevokedError
         │   ├── WorkerLostError          the process that ran the task died
@@ -153,6 +154,10 @@ class IncompleteStream(TaskError):
     """What followed from a task was asked for before all of it had ended."""
 
 
+class ChordError(TaskError):
+    """A task of a chord's header failed, so its body does not run; results that Celery stored have it."""
+
+
 class MaxRetriesExceededError(TaskError):
     """A task was retried more often than its ``max_retries`` allows."""
 
@@ -283,6 +288,7 @@ class Reject(TaskPredicate):
 
 #: Errors that Celery has too, and in which of its modules: what travels is Celery's name for them.
 CELERY_MODULES = {
+    "ChordError": "celery.exceptions",
     "ImproperlyConfigured": "celery.exceptions",
     "IncompleteStream": "celery.exceptions",
     "MaxRetriesExceededError": "celery.exceptions",

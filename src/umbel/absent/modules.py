@@ -66,7 +66,6 @@ ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
         ("chain", "chord", "chunks", "group", "xmap", "xstarmap"), WORKFLOWS
     ),
     "umbel.exceptions": {
-        "ChordError": WORKFLOWS,
         **dict.fromkeys(
             ("BackendError", "BackendGetMetaError", "BackendStoreError"),
             "is OperationalError here: of stores as of brokers",
