@@ -296,7 +296,7 @@ def _remember(first: BaseException, later: BaseException) -> None:
 def _tell_failure(task: Task[Any, Any], request: Request, hooks: Hooks, outcome: Failure) -> None:
     info = None
     if hooks.on_failure is not None:
-        info = ExceptionInfo(outcome.error, outcome.traceback)
+        info = ExceptionInfo(outcome.error, text=outcome.traceback)
         hooks.on_failure(outcome.error, request.id, request.args, request.kwargs, info)
     announcing.send_failure(task, request, outcome.error, info)
 
@@ -305,7 +305,7 @@ def _retried(
     task: Task[Any, Any], request: Request, hooks: Hooks, how: How, outcome: Retried
 ) -> None:
     retry = outcome.retry
-    info = ExceptionInfo(retry, outcome.traceback) if hooks.on_retry is not None else None
+    info = ExceptionInfo(retry, text=outcome.traceback) if hooks.on_retry is not None else None
     if hooks.on_retry is not None:
         try:
             hooks.on_retry(retry.exc, request.id, request.args, request.kwargs, info)
@@ -316,7 +316,7 @@ def _retried(
             announcing.send_internal_error(task, request, error)
             logger.exception("Task %s[%s] on_retry handler raised", task.name, request.id)
     if signals.task_retry.is_heard:
-        info = info or ExceptionInfo(retry, outcome.traceback)
+        info = info or ExceptionInfo(retry, text=outcome.traceback)
         signals.task_retry.send(task, request=request, reason=retry, einfo=info)
 
 

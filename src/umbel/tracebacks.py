@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from types import FrameType, TracebackType
 
@@ -35,12 +36,29 @@ def _is_ours(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).startswith(_OURS)
 
 
+ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+
+
+def _exception(exc_info: ExcInfo | None) -> BaseException:
+    found = (exc_info or sys.exc_info())[1]
+    if found is None:
+        raise TypeError("ExceptionInfo() is made where an exception is handled, or of one.")
+    return found
+
+
 class ExceptionInfo:
     """An exception as handlers and signals get it: ``einfo``. Its text is that of the traceback."""
 
-    internal = False
-
-    def __init__(self, exception: BaseException, text: str | None = None) -> None:
+    def __init__(
+        self,
+        exc_info: BaseException | ExcInfo | None = None,
+        internal: bool = False,
+        *,
+        text: str | None = None,
+    ) -> None:
+        """Take an exception, or what `sys.exc_info` gave: by default gives, as billiard's class does."""
+        exception = exc_info if isinstance(exc_info, BaseException) else _exception(exc_info)
+        self.internal = internal
         self.type = type(exception)
         self.exception = exception
         self.traceback = traceback_text(exception) if text is None else text

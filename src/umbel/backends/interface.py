@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from umbel import current, failures, serialization, states
 from umbel.backend import Meta, ResultBase
+from umbel.backends.groups import SavesGroups
 from umbel.compression import compress, decompress
 from umbel.exceptions import TaskRevokedError, TimeoutError
 from umbel.masking import masked_url
@@ -41,7 +42,7 @@ class _Forgetful(dict[Any, Any]):
         """Keep nothing."""
 
 
-class Backend:
+class Backend(SavesGroups):
     """Base of result backends. A subclass has at least `_store_result` and `_get_task_meta_for`.
 
     `app` is the app; `serializer`, `accept` and `expires` take the place of the settings
@@ -409,12 +410,11 @@ class Backend:
 
     def _no_workflows(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError(
-            f"{type(self).__name__} is a result backend of Celery's kind, which keep no parts of groups and"
-            " chords here. Use a store of umbel's own for workflows: sqlite://, redis://."
+            f"{type(self).__name__} is a result backend of Celery's kind, which keep no parts of chords here."
+            " Use a store of umbel's own for workflows: sqlite://, redis://."
         )
 
     add_to_chord = apply_chord = on_chord_part_return = _no_workflows
-    save_group = restore_group = delete_group = get_group_meta = _no_workflows
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Do nothing: chords are counted elsewhere."""

@@ -134,6 +134,21 @@ class BaseKeyValueStoreBackend(Backend):
     def _forget(self, task_id: str) -> None:
         self.delete(self.get_key_for_task(task_id))
 
+    def _save_group(self, group_id: str, result: Any) -> Any:
+        document = self.encode({"result": result.as_tuple()})
+        self._set_with_state(self.get_key_for_group(group_id), document, states.SUCCESS)
+        return result
+
+    def _restore_group(self, group_id: str) -> Meta | None:
+        found = self.get(self.get_key_for_group(group_id))
+        if not found:
+            return None
+        meta = self.decode(found)
+        return {**meta, "result": self.app.result_from_tuple(meta["result"])}
+
+    def _delete_group(self, group_id: str) -> None:
+        self.delete(self.get_key_for_group(group_id))
+
     def task_result_exists(self, task_id: str) -> bool:
         """Tell whether anything is stored for a task."""
         return bool(self.get(self.get_key_for_task(task_id)))

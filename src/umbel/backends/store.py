@@ -19,7 +19,7 @@ from umbel.backends.keyvalue import BaseKeyValueStoreBackend
 from umbel.backends.requests import told
 from umbel.exceptions import OperationalError, UmbelError
 from umbel.ports import Engine, Features, ResultStore, ResultSubscription
-from umbel.records import FixedForm, Form, ResultRecord, decode
+from umbel.records import FixedForm, Form, ResultRecord, decode, decode_group, encode_group
 
 #: Seconds before the second look of whoever waits; they double up to the backend's own interval.
 FIRST_PAUSE = 0.02
@@ -117,33 +117,39 @@ class BackendStore(ResultStore):
                 self.backend.forget(task_id)
 
     def add_part(self, group: str, part: str, document: str, size: int, claimant: str) -> bool:
-        """Raise NotImplementedError: there are no parts of groups."""
-        self._no_groups()
+        """Raise NotImplementedError: there are no parts of chords."""
+        self._no_parts()
 
     def parts(self, group: str) -> dict[str, str]:
         """Raise NotImplementedError."""
-        self._no_groups()
+        self._no_parts()
 
     def close_group(self, group: str, claimant: str) -> bool:
         """Raise NotImplementedError."""
-        self._no_groups()
+        self._no_parts()
 
     def save_group(self, group: str, document: str | bytes, expires: float | None) -> None:
-        """Refuse."""
-        self._no_groups()
+        """Let the backend save the group; when it expires is the backend's to say."""
+        written = decode_group(group, document, _written(self._form()))
+        with self._translated():
+            backend = self.backend
+            backend.save_group(group, backend.app.result_from_tuple(written))
 
     def saved_group(self, group: str) -> str | bytes | None:
-        """Refuse."""
-        self._no_groups()
+        """Return as a document what the backend restores."""
+        with self._translated():
+            found = self.backend.restore_group(group)
+        return None if found is None else encode_group(found.as_tuple(), self._form())
 
     def forget_group(self, group: str) -> None:
-        """Refuse."""
-        self._no_groups()
+        """Let the backend delete what it saved."""
+        with self._translated():
+            self.backend.delete_group(group)
 
-    def _no_groups(self) -> NoReturn:
+    def _no_parts(self) -> NoReturn:
         raise NotImplementedError(
-            f"The result backend {type(self.backend).__name__} keeps no parts of groups and chords. Set"
-            " result_backend to a store of umbel's own for them, such as sqlite:// or redis://."
+            f"The result backend {type(self.backend).__name__} keeps no parts of chords. Set result_backend"
+            " to a store of umbel's own for them, such as sqlite:// or redis://."
         )
 
     def cleanup(self) -> int:

@@ -47,11 +47,8 @@ class GroupResult(ResultSet):
         cls, id: str, backend: Backend | None = None, app: Source | None = None
     ) -> GroupResult | None:
         """Return the group that was saved under an id; None if there is none."""
-        source = app or (backend.app if backend else get_current_app())
-        written = (backend or source.backend).group_as_saved(id)
-        if written is None:
-            return None
-        restored: GroupResult = source.result_from_tuple(written)
+        source = backend or (app or get_current_app()).backend
+        restored: GroupResult | None = source.restore_group(id)
         return restored
 
     def as_tuple(self) -> tuple[Any, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,14 @@ def test_versions_compare_as_celerys() -> None:
 
 def test_an_exception_with_its_traceback() -> None:
     assert str(einfo.ExceptionInfo(ValueError("no"))) == "ValueError: no\n"
+    try:
+        raise KeyError("x")
+    except KeyError:
+        for info in (einfo.ExceptionInfo(), einfo.ExceptionInfo(sys.exc_info())):
+            assert info.type is KeyError
+            assert info.traceback.endswith("KeyError: 'x'\n")
+    with pytest.raises(TypeError, match="is made where an exception is handled"):
+        einfo.ExceptionInfo()
     assert issubclass(einfo.ExceptionWithTraceback, Exception)
 
 

@@ -220,6 +220,38 @@ def test_an_error_that_a_backend_knows_is_tried_again(monkeypatch: pytest.Monkey
         patient.put([encode(TaskResult("1", "SUCCESS", 1))])
 
 
+@pytest.mark.parametrize("serializer", ["json", "pickle"])
+def test_a_group_is_saved_and_restored(memory: str, serializer: str) -> None:
+    app = app_of(
+        memory, f"{KEPT}:Mapped", result_serializer=serializer, accept_content=["json", "pickle"]
+    )
+    inner = app.GroupResult("inner", [app.AsyncResult("3")])
+    group = app.GroupResult("g", [app.AsyncResult("1"), app.AsyncResult("2"), inner])
+    group.parent = app.AsyncResult("0")
+    assert app.GroupResult.restore("g") is None
+    assert group.save() is group
+    found = app.GroupResult.restore("g")
+    assert found == group
+    assert found.parent == group.parent
+    assert list(PLACES[None]) == [b"celery-taskset-meta-g"]
+    own = Mapped(app)
+    assert app.GroupResult.restore("g", backend=own) == group  # type: ignore[arg-type]
+    found.delete()
+    assert app.GroupResult.restore("g") is None
+
+
+def test_a_backend_that_saves_no_groups_says_so(memory: str) -> None:
+    app = app_of(memory, f"{KEPT}:Recorded")
+    group = app.GroupResult("g", [app.AsyncResult("1")])
+    refused = "Recorded saves no groups: it has no _"
+    with pytest.raises(NotImplementedError, match=refused):
+        group.save()
+    with pytest.raises(NotImplementedError, match=refused):
+        group.delete()
+    with pytest.raises(NotImplementedError, match=refused):
+        app.GroupResult.restore("g")
+
+
 def test_workflows_are_refused() -> None:
     store = BackendEngine(Mapped, Umbel("proj", broker="memory://"), "url", None).results
     for act in (
