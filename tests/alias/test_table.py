@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from umbel.alias.finder import reason
 from umbel.alias.table import ELSEWHERE, TABLE
 
 GOLDEN = Path(__file__).parents[1] / "compat" / "golden" / "names.json"
+WRITER = Path(__file__).parents[2] / "packages" / "umbel-as-celery" / "write_modules.py"
 SHIMS = Path(umbel.alias.__file__).parent
 
 
@@ -55,6 +57,13 @@ def test_each_module_of_our_own_for_it_has_a_row() -> None:
     rows = {name.removeprefix("umbel.alias.") for name in TABLE.values() if "alias" in name}
     assert names == rows
     assert names <= TABLE.keys()
+
+
+def test_the_distribution_has_a_file_for_each_row() -> None:
+    wanted = runpy.run_path(str(WRITER))["modules"]()
+    place = WRITER.parent / "src"
+    found = {path.relative_to(place): path.read_text("utf-8") for path in place.rglob("*.py")}
+    assert found == wanted, "run packages/umbel-as-celery/write_modules.py"
 
 
 def test_a_reason_goes_on_as_a_sentence() -> None:

@@ -14,11 +14,15 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from types import CodeType, ModuleType
+from types import CodeType, FrameType, ModuleType
 from typing import Any, ClassVar
 
 from umbel.absent import ABSENT_MODULES, NotThereToImport
 from umbel.alias.table import ELSEWHERE, TABLE
+
+
+#: What stands between a finder and who imports or looks.
+_ON_THE_WAY = (__name__, "importlib._bootstrap", "importlib._bootstrap_external")
 
 
 class NoSuchModule(NotThereToImport, ModuleNotFoundError):
@@ -89,8 +93,9 @@ class AliasLoader(Loader):
 class AliasFinder(MetaPathFinder):
     """Finds the modules of a table: by the name that they have in Celery, the name of the module here.
 
-    A name below one of the table's first parts that is not there is said to be missing, with the reason; no
-    other finder is asked for it, which could find real Celery's.
+    A name below one of the table's first parts that is not there is said to be missing, with the reason, to
+    who imports it; no other finder is asked for it, which could find real Celery's. Who only looks, by
+    `importlib.util.find_spec`, gets None as of any module that is missing.
     """
 
     def __init__(self, table: Mapping[str, str], elsewhere: Mapping[str, str]) -> None:
@@ -104,10 +109,15 @@ class AliasFinder(MetaPathFinder):
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Return how to load a module. Raises NoSuchModule for one of Celery's that is not here."""
+        """Return how to load a module. Raises NoSuchModule where one of Celery's is imported that is not here."""
         if fullname.partition(".")[0] not in self.tops:
             return None
-        found = self.target_of(fullname)
+        try:
+            found = self.target_of(fullname)
+        except NoSuchModule:
+            if _is_only_looked_for():
+                return None
+            raise
         spec = ModuleSpec(
             fullname,
             AliasLoader(found),
@@ -135,6 +145,14 @@ class AliasFinder(MetaPathFinder):
             return find_spec(name)
         except ModuleNotFoundError:  # its package is not there
             return None
+
+
+def _is_only_looked_for() -> bool:
+    """Tell whether `importlib.util.find_spec` asks: it and an import call finders in the same way."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") in _ON_THE_WAY:
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") == "importlib.util"
 
 
 FINDER = AliasFinder(TABLE, ELSEWHERE)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
-from types import ModuleType
+from typing import Any
 
 from umbel.alias.finder import FINDER
-from umbel.alias.table import TABLE
 from umbel.beside import NAMES, is_marked, real_on_path
 from umbel.exceptions import ImproperlyConfigured, UmbelWarning
 
@@ -57,15 +58,17 @@ def install_if_told() -> None:
     install_as_celery()
 
 
-def take_the_place_of(name: str) -> ModuleType:
-    """Let a package that is being imported be umbel's, and return that: for the packages of umbel-as-celery.
+def take_the_place_of(name: str) -> Callable[[str], Any]:
+    """Let a module that is being imported be umbel's: for the packages of umbel-as-celery.
 
-    Nothing is said of real Celery here: who installed umbel-as-celery wants umbel.
+    What comes back is to be its ``__getattr__``: a thread that waited for this import may be given the module
+    that was there before. Nothing is said of real Celery here: who installed umbel-as-celery wants umbel.
+    Raises NoSuchModule for a row of the table whose module umbel does not have yet.
     """
     _put_in_place()
-    module = import_module(TABLE[name])
+    module = import_module(FINDER.target_of(name).name)
     sys.modules[name] = module
-    return module
+    return partial(getattr, module)
 
 
 def _put_in_place() -> None:
