@@ -1,4 +1,4 @@
-"""Writes a file for each module that umbel has under a name of Celery's; tests/alias/test_table.py compares them.
+"""Writes a file for each module that umbel has under a name of Celery's; a test compares them.
 
 Run it with umbel's Python when a row of `umbel.alias.table` has come or gone:
 ``.venv/bin/python packages/umbel-as-celery/write_modules.py``.

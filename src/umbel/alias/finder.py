@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 from umbel.absent import ABSENT_MODULES, NotThereToImport
 from umbel.alias.table import ELSEWHERE, TABLE
 
-
 #: What stands between a finder and who imports or looks.
 _ON_THE_WAY = (__name__, "importlib._bootstrap", "importlib._bootstrap_external")
 
@@ -109,7 +108,7 @@ class AliasFinder(MetaPathFinder):
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Return how to load a module. Raises NoSuchModule where one of Celery's is imported that is not here."""
+        """Return how to load a module. Raises NoSuchModule where what is not here is imported."""
         if fullname.partition(".")[0] not in self.tops:
             return None
         try:
