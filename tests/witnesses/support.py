@@ -1,31 +1,28 @@
 """What the witnesses share: a project that uses a package written for Celery, a worker of it, and a client.
 
-Each runs in processes of its own, in which umbel is there for ``import celery``: here the real one is too.
+Each runs in processes of its own, in which umbel-as-celery, with its metadata, stands on the path before real
+Celery: so the packages run as they are.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import Any
-
-import pytest
 
 from tests.e2e.support import SOURCE, Worker
 from umbel.testing.conformance.support import until
 
 #: How each project begins.
 HEAD = """
-import umbel
-
-umbel.install_as_celery()
 import json
 from pathlib import Path
 
@@ -40,19 +37,18 @@ import json
 
 from tasks import *
 """
+DISTRIBUTION = Path(__file__).parents[2] / "packages" / "umbel-as-celery"
 #: Seconds that a client may take.
 LONG = 60
 
 
-def needs(*modules: str) -> None:
-    """Skip a file of tests whose package imports parts of Celery that umbel does not have yet."""
-    for module in ("umbel.alias", *modules):
-        try:
-            found = find_spec(module)
-        except ModuleNotFoundError:
-            found = None
-        if found is None:
-            pytest.skip(f"umbel has no {module} yet", allow_module_level=True)
+def _installed(place: Path) -> str:
+    """Lay out in a directory what pip would install of umbel-as-celery; return the path to import from."""
+    for metadata in (DISTRIBUTION / "metadata").iterdir():
+        said = (metadata / "METADATA").read_text("utf-8")
+        version = said.partition("Version: ")[2].partition("Version: ")[2].split()[0]
+        shutil.copytree(metadata, place / f"{metadata.name}-{version}.dist-info")
+    return os.pathsep.join(map(str, (place, DISTRIBUTION / "src", SOURCE)))
 
 
 class Project:
@@ -61,11 +57,12 @@ class Project:
     def __init__(self, directory: Path, tasks: str) -> None:
         self.directory = directory
         (directory / "run").mkdir()
+        self._path = _installed(directory / "site")
         (directory / "tasks.py").write_text(HEAD + tasks)
 
     def python(self, code: str) -> subprocess.CompletedProcess[str]:
         """Run code in a process of its own, in the project."""
-        environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+        environment = {**os.environ, "PYTHONPATH": self._path}
         environment["XDG_RUNTIME_DIR"] = str(self.directory / "run")
         command = [sys.executable, "-W", "ignore", "-c", code]
         found = subprocess.run(
@@ -87,7 +84,8 @@ class Project:
     @contextmanager
     def worker(self) -> Iterator[Worker]:
         """Run a worker with one child, and stop it at the end so that all its processes leave in peace."""
-        worker = Worker(self.directory, ("-l", "INFO", "-c", "1"))
+        words = ("-l", "INFO", "-c", "1")
+        worker = Worker(self.directory, words, before=f"export PYTHONPATH={quote(self._path)}")
         try:
             until(lambda: worker.says(" ready."), LONG)
             yield worker

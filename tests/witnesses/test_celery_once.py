@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.witnesses.support import Project, needs
-
-needs()
+from tests.witnesses.support import Project
 
 TASKS = """
 import threading

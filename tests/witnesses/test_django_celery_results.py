@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.witnesses.support import Project, needs
-
-needs("umbel.canvas")
+from tests.witnesses.support import Project
 
 SETTINGS = """
 from pathlib import Path
@@ -20,6 +18,9 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": here / 
 FILES = "django.core.cache.backends.filebased.FileBasedCache"
 CACHES = {"default": {"BACKEND": FILES, "LOCATION": here / "cache"}}
 USE_TZ = True
+ALLOWED_HOSTS = ["testserver"]
+ROOT_URLCONF = "django_celery_results.urls"
+DJANGO_CELERY_RESULTS_ID_FIRST_URLS = False
 """
 TASKS = """
 import os
@@ -62,17 +63,38 @@ gone = add.delay(3, 4)
 gone.get(timeout=30)
 gone.forget()
 unknown = app.AsyncResult("unknown").state
-print(json.dumps([[result.id for result in results], found, gone.exists(), unknown]))
+ids = [result.id for result in results]
+print(json.dumps([ids, found, gone.exists(), unknown, groups_of(results)]))
+"""
+GROUPS = """
+from celery.result import GroupResult
+from django.test import Client
+
+
+def groups_of(results):
+    group = app.GroupResult("all", results[::2])
+    assert GroupResult.restore("all") is None
+    group.save()
+    found = GroupResult.restore("all")
+    assert found == group
+    assert found.join(timeout=30)[0] == 3
+    asked = Client().get
+    paths = [f"/task/done/{results[0].id}/", f"/task/status/{results[1].id}/", "/group/status/all/"]
+    told = [asked(path).json() for path in paths]
+    GroupResult("gone", results, app=app).save()
+    app.GroupResult.restore("gone").delete()
+    return told + [app.GroupResult.restore("gone")]
 """
 ROWS = """
-from django_celery_results.models import TaskResult
+from django_celery_results.models import GroupResult, TaskResult
 
 fields = ["task_id", "task_name", "task_args", "task_kwargs", "status", "result", "worker"]
 fields.append("periodic_task_name")
 rows = list(TaskResult.objects.values(*fields))
 started = TaskResult.objects.filter(date_started__isnull=False).count()
 traced = TaskResult.objects.get(status="FAILURE").traceback
-print(json.dumps([rows, started, traced]))
+groups = list(GroupResult.objects.values_list("group_id", flat=True))
+print(json.dumps([rows, started, traced, groups]))
 """
 
 
@@ -83,26 +105,39 @@ def made(tmp_path_factory: pytest.TempPathFactory, backend: str) -> tuple[Projec
     project = Project(directory, TASKS.format(backend=backend))
     project.python(MIGRATE)
     with project.worker():
-        return project, project.client(CALLS)
+        return project, project.client(GROUPS + CALLS)
 
 
 @pytest.mark.parametrize("backend", ["django-db", "django-cache"])
 def test_results_are_written_and_read(
     tmp_path_factory: pytest.TempPathFactory, backend: str
 ) -> None:
-    project, (ids, found, forgotten, unknown) = made(tmp_path_factory, backend)
+    project, (ids, found, forgotten, unknown, groups) = made(tmp_path_factory, backend)
     assert found[0] == ["3", "SUCCESS", True]
     assert found[1] == ["ZeroDivisionError('division by zero')", "FAILURE", True]
     assert found[2][1:] == ["SUCCESS", True]
     assert found[3] == ["6", "SUCCESS", True]
     assert (forgotten, unknown) == (False, "PENDING")
+    _check_views(ids, *groups)
     if backend == "django-db":
         _check_rows(project, ids)
 
 
+def _check_views(ids: list[str], done: Any, status: Any, group: Any, deleted: Any) -> None:
+    """Check what the package's views say of the calls and their group."""
+    assert done == {"task": {"id": ids[0], "executed": True}}
+    assert status["task"]["status"] == "FAILURE"
+    assert status["task"]["exc"] == "builtins.ZeroDivisionError"
+    assert "1 / x" in status["task"]["traceback"]
+    assert group["group"]["id"] == "all"
+    assert [one["status"] for one in group["group"]["results"]] == ["SUCCESS", "SUCCESS"]
+    assert group["group"]["results"][0]["result"] == 3
+    assert deleted is None
+
+
 def _check_rows(project: Project, ids: list[str]) -> None:
     """Check what the tables have of the calls."""
-    rows, started, traced = project.client(ROWS)
+    rows, started, traced, groups = project.client(ROWS)
     by_id = {row.pop("task_id"): row for row in rows}
     assert by_id[ids[0]] == {
         "task_name": "tasks.add",
@@ -117,3 +152,4 @@ def _check_rows(project: Project, ids: list[str]) -> None:
     assert by_id[ids[2]]["periodic_task_name"] == "nightly"
     assert started == len(by_id) == 4
     assert "1 / x" in traced
+    assert groups == ["all"]

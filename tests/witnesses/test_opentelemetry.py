@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.witnesses.support import Project, needs
-
-needs()
+from tests.witnesses.support import Project
 
 TASKS = """
 import os
@@ -56,10 +54,13 @@ def again(self, x):
     return x
 """
 CALLS = """
+from importlib.metadata import version
+
 instrument()
 with trace.get_tracer("client").start_as_current_span("client"):
     results = [add.delay(1, 2), bad.delay(0), again.delay(5), app.send_task("tasks.add", (3, 4))]
-print(json.dumps([repr(result.get(timeout=30, propagate=False)) for result in results]))
+found = [repr(result.get(timeout=30, propagate=False)) for result in results]
+print(json.dumps([version("celery"), found]))
 """
 
 
@@ -68,7 +69,8 @@ def spans(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """All spans, in the order of their ends."""
     project = Project(tmp_path_factory.mktemp("otel"), TASKS)
     with project.worker():
-        found = project.client(CALLS)
+        version, found = project.client(CALLS)
+    assert version == "5.7.0+umbel.0"  # which the package compares with what it needs
     assert found == ["3", "ZeroDivisionError('division by zero')", "5", "7"]
     return project.lines("spans")
 

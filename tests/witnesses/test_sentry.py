@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.witnesses.support import Project, needs
-
-needs("umbel.beat", "umbel.schedules")
+from tests.witnesses.support import Project
 
 TASKS = """
 import os
