@@ -302,8 +302,8 @@ class Umbel:
         stays. Raises ImproperlyConfigured for wrong settings, ImportError, unless `silent`, when
         there is no such module.
         """
-        prefix = namespace or self.namespace
-        loading.load_object(self.conf, obj, namespace=prefix, silent=silent, force=force)
+        self.namespace = namespace or self.namespace
+        loading.load_object(self.conf, obj, namespace=self.namespace, silent=silent, force=force)
 
     def config_from_envvar(
         self, variable_name: str, silent: bool = False, force: bool = False
@@ -387,6 +387,7 @@ class Umbel:
         """What makes results of groups: ``app.GroupResult(id, results)``, ``app.GroupResult.restore(id)``."""
         return making.GroupResultOf(self)
 
+    loader = property(discovery.Loader)
     import_modules = discovery.import_modules
     autodiscover_tasks = discovery.autodiscover_tasks
     add_periodic_task = periodic.add_periodic_task

@@ -108,3 +108,18 @@ def import_modules(app: Umbel) -> None:
     for name in ("imports", "include"):
         for module in getattr(settings, name):
             imported(module, f"the setting {name} has {module!r}")
+
+
+class Loader:
+    """``app.loader``: the part of Celery's loaders that packages call to have an app's tasks imported."""
+
+    def __init__(self, app: Umbel) -> None:
+        self._app = app
+
+    def import_default_modules(self) -> None:
+        """Import what a worker imports when it starts; see ``app.import_modules``."""
+        import_modules(self._app)
+
+    def import_task_module(self, module: str) -> ModuleType:
+        """Import a module and return it."""
+        return import_module(module)

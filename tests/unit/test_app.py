@@ -709,3 +709,9 @@ def test_what_a_subclass_has_for_celery_is_told_to_mean_nothing(
 def test_the_results_of_a_task_are_its_apps() -> None:
     app = Umbel("proj", broker="memory://")
     assert app.task(lambda: None).backend is app.backend
+
+
+def test_the_namespace_of_its_settings_is_known(memory: str) -> None:
+    app = Umbel("proj", broker=memory)
+    app.config_from_object({"CELERY_TIMEZONE": "Europe/Berlin"}, namespace="CELERY")
+    assert (app.namespace, str(app.timezone)) == ("CELERY", "Europe/Berlin")

@@ -90,3 +90,10 @@ def test_without_packages_it_says_whose_they_would_be(
     assert found(app) == []
     app.autodiscover_tasks(force=True)
     assert "there is no Django project to ask for them" in caplog.text
+
+
+def test_the_loader_imports_what_a_worker_does(app: Umbel) -> None:
+    app.autodiscover_tasks(["shop_"])
+    assert "shop_.tasks" not in sys.modules
+    app.loader.import_default_modules()
+    assert app.loader.import_task_module("shop_.tasks") is sys.modules["shop_.tasks"]

@@ -14,7 +14,6 @@ from umbel.absent.reasons import (
     EVENTS,
     FIXED,
     HOOKS,
-    LOADERS,
     OWN_LOG,
     PLACE,
     QUEUE_SETTINGS,
@@ -45,7 +44,6 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
             "is Celery's worker as an object; app.worker_main(['worker', '-l', 'INFO']) starts one",
         ),
         **HOOKS,
-        "loader": LOADERS,
         "annotations": "is the setting task_annotations here",
         "configured": "has no meaning here: settings are read when one is first asked for",
         **dict.fromkeys(

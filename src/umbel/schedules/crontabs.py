@@ -122,7 +122,7 @@ class crontab(BaseSchedule):
 
     def _is_too_late(self) -> bool:
         """Tell whether the deadline of a start has passed for all times at which this was due."""
-        deadline = self.app.conf.snapshot.beat_cron_starting_deadline
+        deadline = self.app.conf.beat_cron_starting_deadline
         if deadline is None:
             return False
         now = aware(self.now())

@@ -52,6 +52,7 @@ class solar(BaseSchedule):
     place that is not on Earth.
     """
 
+    _all_events = frozenset(_EVENTS)  # Celery's name, by which packages compare theirs
     #: For how many days an event is looked for that does not happen every day.
     max_search_days = 366
 
