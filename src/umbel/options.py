@@ -286,6 +286,19 @@ def call_options(keywords: Mapping[str, Any], where: str = "apply_async") -> Cal
     return options
 
 
+def without_strange(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what may be for an `apply_async` of the task's own, which passes on all that it was given.
+
+    What is plainly misspelt stays, to be refused.
+    """
+    stamps = as_list(keywords.get("stamped_headers")) or ()
+    return {
+        name: value
+        for name, value in keywords.items()
+        if name in OPTION_NAMES or name in stamps or nearest(name, OPTION_NAMES)
+    }
+
+
 def _check_what_follows(options: CallOptions) -> None:
     """Refuse wrong options of signatures here, not in the worker that sends them.
 
@@ -294,13 +307,7 @@ def _check_what_follows(options: CallOptions) -> None:
     for name in LINKS:
         for link in as_list(getattr(options, name)) or ():
             if not link.get("subtask_type"):
-                written = link.get("options") or {}
-                stamps = as_list(written.get("stamped_headers")) or ()
-                meant = {
-                    name: value
-                    for name, value in written.items()
-                    if name in OPTION_NAMES or name in stamps or nearest(name, OPTION_NAMES)
-                }
+                meant = without_strange(link.get("options") or {})
                 call_options(meant, f"The signature of {link['task']}")
 
 

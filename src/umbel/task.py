@@ -49,6 +49,7 @@ from umbel.options import (
     eager_options,
     given,
     warn_once,
+    without_strange,
 )
 from umbel.publish import Template
 from umbel.request import Request
@@ -202,12 +203,13 @@ class Task(Definition, Signable[P, R]):
         """Send a call to a worker, with options; see `umbel.options.CallOptions`.
 
         Celery's first options may be given by their position: `task_id`, `producer`, `link`,
-        `link_error`, `shadow`.
-        Raises TypeError for arguments that the task does not take and for unknown options,
-        EncodeError for arguments that cannot be sent, and OperationalError when the broker cannot
+        `link_error`, `shadow`. Raises TypeError for arguments that the task does not take and for unknown
+        options, EncodeError for arguments that cannot be sent, and OperationalError when the broker cannot
         be reached.
         """
         keywords = by_position(CALL_POSITIONS, more, options, "apply_async")
+        if type(self).apply_async is not Task.apply_async:
+            keywords = without_strange(keywords)
         checked = call_options(keywords)
         app = self.app
         if not app.finalized:

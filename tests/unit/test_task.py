@@ -1143,3 +1143,19 @@ def test_a_call_as_a_function_starts_without_children(app: Umbel) -> None:
     parent()
     assert seen == [1, 1]
     assert parent.request.children == []
+
+
+def test_an_apply_async_of_its_own_may_pass_on_options_of_its_own(memory: str) -> None:
+    app = Umbel("proj", broker=memory, backend=memory)
+
+    class Once(Task[Any, Any]):
+        def apply_async(  # type: ignore[override]
+            self, args: Any = None, kwargs: Any = None, **options: Any
+        ) -> Any:
+            assert options["once"] == {"graceful": True}
+            return super().apply_async(args, kwargs, **options)
+
+    task = app.task(base=Once, name="once")(lambda x: x)
+    assert task.apply_async((1,), once={"graceful": True}).id
+    with pytest.raises(TypeError, match="'coutdown'. Did you mean"):
+        task.apply_async((1,), once={"graceful": True}, coutdown=3)

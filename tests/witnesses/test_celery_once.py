@@ -22,7 +22,7 @@ def once(x):
     return x
 """
 CALLS = """
-first, other = once.delay(1), once.delay(2)
+first, other = once.delay(1), once.apply_async((2,), once={"graceful": True})
 try:
     once.delay(1)
     refused = False
