@@ -83,6 +83,7 @@ CLIENT = (
     "outcomes",
     "announcing",
     "trace",
+    "async_trace",
     "retrying",
     "eager",
     "annotations",

@@ -35,6 +35,65 @@ class Loop:
             self._runner = None
 
 
+class SharedLoop:
+    """An event loop in a thread of its own, on which other threads run coroutines at the same time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end, on the loop, while this thread waits."""
+        return drive_on(self._running(), coroutine)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        """Return the loop, which is made when first needed."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._loop,), name="umbel-loop", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.get_loop().run_forever()
+
+    def close(self) -> None:
+        """End the event loop and its thread."""
+        if self._loop is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop = self._thread = None
+
+
+def drive_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end on a loop that runs in another thread, in the context of who calls."""
+    context = contextvars.copy_context()
+    outcome: Future[Any] = Future()
+
+    async def run() -> None:
+        try:
+            outcome.set_result(await coroutine)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is for who waits
+            outcome.set_exception(error)
+
+    loop.call_soon_threadsafe(lambda: _keep(loop.create_task(run(), context=context)))
+    return outcome.result()
+
+
+#: Loops hold their tasks by weak references only.
+_kept: set[asyncio.Task[None]] = set()
+
+
+def _keep(task: asyncio.Task[None]) -> None:
+    _kept.add(task)
+    task.add_done_callback(_kept.discard)
+
+
 def drive_here(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end, on a loop of its own; within a coroutine, on a thread of its own."""
     context = contextvars.copy_context()

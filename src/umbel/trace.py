@@ -122,7 +122,7 @@ def trace(
             found = _call(task, request, hooks, how, check)
             seconds = how.clock.monotonic() - started
             outcome = found if isinstance(found, Success) else None
-            outcome = _handle(task, request, hooks, how, found, seconds)
+            outcome = handle(task, request, hooks, how, found, seconds)
         finally:
             if signals.task_postrun.is_heard:
                 announcing.send_postrun(task, request, outcome)
@@ -153,17 +153,25 @@ def _call(
         if check is not None:
             check(value)
         return Success(value)
-    except Ignore as error:
+    except BaseException as error:  # noqa: BLE001 - tasks may raise anything, exits and cancellations too
+        return ended_by(task, error, called, how.mode)
+
+
+def ended_by(task: Task[Any, Any], error: BaseException, called: bool, mode: Mode) -> Ended:
+    """Return the outcome of a call that raised: in its function if it was `called`, else in a handler.
+
+    For an eager caller it raises what is for the caller.
+    """
+    if isinstance(error, Ignore):
         return Ignored(error)
-    except Reject as error:
+    if isinstance(error, Reject):
         return Rejected(str(error.reason), bool(error.requeue), error)
-    except BaseException as error:  # tasks may raise anything, exits and cancellations too
-        if how.mode is not Mode.WORKER and not isinstance(error, Exception):
-            raise  # Ctrl-C is meant for who called
-        outcome = _ended_by(task, error, called)
-        if how.mode is Mode.RAISED:
-            _raise(outcome.retry if isinstance(outcome, Retried) else outcome.error)
-        return outcome
+    if mode is not Mode.WORKER and not isinstance(error, Exception):
+        raise error  # Ctrl-C is meant for who called
+    outcome = _ended_by(task, error, called)
+    if mode is Mode.RAISED:
+        _raise(outcome.retry if isinstance(outcome, Retried) else outcome.error)
+    return outcome
 
 
 def _ended_by(task: Task[Any, Any], error: BaseException, called: bool) -> Retried | Failure:
@@ -198,7 +206,7 @@ def classes(wanted: Any) -> tuple[type[BaseException], ...]:
     return (wanted,) if isinstance(wanted, type) else tuple(wanted)
 
 
-def _handle(
+def handle(
     task: Task[Any, Any],
     request: Request,
     hooks: Hooks,

@@ -6,14 +6,15 @@ from functools import partial
 
 from umbel import signals
 from umbel.app import Umbel
+from umbel.async_trace import trace_async
 from umbel.backend import require_storable
 from umbel.definition import Policy
-from umbel.driving import Loop
+from umbel.driving import Drive, Loop
 from umbel.exceptions import DecodeError, NotRegistered
 from umbel.following import refusal
 from umbel.message import Call, Delivery, decode, offers, timestamp
 from umbel.request import request_of
-from umbel.trace import How, trace
+from umbel.trace import Check, How, trace
 from umbel.worker.follow_ups import FollowUps, is_followed
 from umbel.worker.outcome import (
     Expired,
@@ -32,15 +33,15 @@ MOST_WAIT = 60.0
 
 
 class Runner:
-    """Prepares and runs deliveries in one child, one at a time; async tasks on one event loop."""
+    """Prepares and runs deliveries in one child; `drive` runs coroutines, else they run one at a time."""
 
-    def __init__(self, app: Umbel, hostname: str) -> None:
+    def __init__(self, app: Umbel, hostname: str, drive: Drive | None = None) -> None:
         self._app = app
         self._hostname = hostname
         self._settings = app.conf.snapshot
         self._policies: dict[str, Policy] = {}
         self._loop = Loop()
-        self._how = How(app.clock, self._loop.drive)
+        self._how = How(app.clock, drive or self._loop.drive)
 
     def prepare(self, delivery: Delivery) -> Prepared:
         """Read a delivery and find its task, or the reason why it cannot or must not run now."""
@@ -93,21 +94,38 @@ class Runner:
         """Run a prepared delivery to its outcome. Nothing that the task does raises from here."""
         job = prepared.work
         if not isinstance(job, Job):
-            self._announce_refusal(prepared, job)
-            return Run(prepared, job)
+            return self._refuse(prepared, job)
+        follow_ups, check = self._begin(job, prepared)
+        outcome, seconds = trace(job.task, job.request, self._how, check)
+        if follow_ups is None:
+            return Run(prepared, outcome, seconds)
+        return Run(prepared, outcome, seconds, follow_ups.of(outcome))
+
+    async def run_async(self, prepared: Prepared) -> Run:
+        """Run a prepared delivery of an async task to its outcome, on the event loop that awaits this."""
+        job = prepared.work
+        if not isinstance(job, Job):
+            return self._refuse(prepared, job)
+        follow_ups, check = self._begin(job, prepared)
+        outcome, seconds = await trace_async(job.task, job.request, self._how, check)
+        if follow_ups is None:
+            return Run(prepared, outcome, seconds)
+        return Run(prepared, outcome, seconds, follow_ups.of(outcome))
+
+    def _begin(self, job: Job, prepared: Prepared) -> tuple[FollowUps | None, Check]:
+        """Say that a task runs, and return what follows it and what checks its value."""
         if signals.task_received.is_heard:
             signals.task_received.send(job.task, request=job.request)
         follow_ups = FollowUps(job, prepared.delivery) if is_followed(job.call) else None
-        check = None
+        check: Check = None
         if wants_value(prepared) and (follow_ups is not None or job.task.hooks.ends):
             # What cannot be stored is a failure before any handler hears of a success.
             check = partial(require_storable, job.task.name, self._settings)
-        if follow_ups is None:
-            outcome, seconds = trace(job.task, job.request, self._how, check)
-            return Run(prepared, outcome, seconds)
-        check = partial(follow_ups.succeed, check)
-        outcome, seconds = trace(job.task, job.request, self._how, check)
-        return Run(prepared, outcome, seconds, follow_ups.of(outcome))
+        return follow_ups, check if follow_ups is None else partial(follow_ups.succeed, check)
+
+    def _refuse(self, prepared: Prepared, outcome: Outcome) -> Run:
+        self._announce_refusal(prepared, outcome)
+        return Run(prepared, outcome)
 
     def _announce_refusal(self, prepared: Prepared, outcome: Outcome) -> None:
         """Send the signals of a message that is not run."""

@@ -5,8 +5,8 @@ code that keeps the interpreter lock, the supervisor reads from it which deliver
 running or finished.
 
 The page is a file, so that whoever takes over a dead node can read it too. Only the child writes
-it, except for the fence: the supervisor writes there the number of the batch of which the child may
-start nothing more. A child first says "running" and then looks at the fence; the supervisor first
+it, except for the fence: the supervisor writes there the number of the batch of which, and of those
+before it, the child may start nothing more. A child first says "running" and then looks at the fence; the supervisor first
 sets the fence, waits a moment, and then reads the states. So of any delivery at least one of the
 two knows that the other has it.
 """
@@ -16,28 +16,38 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
+from typing import Self
 
-#: Most deliveries that a child holds at a time.
+#: Most deliveries that a child holds at a time which runs one after the other; see slot_page.py for others.
 CAPACITY = 512
 KEY_SIZE = 40
+#: Stands for the number of deliveries where each has a place for itself.
+EACH = -1
 
 _IDENTITY = struct.Struct("<16sqd48s")  # format, pid, start of the process, owner id
-_FENCE = struct.Struct("<q")
+_NUMBER = struct.Struct("<q")
 _BATCH = struct.Struct("<qq")  # number of the batch, deliveries in it
 _CLOCK = struct.Struct("<ddd")  # start of the running one, its soft and its hard deadline
 _FORMAT = b"umbel page 1"
 
 _FENCE_AT = 128
 _BATCH_AT = 136
+_CAPACITY_AT = 152
 _CLOCK_AT = 160
 _BEAT_AT = 192
 _STATES_AT = 256
-_KEYS_AT = _STATES_AT + CAPACITY
-SIZE = _KEYS_AT + CAPACITY * KEY_SIZE
+
+
+def size_of(capacity: int) -> int:
+    """Return the bytes of a page: head, and of each delivery its state, its key and its clock."""
+    return _STATES_AT + capacity * (1 + KEY_SIZE + _CLOCK.size)
+
+
+SIZE = size_of(CAPACITY)
 
 
 class Held(IntEnum):
@@ -50,8 +60,21 @@ class Held(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Course:
+    """When a delivery that runs started, and its deadlines, by the monotonic clock; 0 where it has none."""
+
+    since: float
+    soft_deadline: float = 0.0
+    hard_deadline: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a page said at one moment. Times are of the system-wide monotonic clock."""
+    """What a page said at one moment. Times are of the system-wide monotonic clock.
+
+    `running_since` and the deadlines are those of the delivery that was started last; `courses` has those of
+    each that runs, in a child that runs several at a time.
+    """
 
     pid: int
     started: float
@@ -62,6 +85,7 @@ class Snapshot:
     soft_deadline: float
     hard_deadline: float
     heartbeat: float
+    courses: Mapping[str, Course] = field(default_factory=dict)
 
     def blameless(self) -> Snapshot:
         """Return the same with what runs as if it had ended.
@@ -86,19 +110,23 @@ class Page:
         self.path = path
         self._memory = memory
         self._batch = 0
+        (self.capacity,) = _NUMBER.unpack_from(memory, _CAPACITY_AT)
+        self._keys_at = _STATES_AT + self.capacity
+        self._clocks_at = self._keys_at + self.capacity * KEY_SIZE
 
     @classmethod
-    def create(cls, path: Path) -> Page:
+    def create(cls, path: Path, capacity: int = CAPACITY) -> Self:
         """Make the file, readable only by its owner. Raises OSError and leaves nothing."""
+        size = size_of(capacity)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(
-                    descriptor, 0, SIZE
+                    descriptor, 0, size
                 )  # a full disk shows here, not as SIGBUS later
             else:
-                os.ftruncate(descriptor, SIZE)
-            return cls(path, mmap.mmap(descriptor, SIZE))
+                os.ftruncate(descriptor, size)
+            return cls._new(path, mmap.mmap(descriptor, size), capacity)
         except OSError:
             path.unlink()
             raise
@@ -106,18 +134,28 @@ class Page:
             os.close(descriptor)
 
     @classmethod
-    def private(cls) -> Page:
+    def private(cls, capacity: int = CAPACITY) -> Self:
         """Make one without a file, for a child that shares its process with who reads it."""
-        return cls(Path(), mmap.mmap(-1, SIZE))
+        return cls._new(Path(), mmap.mmap(-1, size_of(capacity)), capacity)
 
     @classmethod
-    def open(cls, path: Path) -> Page:
+    def _new(cls, path: Path, memory: mmap.mmap, capacity: int) -> Self:
+        _NUMBER.pack_into(memory, _CAPACITY_AT, capacity)
+        return cls(path, memory)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
         """Map an existing file. Raises OSError or ValueError when it is not a page."""
         descriptor = os.open(path, os.O_RDWR)
         try:
-            return cls(path, mmap.mmap(descriptor, SIZE))
+            memory = mmap.mmap(descriptor, 0)
         finally:
             os.close(descriptor)
+        size = len(memory)
+        if size < _STATES_AT or size != size_of(_NUMBER.unpack_from(memory, _CAPACITY_AT)[0]):
+            memory.close()
+            raise ValueError(f"{path} is no page of a child: it has {size} bytes.")
+        return cls(path, memory)
 
     # The child's side
 
@@ -133,14 +171,14 @@ class Page:
         self._batch += 1
         self._memory[_STATES_AT : _STATES_AT + count] = bytes([Held.WAITING]) * count
         packed = b"".join(key.encode().ljust(KEY_SIZE, b"\0") for key in keys)
-        self._memory[_KEYS_AT : _KEYS_AT + len(packed)] = packed
+        self._memory[self._keys_at : self._keys_at + len(packed)] = packed
         _BATCH.pack_into(self._memory, _BATCH_AT, self._batch, count)
 
     def start(self, index: int, now: float, soft: float = 0.0, hard: float = 0.0) -> bool:
         """Say that a delivery starts; False when the batch is fenced and it may not."""
         _CLOCK.pack_into(self._memory, _CLOCK_AT, now, soft, hard)
         self._memory[_STATES_AT + index] = Held.RUNNING
-        if _FENCE.unpack_from(self._memory, _FENCE_AT)[0] == self._batch:
+        if _NUMBER.unpack_from(self._memory, _FENCE_AT)[0] == self._batch:
             self._memory[_STATES_AT + index] = Held.WAITING
             return False
         return True
@@ -165,33 +203,40 @@ class Page:
 
     def fence(self, batch: int) -> None:
         """Forbid the child to start anything more of a batch."""
-        _FENCE.pack_into(self._memory, _FENCE_AT, batch)
+        _NUMBER.pack_into(self._memory, _FENCE_AT, batch)
 
     def read(self) -> Snapshot | None:
         """Return what the page says; None when the child has not identified itself yet."""
         form, pid, started, owner = _IDENTITY.unpack_from(self._memory, 0)
         if form.rstrip(b"\0") != _FORMAT:
             return None
-        batch, count, states, keys = self._read_batch()
-        held = {
-            keys[i * KEY_SIZE : (i + 1) * KEY_SIZE].rstrip(b"\0").decode(): Held(states[i])
-            for i in range(count)
-            if states[i] != Held.GONE
-        }
+        batch, states, keys, clocks = self._read_batch()
+        held, courses = {}, {}
+        for i, state in enumerate(states):
+            if state != Held.GONE:
+                key = keys[i * KEY_SIZE : (i + 1) * KEY_SIZE].rstrip(b"\0").decode()
+                held[key] = Held(state)
+                if clocks and state == Held.RUNNING:
+                    courses[key] = Course(*_CLOCK.unpack_from(clocks, i * _CLOCK.size))
         since, soft, hard = _CLOCK.unpack_from(self._memory, _CLOCK_AT)
         (beat,) = struct.unpack_from("<d", self._memory, _BEAT_AT)
-        return Snapshot(
-            pid, started, owner.rstrip(b"\0").decode(), batch, held, since, soft, hard, beat
-        )
+        name = owner.rstrip(b"\0").decode()
+        return Snapshot(pid, started, name, batch, held, since, soft, hard, beat, courses)
 
-    def _read_batch(self) -> tuple[int, int, bytes, bytes]:
-        """Return number, size, states and keys of one batch, and never of two that follow each other."""
+    def _read_batch(self) -> tuple[int, bytes, bytes, bytes]:
+        """Return number, states, keys and clocks of one batch, and never of two that follow each other.
+
+        Of pages whose places are not filled in batches (slot_page.py) there are clocks.
+        """
         while True:
             batch, count = _BATCH.unpack_from(self._memory, _BATCH_AT)
-            states = self._memory[_STATES_AT : _STATES_AT + count]
-            keys = self._memory[_KEYS_AT : _KEYS_AT + count * KEY_SIZE]
+            many = count == EACH
+            places = self.capacity if many else count
+            states = self._memory[_STATES_AT : _STATES_AT + places]
+            keys = self._memory[self._keys_at : self._keys_at + places * KEY_SIZE]
+            clocks = self._memory[self._clocks_at :] if many else b""
             if _BATCH.unpack_from(self._memory, _BATCH_AT) == (batch, count):
-                return batch, count, states, keys
+                return batch, states, keys, clocks
 
     def close(self) -> None:
         """Unmap the page; the file stays."""
