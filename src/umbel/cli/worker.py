@@ -15,7 +15,7 @@ from umbel.cli.groups import examples
 from umbel.cli.purge import names
 from umbel.cli.user_options import own_values, preload_values, travelling
 from umbel.cli.worker_options import WorkerCommand, later_options, warn_of
-from umbel.cli.worker_values import POOLS, children, executor, node_name
+from umbel.cli.worker_values import POOLS, children, node_name
 from umbel.settings.sources import from_words
 from umbel.worker.bootstrap import Source
 from umbel.worker.supervisor import Wanted, run_worker
@@ -42,14 +42,28 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 )
 @click.option("-X", "--exclude-queues", help="Queues not to consume from, separated by commas.")
 @click.option(
-    "-c", "--concurrency", metavar="N", help="Child processes, or auto. Default: one a CPU."
+    "-c",
+    "--concurrency",
+    metavar="N",
+    help="Tasks at a time, or auto. Default: one a CPU; 100 for asyncio.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    help="Child processes of threads and asyncio, each of which runs -c tasks at a time. Default: 1.",
+)
+@click.option(
+    "--sync-threads",
+    type=click.IntRange(min=1),
+    help="Threads in which asyncio runs tasks that are not async. Default: 8.",
 )
 @click.option(
     "-P",
     "--pool",
     type=click.Choice(POOLS),
-    metavar="[prefork|solo]",
-    help="What runs the tasks: child processes (prefork, the default) or this process (solo).",
+    metavar="[prefork|threads|asyncio|solo]",
+    help="What runs the tasks: child processes (prefork, the default), threads, an event loop (asyncio) or"
+    " this process (solo).",
 )
 @click.option(
     "-l",
@@ -107,7 +121,8 @@ def command(
         queues=tuple(names(queues)),
         exclude_queues=tuple(names(exclude_queues)),
         concurrency=concurrency,
-        executor=executor(pool),
+        executor=pool,
+        processes=more["processes"],
         purge=purge,
         quiet=given.quiet,
     )
@@ -133,6 +148,8 @@ def _settings(
     include: str | None,
     prefetch_multiplier: int | None,
     disable_prefetch: bool,
+    processes: int | None,
+    sync_threads: int | None,
     **_: Any,
 ) -> dict[str, Any]:
     multiplier = 1 if disable_prefetch else prefetch_multiplier
@@ -140,5 +157,7 @@ def _settings(
         "worker_concurrency": concurrency,
         "include": None if include is None else names(include),
         "worker_prefetch_multiplier": multiplier,
+        "worker_processes": processes,
+        "worker_sync_threads": sync_threads,
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -10,23 +10,8 @@ import click
 from umbel.exceptions import ImproperlyConfigured
 from umbel.nodenames import DEFAULT, host_format
 
-#: Celery's names, of which not all are there yet.
-POOLS = ("prefork", "solo", "processes", "threads", "gevent", "eventlet", "custom")
-
-
-def executor(pool: str | None) -> str | None:
-    """Return what is to run the tasks. Raises BadParameter for what does not exist yet.
-
-    That is no warning: a thousand greenlets are not a thousand processes.
-    """
-    if pool == "processes":  # Celery's other name of it
-        return "prefork"
-    if pool not in (None, "prefork", "solo"):
-        raise click.BadParameter(
-            f"There is no pool {pool!r} yet: use -P prefork (child processes) or -P solo (this process).",
-            param_hint="--pool",
-        )
-    return pool
+#: Our names, and Celery's.
+POOLS = ("prefork", "threads", "asyncio", "solo", "processes", "gevent", "eventlet", "custom")
 
 
 def children(given: str | None, autoscale: str | None) -> int | None:

@@ -32,10 +32,25 @@ _SUPERVISED = "A child is replaced as soon as its process has ended; nothing wai
 class Workers:
     """Workers."""
 
-    worker_concurrency = natural(None, "Number of child processes. None or 0: one for each CPU.")
-    worker_pool = choice("prefork", "solo", "threads", "asyncio", "gevent", "eventlet")(
+    worker_concurrency = natural(
+        None,
+        "Number of child processes of prefork, and of tasks at a time in each process of threads and"
+        " asyncio. None or 0: one for each CPU, and 100 for asyncio.",
+    )
+    worker_pool = choice(
+        *("prefork", "solo", "threads", "asyncio", "gevent", "eventlet", "processes", "custom")
+    )(
         "prefork",
-        "What runs the tasks: prefork (child processes) or solo (the worker process itself).",
+        "What runs the tasks: prefork (child processes), threads, asyncio (an event loop), or solo (the"
+        " worker process itself).",
+    )
+    worker_processes = natural(
+        1, "Number of child processes of the executors threads and asyncio. 0: 1.", ours=True
+    )
+    worker_sync_threads = natural(
+        8,
+        "Number of threads in which the executor asyncio runs tasks that are not async. 0: 1.",
+        ours=True,
     )
     worker_prefetch_multiplier = natural(
         0,

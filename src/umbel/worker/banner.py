@@ -10,9 +10,12 @@ from umbel.topology import described
 from umbel.worker.bootstrap import Orders
 
 
-def banner(app: Umbel, orders: Orders, executor: str) -> str:
+def banner(app: Umbel, orders: Orders) -> str:
     """Return the worker's configuration as a few lines of text."""
-    concurrency = 1 if executor == "solo" else orders.concurrency
+    executor = orders.executor
+    concurrency = "1" if executor == "solo" else str(orders.concurrency)
+    if orders.slots and orders.processes > 1:
+        concurrency = f"{orders.processes} x {concurrency}"
     lines = [
         f"{orders.hostname} umbel v{__version__}, Python {platform.python_version()}",
         "",

@@ -25,6 +25,9 @@ from umbel.nearest import nearest
 from umbel.settings import COMMAND_LINE
 from umbel.worker import preload
 
+#: The executors of children that run many tasks at a time.
+CONCURRENT = ("threads", "asyncio")
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -71,7 +74,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """How a node runs; the same for its supervisor and its children."""
+    """How a node runs; the same for its supervisor and its children.
+
+    `concurrency` is how many tasks it runs at a time or, for the executors ``threads`` and ``asyncio``, how
+    many each of its `processes` does.
+    """
 
     source: Source
     queues: Sequence[str]
@@ -80,6 +87,18 @@ class Orders:
     concurrency: int
     loglevel: str
     logfile: str | None = None
+    executor: str = "prefork"
+    processes: int = 1
+
+    @property
+    def slots(self) -> int:
+        """How many tasks a child runs at a time; 0 for one that runs them without an executor beside."""
+        return self.concurrency if self.executor in CONCURRENT else 0
+
+    @property
+    def children(self) -> int:
+        """How many child processes there are."""
+        return self.processes if self.slots else self.concurrency
 
     def to_data(self) -> dict[str, Any]:
         """Return the orders as JSON values."""

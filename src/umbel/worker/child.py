@@ -22,11 +22,10 @@ from umbel.message import Delivery
 from umbel.ports import Consumer, FetchRequest
 from umbel.records import ResultRecord
 from umbel.redirected import flush_redirected
-from umbel.values import value
 from umbel.worker import report
 from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
-from umbel.worker.outcome import Job, Lost, Prepared, Run
+from umbel.worker.outcome import Job, Lost, Prepared, Run, Waiting
 from umbel.worker.page import Page
 from umbel.worker.prefetch import Prefetch
 from umbel.worker.settler import Settler
@@ -40,14 +39,6 @@ SETTLE_WITHIN = 0.01
 #: Longest pause, in seconds, between two tries to reach a broker that does not answer: so much later than it
 #: is back is it found.
 MOST_PATIENCE = 1.0
-
-
-@value
-class Waiting:
-    """A prepared delivery that has not started, and its place in the page."""
-
-    index: int
-    prepared: Prepared
 
 
 class Child:
@@ -161,21 +152,20 @@ class Child:
     def _resolve_doubt(self) -> None:
         """Start over as another owner, between two batches: what we do not know of goes back then."""
         if self._in_doubt:
-            self.settle_finished()
+            self.settle_all()
             if self._settler is not None:
                 self.consumer.close()
             self._attach()
 
     def settle_finished(self, request: FetchRequest | None = None) -> Sequence[Delivery]:
-        """Settle what is finished, under the lock; on failure it stays finished."""
-        verdicts = []
-        while self.finished:
-            verdicts.append(self.finished.popleft())
+        """Settle what is finished, under the lock, or a batch of it; on failure it stays finished."""
+        most = self._app.broker.features.batch
+        verdicts = [self.finished.popleft() for _ in range(min(len(self.finished), most))]
         if not verdicts and request is None:
             return ()
         self._settled_at = self._clock.monotonic()
         try:
-            return self.settler.settle(verdicts, request)
+            fetched = self.settler.settle(verdicts, request)
         except (OperationalError, LeaseLost):
             self.finished.extendleft(reversed(verdicts))
             raise
@@ -183,6 +173,16 @@ class Child:
             logger.exception("An outcome cannot be settled; settling one by one.")
             self._settle_one_by_one(verdicts)
             return ()
+        self._let_go(verdicts)
+        return fetched
+
+    def _let_go(self, verdicts: Sequence[Verdict]) -> None:
+        """Take note that these are settled."""
+
+    def settle_all(self) -> None:
+        """Settle all that is finished, under the lock."""
+        while self.finished:
+            self.settle_finished()
 
     def _settle_one_by_one(self, verdicts: Sequence[Verdict]) -> None:
         """Settle each outcome for itself; one that cannot be becomes a dead letter with the reason."""
@@ -190,7 +190,7 @@ class Child:
         settings = self._app.conf.snapshot
         try:
             for _ in self.settler.settle_one_by_one(verdicts, settings, self._clock):
-                left.popleft()
+                self._let_go([left.popleft()])
         finally:
             self.finished.extendleft(reversed(left))
 
@@ -230,11 +230,14 @@ class Child:
     def _drop_all(self, lost: LeaseLost) -> None:
         """Start over with nothing: all that was held is somebody else's now."""
         dropped = len(self.finished) + len(self.waiting) + len(self.returning)
+        self._clear()
+        logger.error("%s %d tasks held here will run elsewhere.", lost, dropped)
+
+    def _clear(self) -> None:
         self.finished.clear()
         self.waiting.clear()
         self.returning.clear()
         self._page.clear()
-        logger.error("%s %d tasks held here will run elsewhere.", lost, dropped)
 
     # A batch
 
@@ -249,7 +252,7 @@ class Child:
                 # like what was released without an answer.
                 self.returning.extend(Waiting(*one) for one in enumerate(prepared))
             return
-        prepared = [_marked(item) if _is_early(item) else item for item in prepared]
+        prepared = [marked(item) if is_early(item) else item for item in prepared]
         self.waiting.extend(Waiting(*one) for one in enumerate(prepared))
         self.on_batch()
         begun = self._clock.monotonic()
@@ -280,7 +283,7 @@ class Child:
 
         False when the leases are lost, or when it is time to stop.
         """
-        early = [item.delivery for item in prepared if _is_early(item)]
+        early = [item.delivery for item in prepared if is_early(item)]
         if not early:
             return True
         consumer = self.consumer
@@ -354,6 +357,14 @@ class Child:
             self._page.drop(self.returning.pop().index)
         return released
 
+    def is_running(self) -> bool:
+        """Tell whether a task runs."""
+        return self.current is not None
+
+    def is_busy(self) -> bool:
+        """Tell whether a task runs, or is about to."""
+        return bool(self.waiting) or self.current is not None
+
     def has_leftovers(self) -> bool:
         """Tell whether there is something to settle or to give back while a task runs."""
         return bool(self.finished or self.waiting or self.returning)
@@ -362,7 +373,7 @@ class Child:
 
     def abandon(self, reason: str) -> None:
         """Settle what is finished and give up what runs, under the lock, just before the process exits."""
-        self.settle_finished()
+        self.settle_all()
         self.release_waiting()
         item = self.current
         if item is not None:
@@ -372,7 +383,7 @@ class Child:
     def _leave(self) -> None:
         try:
             with self.lock:
-                self.settle_finished()
+                self.settle_all()
                 self.release_waiting()
                 if self._settler is not None:
                     self.consumer.close()
@@ -384,11 +395,11 @@ class Child:
         self._runner.close()
 
 
-def _is_early(item: Prepared) -> bool:
+def is_early(item: Prepared) -> bool:
     """Tell whether a delivery is acknowledged before it starts: at most once."""
     return isinstance(item.work, Job) and item.policy is not None and not item.policy.acks_late
 
 
-def _marked(item: Prepared) -> Prepared:
+def marked(item: Prepared) -> Prepared:
     """Return it with the mark the broker has now: giving it up must not deliver it again."""
     return replace(item, delivery=replace(item.delivery, early=True))

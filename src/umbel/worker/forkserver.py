@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 
 from umbel import signals
 from umbel.app import Umbel
-from umbel.clock import unique_id
+from umbel.clock import Clock, unique_id
 from umbel.ports import Owner
 from umbel.redirected import own_streams
 from umbel.tracebacks import traceback_text
@@ -42,11 +42,16 @@ from umbel.worker.bootstrap import (
     threads_and_connections,
 )
 from umbel.worker.child import Child
+from umbel.worker.executors.aio import AsyncioExecutor
+from umbel.worker.executors.base import Executor
+from umbel.worker.executors.threads import ThreadExecutor
 from umbel.worker.helper import Helper
 from umbel.worker.page import Page
 from umbel.worker.pool import Worker
 from umbel.worker.processes import my_start_time, signalled_by
 from umbel.worker.settler import Settler
+from umbel.worker.slot_page import SlotPage
+from umbel.worker.slots import SlotChild, SlotHelper
 from umbel.worker.stops import heed_all, heed_nothing
 
 try:
@@ -181,9 +186,9 @@ def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> N
     orders = Orders.from_data(message["orders"])
     set_up_logging(app, orders, message["number"])
     pid = os.getpid()
-    page = Page.open(Path(message["page"]))
+    page = (SlotPage if orders.slots else Page).open(Path(message["page"]))
     child = make_child(app, orders, page, pid)
-    helper = Helper(child, page, control, app.clock)
+    helper = make_helper(child, page, control, app.clock)
     app.on_after_fork.send(app)
     signals.worker_process_init.send(None)
     helper.start()
@@ -206,7 +211,24 @@ def make_child(app: Umbel, orders: Orders, page: Page, pid: int) -> Child:
         consumer = broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
         return Settler(broker, consumer, app.results)
 
-    return Child(app, orders.queues, orders.hostname, pid, page, attach)
+    if not isinstance(page, SlotPage):
+        return Child(app, orders.queues, orders.hostname, pid, page, attach)
+    executor = make_executor(app, orders)
+    return SlotChild(app, orders.queues, orders.hostname, pid, page, attach, executor)
+
+
+def make_executor(app: Umbel, orders: Orders) -> Executor:
+    """Return what runs the tasks of a child that runs many at a time."""
+    if orders.executor == "asyncio":
+        return AsyncioExecutor(orders.slots, app.conf.snapshot.worker_sync_threads)
+    return ThreadExecutor(orders.slots)
+
+
+def make_helper(child: Child, page: Page, control: socket.socket, clock: Clock) -> Helper:
+    """Return what looks after a child of this process."""
+    if isinstance(child, SlotChild):
+        return SlotHelper(child, page, control, clock)
+    return Helper(child, page, control, clock)
 
 
 def _run_and_exit(app: Umbel, message: dict[str, Any], control: socket.socket) -> NoReturn:

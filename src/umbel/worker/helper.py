@@ -83,14 +83,14 @@ class Helper:
     def _look_after(self) -> None:
         quiet = 0
         while not self._ending:
-            if self._child.waiting or self._child.current is not None:
+            if self._child.is_busy():
                 quiet = 0
             else:
                 quiet += 1
             self._asleep = quiet > QUIET_LOOKS
             # Said before looking: a batch that begins now either is seen here or sees that it must
             # wake us.
-            if self._asleep and (self._child.waiting or self._child.current is not None):
+            if self._asleep and self._child.is_busy():
                 self._asleep = False
             heard = self._listen(None if self._asleep else LONG)
             if heard is not None:
@@ -152,9 +152,9 @@ class Helper:
         self._stop()
         logger.error("The supervisor is gone: handing back and leaving.")
         deadline = self._clock.monotonic() + GRACE
-        while self._child.current is not None and self._clock.monotonic() < deadline:
+        while self._child.is_running() and self._clock.monotonic() < deadline:
             self._clock.sleep(LONG)
-        if self._child.current is None:
+        if not self._child.is_running():
             # The main thread leaves by itself, unless the broker keeps it.
             self._clock.sleep(GRACE)
         if self._child.lock.acquire(timeout=GRACE):

@@ -104,7 +104,7 @@ class Keeper:
         self._recovery = recovery
         self._directory = directory
         self._nursery = nursery
-        slots = orders.concurrency if nursery is not None else 0
+        slots = orders.children if nursery is not None else 0
         self._slots = [Slot(number) for number in range(1, slots + 1)]
         self.is_ready = False
         #: What the thread tells the main thread: a byte when all children are ready, and its end.
@@ -343,7 +343,7 @@ class Keeper:
     def _start(self, slot: Slot, nursery: Nursery, now: float) -> None:
         page = None
         try:
-            page = self._directory.new_page(unique_id())
+            page = self._directory.new_page(unique_id(), self._orders.slots)
             slot.child = nursery.start(slot.number, page, self._orders)
         except OSError as error:
             # A full disk, too many processes, or a fork server that died just now.

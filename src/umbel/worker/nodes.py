@@ -25,6 +25,7 @@ from umbel.clock import SYSTEM
 from umbel.exceptions import ImproperlyConfigured
 from umbel.worker.page import Page, Snapshot
 from umbel.worker.processes import is_alive
+from umbel.worker.slot_page import SlotPage
 
 try:
     import fcntl
@@ -122,9 +123,12 @@ class NodeDirectory:
         json.dump({"owner": owner, "pid": os.getpid(), "host": platform.node()}, lock)
         lock.flush()
 
-    def new_page(self, owner: str) -> Page:
-        """Make the page of a child."""
-        return Page.create(self.path / f"{owner}.page")
+    def new_page(self, owner: str, slots: int = 0) -> Page:
+        """Make the page of a child; `slots` is how many tasks it runs at a time, if it is made for that."""
+        path = self.path / f"{owner}.page"
+        if not slots:
+            return Page.create(path)
+        return SlotPage.create(path, SlotPage.capacity_for(slots))
 
     def dead_nodes(self) -> Iterator[DeadNode]:
         """Give every node of this host whose lock is free; the caller holds the lock then."""

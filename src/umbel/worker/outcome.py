@@ -28,6 +28,7 @@ __all__ = [
     "Success",
     "Unknown",
     "Unprocessable",
+    "Waiting",
     "call_of",
     "wants_value",
 ]
@@ -100,6 +101,14 @@ class Prepared:
     work: Job | Outcome
     call: Call | None = None
     policy: Policy | None = None
+
+
+@value
+class Waiting:
+    """A prepared delivery that has not started, and its place in the page."""
+
+    index: int
+    prepared: Prepared
 
 
 def call_of(prepared: Prepared) -> Request | Call | None:

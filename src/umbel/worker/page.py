@@ -6,9 +6,9 @@ running or finished.
 
 The page is a file, so that whoever takes over a dead node can read it too. Only the child writes
 it, except for the fence: the supervisor writes there the number of the batch of which, and of those
-before it, the child may start nothing more. A child first says "running" and then looks at the fence; the supervisor first
-sets the fence, waits a moment, and then reads the states. So of any delivery at least one of the
-two knows that the other has it.
+before it, the child may start nothing more. A child first says "running" and then looks at the
+fence; the supervisor first sets the fence, waits a moment, and then reads the states. So of any
+delivery at least one of the two knows that the other has it.
 """
 
 from __future__ import annotations

@@ -27,11 +27,10 @@ from umbel.ports import Owner
 from umbel.redirected import own_streams
 from umbel.tracebacks import traceback_text
 from umbel.worker.banner import banner
-from umbel.worker.bootstrap import Orders, Source, set_up_logging
+from umbel.worker.bootstrap import CONCURRENT, Orders, Source, set_up_logging
 from umbel.worker.children import Nursery, StartFailed
 from umbel.worker.content import check_content, this_user
-from umbel.worker.forkserver import make_child
-from umbel.worker.helper import Helper
+from umbel.worker.forkserver import make_child, make_helper
 from umbel.worker.keeper import Keeper
 from umbel.worker.nodes import NodeDirectory, runtime_directory
 from umbel.worker.recovery import Recovery
@@ -155,6 +154,7 @@ class Wanted:
     exclude_queues: tuple[str, ...] = ()
     purge: bool = False
     quiet: bool = False
+    processes: int | None = None
 
 
 def run_worker(source: Source, wanted: Wanted) -> int:
@@ -192,14 +192,17 @@ def _run(source: Source, wanted: Wanted, stops: Stops, nursery: Nursery | None) 
     console = sys.stdout
     with stops.breakable():
         app = source.load()
-        executor = _executor(app, wanted)
-        orders = _orders(app, source, wanted)
+        executor, in_children = _executor(app, wanted)
+        orders = _orders(app, source, wanted, executor)
         set_up_logging(app, orders)
         check_content(app.conf.snapshot, this_user(), os.environ)
         signals.worker_init.send(None)
     with contextlib.suppress(OSError):  # nobody reads it
         if not wanted.quiet:
-            print(banner(app, orders, executor), file=console, flush=True)
+            print(banner(app, orders), file=console, flush=True)
+    said = executor_warning(wanted.executor or app.conf.snapshot.worker_pool)
+    if said is not None:
+        logger.warning("%s", said)
     urls = {app.broker_url, app.result_url or app.broker_url}
     # Two databases of one server say the same.
     for warning in sorted({text for url in urls for text in app.engine(url).warnings()}):
@@ -207,11 +210,11 @@ def _run(source: Source, wanted: Wanted, stops: Stops, nursery: Nursery | None) 
     if wanted.purge:
         deleted = sum(app.queues.purge(queue) for queue in orders.queues)
         logger.warning("Deleted %d waiting messages, as --purge says.", deleted)
-    if nursery is not None and executor != "solo":
-        return _run_prefork(app, orders, nursery, stops)
+    if nursery is not None and in_children:
+        return _run_children(app, orders, nursery, stops)
     if nursery is not None:  # the settings say so, which was not known before
         nursery.close()
-    return _run_solo(app, orders, stops)
+    return _run_alone(app, orders, stops)
 
 
 def _open_standard_streams() -> None:
@@ -223,31 +226,64 @@ def _open_standard_streams() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
-def _executor(app: Umbel, wanted: Wanted) -> str:
-    """Return what is to run the tasks. Raises ImproperlyConfigured where it cannot run here."""
-    executor = wanted.executor or app.conf.snapshot.worker_pool
+#: Names of Celery's that mean one of ours.
+_MEANT = {"processes": "prefork", "gevent": "threads", "eventlet": "threads"}
+#: Tasks at a time for ``asyncio``, where nothing else is said: they wait most of the time.
+COROUTINES = 100
+
+
+def executor_warning(name: str) -> str | None:
+    """Return what to say of an executor's name that means another one here."""
+    if name not in ("gevent", "eventlet"):
+        return None
+    return (
+        f"There are no greenlets here: -P {name} runs tasks in threads, as -P threads does, and nothing is"
+        " monkey-patched. For thousands at a time, write tasks as `async def` and use -P asyncio."
+    )
+
+
+def _executor(app: Umbel, wanted: Wanted) -> tuple[str, bool]:
+    """Return what is to run the tasks, and whether in child processes.
+
+    Raises ImproperlyConfigured where it cannot run here.
+    """
+    name = wanted.executor or app.conf.snapshot.worker_pool
+    executor = _MEANT.get(name, name)
+    if executor == "custom":
+        raise ImproperlyConfigured(
+            "-P custom takes a class of Celery's pools from CELERY_CUSTOM_WORKER_POOL, which umbel has no use"
+            " for: its children fetch for themselves. Use -P prefork, threads, asyncio or solo."
+        )
+    shared = app.engine(app.broker_url).features.shared
+    if executor in CONCURRENT:
+        return executor, CAN_FORK and shared
     if executor == "prefork" and not CAN_FORK:
         if wanted.executor is not None:
-            raise ImproperlyConfigured("This system cannot fork processes. Use -P solo.")
+            raise ImproperlyConfigured(
+                "This system cannot fork processes. Use -P solo or -P threads."
+            )
         executor = "solo"
-    if executor == "prefork" and not app.engine(app.broker_url).features.shared:
+    if executor == "prefork" and not shared:
         raise ImproperlyConfigured(
             f"{app.broker_url} lives in one process, which child processes cannot reach. Use -P solo, or"
             " another broker_url."
         )
-    return executor
+    return executor, executor == "prefork"
 
 
-def _orders(app: Umbel, source: Source, wanted: Wanted) -> Orders:
+def _orders(app: Umbel, source: Source, wanted: Wanted, executor: str) -> Orders:
     settings = app.conf.snapshot
+    default = COROUTINES if executor == "asyncio" else os.cpu_count() or 1
     return Orders(
         source=source,
         queues=consumed(app, wanted),
         hostname=wanted.hostname,
         node=unique_id(),
-        concurrency=wanted.concurrency or settings.worker_concurrency or os.cpu_count() or 1,
+        concurrency=wanted.concurrency or settings.worker_concurrency or default,
         loglevel=wanted.loglevel,
         logfile=wanted.logfile or settings.worker_logfile or None,
+        executor=executor,
+        processes=wanted.processes or settings.worker_processes,
     )
 
 
@@ -268,7 +304,7 @@ def consumed(app: Umbel, wanted: Wanted) -> tuple[str, ...]:
     return tuple(queues.consume_from)
 
 
-def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery, stops: Stops) -> int:
+def _run_children(app: Umbel, orders: Orders, nursery: Nursery, stops: Stops) -> int:
     node = Node(app, orders, nursery)
     try:
         with stops.breakable():
@@ -284,14 +320,14 @@ def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery, stops: Stops) -> 
     return _ended(node, stops)
 
 
-def _run_solo(app: Umbel, orders: Orders, stops: Stops) -> int:
-    """Run tasks in this very process: for debugging, and for systems without fork."""
+def _run_alone(app: Umbel, orders: Orders, stops: Stops) -> int:
+    """Run tasks in this very process: for debugging, and where there are no other processes."""
     node = Node(app, orders, nursery=None)
     node.say_set_up()
-    page = node.directory.new_page(unique_id())
+    page = node.directory.new_page(unique_id(), orders.slots)
     child = make_child(app, orders, page, os.getpid())
     ours, theirs = socket.socketpair()
-    helper = Helper(child, page, theirs, app.clock)
+    helper = make_helper(child, page, theirs, app.clock)
 
     def stop(cold: bool = False) -> None:
         with contextlib.suppress(OSError):

@@ -1,0 +1,1 @@
+"""What runs the deliveries of a child that runs many at a time."""

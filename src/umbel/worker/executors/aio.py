@@ -1,0 +1,112 @@
+"""The executor ``asyncio``: async tasks run together on one event loop, which has the main thread.
+
+Plain tasks run in a few threads beside it. The desk, which fetches and settles, has a thread, too, since
+drivers wait for their servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
+from typing import Any
+
+from umbel.async_trace import is_traced_by_others
+from umbel.driving import drive_on
+from umbel.worker.executors.base import Executor, Works
+from umbel.worker.executors.threads import Threads
+from umbel.worker.outcome import Job, Waiting
+
+
+class AsyncioExecutor(Executor):
+    """Async tasks on the event loop, in `slots`; other tasks in `sync_threads` threads."""
+
+    def __init__(self, slots: int, sync_threads: int) -> None:
+        self.slots = slots
+        self._sync_threads = sync_threads
+        self._ready: deque[Waiting] = deque()
+        #: The event loop's own: what runs on it.
+        self._running: set[asyncio.Task[None]] = set()
+        self._hosted: tuple[asyncio.AbstractEventLoop, Works, Threads] | None = None
+
+    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end on the loop, while the thread that calls waits."""
+        return drive_on(self._host[0], coroutine)
+
+    @property
+    def _host(self) -> tuple[asyncio.AbstractEventLoop, Works, Threads]:
+        assert self._hosted is not None  # noqa: S101 - the desk is hosted
+        return self._hosted
+
+    def host(self, works: Works, desk: Callable[[], None]) -> None:
+        """Run the event loop in this thread until `desk` returns, in another one."""
+        with asyncio.Runner() as runner:
+            runner.run(self._run(works, desk))
+
+    async def _run(self, works: Works, desk: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        threads = Threads(self._sync_threads, works.work)
+        self._hosted = loop, works, threads
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def run() -> None:
+            try:
+                desk()
+            except BaseException as error:  # noqa: BLE001 - raised where the loop runs
+                loop.call_soon_threadsafe(ended.set_exception, error)
+            else:
+                loop.call_soon_threadsafe(ended.set_result, None)
+
+        threading.Thread(target=run, name="umbel-desk", daemon=True).start()
+        await ended
+        threads.close()
+
+    def submit(self, items: Sequence[Waiting]) -> None:
+        """Run deliveries as soon as there are slots or, for plain tasks, threads."""
+        loop, _, threads = self._host
+        plain: list[Waiting] = []
+        for item in items:
+            (self._ready if self.runs_async(item) else plain).append(item)
+        if plain:
+            threads.submit(plain)
+        if self._ready:
+            loop.call_soon_threadsafe(self._fill)
+
+    def _fill(self) -> None:
+        """Begin what has a slot."""
+        loop, works, _ = self._host
+        while self._ready and len(self._running) < self.slots:
+            try:
+                item = self._ready.popleft()
+            except IndexError:  # it was withdrawn just now
+                return
+            task = loop.create_task(works.work_async(item), context=Context())
+            self._running.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if self._ready:
+            self._fill()
+
+    def withdraw(self) -> list[Waiting]:
+        """Take back what has not begun."""
+        found = [] if self._hosted is None else self._hosted[2].withdraw()
+        while self._ready:
+            try:
+                found.append(self._ready.popleft())
+            except IndexError:  # it was begun just now
+                break
+        return found
+
+    @property
+    def waiting(self) -> int:
+        """How many deliveries wait for a slot or a thread."""
+        return len(self._ready) + (0 if self._hosted is None else self._hosted[2].waiting)
+
+    def runs_async(self, item: Waiting) -> bool:
+        """Tell whether it is an async task, and whether whoever watches tasks lets it be one."""
+        job = item.prepared.work
+        return not isinstance(job, Job) or (job.task.is_async and not is_traced_by_others())

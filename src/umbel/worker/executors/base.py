@@ -1,0 +1,53 @@
+"""What a child asks of an executor, and what an executor asks of the child."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from umbel.worker.outcome import Waiting
+
+
+class Works(Protocol):
+    """Who takes a delivery from its start to its outcome. Nothing raises from either."""
+
+    def work(self, item: Waiting) -> None:
+        """Run a delivery, in any thread."""
+
+    async def work_async(self, item: Waiting) -> None:
+        """Run a delivery of an async task, on an event loop."""
+
+
+class Executor(ABC):
+    """Runs deliveries in a number of slots. What is more than these waits here.
+
+    One thread submits; any thread may withdraw. Who works says what became of each.
+    """
+
+    slots: int
+
+    @abstractmethod
+    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end for a thread that runs a task."""
+
+    @abstractmethod
+    def host(self, works: Works, desk: Callable[[], None]) -> None:
+        """Run until `desk` returns, which submits. What it raises is raised."""
+
+    @abstractmethod
+    def submit(self, items: Sequence[Waiting]) -> None:
+        """Run deliveries as soon as there are slots."""
+
+    @abstractmethod
+    def withdraw(self) -> list[Waiting]:
+        """Take back all that has not started."""
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """How many deliveries have not started, about."""
+
+    @abstractmethod
+    def runs_async(self, item: Waiting) -> bool:
+        """Tell whether a delivery runs on the event loop, and not in a thread."""

@@ -1,0 +1,101 @@
+"""The executor ``threads``: each task has a thread, of which there are as many as slots."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from umbel.driving import SharedLoop
+from umbel.worker.executors.base import Executor, Works
+from umbel.worker.outcome import Waiting
+
+Work = Callable[[Waiting], None]
+
+
+class Threads:
+    """Up to `most` threads that run what is submitted; each is started when it is first needed."""
+
+    def __init__(self, most: int, work: Work) -> None:
+        self._most = most
+        self._work = work
+        self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, items: Sequence[Waiting]) -> None:
+        """Run deliveries as soon as there are threads."""
+        for item in items:
+            self._queue.put(item)
+        # Perhaps some more than needed: a thread that is about to take one counts for nothing here.
+        for _ in range(min(self._queue.qsize(), self._most - len(self._threads))):
+            name = f"umbel-task-{len(self._threads) + 1}"
+            # They die with the process: at a cold stop nobody waits for them.
+            thread = threading.Thread(target=self._run, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many deliveries wait for a thread."""
+        return self._queue.qsize()
+
+    def withdraw(self) -> list[Waiting]:
+        """Take back what no thread has begun."""
+        found: list[Waiting] = []
+        while True:
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                return found
+            if item is not None:
+                found.append(item)
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            self._work(item)
+
+    def close(self) -> None:
+        """End the threads, once nothing runs any more."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+
+class ThreadExecutor(Executor):
+    """Tasks in threads; coroutines of async tasks run together on one event loop, in a thread beside."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._loop = SharedLoop()
+        self._threads: Threads | None = None
+
+    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end, while the thread of its task waits."""
+        return self._loop.drive(coroutine)
+
+    def host(self, works: Works, desk: Callable[[], None]) -> None:
+        """Run until `desk` returns, in this thread."""
+        self._threads = Threads(self.slots, works.work)
+        desk()
+        self._threads.close()
+        self._loop.close()
+
+    def submit(self, items: Sequence[Waiting]) -> None:
+        """Run deliveries as soon as there are threads."""
+        assert self._threads is not None  # noqa: S101 - the desk is hosted
+        self._threads.submit(items)
+
+    def withdraw(self) -> list[Waiting]:
+        """Take back what no thread has begun."""
+        return [] if self._threads is None else self._threads.withdraw()
+
+    @property
+    def waiting(self) -> int:
+        """How many deliveries wait for a thread."""
+        return 0 if self._threads is None else self._threads.waiting
+
+    def runs_async(self, item: Waiting) -> bool:
+        """Say that everything runs in a thread."""
+        return False

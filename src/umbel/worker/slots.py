@@ -1,0 +1,349 @@
+"""A child that runs many tasks at a time: its desk fetches and settles, and an executor runs.
+
+The desk is the loop of `Child`: fetch, submit, settle. It asks for what there are slots for, and for more
+while tasks are short. While it waits for messages, the helper settles what is finished; so no result waits
+for a message, nor for a task that runs long in another slot.
+
+Who dies while many run takes all of them with it, and nobody knows which was to blame. Therefore a delivery
+that would be a dead letter after one more death runs alone here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from umbel.app import Umbel
+from umbel.exceptions import LeaseLost, OperationalError
+from umbel.failpoints import fail_point
+from umbel.message import Delivery
+from umbel.ports import FetchRequest
+from umbel.redirected import flush_redirected
+from umbel.worker import report
+from umbel.worker.child import Child, is_early, marked
+from umbel.worker.decide import Verdict, decide, started
+from umbel.worker.execute import Runner
+from umbel.worker.executors.base import Executor
+from umbel.worker.helper import LONG, Helper
+from umbel.worker.outcome import Lost, Prepared, Run, Waiting
+from umbel.worker.prefetch import SlotPrefetch
+from umbel.worker.settler import Settler
+from umbel.worker.slot_page import SlotPage
+
+#: Seconds between two calls of the broker while only few slots are free: outcomes are settled, and messages
+#: fetched, together.
+PACE = 0.005
+#: A part of the slots that is not few.
+MANY = 8
+#: Seconds between two looks of a desk that waits for tasks to end. It is woken when one does.
+LOOK = 1.0
+
+
+class SlotChild(Child):
+    """Runs many tasks at a time until it is told to stop."""
+
+    def __init__(
+        self,
+        app: Umbel,
+        queues: Sequence[str],
+        hostname: str,
+        pid: int,
+        page: SlotPage,
+        make_settler: Callable[[], Settler],
+        executor: Executor,
+    ) -> None:
+        super().__init__(app, queues, hostname, pid, page, make_settler)
+        self._places = page
+        self._executor = executor
+        self._runner = Runner(app, hostname, executor.drive)
+        settings = app.conf.snapshot
+        self._ahead = SlotPrefetch(executor.slots, settings.worker_prefetch_multiplier)
+        self._batch = app.broker.features.batch
+        #: What is held and was submitted, until it is settled or given back.
+        self._held: dict[str, Waiting] = {}
+        self._running: dict[int, Waiting] = {}
+        #: What must run alone, and has not started; and whether such a one runs.
+        self._suspects: deque[Waiting] = deque()
+        self._alone = False
+        #: Which kinds of tasks, on the event loop or not, came back because there was no slot for them: no
+        #: more is taken until one of the kind ends.
+        self._full: set[bool] = set()
+        self._wake = threading.Event()
+        self._error: BaseException | None = None
+
+    # The desk
+
+    def run(self) -> None:
+        """Run the executor and the desk until stopped; then let running tasks end and leave."""
+        self._executor.host(self, super().run)
+
+    def step(self) -> None:
+        """Settle what has ended, fetch what there are slots for, and submit it; or wait for either."""
+        self._wake.clear()
+        if self._error is not None:
+            raise self._error
+        self._next_suspect()
+        request = self._request_for_slots()
+        if request is None:
+            self._await_ends()
+            return
+        deliveries = self._persist(lambda: self._settle(request))
+        if not deliveries and not self.stopping.is_set():
+            deliveries = self._persist(lambda: self._fetch(request))
+        if deliveries:
+            self._work(deliveries)
+
+    def _active(self) -> int:
+        """Return how many deliveries were submitted and have not ended."""
+        return len(self._held) - len(self.finished)
+
+    def _request_for_slots(self) -> FetchRequest | None:
+        """Return what to ask for; None while there is no slot, or too few of them to ask already."""
+        if self._full:  # those who were to end may have done so before it was said
+            self._full &= {self._executor.runs_async(one) for one in list(self._running.values())}
+        if self._suspects or self._alone or self._full or (self._in_doubt and self._active()):
+            return None
+        room = min(self._ahead.limit - self._active(), self._batch, self._places.room)
+        if room <= 0 or (room * MANY < self._ahead.limit and self._until_next_call() > 0):
+            return None
+        self._prefetch.limit = room
+        return self._request()
+
+    def _until_next_call(self) -> float:
+        return self._settled_at + PACE - self._clock.monotonic()
+
+    def _await_ends(self) -> None:
+        """Settle what has ended when it is time, else wait for that, or for a task to end."""
+        left = self._until_next_call()
+        if self.finished and left <= 0:
+            self._persist(lambda: self._settle(None))
+        else:
+            self._wake.wait(left if left > 0 else LOOK)
+
+    def _resolve_doubt(self) -> None:
+        """Start over as another owner, but not while tasks run: their messages are this owner's."""
+        if not self._active():
+            super()._resolve_doubt()
+
+    def _let_go(self, verdicts: Sequence[Verdict]) -> None:
+        for verdict in verdicts:
+            self._forget(verdict.run.prepared)
+        if verdicts:
+            self._ahead.observe(len(verdicts), sum(one.run.seconds for one in verdicts))
+
+    def _forget(self, prepared: Prepared) -> None:
+        item = self._held.pop(prepared.delivery.key, None)
+        if item is not None:
+            self._places.drop(item.index)
+
+    def _drop_all(self, lost: LeaseLost) -> None:
+        """Start over with nothing but what runs, whose outcomes will not count."""
+        with self.lock:
+            self.returning.extend([*self._executor.withdraw(), *self._suspects])
+            self._suspects.clear()
+            super()._drop_all(lost)
+
+    def _clear(self) -> None:
+        while self.finished:
+            self._forget(self.finished.popleft().run.prepared)
+        while self.returning:
+            self._give_up(self.returning.popleft())
+
+    # A batch
+
+    def _work(self, deliveries: Sequence[Delivery]) -> None:
+        """Submit a batch, but for what has to run alone."""
+        most = self._app.conf.snapshot.worker_max_deliveries
+        items: list[Waiting] = []
+        for delivery in deliveries:
+            item = Waiting(self._places.take(), self._runner.prepare(delivery))
+            # After so many deaths one more is the last.
+            is_suspect = 0 < delivery.crashes >= most - 1
+            (self._suspects if is_suspect else items).append(item)
+        if items:
+            self._submit(items)
+
+    def _next_suspect(self) -> None:
+        """Let what must run alone do so, once nothing else runs."""
+        if self._active():
+            return
+        self._alone = bool(self._suspects)
+        if self._alone:
+            self._submit([self._suspects.popleft()])
+
+    def _submit(self, items: list[Waiting]) -> None:
+        # Said first: what dies while the broker marks them has started none of them.
+        self._places.put(
+            [item.index for item in items], [item.prepared.delivery.key for item in items]
+        )
+        if not self._mark_early([item.prepared for item in items]):
+            if self.stopping.is_set():
+                self.returning.extend(items)
+            else:
+                for item in items:
+                    self._places.drop(item.index)
+            return
+        items = [
+            Waiting(item.index, marked(item.prepared)) if is_early(item.prepared) else item
+            for item in items
+        ]
+        self._held.update((item.prepared.delivery.key, item) for item in items)
+        self.started_at = self._clock.monotonic()  # from here on they wait
+        self._executor.submit(items)
+        self.on_batch()
+
+    # Where tasks run
+
+    def work(self, item: Waiting) -> None:
+        """Run a delivery, in any thread."""
+        try:
+            if not self._begin(item):
+                return
+            self._tell(item)
+            self._end(item, self._runner.run(item.prepared))
+        except BaseException as error:  # noqa: BLE001 - a bug: the desk raises it, and the process ends
+            self._fail(error)
+
+    async def work_async(self, item: Waiting) -> None:
+        """Run a delivery of an async task, on the event loop."""
+        try:
+            if not self._begin(item):
+                return
+            if item.prepared.policy is not None and item.prepared.policy.track_started:
+                await asyncio.to_thread(self._tell, item)
+            self._end(item, await self._runner.run_async(item.prepared))
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._fail(error)
+
+    def _begin(self, item: Waiting) -> bool:
+        """Say that a delivery starts; False when it may not, and is to be given back."""
+        self._running[item.index] = item
+        if not self.stopping.is_set() and self._start(item):
+            return True
+        del self._running[item.index]
+        self.returning.append(item)
+        self._wake.set()
+        return False
+
+    def _tell(self, item: Waiting) -> None:
+        settings = self._app.conf.snapshot
+        record = started(item.prepared, self._hostname, self._pid, settings, self._clock)
+        if record is not None:
+            self._tell_started(record, item.prepared)
+
+    def _end(self, item: Waiting, run: Run) -> None:
+        flush_redirected()
+        fail_point("child.after_run")
+        verdict = decide(run, self._app.conf.snapshot, self._clock)
+        self._places.finish(item.index)
+        del self._running[item.index]
+        self.finished.append(verdict)
+        if self._full:
+            self._full.discard(self._executor.runs_async(item))
+        if not self._wake.is_set():
+            self._wake.set()
+        report.finished(verdict.run)
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        self.interrupt()
+
+    # What the helper does, and what comes at the end
+
+    def interrupt(self) -> None:
+        """End the wait for messages, or for tasks."""
+        self._wake.set()
+        super().interrupt()
+
+    def is_running(self) -> bool:
+        """Tell whether a task runs."""
+        return bool(self._running)
+
+    def is_busy(self) -> bool:
+        """Tell whether there is anything to look after."""
+        return bool(self._held)
+
+    def is_clogged(self, now: float) -> bool:
+        """Tell whether deliveries wait behind tasks that run long, or have to be given back."""
+        waits = self._executor.waiting and now - self.started_at >= LONG
+        return bool(waits or self.returning)
+
+    def is_late(self, now: float) -> bool:
+        """Tell whether what is finished should have been settled by the desk, which waits for something."""
+        return bool(self.finished) and now - self._settled_at >= PACE
+
+    def release_waiting(self) -> int:
+        """Give back under the lock what has not started; return how many."""
+        back = self._executor.withdraw()
+        self._full.update(self._executor.runs_async(item) for item in back)
+        self.returning.extend(back)
+        if self.stopping.is_set():
+            while self._suspects:
+                self.returning.append(self._suspects.popleft())
+        if not self.returning:
+            return 0
+        released = self.consumer.release([one.prepared.delivery.key for one in self.returning])
+        while self.returning:
+            self._give_up(self.returning.popleft())
+        return released
+
+    def _give_up(self, item: Waiting) -> None:
+        """Let go of what is somebody else's, or nobody's, from now on."""
+        self._held.pop(item.prepared.delivery.key, None)
+        self._places.drop(item.index)
+
+    def abandon(self, reason: str) -> None:
+        """Settle what is finished and give up what runs, under the lock, just before the process exits."""
+        self.settle_all()
+        self.release_waiting()
+        settings = self._app.conf.snapshot
+        runs = [
+            Run(item.prepared, Lost(reason, running=False))
+            for item in self._running.copy().values()
+        ]
+        for first in range(0, len(runs), self._batch):
+            verdicts = [
+                decide(run, settings, self._clock) for run in runs[first : first + self._batch]
+            ]
+            self.settler.settle(verdicts)
+
+    def _leave(self) -> None:
+        """Give back what has not started, let running tasks end, and leave."""
+        while self._active() and self._error is None:
+            self._wake.clear()
+            try:
+                with self.lock:
+                    self.settle_all()
+                    self.release_waiting()
+            except (OperationalError, LeaseLost):
+                pass  # tried again, and told of at the end
+            if self._active():
+                self._wake.wait(LONG)
+        if self._error is not None:
+            raise self._error
+        super()._leave()
+
+
+class SlotHelper(Helper):
+    """Looks after a child that runs many tasks at a time."""
+
+    _child: SlotChild
+
+    def step(self, now: float) -> None:
+        """Settle what is finished, and give back what waits behind tasks that run long."""
+        self._page.beat(now)
+        clogged = self._child.is_clogged(now)
+        if not clogged and not self._child.is_late(now):
+            return
+        if not self._child.lock.acquire(blocking=False):
+            return
+        try:
+            self._child.settle_finished()
+            if clogged:
+                self._child.release_waiting()
+        except (OperationalError, LeaseLost):
+            pass  # the desk meets the same, and says so
+        finally:
+            self._child.lock.release()
