@@ -314,21 +314,21 @@ class Keeper:
         is_tried = self._works = False
         for slot in self._slots:
             child = slot.child
-            snapshot = child.page.read() if child is not None else None
-            if child is None or snapshot is None or not snapshot.held:
+            seen = child.page.glance() if child is not None else None
+            if child is None or seen is None or not seen.held:
                 continue
             self._works = True
-            stuck = now - snapshot.running_since > STUCK and snapshot.keys(Held.RUNNING)
-            if not stuck or snapshot.batch == child.fenced_batch or not snapshot.keys(Held.WAITING):
+            stuck = now - seen.running_since > STUCK and seen.running
+            if not stuck or seen.batch == child.fenced_batch or not seen.waiting:
                 continue
-            child.page.fence(snapshot.batch)
+            child.page.fence(seen.batch)
             self._clock.sleep(FENCE_SETTLES)
             latest = child.page.read()
-            if latest is not None and latest.batch == snapshot.batch:
+            if latest is not None and latest.batch == seen.batch:
                 waiting = latest.keys(Held.WAITING)
                 is_tried = True
                 if self._try(self._broker.take_back, latest.owner, waiting):
-                    child.fenced_batch = snapshot.batch
+                    child.fenced_batch = seen.batch
         if not is_tried:
             self._answered(self._broker.take_back)
 

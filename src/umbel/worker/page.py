@@ -103,6 +103,17 @@ class Snapshot:
         return [key for key, found in self.held.items() if found is state]
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What a page says in numbers: it costs little, however many deliveries a child holds."""
+
+    batch: int
+    held: int
+    waiting: int
+    running: int
+    running_since: float
+
+
 class Page:
     """One child's page; `create` it in the supervisor, `open` it in the child."""
 
@@ -222,6 +233,20 @@ class Page:
         (beat,) = struct.unpack_from("<d", self._memory, _BEAT_AT)
         name = owner.rstrip(b"\0").decode()
         return Snapshot(pid, started, name, batch, held, since, soft, hard, beat, courses)
+
+    def glance(self) -> Glance:
+        """Return what a supervisor asks for all the time."""
+        batch, count = _BATCH.unpack_from(self._memory, _BATCH_AT)
+        places = self.capacity if count == EACH else count
+        states = self._memory[_STATES_AT : _STATES_AT + places]
+        (since,) = struct.unpack_from("<d", self._memory, _CLOCK_AT)
+        return Glance(
+            batch,
+            places - states.count(Held.GONE),
+            states.count(Held.WAITING),
+            states.count(Held.RUNNING),
+            since,
+        )
 
     def _read_batch(self) -> tuple[int, bytes, bytes, bytes]:
         """Return number, states, keys and clocks of one batch, and never of two that follow each other.

@@ -19,7 +19,6 @@ from umbel.app import Umbel
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
-from umbel.ports import FetchRequest
 from umbel.redirected import flush_redirected
 from umbel.worker import report
 from umbel.worker.child import Child, is_early, marked
@@ -37,6 +36,8 @@ from umbel.worker.slot_page import SlotPage
 PACE = 0.005
 #: A part of the slots that is not few.
 MANY = 8
+#: Seconds after which deliveries are given back that wait only for their turn: their event loop is held up.
+STUCK = 0.25
 #: Seconds between two looks of a desk that waits for tasks to end. It is woken when one does.
 LOOK = 1.0
 
@@ -68,7 +69,7 @@ class SlotChild(Child):
         self._suspects: deque[Waiting] = deque()
         self._alone = False
         #: Which kinds of tasks, on the event loop or not, came back because there was no slot for them: no
-        #: more is taken until one of the kind ends.
+        #: more is taken until one of the kind ends, or begins.
         self._full: set[bool] = set()
         self._wake = threading.Event()
         self._error: BaseException | None = None
@@ -85,10 +86,18 @@ class SlotChild(Child):
         if self._error is not None:
             raise self._error
         self._next_suspect()
-        request = self._request_for_slots()
-        if request is None:
-            self._await_ends()
-            return
+        room, left = self._room(), self._settled_at + PACE - self._clock.monotonic()
+        if room > 0 and (left <= 0 or room * MANY >= self._ahead.limit):
+            self._refill(min(room, self._batch))
+        elif self.finished and left <= 0:
+            self._persist(lambda: self._settle(None))
+        else:
+            self._wake.wait(left if left > 0 and (room > 0 or self.finished) else LOOK)
+
+    def _refill(self, room: int) -> None:
+        """Settle what has ended, fetch, and submit what comes."""
+        self._prefetch.limit = room
+        request = self._request()
         deliveries = self._persist(lambda: self._settle(request))
         if not deliveries and not self.stopping.is_set():
             deliveries = self._persist(lambda: self._fetch(request))
@@ -99,28 +108,13 @@ class SlotChild(Child):
         """Return how many deliveries were submitted and have not ended."""
         return len(self._held) - len(self.finished)
 
-    def _request_for_slots(self) -> FetchRequest | None:
-        """Return what to ask for; None while there is no slot, or too few of them to ask already."""
-        if self._full:  # those who were to end may have done so before it was said
+    def _room(self) -> int:
+        """Return how many more deliveries there is room for; none while something else has to end first."""
+        if self._full:  # what was to end may have done so before this was said
             self._full &= {self._executor.runs_async(one) for one in list(self._running.values())}
         if self._suspects or self._alone or self._full or (self._in_doubt and self._active()):
-            return None
-        room = min(self._ahead.limit - self._active(), self._batch, self._places.room)
-        if room <= 0 or (room * MANY < self._ahead.limit and self._until_next_call() > 0):
-            return None
-        self._prefetch.limit = room
-        return self._request()
-
-    def _until_next_call(self) -> float:
-        return self._settled_at + PACE - self._clock.monotonic()
-
-    def _await_ends(self) -> None:
-        """Settle what has ended when it is time, else wait for that, or for a task to end."""
-        left = self._until_next_call()
-        if self.finished and left <= 0:
-            self._persist(lambda: self._settle(None))
-        else:
-            self._wake.wait(left if left > 0 else LOOK)
+            return 0
+        return min(self._ahead.limit - self._active(), self._places.room)
 
     def _resolve_doubt(self) -> None:
         """Start over as another owner, but not while tasks run: their messages are this owner's."""
@@ -221,6 +215,7 @@ class SlotChild(Child):
         """Say that a delivery starts; False when it may not, and is to be given back."""
         self._running[item.index] = item
         if not self.stopping.is_set() and self._start(item):
+            self._unclog(item)
             return True
         del self._running[item.index]
         self.returning.append(item)
@@ -240,11 +235,15 @@ class SlotChild(Child):
         self._places.finish(item.index)
         del self._running[item.index]
         self.finished.append(verdict)
-        if self._full:
-            self._full.discard(self._executor.runs_async(item))
+        self._unclog(item)
         if not self._wake.is_set():
             self._wake.set()
         report.finished(verdict.run)
+
+    def _unclog(self, item: Waiting) -> None:
+        """Note that tasks of a kind go on."""
+        if self._full:
+            self._full.discard(self._executor.runs_async(item))
 
     def _fail(self, error: BaseException) -> None:
         self._error = error
@@ -267,8 +266,11 @@ class SlotChild(Child):
 
     def is_clogged(self, now: float) -> bool:
         """Tell whether deliveries wait behind tasks that run long, or have to be given back."""
-        waits = self._executor.waiting and now - self.started_at >= LONG
-        return bool(waits or self.returning)
+        if self.returning:
+            return True
+        # An event loop that is only busy is given more time.
+        most = LONG if self._executor.is_full() else STUCK
+        return self._executor.waiting > 0 and now - self.started_at >= most
 
     def is_late(self, now: float) -> bool:
         """Tell whether what is finished should have been settled by the desk, which waits for something."""

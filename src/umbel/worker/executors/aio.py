@@ -106,6 +106,12 @@ class AsyncioExecutor(Executor):
         """How many deliveries wait for a slot or a thread."""
         return len(self._ready) + (0 if self._hosted is None else self._hosted[2].waiting)
 
+    def is_full(self) -> bool:
+        """Tell whether deliveries wait while all slots, or all threads, run one."""
+        if self._ready and len(self._running) >= self.slots:
+            return True
+        return self._hosted is not None and self._hosted[2].is_full()
+
     def runs_async(self, item: Waiting) -> bool:
         """Tell whether it is an async task, and whether whoever watches tasks lets it be one."""
         job = item.prepared.work

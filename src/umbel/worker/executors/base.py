@@ -49,5 +49,9 @@ class Executor(ABC):
         """How many deliveries have not started, about."""
 
     @abstractmethod
+    def is_full(self) -> bool:
+        """Tell whether deliveries wait for others to end, and not just for their turn."""
+
+    @abstractmethod
     def runs_async(self, item: Waiting) -> bool:
         """Tell whether a delivery runs on the event loop, and not in a thread."""

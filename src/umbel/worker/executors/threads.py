@@ -22,6 +22,7 @@ class Threads:
         self._work = work
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._busy: set[int] = set()
 
     def submit(self, items: Sequence[Waiting]) -> None:
         """Run deliveries as soon as there are threads."""
@@ -40,6 +41,10 @@ class Threads:
         """How many deliveries wait for a thread."""
         return self._queue.qsize()
 
+    def is_full(self) -> bool:
+        """Tell whether deliveries wait while all threads run one."""
+        return self.waiting > 0 and len(self._busy) >= self._most
+
     def withdraw(self) -> list[Waiting]:
         """Take back what no thread has begun."""
         found: list[Waiting] = []
@@ -52,8 +57,11 @@ class Threads:
                 found.append(item)
 
     def _run(self) -> None:
+        me = threading.get_ident()
         while (item := self._queue.get()) is not None:
+            self._busy.add(me)
             self._work(item)
+            self._busy.discard(me)
 
     def close(self) -> None:
         """End the threads, once nothing runs any more."""
@@ -95,6 +103,10 @@ class ThreadExecutor(Executor):
     def waiting(self) -> int:
         """How many deliveries wait for a thread."""
         return 0 if self._threads is None else self._threads.waiting
+
+    def is_full(self) -> bool:
+        """Tell whether deliveries wait while all threads run one."""
+        return self._threads is not None and self._threads.is_full()
 
     def runs_async(self, item: Waiting) -> bool:
         """Say that everything runs in a thread."""
