@@ -29,6 +29,8 @@ from umbel.worker.helper import Helper
 from umbel.worker.outcome import Prepared
 from umbel.worker.page import Held, Page
 from umbel.worker.settler import Settler
+from umbel.worker.slot_page import SlotPage
+from umbel.worker.slots import SlotChild, SlotHelper
 
 
 class Hasty:
@@ -44,13 +46,16 @@ class Hasty:
 class Worker:
     """A child with its helper, as a supervisor would have it."""
 
-    def __init__(self, app: Umbel, path: Path, queues: Sequence[str]) -> None:
-        self.page = Page.create(path)
-        orders = Orders(Source("app", "/", {}), queues, "celery@host", "node", 1, "INFO")
+    def __init__(self, app: Umbel, path: Path, queues: Sequence[str], executor: str) -> None:
+        source = Source("app", "/", {})
+        orders = Orders(source, queues, "celery@host", "node", 4, "INFO", None, executor)
+        places = SlotPage.capacity_for(orders.slots)
+        self.page = SlotPage.create(path, places) if orders.slots else Page.create(path)
         self.child = make_child(app, orders, self.page, os.getpid())
         self.control, self._theirs = socket.socketpair()
         self.left: list[int] = []
-        self.helper = Helper(self.child, self.page, self._theirs, Hasty(), self._leave)
+        kind = SlotHelper if isinstance(self.child, SlotChild) else Helper
+        self.helper = kind(self.child, self.page, self._theirs, Hasty(), self._leave)
         self.thread = threading.Thread(target=self.child.run, name="test-child")
 
     def _leave(self, code: int) -> None:
@@ -87,6 +92,14 @@ class Worker:
 
 Make = Callable[..., Worker]
 
+#: For what is the same in a child that runs one task after the other and in those that run four at a time.
+every_executor = pytest.mark.parametrize("executor", ["prefork", "threads", "asyncio"])
+
+
+@pytest.fixture
+def executor() -> str:
+    return "prefork"
+
 
 @pytest.fixture(autouse=True)
 def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,12 +108,12 @@ def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make(app: Umbel, tmp_path: Path) -> Iterator[Make]:
+def make(app: Umbel, tmp_path: Path, executor: str) -> Iterator[Make]:
     """Make a worker that is not started yet; with `prefetch` it takes that many from the first."""
     made: list[Worker] = []
 
     def one(prefetch: int = 1, queues: Sequence[str] = ("celery",), start: bool = True) -> Worker:
-        worker = Worker(app, tmp_path / f"{len(made)}.page", queues)
+        worker = Worker(app, tmp_path / f"{len(made)}.page", queues, executor)
         made.append(worker)
         worker.child._prefetch.limit = prefetch
         if start:
@@ -196,12 +209,14 @@ def test_tasks_run_in_order_and_results_are_stored(
     until(lambda: nothing_left(app))
 
 
+@every_executor
 def test_a_worker_that_waits_runs_what_comes(make: Make, note: Made) -> None:
     make()
     for n in range(5):
         assert got(note.delay(n)) == n
 
 
+@every_executor
 def test_failures_are_stored_with_their_traceback(app: Umbel, make: Make, note: Made) -> None:
     @app.task
     def fails() -> None:
@@ -230,6 +245,7 @@ def test_a_task_that_exits_does_not_take_the_worker_with_it(
     assert got(note.delay(1)) == 1
 
 
+@every_executor
 def test_coroutines(app: Umbel, make: Make) -> None:
     @app.task
     async def double(x: int) -> int:
@@ -239,6 +255,7 @@ def test_coroutines(app: Umbel, make: Make) -> None:
     assert [got(result) for result in double.delay_many([(1,), (2,)])] == [2, 4]
 
 
+@every_executor
 def test_all_queues_are_served(make: Make, note: Made) -> None:
     make(queues=("a", "b"))
     results = [note.apply_async((n,), queue=queue) for n in range(20) for queue in ("a", "b")]
@@ -273,6 +290,7 @@ def test_the_most_urgent_run_first(make: Make, note: Made, ran: list[Any]) -> No
     assert ran == [255, 200, 5, 5, 0]
 
 
+@every_executor
 def test_started_is_seen_while_a_task_runs(app: Umbel, make: Make, gate: Gate) -> None:
     @app.task(track_started=True)
     def work() -> None:
@@ -289,6 +307,7 @@ def test_started_is_seen_while_a_task_runs(app: Umbel, make: Make, gate: Gate) -
     assert got(result) is None
 
 
+@every_executor
 def test_signals_of_the_process(make: Make) -> None:
     heard: list[Any] = []
 
@@ -308,6 +327,7 @@ def test_signals_of_the_process(make: Make) -> None:
 # Retries, times
 
 
+@every_executor
 def test_retries_run_until_the_task_ends_well(app: Umbel, make: Make, ran: list[Any]) -> None:
     @app.task(bind=True)
     def work(self: Made, x: int) -> tuple[int, int]:
@@ -323,6 +343,7 @@ def test_retries_run_until_the_task_ends_well(app: Umbel, make: Make, ran: list[
     until(lambda: nothing_left(app))
 
 
+@every_executor
 def test_retries_come_to_an_end(app: Umbel, make: Make, ran: list[Any]) -> None:
     @app.task(autoretry_for=(ValueError,), retry_kwargs={"countdown": 0}, max_retries=2)
     def work() -> None:
@@ -335,6 +356,7 @@ def test_retries_come_to_an_end(app: Umbel, make: Make, ran: list[Any]) -> None:
     assert len(ran) == 3
 
 
+@every_executor
 def test_a_retry_that_cannot_be_sent_fails_and_the_worker_goes_on(
     app: Umbel, make: Make, note: Made
 ) -> None:
@@ -348,6 +370,7 @@ def test_a_retry_that_cannot_be_sent_fails_and_the_worker_goes_on(
     assert got(note.delay(1)) == 1
 
 
+@every_executor
 def test_what_expired_is_revoked_and_not_run(make: Make, note: Made, ran: list[Any]) -> None:
     result = note.apply_async(("late",), expires=-1)
     make()
@@ -357,6 +380,7 @@ def test_what_expired_is_revoked_and_not_run(make: Make, note: Made, ran: list[A
     assert ran == ["in time"]
 
 
+@every_executor
 def test_what_is_due_later_runs_later(make: Make, note: Made, ran: list[Any]) -> None:
     later = note.apply_async(("later",), countdown=0.05)
     make()
@@ -365,6 +389,7 @@ def test_what_is_due_later_runs_later(make: Make, note: Made, ran: list[Any]) ->
     assert ran == ["now", "later"]
 
 
+@every_executor
 def test_what_an_engine_delivers_early_is_parked(
     app: Umbel, make: Make, note: Made, ran: list[Any]
 ) -> None:
@@ -382,6 +407,7 @@ def test_what_an_engine_delivers_early_is_parked(
 # What is not a plain success
 
 
+@every_executor
 def test_what_cannot_be_processed_is_put_away_and_the_rest_runs(
     app: Umbel, make: Make, note: Made
 ) -> None:
@@ -398,6 +424,7 @@ def test_what_cannot_be_processed_is_put_away_and_the_rest_runs(
     assert app.AsyncResult("i").state == states.FAILURE
 
 
+@every_executor
 def test_a_task_that_is_not_known_yet_runs_once_it_is(
     app: Umbel, make: Make, ran: list[Any]
 ) -> None:
@@ -416,6 +443,7 @@ def test_a_task_that_is_not_known_yet_runs_once_it_is(
     until(lambda: nothing_left(app))
 
 
+@every_executor
 def test_ignore_and_reject(app: Umbel, make: Make, note: Made, ran: list[Any]) -> None:
     @app.task
     def ignored() -> None:
@@ -447,6 +475,7 @@ def test_ignore_and_reject(app: Umbel, make: Make, note: Made, ran: list[Any]) -
 # At most once
 
 
+@every_executor
 def test_at_most_once_is_marked_before_it_runs(
     app: Umbel, make: Make, gate: Gate, note: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -468,6 +497,7 @@ def test_at_most_once_is_marked_before_it_runs(
     assert any("was taken for dead" in text for text in caplog.messages)
 
 
+@every_executor
 def test_at_least_once_is_not_marked(app: Umbel, make: Make, held: Made, gate: Gate) -> None:
     worker = make()
     result = held.delay()
@@ -524,6 +554,7 @@ def test_a_long_task_does_not_stop_the_next_batch(
     assert got(long) == "done"
 
 
+@every_executor
 def test_a_helper_that_fell_asleep_is_woken_by_a_batch(
     app: Umbel, make: Make, note: Made, held: Made, gate: Gate
 ) -> None:
@@ -563,6 +594,7 @@ def test_nothing_of_a_fenced_batch_starts(
 # Stopping
 
 
+@every_executor
 def test_a_stop_lets_the_task_end_and_hands_back_the_rest(
     app: Umbel, make: Make, note: Made, held: Made, gate: Gate, ran: list[Any]
 ) -> None:
@@ -582,6 +614,7 @@ def test_a_stop_lets_the_task_end_and_hands_back_the_rest(
     assert (depth.ready, depth.leased) == (5, 0)
 
 
+@every_executor
 def test_an_idle_worker_stops_at_once(app: Umbel, make: Make) -> None:
     worker = make()
     until(app.broker.ever_consumed)
@@ -592,6 +625,7 @@ def test_an_idle_worker_stops_at_once(app: Umbel, make: Make) -> None:
     assert app.broker.renew("node", 60.0) == frozenset()
 
 
+@every_executor
 def test_without_a_supervisor_it_hands_back_and_leaves(
     app: Umbel,
     make: Make,
@@ -618,6 +652,7 @@ def test_without_a_supervisor_it_hands_back_and_leaves(
     assert long.state == states.PENDING  # the late outcome does not count
 
 
+@every_executor
 def test_without_a_supervisor_what_runs_at_most_once_fails(
     app: Umbel, make: Make, gate: Gate
 ) -> None:
@@ -663,6 +698,7 @@ class Flaky(Settler):
         return super().settle(verdicts, fetch)
 
 
+@every_executor
 def test_an_absent_broker_is_said_once_and_nothing_is_lost(
     app: Umbel, make: Make, note: Made, ran: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -682,6 +718,7 @@ def test_an_absent_broker_is_said_once_and_nothing_is_lost(
     assert said.count(away) <= 2
 
 
+@every_executor
 def test_a_worker_without_a_broker_can_be_stopped(
     app: Umbel, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -795,6 +832,7 @@ class Picky(Settler):
         raise OperationalError("No answer.")
 
 
+@every_executor
 def test_an_outcome_that_no_store_can_take_is_put_away_alone(
     app: Umbel, make: Make, note: Made, ran: list[Any]
 ) -> None:
@@ -812,6 +850,7 @@ def test_an_outcome_that_no_store_can_take_is_put_away_alone(
     assert got(note.delay("next")) == "next"
 
 
+@every_executor
 def test_a_task_runs_though_its_start_cannot_be_told(
     app: Umbel, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

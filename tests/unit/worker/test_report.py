@@ -287,7 +287,7 @@ def orders(loglevel: str = "WARNING") -> Orders:
 
 
 def test_the_banner_says_what_runs_where(task: Made) -> None:
-    text = banner(task.app, orders(), "prefork")
+    text = banner(task.app, orders())
     assert text.startswith("celery@host umbel v")
     for line in (
         "  app:         proj\n",
@@ -303,17 +303,17 @@ def test_the_banner_says_what_runs_where(task: Made) -> None:
 
 
 def test_the_banner_lists_tasks_where_one_looks_closely(task: Made) -> None:
-    assert "[tasks]\n" in banner(task.app, orders("INFO"), "prefork")
-    assert "  . proj.add\n" in banner(task.app, orders("DEBUG"), "prefork")
+    assert "[tasks]\n" in banner(task.app, orders("INFO"))
+    assert "  . proj.add\n" in banner(task.app, orders("DEBUG"))
 
 
 def test_a_worker_that_is_one_process_says_so(task: Made) -> None:
-    assert "  concurrency: 1 (solo)\n" in banner(task.app, orders(), "solo")
+    assert "  concurrency: 1 (solo)\n" in banner(task.app, replace(orders(), executor="solo"))
 
 
 def test_the_banner_shows_no_password_and_no_results_where_there_are_none() -> None:
     app = Umbel(broker="redis://user:secret@host/0", set_as_current=False)
-    text = banner(app, orders(), "prefork")
+    text = banner(app, orders())
     assert "secret" not in text
     assert "redis://user:********@host/0" in text
     assert "  results:     not kept\n" in text
