@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -14,11 +15,11 @@ from typing import Any
 import pytest
 
 from tests.unit.worker.support import UNKNOWN, UNREADABLE, Made, consumer_of, foreign
-from umbel import AsyncResult, Ignore, Reject, Umbel, signals, states
+from umbel import AsyncResult, Ignore, Reject, Umbel, current_task, signals, states
 from umbel.clock import SYSTEM, utc
 from umbel.exceptions import EncodeError, OperationalError, TaskRevokedError, WorkerLostError
 from umbel.message import Delivery, Publication
-from umbel.ports import Consumer, FetchRequest
+from umbel.ports import Action, Consumer, FetchRequest, Settlement
 from umbel.records import ResultRecord
 from umbel.testing.conformance.support import PATIENCE, until
 from umbel.worker.bootstrap import Orders, Source
@@ -416,11 +417,9 @@ def test_what_cannot_be_processed_is_put_away_and_the_rest_runs(
     foreign(app, UNKNOWN)
     make(prefetch=10)
     assert got(note.delay(1)) == 1
-    letters = app.queues.dead_letters(10)
-    assert [letter.reason.partition(":")[0] for letter in letters] == [
-        "NotRegistered",
-        "DecodeError",
-    ]
+    until(lambda: len(app.queues.dead_letters(10)) == 2)
+    reasons = {letter.reason.partition(":")[0] for letter in app.queues.dead_letters(10)}
+    assert reasons == {"NotRegistered", "DecodeError"}
     assert app.AsyncResult("i").state == states.FAILURE
 
 
@@ -594,7 +593,6 @@ def test_nothing_of_a_fenced_batch_starts(
 # Stopping
 
 
-@every_executor
 def test_a_stop_lets_the_task_end_and_hands_back_the_rest(
     app: Umbel, make: Make, note: Made, held: Made, gate: Gate, ran: list[Any]
 ) -> None:
@@ -625,7 +623,6 @@ def test_an_idle_worker_stops_at_once(app: Umbel, make: Make) -> None:
     assert app.broker.renew("node", 60.0) == frozenset()
 
 
-@every_executor
 def test_without_a_supervisor_it_hands_back_and_leaves(
     app: Umbel,
     make: Make,
@@ -894,3 +891,171 @@ def test_what_nothing_waits_behind_is_settled_with_the_next_fetch(
     for result in results:
         got(result)
     assert noting.alone == alone
+
+
+# Many at a time
+
+many_at_a_time = pytest.mark.parametrize("executor", ["threads", "asyncio"])
+
+
+def full(app: Umbel, held: Made, ran: list[Any]) -> list[AsyncResult[Any]]:
+    """Have all four slots of a worker hold a task."""
+    results = held.delay_many([()] * 4)
+    until(lambda: ran.count("held") == 4)
+    return results
+
+
+@many_at_a_time
+def test_as_many_run_at_a_time_as_there_are_slots(
+    app: Umbel, make: Make, note: Made, held: Made, gate: Gate, ran: list[Any]
+) -> None:
+    worker = make()
+    results = full(app, held, ran)
+    snapshot = worker.page.read()
+    assert snapshot is not None
+    assert sorted(snapshot.courses) == sorted(snapshot.keys(Held.RUNNING))
+    assert len(snapshot.courses) == 4
+    assert all(course.since > 0 for course in snapshot.courses.values())
+    gate.open()
+    assert [got(result) for result in results] == ["done"] * 4
+    until(lambda: nothing_left(app))
+    until(lambda: not worker.child.is_busy())
+    assert worker.page.read().held == {}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("executor", "thread"), [("threads", "umbel-loop"), ("asyncio", "test-child")]
+)
+def test_coroutines_run_together_on_one_loop(app: Umbel, make: Make, thread: str) -> None:
+    together = asyncio.Barrier(4)
+
+    @app.task
+    async def meet() -> list[Any]:
+        await together.wait()
+        mine = current_task.request.id
+        await together.wait()
+        return [threading.current_thread().name, mine, current_task.request.id]
+
+    make()
+    for result in meet.delay_many([()] * 4):
+        assert got(result) == [thread, result.id, result.id]
+
+
+@many_at_a_time
+def test_what_has_ended_is_settled_while_others_run(
+    make: Make, note: Made, held: Made, gate: Gate
+) -> None:
+    make()
+    held.delay()
+    gate.wait()
+    for n in range(10):
+        assert got(note.delay(n)) == n
+
+
+@many_at_a_time
+def test_what_waits_while_all_slots_are_taken_goes_back(
+    app: Umbel, make: Make, note: Made, held: Made, gate: Gate, ran: list[Any]
+) -> None:
+    held.delay_many([()] * 4)
+    results = note.delay_many([(n,) for n in range(3)])
+    worker = make(start=False)
+    worker.child._ahead.limit = 7  # as if tasks had been short
+    worker.start()
+    until(lambda: ran.count("held") == 4)
+    until(lambda: app.queues.depths()["celery"].ready == 3)
+    assert ran == ["held"] * 4
+    gate.open()  # and they are asked for again
+    assert [got(result) for result in results] == [0, 1, 2]
+    until(lambda: nothing_left(app))
+
+
+@many_at_a_time
+def test_a_stop_lets_all_that_runs_end(
+    app: Umbel, make: Make, note: Made, held: Made, gate: Gate, ran: list[Any]
+) -> None:
+    worker = make()
+    results = full(app, held, ran)
+    note.delay(1)
+    worker.stop()
+    until(worker.child.stopping.is_set)
+    gate.open()
+    worker.join()
+    assert [got(result) for result in results] == ["done"] * 4
+    assert app.queues.depths()["celery"].ready == 1
+    assert 1 not in ran
+
+
+@many_at_a_time
+def test_without_a_supervisor_all_that_runs_goes_back_and_counts_as_no_crash(
+    app: Umbel, make: Make, held: Made, gate: Gate, ran: list[Any]
+) -> None:
+    worker = make()
+    results = full(app, held, ran)
+    worker.control.close()
+    until(lambda: worker.left)
+    depth = app.queues.depths()["celery"]
+    assert (depth.ready, depth.leased, depth.dead) == (4, 0, 0)
+    assert [found.crashes for found in taken_by_another(app, 4)] == [0] * 4
+    gate.open()
+    worker.join()
+    assert {result.state for result in results} == {states.PENDING}
+
+
+def crash(app: Umbel, times: int) -> None:
+    """Let the process of what waits die so often."""
+    consumer = consumer_of(app)
+    for _ in range(times):
+        found = consumer.fetch(FetchRequest(("celery",), 10), 0.0)
+        consumer.settle([Settlement(one, Action.REQUEUE, crashed=True) for one in found])
+
+
+@many_at_a_time
+def test_what_one_more_death_would_condemn_runs_alone(
+    app: Umbel, make: Make, note: Made, held: Made, gate: Gate, ran: list[Any]
+) -> None:
+    @app.task
+    def suspect() -> None:
+        ran.append(("suspect", len(worker.child._running)))
+
+    suspects = suspect.delay_many([()] * 2)
+    crash(app, app.conf.worker_max_deliveries - 1)
+    worker = make(start=False)
+    long = held.apply_async(priority=9)
+    worker.child._ahead.limit = 1
+    worker.start()
+    gate.wait()
+    worker.child._ahead.limit = 4
+    worker.child.interrupt()
+    until(lambda: len(worker.child._suspects) == 2)
+    gate.open()
+    for result in (long, *suspects):
+        got(result)
+    assert ran == ["held", ("suspect", 1), ("suspect", 1)]
+    assert got(note.delay(5)) == 5
+
+
+@many_at_a_time
+def test_what_was_taken_away_while_it_ran_does_not_count(
+    app: Umbel, make: Make, note: Made, held: Made, gate: Gate, ran: list[Any]
+) -> None:
+    worker = make()
+    results = full(app, held, ran)
+    taken = consumer_of(app).reclaim(worker.owner, ())
+    assert len(taken) == 4
+    gate.open()
+    assert got(note.delay(1)) == 1
+    assert {result.state for result in results} == {states.PENDING}
+    until(lambda: not worker.child.is_busy())
+    assert worker.page.room == worker.page.capacity
+
+
+@many_at_a_time
+def test_a_bug_in_a_slot_ends_the_child(
+    make: Make, note: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = make(start=False)
+    monkeypatch.setattr("umbel.worker.slots.decide", None)
+    note.delay(1)
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+        worker.child.run()
+    worker.thread = threading.Thread(target=lambda: None)
