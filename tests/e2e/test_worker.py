@@ -16,7 +16,7 @@ from umbel.testing.conformance.support import PATIENCE, until
 STAMP = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}: "
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo"])
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "asyncio"])
 def test_a_warm_shutdown_lets_the_task_end(
     start: Start, app: Umbel, project: Path, pool: str
 ) -> None:
@@ -35,6 +35,8 @@ def test_a_warm_shutdown_lets_the_task_end(
     until(worker.is_gone)
     assert left_behind(project) == []
 
+    if pool in ("threads", "asyncio"):
+        assert f"  concurrency: 2 ({pool})" in worker.text
     child = "MainProcess" if pool == "solo" else r"ForkPoolWorker-\d"
     for line in (
         rf"{STAMP}INFO/MainProcess\] celery@{re.escape(HOST)} ready\.",
@@ -46,7 +48,7 @@ def test_a_warm_shutdown_lets_the_task_end(
     assert "Traceback" not in worker.text
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo"])
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "asyncio"])
 def test_a_second_interrupt_does_not_wait(
     start: Start, app: Umbel, project: Path, pool: str
 ) -> None:
@@ -225,6 +227,22 @@ def begin(**_):
 """
 
 
+def test_greenlets_are_threads_here_which_is_said(start: Start, app: Umbel) -> None:
+    worker = start("-P", "gevent", "-c", "3", "--processes", "2")
+    assert "  concurrency: 2 x 3 (threads)" in worker.text
+    assert worker.text.count("There are no greenlets here: -P gevent runs tasks in threads") == 1
+    assert len(children_of(worker.fork_server())) == 2
+    assert app.tasks["tasks.where"].delay().get(timeout=PATIENCE) == [f"celery@{HOST}", "celery"]
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+def test_a_pool_of_ones_own_is_refused(start: Start, app: Umbel) -> None:
+    worker = start("-P", "custom", ready=False)
+    assert worker.wait() == 2
+    assert "Error: -P custom takes a class of Celery's pools" in worker.text
+
+
 def test_memory_is_refused_where_children_cannot_reach_it(start: Start, project: Path) -> None:
     (project / "tasks.py").write_text(MEMORY)
     worker = start("-c", "1", ready=False)
@@ -238,9 +256,10 @@ def test_memory_is_refused_where_children_cannot_reach_it(start: Start, project:
     assert left_behind(project) == []
 
 
-def test_memory_works_within_one_process(start: Start, project: Path) -> None:
+@pytest.mark.parametrize("pool", ["solo", "threads", "asyncio"])
+def test_memory_works_within_one_process(start: Start, project: Path, pool: str) -> None:
     (project / "tasks.py").write_text(MEMORY)
-    worker = start("-P", "solo")
+    worker = start("-P", pool)
     until(lambda: worker.says("succeeded in"))
     assert re.search(
         r"INFO/MainProcess\] Task tasks\.hello\[.*\] succeeded in .*: 'hello'", worker.text

@@ -184,6 +184,8 @@ class Fleet:
         self.nodes: list[Node] = []
         self.strikes = directory / "strikes"
         self.follow_ups_repeat = False
+        #: How many children a node has, or how many tasks each of them runs at a time.
+        self.concurrency = 2
         #: What a server has lost with its memory, by right.
         self.forgotten: set[str] = set()
 
@@ -218,7 +220,7 @@ class Fleet:
         """Start a node."""
         log = self.directory / f"{name}-{len(self.nodes)}.log"
         command = [sys.executable, "-m", "umbel", "-A", "tasks", "worker"]
-        options = ["-l", "INFO", "-n", name, "-c", "2"]
+        options = ["-l", "INFO", "-n", name, "-c", str(self.concurrency)]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command + options,

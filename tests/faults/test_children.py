@@ -33,6 +33,46 @@ def test_children_killed_under_load(make_fleet: MakeFleet, form: Form, settle: S
         assert percentile(figures.recoveries, 0.99) <= 1.0
 
 
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
+def test_children_killed_with_many_tasks_in_flight(
+    make_fleet: MakeFleet, form: Form, settle: Settle, pool: str
+) -> None:
+    """P1, with children that run eight tasks at a time: each takes all of them with it."""
+    with make_fleet(worker_pool=pool, worker_processes=2) as fleet:
+        fleet.concurrency = 8
+        (node,) = fleet.start("one")
+        for name in ("work", "wait"):
+            fleet.send(name, [(0.4,)] * form.pick(24, 400))
+        for _ in range(form.pick(2, 20)):
+            wait_until(lambda: len(_running(fleet)) >= 8, 10.0, "many tasks to run")
+            node.kill_child(form.dice.choice(node.children()))
+        figures = settle(fleet)
+        assert figures.dead == 0
+        assert percentile(figures.recoveries, 0.99) <= 1.0
+
+
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
+def test_task_that_kills_its_process_and_its_neighbours(
+    make_fleet: MakeFleet, form: Form, settle: Settle, pool: str
+) -> None:
+    """P5: others die with it, but it alone becomes a dead letter: before that, each has run alone."""
+    with make_fleet(worker_pool=pool, worker_processes=2) as fleet:
+        fleet.concurrency = 8
+        fleet.start("one")
+        poisoned: set[str] = set()
+        for _ in range(form.pick(2, 20)):
+            fleet.send("work", [(0.2,)] * 12)
+            poisoned.update(fleet.send("poison", [()]))
+            fleet.send("work", [(0.2,)] * 12)
+        settle(fleet)
+        assert set(fleet.evidence().dead) == poisoned
+
+
+def _running(fleet: Fleet) -> set[str]:
+    history = fleet.history()
+    return {one.id for one in history.starts} - {one.id for one in history.ends}
+
+
 def test_task_that_kills_its_process(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """P5: 1 % of the tasks kill their process; each is a dead letter after three deliveries."""
     with make_fleet() as fleet:

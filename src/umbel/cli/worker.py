@@ -122,7 +122,6 @@ def command(
         exclude_queues=tuple(names(exclude_queues)),
         concurrency=concurrency,
         executor=pool,
-        processes=more["processes"],
         purge=purge,
         quiet=given.quiet,
     )

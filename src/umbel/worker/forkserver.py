@@ -220,7 +220,8 @@ def make_child(app: Umbel, orders: Orders, page: Page, pid: int) -> Child:
 def make_executor(app: Umbel, orders: Orders) -> Executor:
     """Return what runs the tasks of a child that runs many at a time."""
     if orders.executor == "asyncio":
-        return AsyncioExecutor(orders.slots, app.conf.snapshot.worker_sync_threads)
+        threads = app.conf.snapshot.worker_sync_threads or 1
+        return AsyncioExecutor(orders.slots, min(threads, orders.slots))
     return ThreadExecutor(orders.slots)
 
 

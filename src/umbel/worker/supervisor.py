@@ -154,7 +154,6 @@ class Wanted:
     exclude_queues: tuple[str, ...] = ()
     purge: bool = False
     quiet: bool = False
-    processes: int | None = None
 
 
 def run_worker(source: Source, wanted: Wanted) -> int:
@@ -283,7 +282,7 @@ def _orders(app: Umbel, source: Source, wanted: Wanted, executor: str) -> Orders
         loglevel=wanted.loglevel,
         logfile=wanted.logfile or settings.worker_logfile or None,
         executor=executor,
-        processes=wanted.processes or settings.worker_processes,
+        processes=settings.worker_processes or 1,
     )
 
 

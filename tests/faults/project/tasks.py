@@ -5,6 +5,7 @@ Beside it lie settings.json, read by workers and clients alike, and the ledger.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import json
 import os
@@ -39,6 +40,14 @@ def work(self: Task[Any, Any], seconds: float) -> int:
     """Run for a while."""
     with ledger.running(self.request):
         SYSTEM.sleep(seconds)
+    return os.getpid()
+
+
+@app.task(bind=True, name="wait")
+async def wait(self: Task[Any, Any], seconds: float) -> int:
+    """Run for a while, and let others run meanwhile."""
+    with ledger.running(self.request):
+        await asyncio.sleep(seconds)
     return os.getpid()
 
 
