@@ -43,6 +43,7 @@ def test_what_the_command_line_leaves_out_is_the_settings_to_say(started: Any) -
         (("-X", "a, b"), {"exclude_queues": ("a", "b")}),
         (("-c", "3"), {"concurrency": 3}),
         (("-P", "solo"), {"executor": "solo"}),
+        (("-P", "asyncio"), {"executor": "asyncio"}),
         (("-l", "info"), {"loglevel": "INFO"}),
         (("-n", "mails@%h"), {"hostname": f"mails@{HOST}"}),
         (("-n", "mails"), {"hostname": f"mails@{HOST}"}),
@@ -56,9 +57,14 @@ def test_options(started: Any, words: tuple[str, ...], wanted: dict[str, Any]) -
 
 
 def test_settings(started: Any) -> None:
-    source, _ = started("-c", "3", "--prefetch-multiplier", "1", "-I", "a, b")
+    source, _ = started(
+        *("-c", "3", "--prefetch-multiplier", "1", "-I", "a, b"),
+        *("--processes", "2", "--sync-threads", "4"),
+    )
     assert source.settings == {
         "worker_concurrency": 3,
+        "worker_processes": 2,
+        "worker_sync_threads": 4,
         "worker_prefetch_multiplier": 1,
         "include": ["a", "b"],
     }

@@ -25,7 +25,7 @@ ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
             (*("chain", "chord", "chunks", "group", "xmap", "xstarmap"),),
             WORKFLOWS,
         ),
-        "maybe_patch_concurrency": "is for gevent and eventlet; umbel has no such executors",
+        "maybe_patch_concurrency": "is for gevent and eventlet, for which umbel runs threads",
         **dict.fromkeys(
             ("SERIES", "VERSION", "VERSION_BANNER", "version_info", "version_info_t"), VERSION
         ),
