@@ -250,8 +250,8 @@ def _executor(app: Umbel, wanted: Wanted) -> tuple[str, bool]:
     executor = _MEANT.get(name, name)
     if executor == "custom":
         raise ImproperlyConfigured(
-            "-P custom takes a class of Celery's pools from CELERY_CUSTOM_WORKER_POOL, which umbel has no use"
-            " for: its children fetch for themselves. Use -P prefork, threads, asyncio or solo."
+            "-P custom takes a class of Celery's pools, which umbel has no use for: its children fetch for"
+            " themselves. Use -P prefork, threads, asyncio or solo."
         )
     shared = app.engine(app.broker_url).features.shared
     if executor in CONCURRENT:

@@ -200,7 +200,7 @@ class TestRanks:
 class TestErrors:
     def test_one_is_told_with_its_place(self) -> None:
         assert refused({"worker_concurrency": "many"}).endswith(
-            "Number of child processes. None or 0: one for each CPU. It comes from proj.settings."
+            "None or 0: one for each CPU, and 100 for asyncio. It comes from proj.settings."
         )
 
     def test_many_are_told_at_once(self) -> None:
