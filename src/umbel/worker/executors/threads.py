@@ -53,8 +53,10 @@ class Threads:
                 item = self._queue.get_nowait()
             except Empty:
                 return found
-            if item is not None:
-                found.append(item)
+            if item is None:  # the end of a thread, which shall find it
+                self._queue.put(None)
+                return found
+            found.append(item)
 
     def _run(self) -> None:
         me = threading.get_ident()
