@@ -79,11 +79,17 @@ def _celery(*words: str) -> tuple[str, ...]:
     return ("celery", *app, "worker", "-l", "WARNING", *ONLY_TASKS, *words)
 
 
-UMBEL = Side(
-    "umbel",
-    "umbel_app",
-    [("umbel", "-A", "benchmarks.apps.umbel_app", "worker", "-l", "WARNING", "-c", "2")],
-    60_000,
+def _umbel(*words: str) -> tuple[str, ...]:
+    return ("umbel", "-A", "benchmarks.apps.umbel_app", "worker", "-l", "WARNING", *words)
+
+
+UMBEL = Side("umbel", "umbel_app", [_umbel("-c", "2")], 60_000)
+#: The other executors: two processes, too, each of which runs eight, or a hundred, tasks at a time.
+UMBEL_THREADS = Side(
+    "umbel threads", "umbel_app", [_umbel("-P", "threads", "-c", "8", "--processes", "2")], 40_000
+)
+UMBEL_ASYNCIO = Side(
+    "umbel asyncio", "umbel_app", [_umbel("-P", "asyncio", "-c", "100", "--processes", "2")], 40_000
 )
 CELERY = Side("Celery prefork", "celery_app", [_celery("-P", "prefork", "-c", "2")], 3_000)
 
@@ -106,6 +112,12 @@ SQLITE: tuple[Side | BareLoop, ...] = (
 
 PEERS = (
     CELERY,
+    Side(
+        "Celery threads x 2",
+        "celery_app",
+        [_celery("-P", "threads", "-c", "8", "-n", f"{name}@%h") for name in ("one", "two")],
+        3_000,
+    ),
     Side(
         "Celery solo x 2",
         "celery_app",
@@ -158,6 +170,8 @@ PEERS = (
 
 REDIS: tuple[Side | BareLoop, ...] = (
     UMBEL,
+    UMBEL_THREADS,
+    UMBEL_ASYNCIO,
     BareLoop("bare loop", "benchmarks.bare_redis", 100_000),
     *PEERS,
 )

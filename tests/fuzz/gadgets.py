@@ -29,10 +29,10 @@ from umbel.records import ResultRecord
 from umbel.settings import Config
 from umbel.worker.forkserver import Channel
 from umbel.worker.nodes import NodeDirectory
-from umbel.worker.page import _KEYS_AT as KEYS_AT
 from umbel.worker.page import _STATES_AT as STATES_AT
-from umbel.worker.page import SIZE, Page
+from umbel.worker.page import CAPACITY, SIZE, Page
 
+KEYS_AT = STATES_AT + CAPACITY
 ACCEPT = ("json", "yaml", "msgpack")
 FORM = Config({"accept_content": ACCEPT}).snapshot
 HEADERS = {"task": "task", "id": "id"}

@@ -68,6 +68,12 @@ class Worker:
     def owner(self) -> str:
         return self.child.consumer.owner.id
 
+    @property
+    def slots(self) -> SlotChild:
+        """The child that runs many tasks at a time."""
+        assert isinstance(self.child, SlotChild)
+        return self.child
+
     def start(self) -> None:
         self.helper.start()
         self.thread.start()
@@ -959,7 +965,7 @@ def test_what_waits_while_all_slots_are_taken_goes_back(
     held.delay_many([()] * 4)
     results = note.delay_many([(n,) for n in range(3)])
     worker = make(start=False)
-    worker.child._ahead.limit = 7  # as if tasks had been short
+    worker.slots._ahead.limit = 7  # as if tasks had been short
     worker.start()
     until(lambda: ran.count("held") == 4)
     until(lambda: app.queues.depths()["celery"].ready == 3)
@@ -1015,18 +1021,18 @@ def test_what_one_more_death_would_condemn_runs_alone(
 ) -> None:
     @app.task
     def suspect() -> None:
-        ran.append(("suspect", len(worker.child._running)))
+        ran.append(("suspect", len(worker.slots._running)))
 
     suspects = suspect.delay_many([()] * 2)
     crash(app, app.conf.worker_max_deliveries - 1)
     worker = make(start=False)
     long = held.apply_async(priority=9)
-    worker.child._ahead.limit = 1
+    worker.slots._ahead.limit = 1
     worker.start()
     gate.wait()
-    worker.child._ahead.limit = 4
+    worker.slots._ahead.limit = 4
     worker.child.interrupt()
-    until(lambda: len(worker.child._suspects) == 2)
+    until(lambda: len(worker.slots._suspects) == 2)
     gate.open()
     for result in (long, *suspects):
         got(result)
@@ -1046,7 +1052,7 @@ def test_what_was_taken_away_while_it_ran_does_not_count(
     assert got(note.delay(1)) == 1
     assert {result.state for result in results} == {states.PENDING}
     until(lambda: not worker.child.is_busy())
-    assert worker.page.room == worker.page.capacity
+    assert worker.slots._places.room == worker.page.capacity
 
 
 @many_at_a_time

@@ -13,11 +13,11 @@ from umbel import Umbel
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.message import Delivery
 from umbel.ports import Consumer, FetchRequest, Settled, Settlement
-from umbel.worker.child import Child, Waiting
+from umbel.worker.child import Child
 from umbel.worker.decide import decide
 from umbel.worker.execute import Runner
 from umbel.worker.helper import LONG, Helper
-from umbel.worker.outcome import Prepared, Run, Success
+from umbel.worker.outcome import Prepared, Run, Success, Waiting
 from umbel.worker.page import Held, Page
 from umbel.worker.settler import Settler
 

@@ -37,7 +37,11 @@ def test_what_no_thread_has_begun_can_be_withdrawn() -> None:
 
 def test_whoever_withdraws_at_the_end_leaves_the_ends_to_the_threads() -> None:
     gate = threading.Event()
-    threads = Threads(3, lambda item: gate.wait(PATIENCE) and None)
+
+    def work(item: Waiting) -> None:
+        assert gate.wait(PATIENCE)
+
+    threads = Threads(3, work)
     threads.submit(items(3))
     until(lambda: threads.waiting == 0)
     closing = threading.Thread(target=threads.close)
