@@ -1065,3 +1065,4 @@ def test_a_bug_in_a_slot_ends_the_child(
     with pytest.raises(TypeError, match="'NoneType' object is not callable"):
         worker.child.run()
     worker.thread = threading.Thread(target=lambda: None)
+    until(lambda: not any(one.name.startswith("umbel-task") for one in threading.enumerate()))

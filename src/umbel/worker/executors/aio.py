@@ -60,7 +60,11 @@ class AsyncioExecutor(Executor):
                 loop.call_soon_threadsafe(ended.set_result, None)
 
         threading.Thread(target=run, name="umbel-desk", daemon=True).start()
-        await ended
+        try:
+            await ended
+        except BaseException:
+            threads.end()  # and nobody waits for what they run: the process is about to end
+            raise
         threads.close()
 
     def submit(self, items: Sequence[Waiting]) -> None:

@@ -65,10 +65,14 @@ class Threads:
             self._work(item)
             self._busy.discard(me)
 
-    def close(self) -> None:
-        """End the threads, once nothing runs any more."""
+    def end(self) -> None:
+        """Let the threads end after what they run."""
         for _ in self._threads:
             self._queue.put(None)
+
+    def close(self) -> None:
+        """End the threads, once nothing runs any more."""
+        self.end()
         for thread in self._threads:
             thread.join()
 
@@ -88,7 +92,11 @@ class ThreadExecutor(Executor):
     def host(self, works: Works, desk: Callable[[], None]) -> None:
         """Run until `desk` returns, in this thread."""
         self._threads = Threads(self.slots, works.work)
-        desk()
+        try:
+            desk()
+        except BaseException:
+            self._threads.end()  # and nobody waits for what they run: the process is about to end
+            raise
         self._threads.close()
         self._loop.close()
 
