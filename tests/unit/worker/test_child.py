@@ -559,7 +559,6 @@ def test_a_long_task_does_not_stop_the_next_batch(
     assert got(long) == "done"
 
 
-@every_executor
 def test_a_helper_that_fell_asleep_is_woken_by_a_batch(
     app: Umbel, make: Make, note: Made, held: Made, gate: Gate
 ) -> None:
@@ -951,7 +950,8 @@ def test_coroutines_run_together_on_one_loop(app: Umbel, make: Make, thread: str
 def test_what_has_ended_is_settled_while_others_run(
     make: Make, note: Made, held: Made, gate: Gate
 ) -> None:
-    make()
+    worker = make()
+    until(lambda: worker.helper._asleep)
     held.delay()
     gate.wait()
     for n in range(10):
