@@ -45,7 +45,10 @@ class Engine(ABC):
         """The broadcast."""
 
     def problem(self) -> str | None:
-        """Return why the place cannot be used, if that can be seen without opening or making anything."""
+        """Return why the place cannot be used, if waiting will not mend it and nothing is made to see it.
+
+        A worker does not start then. A server that cannot be reached, or a file that is locked, is none.
+        """
         return None
 
     def warnings(self) -> list[str]:
