@@ -14,7 +14,10 @@ from umbel.ports.state import StateStore
 
 
 class Engine(ABC):
-    """What stands behind one URL. A port that the engine does not offer is None."""
+    """What stands behind one URL.
+
+    A port that the engine does not offer is None; else it is the same object at each call.
+    """
 
     url: str
     features: Features
@@ -22,7 +25,7 @@ class Engine(ABC):
     @property
     @abstractmethod
     def broker(self) -> Broker | None:
-        """The broker, the same object at each call."""
+        """The broker."""
 
     @property
     @abstractmethod

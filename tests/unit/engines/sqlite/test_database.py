@@ -156,6 +156,18 @@ def test_many_threads_open_a_new_file_at_the_same_time(tmp_path: Path) -> None:
         (tmp_path / "0.db").unlink()
 
 
+# The log
+
+
+def test_the_log_is_written_back_and_does_not_grow_for_ever(
+    path: Path, engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("umbel.engines.sqlite.database.CHECKPOINT_PAGES", 50)
+    for number in range(100):
+        engine.state.put("kind", str(number), "x" * 20_000)
+    assert path.with_name("umbel.db-wal").stat().st_size < 500_000 < path.stat().st_size
+
+
 # Locks
 
 
