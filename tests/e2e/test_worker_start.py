@@ -213,3 +213,17 @@ def look():
     assert look.delay().get(timeout=PATIENCE) == first
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
+
+
+@pytest.mark.parametrize("executor", ["prefork", "solo"])
+def test_a_place_that_no_waiting_mends_is_told_in_a_sentence(
+    start: Start, project: Path, executor: str
+) -> None:
+    (project / "umbel.db").write_bytes(b"These are notes, not a database.\n" * 100)
+    worker = start("-P", executor, ready=False)
+    assert worker.wait() == 2
+    ends_with_nothing_left(worker, project)
+    assert worker.text == (
+        f"Error: {project}/umbel.db is not an SQLite file; it was left as it is."
+        " Choose another file in broker_url.\n"
+    )

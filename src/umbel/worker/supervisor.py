@@ -196,6 +196,7 @@ def _run(source: Source, wanted: Wanted, stops: Stops, nursery: Nursery | None) 
         orders = _orders(app, source, wanted)
         set_up_logging(app, orders)
         check_content(app.conf.snapshot, this_user(), os.environ)
+        _check_places(app)
         signals.worker_init.send(None)
     with contextlib.suppress(OSError):  # nobody reads it
         if not wanted.quiet:
@@ -212,6 +213,14 @@ def _run(source: Source, wanted: Wanted, stops: Stops, nursery: Nursery | None) 
     if nursery is not None:  # the settings say so, which was not known before
         nursery.close()
     return _run_solo(app, orders, stops)
+
+
+def _check_places(app: Umbel) -> None:
+    """Raise ImproperlyConfigured for a place that no waiting mends: children would die of it, one by one."""
+    for url in filter(None, (app.broker_url, app.result_url)):
+        problem = app.engine(url).problem()
+        if problem is not None:
+            raise ImproperlyConfigured(problem)
 
 
 def _open_standard_streams() -> None:
