@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from umbel.engines import is_served, open_engine
+from umbel.engines.forks import at_rest as at_rest
 from umbel.exceptions import ImproperlyConfigured
 from umbel.location import shown_url
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore

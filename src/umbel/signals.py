@@ -240,7 +240,7 @@ worker_process_shutdown = Signal("worker_process_shutdown", ("pid", "exitcode"))
 #: In the worker, when it takes messages. Sender: the worker.
 worker_ready = Signal("worker_ready")
 #: In the worker, when it begins to stop: `sig` is the signal's name, `how` is ``Warm`` or ``Cold``.
-#: Sender: None.
+#: Sender: the node's name.
 worker_shutting_down = Signal("worker_shutting_down", ("sig", "how", "exitcode"))
 #: In the worker, last. Sender: the worker.
 worker_shutdown = Signal("worker_shutdown")

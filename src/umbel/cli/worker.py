@@ -66,6 +66,12 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     metavar="PATH",
     help="File to log to; %n is the node's name, %h the host, %i a child's number. Default: standard error.",
 )
+@click.option(
+    "--shutdown-timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long running tasks may go on after TERM; then they go back. Default: until they end.",
+)
 @click.option("-I", "--include", help="More modules to import, separated by commas.")
 @click.option("--purge", "--discard", is_flag=True, help="First delete what waits in its queues.")
 @click.option(
@@ -124,7 +130,7 @@ def command(
         options=travelling(own_values()),
         preload=None if preload is None else travelling(preload),
     )
-    return partial(run_worker, source, wanted)
+    return partial(run_worker, source, wanted, begun_in=given.begun_in)
 
 
 def _settings(
@@ -133,6 +139,7 @@ def _settings(
     include: str | None,
     prefetch_multiplier: int | None,
     disable_prefetch: bool,
+    shutdown_timeout: float | None,
     **_: Any,
 ) -> dict[str, Any]:
     multiplier = 1 if disable_prefetch else prefetch_multiplier
@@ -140,5 +147,6 @@ def _settings(
         "worker_concurrency": concurrency,
         "include": None if include is None else names(include),
         "worker_prefetch_multiplier": multiplier,
+        "worker_shutdown_timeout": shutdown_timeout,
     }
     return {name: value for name, value in found.items() if value is not None}

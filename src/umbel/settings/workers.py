@@ -68,12 +68,16 @@ class Workers:
     worker_soft_shutdown_timeout = seconds(
         0.0,
         "Seconds that running tasks are given to end in a cold shutdown.",
-        later="has no effect yet: a cold shutdown is cold at once",
     )
-    worker_enable_soft_shutdown_on_idle = flag(
+    worker_shutdown_timeout = seconds(
+        None,
+        "Seconds that running tasks are given to end in a warm shutdown; then they are returned to their"
+        " queues, which counts as no crash. None: as long as they take.",
+        ours=True,
+    )
+    worker_enable_soft_shutdown_on_idle = unused(
         False,
-        "Wait for worker_soft_shutdown_timeout even when no task runs.",
-        later="has no effect yet: a cold shutdown is cold at once",
+        "A worker without running tasks holds nothing to wait for: what is due later waits in the broker.",
     )
     worker_autoscaler = text(
         "celery.worker.autoscale:Autoscaler",

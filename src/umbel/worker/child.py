@@ -360,13 +360,13 @@ class Child:
 
     # The end
 
-    def abandon(self, reason: str) -> None:
+    def abandon(self, reason: str, *, stopped: bool = False) -> None:
         """Settle what is finished and give up what runs, under the lock, just before the process exits."""
         self.settle_finished()
         self.release_waiting()
         item = self.current
         if item is not None:
-            run = Run(item.prepared, Lost(reason, running=False))
+            run = Run(item.prepared, Lost(reason, running=False, stopped=stopped))
             self.settler.settle([decide(run, self._app.conf.snapshot, self._clock)])
 
     def _leave(self) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import select
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,9 @@ LONGEST_PAUSE = 5.0
 LAST_TRIES = 5.0
 #: Seconds by which the wall clock may move against the monotonic one between two steps.
 JUMP = 2.0
+
+#: How a child died that its supervisor ended, in the reason why what may run only once failed.
+ENDED = "the worker was stopped before it ended"
 
 #: Something that may fail, and is tried again with the next step.
 Duty = Callable[..., object]
@@ -123,7 +127,9 @@ class Keeper:
         self._works = True
         self._dead: list[ChildProcess] = []
         self._stopping = False
-        self._cold = False
+        #: When children that still run are ended, and whether whoever stops the node waits for nothing.
+        self._deadline = math.inf
+        self._at_once = False
         #: When a node that stops had no children any more.
         self._alone_since: float | None = None
         #: What did not work the last time, and was told of; and what the broker did not answer.
@@ -140,10 +146,15 @@ class Keeper:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self, cold: bool = False) -> None:
-        """Let children end after their current tasks, or at once when `cold`."""
+    def stop(self, within: float | None = None) -> None:
+        """Let children end after their current tasks; end them after `within` seconds, unless that is None.
+
+        Of several such words the strictest counts.
+        """
+        if within is not None:
+            self._at_once = self._at_once or within <= 0
+            self._deadline = min(self._deadline, self._clock.monotonic() + within)
         self._stopping = True
-        self._cold = self._cold or cold
         with contextlib.suppress(OSError):
             self._word_in.send(b"!")
 
@@ -184,7 +195,7 @@ class Keeper:
         now = self._clock.monotonic()
         if self._alone_since is None:
             self._alone_since = now
-        return not self._dead or self._cold or now - self._alone_since > LAST_TRIES
+        return not self._dead or self._at_once or now - self._alone_since > LAST_TRIES
 
     def _wait(self) -> None:
         sockets = [self._word_out]
@@ -192,7 +203,10 @@ class Keeper:
             sockets.append(self._nursery.connection)
         children = [slot.child for slot in self._slots if slot.child and not slot.child.hung_up]
         sockets += [child.control for child in children]
-        readable, _, _ = select.select(sockets, [], [], self._pause())
+        left = max(self._deadline - self._clock.monotonic(), 0.0)
+        late = left == 0.0  # what is to be done then is done, and looked after as often as ever
+        pause = self._pause()
+        readable, _, _ = select.select(sockets, [], [], pause if late else min(pause, left))
         if self._word_out in readable:
             with contextlib.suppress(BlockingIOError):
                 self._word_out.recv(64)
@@ -293,7 +307,7 @@ class Keeper:
             if child.went_as_told():
                 continue
             logger.error("Child %d: %s.", child.number, child.how_it_died())
-            if now - child.begun < SHORT_LIFE and not child.died_of_a_task():
+            if now - child.begun < SHORT_LIFE and not child.runs():
                 slot.stumble(now)
             else:
                 slot.short_lives = 0
@@ -302,10 +316,11 @@ class Keeper:
     def _bury(self, child: ChildProcess) -> None:
         snapshot = child.page.read()
         if snapshot is not None:
-            if self._cold or child.told_to_stop:
+            if self._is_late() or child.told_to_stop:
                 # It was stopped, by us or by whoever stops us: no task is to blame.
                 snapshot = snapshot.blameless()
-            self._recovery.child_died(snapshot.owner, snapshot, child.how_it_died())
+            how = ENDED if child.killed else child.how_it_died()
+            self._recovery.child_died(snapshot.owner, snapshot, how)
         child.page.remove()
         child.control.close()
 
@@ -352,15 +367,27 @@ class Keeper:
             if page is not None:
                 page.remove()
 
+    def _is_late(self) -> bool:
+        """Tell whether running tasks are not waited for any more."""
+        return self._clock.monotonic() >= self._deadline
+
     def _tell_to_stop(self) -> None:
         for slot in self._slots:
             child = slot.child
-            if child is None:
-                continue
-            if self._cold:
-                child.kill()
-            if not child.told_to_stop:
+            if child is not None and not child.told_to_stop:
                 child.tell_to_stop()
+        if self._is_late():
+            self._end_children([slot.child for slot in self._slots if slot.child is not None])
+
+    def _end_children(self, children: Sequence[ChildProcess]) -> None:
+        """End those that are still there when the time is up; what ran in them runs again."""
+        running = sum(child.runs() for child in children if not child.killed)
+        if running and not self._at_once:
+            logger.warning(
+                "The time to stop is up: tasks still run in %d children; they are ended.", running
+            )
+        for child in children:
+            child.kill()
 
     def _say_ready(self) -> None:
         """Let the main thread say it: its receivers of signals must not hold this thread up."""

@@ -62,9 +62,10 @@ class Snapshot:
     soft_deadline: float
     hard_deadline: float
     heartbeat: float
+    stopped: bool = False
 
     def blameless(self) -> Snapshot:
-        """Return the same with what runs as if it had ended.
+        """Return the same with what runs as if it had ended: the process was stopped.
 
         Nothing of it caused the process to die.
         """
@@ -72,7 +73,7 @@ class Snapshot:
             key: Held.FINISHED if state is Held.RUNNING else state
             for key, state in self.held.items()
         }
-        return replace(self, held=held)
+        return replace(self, held=held, stopped=True)
 
     def keys(self, state: Held) -> list[str]:
         """Return the keys of the deliveries in a state."""

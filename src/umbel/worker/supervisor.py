@@ -31,12 +31,14 @@ from umbel.worker.bootstrap import Orders, Source, set_up_logging
 from umbel.worker.children import Nursery, StartFailed
 from umbel.worker.content import check_content, this_user
 from umbel.worker.forkserver import make_child
-from umbel.worker.helper import Helper
+from umbel.worker.helper import Helper, stop_word
 from umbel.worker.keeper import Keeper
 from umbel.worker.nodes import NodeDirectory, runtime_directory
+from umbel.worker.pauses import pause_in_order
 from umbel.worker.recovery import Recovery
+from umbel.worker.restart import start_again
 from umbel.worker.settler import Settler
-from umbel.worker.stops import BrokenOff, Stops, wait_for
+from umbel.worker.stops import BrokenOff, Patience, Stops, wait_for
 
 logger = logging.getLogger("umbel.worker")
 
@@ -157,11 +159,23 @@ class Wanted:
     quiet: bool = False
 
 
-def run_worker(source: Source, wanted: Wanted) -> int:
-    """Run a node until it is stopped; return the exit code of the process."""
+def run_worker(source: Source, wanted: Wanted, begun_in: str | None = None) -> int:
+    """Run a node until it is stopped; return the exit code of the process.
+
+    `begun_in` is the directory in which the program was started, if HUP may start it again.
+    """
     _open_standard_streams()
     stops = Stops()
     stops.listen()
+    code = _run_in_order(source, wanted, stops)
+    if stops.restart and begun_in is not None:
+        print(f"Restarting the worker {wanted.hostname}", file=sys.stderr, flush=True)
+        start_again(begun_in)
+    return code
+
+
+def _run_in_order(source: Source, wanted: Wanted, stops: Stops) -> int:
+    """Run a node and say what was wrong, if anything was."""
     forks = wanted.executor != "solo" and CAN_FORK
     nursery = Nursery(source, SYSTEM) if forks else None
     try:
@@ -268,13 +282,20 @@ def consumed(app: Umbel, wanted: Wanted) -> tuple[str, ...]:
     return tuple(queues.consume_from)
 
 
+def patience(app: Umbel) -> Patience:
+    """Return for how long the settings let running tasks go on when the node is stopped."""
+    settings = app.conf.snapshot
+    return Patience(settings.worker_shutdown_timeout, settings.worker_soft_shutdown_timeout)
+
+
 def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery, stops: Stops) -> int:
     node = Node(app, orders, nursery)
     try:
         with stops.breakable():
             nursery.wait_until_ready()
             node.say_set_up()
-        stops.hand_over(node.keeper.stop)
+        stops.hand_over(node.keeper.stop, orders.hostname, patience(app))
+        pause_in_order()
         with node.kept():
             if node.wait_until_ready():
                 node.say_ready()
@@ -291,13 +312,14 @@ def _run_solo(app: Umbel, orders: Orders, stops: Stops) -> int:
     page = node.directory.new_page(unique_id())
     child = make_child(app, orders, page, os.getpid())
     ours, theirs = socket.socketpair()
-    helper = Helper(child, page, theirs, app.clock)
+    helper = Helper(child, page, theirs, app.clock, exit_code=lambda: stops.exit_code)
 
-    def stop(cold: bool = False) -> None:
+    def stop(within: float | None = None) -> None:
         with contextlib.suppress(OSError):
-            ours.send(b"stop")
+            ours.send(stop_word(within))
 
-    stops.hand_over(stop, alone=True)
+    stops.hand_over(stop, orders.hostname, patience(app))
+    pause_in_order()
     node.keeper.on_end = stop
     with node.kept():
         helper.start()

@@ -161,7 +161,7 @@ def test_a_stop_does_not_wait_long_for_what_cannot_be_taken_over(
     keeper.stop()
     until(lambda: len(tried) > 1)  # the warm one waits a little
     if cold:
-        keeper.stop(cold=True)
+        keeper.stop(0.0)
     else:
         monkeypatch.setattr("umbel.worker.keeper.LAST_TRIES", 0.0)
     assert keeper.join(20.0)
