@@ -72,6 +72,17 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     metavar="SECONDS",
     help="How long running tasks may go on after TERM; then they go back. Default: until they end.",
 )
+@click.option(
+    "--health-file",
+    metavar="PATH",
+    help="File that says how the worker is, for umbel-health; %n is the node's name.",
+)
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Port for the probes /livez and /readyz by HTTP.",
+)
 @click.option("-I", "--include", help="More modules to import, separated by commas.")
 @click.option("--purge", "--discard", is_flag=True, help="First delete what waits in its queues.")
 @click.option(
@@ -140,6 +151,8 @@ def _settings(
     prefetch_multiplier: int | None,
     disable_prefetch: bool,
     shutdown_timeout: float | None,
+    health_file: str | None,
+    health_port: int | None,
     **_: Any,
 ) -> dict[str, Any]:
     multiplier = 1 if disable_prefetch else prefetch_multiplier
@@ -148,5 +161,7 @@ def _settings(
         "include": None if include is None else names(include),
         "worker_prefetch_multiplier": multiplier,
         "worker_shutdown_timeout": shutdown_timeout,
+        "worker_health_file": health_file,
+        "worker_health_port": health_port,
     }
     return {name: value for name, value in found.items() if value is not None}

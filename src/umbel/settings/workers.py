@@ -119,6 +119,31 @@ class Workers:
     worker_agent = unused(None, "The worker has no such part.")
 
 
+class Probes:
+    """Probes of workers."""
+
+    worker_health_file = path(
+        None,
+        "File that says how the worker is, for umbel-health; %n, %h and %p are written out.",
+        ours=True,
+    )
+    worker_health_port = natural(
+        None,
+        "Port at which the worker answers /livez and /readyz by HTTP; 0 leaves its number to the system.",
+        ours=True,
+    )
+    worker_health_host = text(
+        "0.0.0.0",  # noqa: S104 - whoever probes a container is outside of it
+        "Address of that port.",
+        ours=True,
+    )
+    worker_unready_after = seconds(
+        10.0,
+        "Seconds without an answer of the broker after which a worker is not ready.",
+        ours=True,
+    )
+
+
 class Leases:
     """Leases and dead letters."""
 

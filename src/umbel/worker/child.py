@@ -216,6 +216,7 @@ class Child:
                     return ()
                 pause = min(pause * 2, MOST_PATIENCE)
             else:
+                self._page.touch(self._clock.monotonic())
                 if self._unreachable_since is not None:
                     away = self._clock.monotonic() - self._unreachable_since
                     logger.warning("The broker answers again, after %.1f s.", away)

@@ -22,6 +22,7 @@ from umbel.exceptions import LeaseLost, OperationalError
 from umbel.ports import Broker, ResultStore
 from umbel.worker.bootstrap import Orders
 from umbel.worker.children import ChildProcess, Nursery
+from umbel.worker.health import ChildSeen, Seen
 from umbel.worker.nodes import NodeDirectory
 from umbel.worker.page import Held
 from umbel.worker.recovery import Recovery
@@ -122,6 +123,9 @@ class Keeper:
         self._expiry = Timer(min(self._ttl / 3, 1.0))
         self._look_around = Timer(LOOK_AROUND)
         self._clean_up = Timer(CLEAN_UP, self._clock.monotonic() + CLEAN_UP)
+        #: What the last step saw, for probes, and when the broker last answered.
+        self.seen: Seen | None = None
+        self._contact: float | None = None
         self._drift = self._clock.time() - self._clock.monotonic()
         #: Whether any child held something when it was last looked at.
         self._works = True
@@ -264,6 +268,15 @@ class Keeper:
         ):
             if timer.is_due(now):
                 self._try(duty)
+        self._note(self._clock.monotonic())
+
+    def _note(self, now: float) -> None:
+        """Write down for probes how the node is."""
+        pages = [slot.child.page.read() for slot in self._slots if slot.child and slot.child.ready]
+        children = tuple(ChildSeen.of(page) for page in pages if page is not None)
+        self.seen = Seen(
+            now, self._contact, self.is_ready, self._stopping, len(self._slots), children
+        )
 
     def _try(self, duty: Duty, *arguments: Any) -> bool:
         """Do something that needs the broker; say once when it does not answer, and when it does again."""
@@ -402,6 +415,7 @@ class Keeper:
         self._renewal.due = 0.0
         own = self._recovery.consumer.owner.id
         alive = self._broker.renew(self._orders.node, self._ttl)
+        self._contact = self._clock.monotonic()
         if self._broker.features.leases and own not in alive:
             self._recovery.start_over()
         self._renewal.is_due(self._clock.monotonic())
@@ -409,6 +423,7 @@ class Keeper:
 
     def _reclaim_expired(self) -> None:
         self._recovery.expired(self._orders.node)
+        self._contact = self._clock.monotonic()
 
     def _notice_jumps(self, now: float) -> None:
         """After a sleep of the machine, or a new wall clock, give all nodes time to renew their leases.

@@ -35,6 +35,7 @@ _FENCE_AT = 128
 _BATCH_AT = 136
 _CLOCK_AT = 160
 _BEAT_AT = 192
+_CONTACT_AT = 200
 _STATES_AT = 256
 _KEYS_AT = _STATES_AT + CAPACITY
 SIZE = _KEYS_AT + CAPACITY * KEY_SIZE
@@ -62,6 +63,7 @@ class Snapshot:
     soft_deadline: float
     hard_deadline: float
     heartbeat: float
+    contact: float = 0.0
     stopped: bool = False
 
     def blameless(self) -> Snapshot:
@@ -162,6 +164,10 @@ class Page:
         """Say that the child is alive."""
         struct.pack_into("<d", self._memory, _BEAT_AT, now)
 
+    def touch(self, now: float) -> None:
+        """Say that the broker has answered the child."""
+        struct.pack_into("<d", self._memory, _CONTACT_AT, now)
+
     # The supervisor's side
 
     def fence(self, batch: int) -> None:
@@ -180,10 +186,9 @@ class Page:
             if states[i] != Held.GONE
         }
         since, soft, hard = _CLOCK.unpack_from(self._memory, _CLOCK_AT)
-        (beat,) = struct.unpack_from("<d", self._memory, _BEAT_AT)
-        return Snapshot(
-            pid, started, owner.rstrip(b"\0").decode(), batch, held, since, soft, hard, beat
-        )
+        beat, contact = struct.unpack_from("<dd", self._memory, _BEAT_AT)
+        name = owner.rstrip(b"\0").decode()
+        return Snapshot(pid, started, name, batch, held, since, soft, hard, beat, contact)
 
     def _read_batch(self) -> tuple[int, int, bytes, bytes]:
         """Return number, size, states and keys of one batch, and never of two that follow each other."""

@@ -31,10 +31,12 @@ from umbel.worker.bootstrap import Orders, Source, set_up_logging
 from umbel.worker.children import Nursery, StartFailed
 from umbel.worker.content import check_content, this_user
 from umbel.worker.forkserver import make_child
+from umbel.worker.health import Health, judge
 from umbel.worker.helper import Helper, stop_word
 from umbel.worker.keeper import Keeper
 from umbel.worker.nodes import NodeDirectory, runtime_directory
 from umbel.worker.pauses import pause_in_order
+from umbel.worker.probes import probes
 from umbel.worker.recovery import Recovery
 from umbel.worker.restart import start_again
 from umbel.worker.settler import Settler
@@ -106,6 +108,17 @@ class Node:
         finally:
             self.keeper.stop()
             self.wait()
+
+    @contextlib.contextmanager
+    def probed(self) -> Iterator[None]:
+        """Answer probes in this block. Raises ImproperlyConfigured when they cannot be answered."""
+        settings, clock = self.app.conf.snapshot, self.app.clock
+
+        def ask() -> Health:
+            return judge(self.keeper.seen, clock.monotonic(), settings.worker_unready_after)
+
+        with probes(settings, self.orders.hostname, clock, ask):
+            yield
 
     def wait_until_ready(self) -> bool:
         """Wait for the children; False when the node ends before they are ready."""
@@ -291,15 +304,16 @@ def patience(app: Umbel) -> Patience:
 def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery, stops: Stops) -> int:
     node = Node(app, orders, nursery)
     try:
-        with stops.breakable():
-            nursery.wait_until_ready()
-            node.say_set_up()
-        stops.hand_over(node.keeper.stop, orders.hostname, patience(app))
-        pause_in_order()
-        with node.kept():
-            if node.wait_until_ready():
-                node.say_ready()
-            node.wait()
+        with node.probed():
+            with stops.breakable():
+                nursery.wait_until_ready()
+                node.say_set_up()
+            stops.hand_over(node.keeper.stop, orders.hostname, patience(app))
+            pause_in_order()
+            with node.kept():
+                if node.wait_until_ready():
+                    node.say_ready()
+                node.wait()
     finally:
         node.leave()
     return _ended(node, stops)
@@ -321,7 +335,7 @@ def _run_solo(app: Umbel, orders: Orders, stops: Stops) -> int:
     stops.hand_over(stop, orders.hostname, patience(app))
     pause_in_order()
     node.keeper.on_end = stop
-    with node.kept():
+    with node.probed(), node.kept():
         helper.start()
         signals.worker_process_init.send(None)
         child.attach()
