@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import select
 import socket
 import threading
@@ -22,6 +21,7 @@ from umbel.exceptions import LeaseLost, OperationalError
 from umbel.ports import Broker, ResultStore
 from umbel.worker.bootstrap import Orders
 from umbel.worker.children import ChildProcess, Nursery
+from umbel.worker.ending import Ending
 from umbel.worker.health import ChildSeen, Seen
 from umbel.worker.nodes import NodeDirectory
 from umbel.worker.page import Held
@@ -130,10 +130,7 @@ class Keeper:
         #: Whether any child held something when it was last looked at.
         self._works = True
         self._dead: list[ChildProcess] = []
-        self._stopping = False
-        #: When children that still run are ended, and whether whoever stops the node waits for nothing.
-        self._deadline = math.inf
-        self._at_once = False
+        self._ending = Ending()
         #: When a node that stops had no children any more.
         self._alone_since: float | None = None
         #: What did not work the last time, and was told of; and what the broker did not answer.
@@ -155,10 +152,7 @@ class Keeper:
 
         Of several such words the strictest counts.
         """
-        if within is not None:
-            self._at_once = self._at_once or within <= 0
-            self._deadline = min(self._deadline, self._clock.monotonic() + within)
-        self._stopping = True
+        self._ending.ask(within, self._clock.monotonic())
         with contextlib.suppress(OSError):
             self._word_in.send(b"!")
 
@@ -174,7 +168,7 @@ class Keeper:
 
     def _run(self) -> None:
         try:
-            while not (self._stopping and self._is_empty()):
+            while not (self._ending.asked and self._is_empty()):
                 self._wait()
                 self.step(self._clock.monotonic())
             if self._dead:
@@ -199,7 +193,7 @@ class Keeper:
         now = self._clock.monotonic()
         if self._alone_since is None:
             self._alone_since = now
-        return not self._dead or self._at_once or now - self._alone_since > LAST_TRIES
+        return not self._dead or self._ending.at_once or now - self._alone_since > LAST_TRIES
 
     def _wait(self) -> None:
         sockets = [self._word_out]
@@ -207,22 +201,20 @@ class Keeper:
             sockets.append(self._nursery.connection)
         children = [slot.child for slot in self._slots if slot.child and not slot.child.hung_up]
         sockets += [child.control for child in children]
-        left = max(self._deadline - self._clock.monotonic(), 0.0)
-        late = left == 0.0  # what is to be done then is done, and looked after as often as ever
-        pause = self._pause()
-        readable, _, _ = select.select(sockets, [], [], pause if late else min(pause, left))
+        pause = self._ending.pause(self._pause(), self._clock.monotonic())
+        readable, _, _ = select.select(sockets, [], [], pause)
         if self._word_out in readable:
             with contextlib.suppress(BlockingIOError):
                 self._word_out.recv(64)
         if self._nursery is not None and self._nursery.connection in readable:
-            self._nursery.listen(self._stopping)
+            self._nursery.listen(self._ending.asked)
         for child in children:
             if child.control in readable:
                 self._hear(child)
 
     def _pause(self) -> float:
         """Return for how many seconds to wait where nothing happens."""
-        if self._works or self._stopping or self._unanswered or self._complaints or self._dead:
+        if self._works or self._ending.asked or self._unanswered or self._complaints or self._dead:
             return TICK
         if any(slot.child is None or slot.child.hung_up for slot in self._slots):
             return TICK
@@ -255,7 +247,7 @@ class Keeper:
         self._try(self._recovery.settle_undecided)
         self._mourn(now)
         self._tend(now)
-        if self._stopping:
+        if self._ending.asked:
             self._tell_to_stop()
         else:
             self._fill(now)
@@ -275,7 +267,7 @@ class Keeper:
         pages = [slot.child.page.read() for slot in self._slots if slot.child and slot.child.ready]
         children = tuple(ChildSeen.of(page) for page in pages if page is not None)
         self.seen = Seen(
-            now, self._contact, self.is_ready, self._stopping, len(self._slots), children
+            now, self._contact, self.is_ready, self._ending.asked, len(self._slots), children
         )
 
     def _try(self, duty: Duty, *arguments: Any) -> bool:
@@ -329,7 +321,7 @@ class Keeper:
     def _bury(self, child: ChildProcess) -> None:
         snapshot = child.page.read()
         if snapshot is not None:
-            if self._is_late() or child.told_to_stop:
+            if child.told_to_stop or self._ending.is_due(self._clock.monotonic()):
                 # It was stopped, by us or by whoever stops us: no task is to blame.
                 snapshot = snapshot.blameless()
             how = ENDED if child.killed else child.how_it_died()
@@ -380,22 +372,18 @@ class Keeper:
             if page is not None:
                 page.remove()
 
-    def _is_late(self) -> bool:
-        """Tell whether running tasks are not waited for any more."""
-        return self._clock.monotonic() >= self._deadline
-
     def _tell_to_stop(self) -> None:
         for slot in self._slots:
             child = slot.child
             if child is not None and not child.told_to_stop:
                 child.tell_to_stop()
-        if self._is_late():
+        if self._ending.is_due(self._clock.monotonic()):
             self._end_children([slot.child for slot in self._slots if slot.child is not None])
 
     def _end_children(self, children: Sequence[ChildProcess]) -> None:
         """End those that are still there when the time is up; what ran in them runs again."""
         running = sum(child.runs() for child in children if not child.killed)
-        if running and not self._at_once:
+        if running and not self._ending.at_once:
             logger.warning(
                 "The time to stop is up: tasks still run in %d children; they are ended.", running
             )
