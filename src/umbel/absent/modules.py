@@ -194,7 +194,6 @@ _FOR_CHILDREN = "is how Celery's worker tells its children; here they have the s
 
 #: Environment variables that Celery reads and umbel does not.
 ABSENT_VARIABLES: Mapping[str, str] = {
-    "AUTOSCALE_KEEPALIVE": "is about autoscale, which comes in a later version",
     "CELERY_CONFIG_MODULE": "is CONFIG_MODULE, --config or app.config_from_object here",
     "CELERY_CUSTOM_WORKER_POOL": "has no counterpart; executors are umbel's own",
     "CELERY_LOADER": LOADERS,

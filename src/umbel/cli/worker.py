@@ -45,6 +45,11 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     "-c", "--concurrency", metavar="N", help="Child processes, or auto. Default: one a CPU."
 )
 @click.option(
+    "--autoscale",
+    metavar="MAX,MIN",
+    help="Most and fewest child processes: as many as are needed. It goes before -c.",
+)
+@click.option(
     "-P",
     "--pool",
     type=click.Choice(POOLS),
@@ -116,7 +121,7 @@ def command(
     # It is run when the command line is done with: tasks shall not find its context.
     given: Global = context.obj
     warn_of(more)
-    concurrency = children(more["concurrency"], more["autoscale"])
+    concurrency, most = children(more["concurrency"], more["autoscale"])
     wanted = Wanted(
         hostname=node_name(hostname),
         loglevel=loglevel.upper(),
@@ -124,6 +129,7 @@ def command(
         queues=tuple(names(queues)),
         exclude_queues=tuple(names(exclude_queues)),
         concurrency=concurrency,
+        most=most,
         executor=executor(pool),
         purge=purge,
         quiet=given.quiet,

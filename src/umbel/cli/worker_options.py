@@ -61,8 +61,6 @@ LATER = (
           why=f"the worker would keep the rights of whoever starts it. {_SYSTEMD}"),
     Later(("--gid",), "Group to become.", fatal=True,
           why=f"the worker would keep the rights of whoever starts it. {_SYSTEMD}"),
-    Later(("--autoscale",), "Most and fewest children.", metavar="MAX,MIN",
-          why="there are always as many children as its first number says, unless -c says another"),
     Later(("--time-limit",), "Seconds after which a task is killed.", why=_NO_LIMITS, type=float),
     Later(("--soft-time-limit",), "Seconds after which a task is told to end.", why=_NO_LIMITS, type=float),
     Later(("--max-tasks-per-child",), "Tasks after which a child is replaced.", why=_LONG_LIVES, type=int),

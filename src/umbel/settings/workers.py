@@ -79,10 +79,9 @@ class Workers:
         False,
         "A worker without running tasks holds nothing to wait for: what is due later waits in the broker.",
     )
-    worker_autoscaler = text(
+    worker_autoscaler = unused(
         "celery.worker.autoscale:Autoscaler",
-        "What decides on the number of children.",
-        later="has no effect yet: the number of children is fixed",
+        "It names a class of Celery's worker; --autoscale has a rule of its own here.",
     )
     worker_state_db = path(
         None, "File in which revoked ids are kept.", unused="They are kept by the broker's engine."

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Ending:
-    """Whether a node is to stop, and by when. `at_once` when whoever stops it waits for nothing."""
+    """Whether a node is to stop, and by when. `at_once` when whoever stops it waits for nothing.
+
+    `alone_since` is when the node had no children any more.
+    """
 
     asked: bool = False
     at_once: bool = False
     due: float = math.inf
+    alone_since: float | None = None
 
     def ask(self, within: float | None, now: float) -> None:
         """Ask for it, with `within` seconds for running tasks, or as long as they take.

@@ -13,12 +13,14 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Any
 
 from umbel.app import Umbel
 from umbel.clock import Clock, unique_id
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.ports import Broker, ResultStore
+from umbel.worker.autoscale import Autoscaler
 from umbel.worker.bootstrap import Orders
 from umbel.worker.children import ChildProcess, Nursery
 from umbel.worker.ending import Ending
@@ -80,6 +82,8 @@ class Slot:
     def __init__(self, number: int) -> None:
         self.number = number
         self.child: ChildProcess | None = None
+        #: Whether it is given up, once its child has left.
+        self.leaving = False
         self.not_before = 0.0
         self.short_lives = 0
 
@@ -118,6 +122,9 @@ class Keeper:
         self.on_end: Callable[[], None] = lambda: None
         #: Called whenever leases are renewed: for what else a living node has to say again.
         self.on_renewal: Callable[[], None] = lambda: None
+        #: Decides on the number of children, and says how many messages wait for them.
+        self.scaling: tuple[Autoscaler, Callable[[], int]] | None = None
+        self._scaling = Timer(LOOK_AROUND)
         self._ttl = app.conf.snapshot.worker_lease_ttl
         self._renewal = Timer(self._ttl / 3)
         self._expiry = Timer(min(self._ttl / 3, 1.0))
@@ -131,8 +138,6 @@ class Keeper:
         self._works = True
         self._dead: list[ChildProcess] = []
         self._ending = Ending()
-        #: When a node that stops had no children any more.
-        self._alone_since: float | None = None
         #: What did not work the last time, and was told of; and what the broker did not answer.
         self._complaints: set[Duty] = set()
         self._unanswered: set[Duty] = set()
@@ -191,9 +196,9 @@ class Keeper:
         if any(slot.child is not None for slot in self._slots):
             return False
         now = self._clock.monotonic()
-        if self._alone_since is None:
-            self._alone_since = now
-        return not self._dead or self._ending.at_once or now - self._alone_since > LAST_TRIES
+        if self._ending.alone_since is None:
+            self._ending.alone_since = now
+        return not self._dead or self._ending.at_once or now - self._ending.alone_since > LAST_TRIES
 
     def _wait(self) -> None:
         sockets = [self._word_out]
@@ -250,6 +255,8 @@ class Keeper:
         if self._ending.asked:
             self._tell_to_stop()
         else:
+            if self.scaling is not None and self._scaling.is_due(now):
+                self._try(self._scale, *self.scaling)
             self._fill(now)
         self._say_ready()
         for timer, duty in (
@@ -352,10 +359,29 @@ class Keeper:
         if not is_tried:
             self._answered(self._broker.take_back)
 
+    def _scale(self, scaler: Autoscaler, waiting: Callable[[], int]) -> None:
+        """Have as many children as are needed now; those that are not needed leave when they are idle."""
+        slots = [slot for slot in self._slots if not slot.leaving]
+        idle = [slot for slot in slots if slot.child is None or not slot.child.runs()]
+        present, busy = len(slots), len(slots) - len(idle)
+        depth = waiting() if scaler.may_grow(present, busy) else 0
+        wanted = scaler.wanted(self._clock.monotonic(), present, busy, depth)
+        if wanted == present:
+            return
+        logger.info("%d of %d children are busy: there will be %d.", busy, present, wanted)
+        taken = {slot.number for slot in self._slots}
+        free = (number for number in count(1) if number not in taken)
+        self._slots += [Slot(number) for number in islice(free, max(wanted - present, 0))]
+        for slot in idle[wanted - present :] if wanted < present else ():
+            slot.leaving = True
+            if slot.child is not None:
+                slot.child.tell_to_stop()
+
     def _fill(self, now: float) -> None:
         """Start children where there are none."""
         if self._nursery is None:
             return
+        self._slots = [slot for slot in self._slots if slot.child is not None or not slot.leaving]
         for slot in self._slots:
             if slot.child is None and now >= slot.not_before and self._nursery.is_ready():
                 self._start(slot, self._nursery, now)

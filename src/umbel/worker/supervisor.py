@@ -26,6 +26,7 @@ from umbel.exceptions import ImproperlyConfigured, QueueNotFound, SecurityError,
 from umbel.ports import Owner
 from umbel.redirected import own_streams
 from umbel.tracebacks import traceback_text
+from umbel.worker.autoscale import Autoscaler, Bounds, keepalive
 from umbel.worker.banner import banner
 from umbel.worker.bootstrap import Orders, Source, set_up_logging
 from umbel.worker.children import Nursery, StartFailed
@@ -47,6 +48,13 @@ logger = logging.getLogger("umbel.worker")
 CAN_FORK = hasattr(os, "fork")
 
 
+def _scaler(orders: Orders) -> Autoscaler | None:
+    """Return what decides on the number of children, if that is not fixed."""
+    if orders.most is None:
+        return None
+    return Autoscaler(Bounds(orders.most, orders.concurrency), keepalive())
+
+
 class Node:
     """What every node has, whatever runs its tasks.
 
@@ -56,6 +64,7 @@ class Node:
     def __init__(self, app: Umbel, orders: Orders, nursery: Nursery | None) -> None:
         self.app = app
         self.orders = orders
+        scaler = _scaler(orders)  # first: it may refuse
         # Connections of the keeper's own: it must never wait for one that user code is using.
         self._engines = {
             url: app.new_engine(url) for url in {app.broker_url, app.result_url} if url
@@ -85,6 +94,8 @@ class Node:
             self.directory,
             nursery,
         )
+        if scaler is not None and nursery is not None:
+            self.keeper.scaling = (scaler, self._waiting)
         self._listening = self._listen()
         if self._listening is not None:
             self.keeper.on_renewal = self._listening.renew
@@ -93,6 +104,12 @@ class Node:
         queues = [self.app.amqp.queues[name] for name in self.orders.queues]
         ttl = self.app.conf.snapshot.worker_lease_ttl
         return listening(queues, self._engines[self.app.broker_url], ttl)
+
+    def _waiting(self) -> int:
+        """Return how many messages wait for the node's children."""
+        queues = self._engines[self.app.broker_url].queues
+        depths = queues.depths() if queues is not None else {}
+        return sum(depths[name].ready for name in self.orders.queues if name in depths)
 
     def say_set_up(self) -> None:
         """Say that the node is made, and about to start."""
@@ -166,6 +183,7 @@ class Wanted:
     logfile: str | None = None
     queues: tuple[str, ...] = ()
     concurrency: int | None = None
+    most: int | None = None
     executor: str | None = None
     exclude_queues: tuple[str, ...] = ()
     purge: bool = False
@@ -275,6 +293,7 @@ def _orders(app: Umbel, source: Source, wanted: Wanted) -> Orders:
         concurrency=wanted.concurrency or settings.worker_concurrency or os.cpu_count() or 1,
         loglevel=wanted.loglevel,
         logfile=wanted.logfile or settings.worker_logfile or None,
+        most=wanted.most,
     )
 
 
