@@ -14,10 +14,11 @@ from umbel.cli.given import Global
 from umbel.cli.groups import examples
 from umbel.cli.purge import names
 from umbel.cli.user_options import own_values, preload_values, travelling
-from umbel.cli.worker_options import WorkerCommand, later_options, warn_of
+from umbel.cli.worker_options import WorkerCommand, later_options, standing_options, warn_of
 from umbel.cli.worker_values import POOLS, children, executor, node_name
 from umbel.settings.sources import from_words
 from umbel.worker.bootstrap import Source
+from umbel.worker.daemon import Standing, run_as
 from umbel.worker.supervisor import Wanted, run_worker
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
@@ -96,6 +97,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     help="Most messages a child holds. 0, the default: what it can run in some 30 ms.",
 )
 @click.option("--disable-prefetch", is_flag=True, help="As --prefetch-multiplier 1.")
+@standing_options
 @later_options
 @click.argument("words", nargs=-1, metavar="[-- SETTING=VALUE ...]")
 @click.pass_context
@@ -147,7 +149,20 @@ def command(
         options=travelling(own_values()),
         preload=None if preload is None else travelling(preload),
     )
-    return partial(run_worker, source, wanted, begun_in=given.begun_in)
+    run = partial(run_worker, source, wanted, begun_in=given.begun_in)
+    return partial(run_as, _standing(**more), wanted.hostname, wanted.logfile, run)
+
+
+def _standing(
+    *,
+    detach: bool,
+    uid: str | None,
+    gid: str | None,
+    umask: str | None,
+    pidfile: str | None,
+    **_: Any,
+) -> Standing:
+    return Standing(detach, uid, gid, umask, pidfile)
 
 
 def _settings(

@@ -24,7 +24,7 @@ _NO_COMMAND = (
     "is not run by any command yet: umbel.beat.Scheduler sends what is due, and `umbel beat` comes in a later"
     " version"
 )
-_NO_DAEMON = "has no effect yet: the worker does not detach itself"
+_NO_DAEMON = "has no effect: the command line says it (--pidfile, --uid, --gid, --umask)"
 _BY_CHILDREN = "Each child fetches its own messages, and only as many as it can run at once."
 _SUPERVISED = "A child is replaced as soon as its process has ended; nothing waits for it."
 

@@ -318,11 +318,12 @@ class Keeper:
             self._dead.append(child)
             if child.went_as_told():
                 continue
-            logger.error("Child %d: %s.", child.number, child.how_it_died())
             if now - child.begun < SHORT_LIFE and not child.runs():
                 slot.stumble(now)
+                pause = f" It lived for a moment only: the next one begins in {slot.not_before - now:.1f} s."
             else:
-                slot.short_lives = 0
+                slot.short_lives, pause = 0, ""
+            logger.error("Child %d: %s.%s", child.number, child.how_it_died(), pause)
         self._dead = [child for child in self._dead if not self._try(self._bury, child)]
 
     def _bury(self, child: ChildProcess) -> None:
