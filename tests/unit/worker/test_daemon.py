@@ -86,11 +86,10 @@ def test_a_pid_file_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
 def test_rights_are_given_up_for_good() -> None:
     code = (
         "import os, umbel.worker.daemon as d; d.become('nobody', None);"
-        "print(os.getresuid(), os.getgroups() == [os.getgid()])\ntry: os.setuid(0)\nexcept OSError: print('no')"
+        "print(os.getresuid(), os.getgroups() == [os.getgid()])\n"
+        "try: os.setuid(0)\nexcept OSError: print('no')"
     )
-    run = subprocess.run(  # noqa: S603 - it is our own text
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     nobody = pwd.getpwnam("nobody")
     assert run.stdout == f"({nobody.pw_uid}, {nobody.pw_uid}, {nobody.pw_uid}) True\nno\n"
 
