@@ -89,6 +89,11 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     metavar="PORT",
     help="Port for the probes /livez and /readyz by HTTP.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(("text", "json")),
+    help="How log lines look: text, or JSON with a task's facts as fields.",
+)
 @click.option("-I", "--include", help="More modules to import, separated by commas.")
 @click.option("--purge", "--discard", is_flag=True, help="First delete what waits in its queues.")
 @click.option(
@@ -174,6 +179,7 @@ def _settings(
     shutdown_timeout: float | None,
     health_file: str | None,
     health_port: int | None,
+    log_format: str | None,
     **_: Any,
 ) -> dict[str, Any]:
     multiplier = 1 if disable_prefetch else prefetch_multiplier
@@ -184,5 +190,6 @@ def _settings(
         "worker_shutdown_timeout": shutdown_timeout,
         "worker_health_file": health_file,
         "worker_health_port": health_port,
+        "worker_log_json": None if log_format is None else log_format == "json",
     }
     return {name: value for name, value in found.items() if value is not None}

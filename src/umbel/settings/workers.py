@@ -180,6 +180,11 @@ class Logs:
         "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
         "Format of the log lines of tasks' loggers, those of get_task_logger.",
     )
+    worker_log_json = flag(
+        False,
+        "Write log lines as JSON, with what they say of tasks as fields; formats have no effect then.",
+        ours=True,
+    )
     worker_task_log_datefmt = text(None, "Format of the time in them.")
     worker_log_color = flag(
         None,
