@@ -112,10 +112,6 @@ ABSENT_COMMANDS: Mapping[str, str] = {
         "has no counterpart yet; send new calls to the new broker, and let"
         " `umbel -A proj -b OLD-URL worker` empty the old one"
     ),
-    "multi": (
-        "has no counterpart; let systemd, supervisord or containers start each node:"
-        " `umbel worker -n mails@%h`"
-    ),
     "status": (
         "is part of remote control, which comes in a later version; ask what has started the workers, and"
         " `umbel queues` for what they hold"

@@ -28,6 +28,7 @@ COMMANDS = {
     "dev": "Run a worker that starts anew when the code changes.",
     "handback": "Give back to the queues what dead workers hold.",
     "list": "List tasks, queues or bindings.",
+    "multi": "Start and stop several workers of this machine.",
     "purge": "Delete every message that waits in queues.",
     "queues": "Show what waits in each queue.",
     "report": "Print what a bug report should contain.",
