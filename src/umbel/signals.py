@@ -233,9 +233,10 @@ worker_init = Signal("worker_init")
 #: server.
 worker_before_create_process = Signal("worker_before_create_process")
 #: In each process that runs tasks, before the first: the place to open connections of one's own. Sender:
-#: None.
+#: the node's name.
 worker_process_init = Signal("worker_process_init")
-#: In each process that runs tasks, before it leaves; not when it is killed. Sender: None.
+#: In each process that runs tasks, before it leaves; not when it is killed. Sender: the
+#: node's name.
 worker_process_shutdown = Signal("worker_process_shutdown", ("pid", "exitcode"))
 #: In the worker, when it takes messages. Sender: the worker.
 worker_ready = Signal("worker_ready")

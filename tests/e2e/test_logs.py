@@ -302,14 +302,14 @@ def test_colours_on_a_terminal(
 
 def test_lines_of_json(project: Path, start: Start) -> None:
     """Each line of the log is one, and says of which task it is; what happened to it has its state."""
-    more = "\n@signals.worker_process_init.connect\ndef ready(**_): logging.info('hello', extra={'n': 1})\n"
+    more = "\n@signals.worker_process_init.connect\ndef ready(sender, **_): logging.info('hello', extra={'by': sender})\n"
     worker = run(project, start, "-c", "1", "--log-format", "json", more=more)
     log = worker.text.partition("\n{")[2].rpartition("}")[0]  # behind the banner
     words = "worker: Warm shutdown (MainProcess)"
     lines = [json.loads(line) for line in f"{{{log}}}".splitlines() if line not in ("", words)]
     assert {line["worker"].partition("@")[0] for line in lines} == {"celery"}
     by_text = {line["message"]: line for line in lines}
-    assert by_text["hello"]["extra"] == {"n": 1}
+    assert by_text["hello"]["extra"] == {"by": by_text["hello"]["worker"]}
     assert "task" not in by_text["hello"]
     for text in ("from the task's logger", "from another logger", "printed 1"):
         task = by_text[text]["task"]

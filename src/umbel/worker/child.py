@@ -381,7 +381,7 @@ class Child:
             logger.warning(
                 "Leaving without the broker's answer; leases end by themselves. %s", error
             )
-        signals.worker_process_shutdown.send(None, pid=self._pid, exitcode=0)
+        signals.worker_process_shutdown.send(self._hostname, pid=self._pid, exitcode=0)
         self._runner.close()
 
 

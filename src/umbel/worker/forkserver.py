@@ -187,7 +187,7 @@ def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> N
     child = make_child(app, orders, page, pid)
     helper = Helper(child, page, control, app.clock)
     app.on_after_fork.send(app)
-    signals.worker_process_init.send(None)
+    signals.worker_process_init.send(orders.hostname)
     helper.start()
     child.attach()
     with contextlib.suppress(OSError):  # the supervisor is dead, and the helper knows

@@ -356,7 +356,7 @@ def _run_solo(app: Umbel, orders: Orders, stops: Stops) -> int:
     node.keeper.on_end = stop
     with node.probed(), node.kept():
         helper.start()
-        signals.worker_process_init.send(None)
+        signals.worker_process_init.send(orders.hostname)
         child.attach()
         node.say_ready()
         child.run()
