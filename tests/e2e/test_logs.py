@@ -302,7 +302,10 @@ def test_colours_on_a_terminal(
 
 def test_lines_of_json(project: Path, start: Start) -> None:
     """Each line of the log is one, and says of which task it is; what happened to it has its state."""
-    more = "\n@signals.worker_process_init.connect\ndef ready(sender, **_): logging.info('hello', extra={'by': sender})\n"
+    more = """
+@signals.worker_process_init.connect
+def ready(sender, **_): logging.info('hello', extra={'by': sender})
+"""
     worker = run(project, start, "-c", "1", "--log-format", "json", more=more)
     log = worker.text.partition("\n{")[2].rpartition("}")[0]  # behind the banner
     words = "worker: Warm shutdown (MainProcess)"
