@@ -65,7 +65,12 @@ def test_a_signal_breaks_the_import_off(
     until(lambda: both_import(project))
     if still != "both":
         until(lambda: worker.says("[queues]"))  # it waits for the fork server
+    for path in project.glob("importing.*"):
+        path.unlink()
     (worker.send_all if everyone else worker.send)(number)
+    if number == signal.SIGHUP:  # it begins anew, and is told to end
+        until(lambda: both_import(project))
+        worker.send(signal.SIGTERM)
     assert worker.wait() == code
     ends_with_nothing_left(worker, project)
     assert "worker: Stopped while starting (MainProcess)" in worker.text

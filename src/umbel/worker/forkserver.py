@@ -44,6 +44,7 @@ from umbel.worker.bootstrap import (
 from umbel.worker.child import Child
 from umbel.worker.helper import Helper
 from umbel.worker.page import Page
+from umbel.worker.pauses import pause_in_order
 from umbel.worker.pool import Worker
 from umbel.worker.processes import my_start_time, signalled_by
 from umbel.worker.settler import Settler
@@ -180,12 +181,13 @@ def run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> No
 def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> None:
     orders = Orders.from_data(message["orders"])
     set_up_logging(app, orders, message["number"])
+    pause_in_order()
     pid = os.getpid()
     page = Page.open(Path(message["page"]))
     child = make_child(app, orders, page, pid)
     helper = Helper(child, page, control, app.clock)
     app.on_after_fork.send(app)
-    signals.worker_process_init.send(None)
+    signals.worker_process_init.send(orders.hostname)
     helper.start()
     child.attach()
     with contextlib.suppress(OSError):  # the supervisor is dead, and the helper knows

@@ -35,6 +35,7 @@ _FENCE_AT = 128
 _BATCH_AT = 136
 _CLOCK_AT = 160
 _BEAT_AT = 192
+_CONTACT_AT = 200
 _STATES_AT = 256
 _KEYS_AT = _STATES_AT + CAPACITY
 SIZE = _KEYS_AT + CAPACITY * KEY_SIZE
@@ -62,9 +63,11 @@ class Snapshot:
     soft_deadline: float
     hard_deadline: float
     heartbeat: float
+    contact: float = 0.0
+    stopped: bool = False
 
     def blameless(self) -> Snapshot:
-        """Return the same with what runs as if it had ended.
+        """Return the same with what runs as if it had ended: the process was stopped.
 
         Nothing of it caused the process to die.
         """
@@ -72,7 +75,7 @@ class Snapshot:
             key: Held.FINISHED if state is Held.RUNNING else state
             for key, state in self.held.items()
         }
-        return replace(self, held=held)
+        return replace(self, held=held, stopped=True)
 
     def keys(self, state: Held) -> list[str]:
         """Return the keys of the deliveries in a state."""
@@ -161,6 +164,10 @@ class Page:
         """Say that the child is alive."""
         struct.pack_into("<d", self._memory, _BEAT_AT, now)
 
+    def touch(self, now: float) -> None:
+        """Say that the broker has answered the child."""
+        struct.pack_into("<d", self._memory, _CONTACT_AT, now)
+
     # The supervisor's side
 
     def fence(self, batch: int) -> None:
@@ -179,10 +186,9 @@ class Page:
             if states[i] != Held.GONE
         }
         since, soft, hard = _CLOCK.unpack_from(self._memory, _CLOCK_AT)
-        (beat,) = struct.unpack_from("<d", self._memory, _BEAT_AT)
-        return Snapshot(
-            pid, started, owner.rstrip(b"\0").decode(), batch, held, since, soft, hard, beat
-        )
+        beat, contact = struct.unpack_from("<dd", self._memory, _BEAT_AT)
+        name = owner.rstrip(b"\0").decode()
+        return Snapshot(pid, started, name, batch, held, since, soft, hard, beat, contact)
 
     def _read_batch(self) -> tuple[int, int, bytes, bytes]:
         """Return number, size, states and keys of one batch, and never of two that follow each other."""
