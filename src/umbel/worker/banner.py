@@ -16,6 +16,8 @@ def banner(app: Umbel, orders: Orders) -> str:
     concurrency = "1" if executor == "solo" else str(orders.concurrency)
     if orders.slots and orders.processes > 1:
         concurrency = f"{orders.processes} x {concurrency}"
+    if orders.most is not None and executor == "prefork":
+        concurrency = f"{{min={orders.concurrency}, max={orders.most}}}"
     lines = [
         f"{orders.hostname} umbel v{__version__}, Python {platform.python_version()}",
         "",

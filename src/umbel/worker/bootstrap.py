@@ -87,6 +87,8 @@ class Orders:
     concurrency: int
     loglevel: str
     logfile: str | None = None
+    #: The most children of a node that begins with `concurrency`, and leaves or takes as it needs them.
+    most: int | None = None
     executor: str = "prefork"
     processes: int = 1
 

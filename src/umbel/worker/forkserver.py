@@ -25,7 +25,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -47,6 +47,7 @@ from umbel.worker.executors.base import Executor
 from umbel.worker.executors.threads import ThreadExecutor
 from umbel.worker.helper import Helper
 from umbel.worker.page import Page
+from umbel.worker.pauses import pause_in_order
 from umbel.worker.pool import Worker
 from umbel.worker.processes import my_start_time, signalled_by
 from umbel.worker.settler import Settler
@@ -185,12 +186,13 @@ def run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> No
 def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> None:
     orders = Orders.from_data(message["orders"])
     set_up_logging(app, orders, message["number"])
+    pause_in_order()
     pid = os.getpid()
     page = (SlotPage if orders.slots else Page).open(Path(message["page"]))
     child = make_child(app, orders, page, pid)
     helper = make_helper(child, page, control, app.clock)
     app.on_after_fork.send(app)
-    signals.worker_process_init.send(None)
+    signals.worker_process_init.send(orders.hostname)
     helper.start()
     child.attach()
     with contextlib.suppress(OSError):  # the supervisor is dead, and the helper knows
@@ -225,11 +227,17 @@ def make_executor(app: Umbel, orders: Orders) -> Executor:
     return ThreadExecutor(orders.slots)
 
 
-def make_helper(child: Child, page: Page, control: socket.socket, clock: Clock) -> Helper:
+def make_helper(
+    child: Child,
+    page: Page,
+    control: socket.socket,
+    clock: Clock,
+    exit_code: Callable[[], int] = lambda: 1,
+) -> Helper:
     """Return what looks after a child of this process."""
     if isinstance(child, SlotChild):
-        return SlotHelper(child, page, control, clock)
-    return Helper(child, page, control, clock)
+        return SlotHelper(child, page, control, clock, exit_code=exit_code)
+    return Helper(child, page, control, clock, exit_code=exit_code)
 
 
 def _run_and_exit(app: Umbel, message: dict[str, Any], control: socket.socket) -> NoReturn:

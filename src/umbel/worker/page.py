@@ -39,6 +39,7 @@ _BATCH_AT = 136
 _CAPACITY_AT = 152
 _CLOCK_AT = 160
 _BEAT_AT = 192
+_CONTACT_AT = 200
 _STATES_AT = 256
 
 
@@ -85,10 +86,12 @@ class Snapshot:
     soft_deadline: float
     hard_deadline: float
     heartbeat: float
+    contact: float = 0.0
+    stopped: bool = False
     courses: Mapping[str, Course] = field(default_factory=dict)
 
     def blameless(self) -> Snapshot:
-        """Return the same with what runs as if it had ended.
+        """Return the same with what runs as if it had ended: the process was stopped.
 
         Nothing of it caused the process to die.
         """
@@ -96,7 +99,7 @@ class Snapshot:
             key: Held.FINISHED if state is Held.RUNNING else state
             for key, state in self.held.items()
         }
-        return replace(self, held=held)
+        return replace(self, held=held, stopped=True)
 
     def keys(self, state: Held) -> list[str]:
         """Return the keys of the deliveries in a state."""
@@ -210,6 +213,10 @@ class Page:
         """Say that the child is alive."""
         struct.pack_into("<d", self._memory, _BEAT_AT, now)
 
+    def touch(self, now: float) -> None:
+        """Say that the broker has answered the child."""
+        struct.pack_into("<d", self._memory, _CONTACT_AT, now)
+
     # The supervisor's side
 
     def fence(self, batch: int) -> None:
@@ -230,9 +237,11 @@ class Page:
                 if clocks and state == Held.RUNNING:
                     courses[key] = Course(*_CLOCK.unpack_from(clocks, i * _CLOCK.size))
         since, soft, hard = _CLOCK.unpack_from(self._memory, _CLOCK_AT)
-        (beat,) = struct.unpack_from("<d", self._memory, _BEAT_AT)
+        beat, contact = struct.unpack_from("<dd", self._memory, _BEAT_AT)
         name = owner.rstrip(b"\0").decode()
-        return Snapshot(pid, started, name, batch, held, since, soft, hard, beat, courses)
+        return Snapshot(
+            pid, started, name, batch, held, since, soft, hard, beat, contact, courses=courses
+        )
 
     def glance(self) -> Glance:
         """Return what a supervisor asks for all the time."""

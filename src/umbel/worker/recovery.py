@@ -178,7 +178,8 @@ class Recovery:
     def _verdict(self, delivery: Delivery, page: Snapshot | None, how: str) -> Verdict:
         """Decide on one delivery; a message on which nobody can decide must not hold up the others."""
         state = Held.GONE if page is None else page.held.get(delivery.key, Held.GONE)
-        lost = Lost(how, running=state is Held.RUNNING)
+        stopped = page is not None and page.stopped
+        lost = Lost(how, running=state is Held.RUNNING, stopped=stopped)
         settings, clock = self._app.conf.snapshot, self._app.clock
         run = Run(Prepared(delivery, lost), lost)
         try:

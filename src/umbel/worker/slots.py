@@ -296,13 +296,13 @@ class SlotChild(Child):
         self._held.pop(item.prepared.delivery.key, None)
         self._places.drop(item.index)
 
-    def abandon(self, reason: str) -> None:
+    def abandon(self, reason: str, *, stopped: bool = False) -> None:
         """Settle what is finished and give up what runs, under the lock, just before the process exits."""
         self.settle_all()
         self.release_waiting()
         settings = self._app.conf.snapshot
         runs = [
-            Run(item.prepared, Lost(reason, running=False))
+            Run(item.prepared, Lost(reason, running=False, stopped=stopped))
             for item in self._running.copy().values()
         ]
         for first in range(0, len(runs), self._batch):
@@ -336,6 +336,8 @@ class SlotHelper(Helper):
     def step(self, now: float) -> None:
         """Settle what is finished, and give back what waits behind tasks that run long."""
         self._page.beat(now)
+        if now >= self._deadline:
+            self._give_up()
         clogged = self._child.is_clogged(now)
         if not clogged and not self._child.is_late(now):
             return

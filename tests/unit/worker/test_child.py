@@ -49,7 +49,7 @@ class Worker:
 
     def __init__(self, app: Umbel, path: Path, queues: Sequence[str], executor: str) -> None:
         source = Source("app", "/", {})
-        orders = Orders(source, queues, "celery@host", "node", 4, "INFO", None, executor)
+        orders = Orders(source, queues, "celery@host", "node", 4, "INFO", executor=executor)
         places = SlotPage.capacity_for(orders.slots)
         self.page = SlotPage.create(path, places) if orders.slots else Page.create(path)
         self.child = make_child(app, orders, self.page, os.getpid())
