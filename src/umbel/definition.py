@@ -41,6 +41,9 @@ class Policy:
     acks_on_failure: bool = True
     acks_on_timeout: bool = True
     retry_on_worker_lost: bool = False
+    #: Seconds; 0 for no limit.
+    time_limit: float = 0
+    soft_time_limit: float = 0
 
 
 def _whole(seconds: float | None) -> float | None:
@@ -86,9 +89,9 @@ class Definition:
     retry_jitter: bool = True
     """Wait a random time between 0 and that."""
     time_limit: float | None = None
-    """Seconds. Not enforced yet."""
+    """Seconds after which it is killed; 0: never, whatever the settings say."""
     soft_time_limit: float | None = None
-    """Seconds. Not enforced yet."""
+    """Seconds after which SoftTimeLimitExceeded is raised in it; 0: never, whatever the settings say."""
     rate_limit: str | float | None = None
     """``10/m``, for example. Not enforced yet."""
     ignore_result: bool | None = None
@@ -163,7 +166,10 @@ class Definition:
         def chosen(own: bool | None, general: bool) -> bool:
             return general if own is None else own
 
+        hard, soft = self.limits(settings)
         return Policy(
+            time_limit=hard or 0,
+            soft_time_limit=soft or 0,
             acks_late=chosen(self.acks_late, settings.task_acks_late),
             reject_on_worker_lost=chosen(
                 self.reject_on_worker_lost, settings.task_reject_on_worker_lost

@@ -30,6 +30,7 @@ from umbel.worker.outcome import Job, Lost, Prepared, Run
 from umbel.worker.page import Page
 from umbel.worker.prefetch import Prefetch
 from umbel.worker.settler import Settler
+from umbel.worker.timelimits import NO_LIMITS, time_limits
 
 logger = logging.getLogger("umbel.worker")
 
@@ -40,6 +41,8 @@ SETTLE_WITHIN = 0.01
 #: Longest pause, in seconds, between two tries to reach a broker that does not answer: so much later than it
 #: is back is it found.
 MOST_PATIENCE = 1.0
+#: Seconds between two looks of who may be killed any moment.
+PARDON = 0.001
 
 
 @value
@@ -88,6 +91,9 @@ class Child:
         self.finished: deque[Verdict] = deque()
         self.current: Waiting | None = None
         self.started_at = 0.0
+        #: The hard and the soft time limit of what runs.
+        self.limits: tuple[float, float] = NO_LIMITS
+        self._soft = False
         self._settled_at = 0.0
         self.on_batch: Callable[[], None] = lambda: None
 
@@ -298,8 +304,14 @@ class Child:
         fail_point("child.before_start")
         report.received(item.prepared)
         self.current = item
-        self.started_at = self._clock.monotonic()
-        return self._page.start(item.index, self.started_at)
+        self.started_at = now = self._clock.monotonic()
+        self.limits = hard, soft = time_limits(item.prepared)
+        if not hard and not soft:
+            return self._page.start(item.index, now)
+        self._soft = bool(soft) and self._runner.soft.begin(now + soft)
+        return self._page.start(
+            item.index, now, now + soft if soft else 0.0, now + hard if hard else 0.0
+        )
 
     def _run(self, item: Waiting) -> None:
         record = started(
@@ -307,7 +319,10 @@ class Child:
         )
         if record is not None:
             self._tell_started(record, item.prepared)
-        run = self._runner.run(item.prepared)
+        if self.limits == NO_LIMITS:
+            run = self._runner.run(item.prepared)
+        else:
+            run = self._run_limited(item.prepared)
         flush_redirected()
         fail_point("child.after_run")
         verdict = decide(run, self._app.conf.snapshot, self._clock)
@@ -315,6 +330,23 @@ class Child:
         self._page.finish(item.index)
         self.current = None
         report.finished(verdict.run)
+
+    def _run_limited(self, prepared: Prepared) -> Run:
+        """Run what has time limits. It does not return if the hard one passed just before its end."""
+        soft, self._soft = self._soft, False
+        try:
+            run = self._runner.run(prepared, limited=soft)
+        finally:
+            self._runner.soft.end()
+        while self._page.lift() == prepared.delivery.key:
+            self._clock.sleep(PARDON)
+        return run
+
+    def look(self, now: float) -> None:
+        """Tell a task of its soft time limit. Called by the helper, every few milliseconds."""
+        current = self.current
+        if self._runner.soft.look(now) and current is not None:
+            report.soft_limit(current.prepared, self.limits[1])
 
     def _tell_started(self, record: ResultRecord, prepared: Prepared) -> None:
         """Store STARTED, if that works: the task does not depend on it."""

@@ -86,6 +86,11 @@ class ChildProcess:
         snapshot = self.page.read()
         return snapshot is not None and bool(snapshot.keys(Held.RUNNING))
 
+    def was_condemned(self) -> bool:
+        """Tell whether it was killed because its task exceeded the hard time limit."""
+        snapshot = self.page.read()
+        return snapshot is not None and bool(snapshot.condemned)
+
     def how_it_died(self) -> str:
         """Return a phrase for logs: ``pid 4711 ended with signal 9 (SIGKILL)``."""
         if self.status is None:

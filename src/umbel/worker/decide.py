@@ -41,6 +41,7 @@ from umbel.worker.outcome import (
     Lost,
     NotDue,
     Outcome,
+    OverTime,
     Prepared,
     Rejected,
     Retried,
@@ -80,6 +81,8 @@ def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
             return decision.retry(task, retry, traceback)
         case Lost() as lost:
             return decision.lost(lost)
+        case OverTime(limit):
+            return decision.failure(TimeLimitExceeded(limit), "")
         case outcome:
             return Verdict(run, decision.not_run(outcome))
 

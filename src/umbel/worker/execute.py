@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from umbel import signals
@@ -26,6 +27,7 @@ from umbel.worker.outcome import (
     Unprocessable,
     wants_value,
 )
+from umbel.worker.softlimit import SoftLimit
 
 #: Most seconds that a message waits for a worker that knows its task, between two offers.
 MOST_WAIT = 60.0
@@ -41,6 +43,9 @@ class Runner:
         self._policies: dict[str, Policy] = {}
         self._loop = Loop()
         self._how = How(app.clock, self._loop.drive)
+        #: The soft limit of what runs; heeded for what is run with it.
+        self.soft = SoftLimit(app.clock)
+        self._limited = replace(self._how, guard=self.soft)
 
     def prepare(self, delivery: Delivery) -> Prepared:
         """Read a delivery and find its task, or the reason why it cannot or must not run now."""
@@ -89,8 +94,12 @@ class Runner:
             return Unprocessable(error, f"NotRegistered: {error}")
         return Unknown(error, 2.0**offered if offered < 6 else MOST_WAIT)
 
-    def run(self, prepared: Prepared) -> Run:
-        """Run a prepared delivery to its outcome. Nothing that the task does raises from here."""
+    def run(self, prepared: Prepared, limited: bool = False) -> Run:
+        """Run a prepared delivery to its outcome. Nothing that the task does raises from here.
+
+        When `limited`, the task's function may be interrupted by its soft time limit.
+        """
+        how = self._limited if limited else self._how
         job = prepared.work
         if not isinstance(job, Job):
             self._announce_refusal(prepared, job)
@@ -103,10 +112,10 @@ class Runner:
             # What cannot be stored is a failure before any handler hears of a success.
             check = partial(require_storable, job.task.name, self._settings)
         if follow_ups is None:
-            outcome, seconds = trace(job.task, job.request, self._how, check)
+            outcome, seconds = trace(job.task, job.request, how, check)
             return Run(prepared, outcome, seconds)
         check = partial(follow_ups.succeed, check)
-        outcome, seconds = trace(job.task, job.request, self._how, check)
+        outcome, seconds = trace(job.task, job.request, how, check)
         return Run(prepared, outcome, seconds, follow_ups.of(outcome))
 
     def _announce_refusal(self, prepared: Prepared, outcome: Outcome) -> None:

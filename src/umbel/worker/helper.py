@@ -118,6 +118,7 @@ class Helper:
     def step(self, now: float) -> None:
         """Relieve a batch whose current task runs long."""
         self._page.beat(now)
+        self._child.look(now)
         current = self._child.current
         if current is None or current is self._relieved:
             return

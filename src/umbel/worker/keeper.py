@@ -22,8 +22,9 @@ from umbel.ports import Broker, ResultStore
 from umbel.worker.bootstrap import Orders
 from umbel.worker.children import ChildProcess, Nursery
 from umbel.worker.nodes import NodeDirectory
-from umbel.worker.page import Held
+from umbel.worker.page import Held, Page
 from umbel.worker.recovery import Recovery
+from umbel.worker.timekeeper import Timekeeper
 
 logger = logging.getLogger("umbel.worker")
 
@@ -131,13 +132,16 @@ class Keeper:
         self._unanswered: set[Duty] = set()
         self._word_out, self._word_in = socket.socketpair()
         self._word_out.setblocking(False)
+        self._timekeeper = Timekeeper(self._clock, self._pages)
         self._thread = threading.Thread(target=self._run, name="umbel-keeper", daemon=True)
         self.error: BaseException | None = None
 
     # The main thread's side
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, and the one that kills who exceeds a time limit."""
+        if self._slots:
+            self._timekeeper.start()
         self._thread.start()
 
     def stop(self, cold: bool = False) -> None:
@@ -170,8 +174,13 @@ class Keeper:
         except BaseException as error:  # noqa: BLE001 - the thread's last frame: the main thread shows it
             self.error = error
         finally:
+            self._timekeeper.end()
             self._tells.close()
             self.on_end()
+
+    def _pages(self) -> list[Page]:
+        """Return the pages of all children; called by the timekeeper."""
+        return [child.page for slot in self._slots if (child := slot.child) is not None]
 
     def _is_empty(self) -> bool:
         """Tell whether nothing is left to wait for.
@@ -291,6 +300,9 @@ class Keeper:
             slot.child = None
             self._dead.append(child)
             if child.went_as_told():
+                continue
+            if child.was_condemned():
+                logger.warning("Child %d: pid %d was killed for that.", child.number, child.pid)
                 continue
             logger.error("Child %d: %s.", child.number, child.how_it_died())
             if now - child.begun < SHORT_LIFE and not child.died_of_a_task():

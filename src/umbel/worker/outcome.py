@@ -21,6 +21,7 @@ __all__ = [
     "Lost",
     "NotDue",
     "Outcome",
+    "OverTime",
     "Prepared",
     "Rejected",
     "Retried",
@@ -77,7 +78,14 @@ class Lost:
     end: str = ""
 
 
-Outcome = Ended | Expired | NotDue | Unknown | Unprocessable | Lost
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """The task exceeded its hard time limit, of so many seconds, and was killed with its process."""
+
+    limit: float
+
+
+Outcome = Ended | Expired | NotDue | Unknown | Unprocessable | Lost | OverTime
 
 
 @value

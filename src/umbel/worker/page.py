@@ -34,7 +34,9 @@ _FORMAT = b"umbel page 1"
 _FENCE_AT = 128
 _BATCH_AT = 136
 _CLOCK_AT = 160
+_HARD_AT = 176
 _BEAT_AT = 192
+_CONDEMNED_AT = 208
 _STATES_AT = 256
 _KEYS_AT = _STATES_AT + CAPACITY
 SIZE = _KEYS_AT + CAPACITY * KEY_SIZE
@@ -62,6 +64,8 @@ class Snapshot:
     soft_deadline: float
     hard_deadline: float
     heartbeat: float
+    #: The key of what exceeded its hard time limit, for which the child is killed; or empty.
+    condemned: str = ""
 
     def blameless(self) -> Snapshot:
         """Return the same with what runs as if it had ended.
@@ -145,6 +149,11 @@ class Page:
             return False
         return True
 
+    def lift(self) -> str:
+        """Say that what runs has ended in time, if it has; return the key of what is condemned, or nothing."""
+        struct.pack_into("<d", self._memory, _HARD_AT, 0.0)
+        return self.condemned
+
     def finish(self, index: int) -> None:
         """Say that a delivery ran to its end; it is not settled yet."""
         self._memory[_STATES_AT + index] = Held.FINISHED
@@ -167,6 +176,25 @@ class Page:
         """Forbid the child to start anything more of a batch."""
         _FENCE.pack_into(self._memory, _FENCE_AT, batch)
 
+    @property
+    def hard_deadline(self) -> float:
+        """When what runs must have ended; 0.0 for no such time."""
+        (found,) = struct.unpack_from("<d", self._memory, _HARD_AT)
+        return float(found)
+
+    @property
+    def condemned(self) -> str:
+        """The key of what exceeded its hard time limit, for which the child is killed; or empty."""
+        return self._memory[_CONDEMNED_AT : _CONDEMNED_AT + KEY_SIZE].rstrip(b"\0").decode()
+
+    def condemn(self, key: str) -> None:
+        """Say that the child is killed for what has this key."""
+        self._memory[_CONDEMNED_AT : _CONDEMNED_AT + KEY_SIZE] = key.encode().ljust(KEY_SIZE, b"\0")
+
+    def pardon(self) -> None:
+        """Say that it is not."""
+        self.condemn("")
+
     def read(self) -> Snapshot | None:
         """Return what the page says; None when the child has not identified itself yet."""
         form, pid, started, owner = _IDENTITY.unpack_from(self._memory, 0)
@@ -180,8 +208,9 @@ class Page:
         }
         since, soft, hard = _CLOCK.unpack_from(self._memory, _CLOCK_AT)
         (beat,) = struct.unpack_from("<d", self._memory, _BEAT_AT)
+        name = owner.rstrip(b"\0").decode()
         return Snapshot(
-            pid, started, owner.rstrip(b"\0").decode(), batch, held, since, soft, hard, beat
+            pid, started, name, batch, held, since, soft, hard, beat, self.condemned
         )
 
     def _read_batch(self) -> tuple[int, int, bytes, bytes]:

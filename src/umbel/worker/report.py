@@ -12,6 +12,7 @@ import sys
 from functools import lru_cache
 from typing import Any
 
+from umbel.exceptions import TimeLimitExceeded
 from umbel.loggers import trace_logger as logger
 from umbel.ports import Action
 from umbel.representation import LIMIT, careful_repr, representation
@@ -79,6 +80,12 @@ def finished(run: Run) -> None:
             _log(level, prepared, _PLAIN_LINES[type(outcome)], {})
 
 
+def soft_limit(prepared: Prepared, limit: float) -> None:
+    """Log that a task is told of its soft time limit."""
+    text = "Soft time limit (%(limit)ss) exceeded for %(name)s[%(id)s]"
+    _log(logging.WARNING, prepared, "", {"limit": limit}, line=text)
+
+
 @lru_cache(maxsize=1000)  # whoever may send may make up names
 def _warn_of_unknown(name: str) -> None:
     """Say once of each task that it is not known, and what would make it so."""
@@ -100,6 +107,10 @@ def _warn_of_unknown(name: str) -> None:
 def lost(verdict: Verdict) -> None:
     """Log what becomes of a message whose process died."""
     settlement, outcome = verdict.settlement, verdict.run.outcome
+    if isinstance(outcome, Failure) and isinstance(outcome.error, TimeLimitExceeded):
+        limit = {"limit": outcome.error.args[0]}
+        text = "Hard time limit (%(limit)ss) exceeded for %(name)s[%(id)s]"
+        return _log(logging.ERROR, verdict.run.prepared, "", limit, line=text)
     why, end = (outcome.reason, outcome.end) if isinstance(outcome, Lost) else ("", "")
     match settlement.action:
         case Action.ACK if not end:
