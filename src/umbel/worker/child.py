@@ -26,9 +26,11 @@ from umbel.values import value
 from umbel.worker import report
 from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
+from umbel.worker.lifetime import Lifetime
 from umbel.worker.outcome import Job, Lost, Prepared, Run
 from umbel.worker.page import Page
 from umbel.worker.prefetch import Prefetch
+from umbel.worker.rates import Rates
 from umbel.worker.settler import Settler
 from umbel.worker.timelimits import NO_LIMITS, time_limits
 
@@ -56,7 +58,8 @@ class Waiting:
 class Child:
     """Runs tasks until it is told to stop.
 
-    `make_settler` attaches a consumer; it is called when one is first needed, and when it is lost.
+    `make_settler` attaches a consumer; it is called when one is first needed, and when it is lost. When its
+    `lifetime` is over it leaves, too. What is left of `rates` it shares with its node's others.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class Child:
         pid: int,
         page: Page,
         make_settler: Callable[[], Settler],
+        lifetime: Lifetime | None = None,
+        rates: Rates | None = None,
     ) -> None:
         self._app = app
         self._clock = app.clock
@@ -96,6 +101,10 @@ class Child:
         self._soft = False
         self._settled_at = 0.0
         self.on_batch: Callable[[], None] = lambda: None
+        self._lifetime = lifetime or Lifetime()
+        self._rates = rates or Rates(app.clock)
+        #: Called before it leaves because its lifetime is over.
+        self.on_retire: Callable[[], None] = lambda: None
 
     @property
     def consumer(self) -> Consumer:
@@ -126,8 +135,14 @@ class Child:
         What raises from here is a bug, of ours or of a receiver. The leases are then left for the
         supervisor to take over, which counts the crash, so that it cannot go on for ever.
         """
-        while not self.stopping.is_set():
+        why = ""
+        while not self.stopping.is_set() and not (why := self._lifetime.over()):
             self.step()
+        if why:
+            logger.info("Pid %d leaves, and another takes its place: %s.", self._pid, why)
+            self.on_retire()
+            # Until the broker takes it: nothing that has run shall run again because of this.
+            self._persist(lambda: self._settle(None))
         self._leave()
 
     def step(self) -> None:
@@ -146,7 +161,7 @@ class Child:
         """
         if self._app.broker.features.queues_in_order:
             self._queues.rotate(-1)
-        return FetchRequest(tuple(self._queues), self._prefetch.limit)
+        return FetchRequest(tuple(self._queues), self._lifetime.affords(self._prefetch.limit))
 
     def _settle(self, request: FetchRequest | None) -> Sequence[Delivery]:
         with self.lock:
@@ -314,21 +329,22 @@ class Child:
         )
 
     def _run(self, item: Waiting) -> None:
-        record = started(
-            item.prepared, self._hostname, self._pid, self._app.conf.snapshot, self._clock
-        )
+        admitted = self._rates.admit(item.prepared)
+        record = started(admitted, self._hostname, self._pid, self._app.conf.snapshot, self._clock)
         if record is not None:
-            self._tell_started(record, item.prepared)
+            self._tell_started(record, admitted)
         if self.limits == NO_LIMITS:
-            run = self._runner.run(item.prepared)
+            run = self._runner.run(admitted)
         else:
-            run = self._run_limited(item.prepared)
+            run = self._run_limited(admitted)
         flush_redirected()
         fail_point("child.after_run")
         verdict = decide(run, self._app.conf.snapshot, self._clock)
         self.finished.append(verdict)
         self._page.finish(item.index)
         self.current = None
+        if isinstance(admitted.work, Job):
+            self._lifetime.count()
         report.finished(verdict.run)
 
     def _run_limited(self, prepared: Prepared) -> Run:
@@ -414,6 +430,7 @@ class Child:
             )
         signals.worker_process_shutdown.send(None, pid=self._pid, exitcode=0)
         self._runner.close()
+        self._rates.close()
 
 
 def _is_early(item: Prepared) -> bool:

@@ -41,7 +41,8 @@ class ChildProcess:
     """A child as its supervisor knows it.
 
     `status` is its exit code, negative for a signal, once it is known. Nobody will tell it of an
-    `orphaned` one, whose fork server is dead.
+    `orphaned` one, whose fork server is dead. One that `retires` has said that its lifetime is over, and one
+    that is `expected` takes the place of such a one.
     """
 
     number: int
@@ -54,6 +55,8 @@ class ChildProcess:
     hung_up: bool = False
     status: int | None = None
     told_to_stop: bool = False
+    retires: bool = False
+    expected: bool = False
     fenced_batch: int = -1
     gone_since: float | None = None
     orphaned: bool = False
@@ -100,7 +103,7 @@ class ChildProcess:
     def went_as_told(self) -> bool:
         """Tell whether its end is the one that was asked for."""
         if not self.told_to_stop:
-            return False
+            return self.retires and self.status in (0, None)
         # One that was still importing the app ends in the middle of that.
         return self.status in (0, None) or self.page.read() is None
 

@@ -26,6 +26,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,9 +44,11 @@ from umbel.worker.bootstrap import (
 )
 from umbel.worker.child import Child
 from umbel.worker.helper import Helper
+from umbel.worker.lifetime import Lifetime
 from umbel.worker.page import Page
 from umbel.worker.pool import Worker
 from umbel.worker.processes import my_start_time, signalled_by
+from umbel.worker.rates import Rates
 from umbel.worker.settler import Settler
 from umbel.worker.stops import heed_all, heed_nothing
 
@@ -56,6 +59,8 @@ except ImportError:  # Windows, where nothing is forked
 
 #: Seconds that children are given to hand back when the supervisor died.
 GRACE = 3.0
+#: What a child says to its supervisor: that it takes messages, and that it leaves, to be replaced.
+READY, RETIRES = b"r", b"e"
 #: The level up to which logging is off while the app is imported; none that a module would choose.
 KEPT_BACK = logging.WARNING + 1
 
@@ -182,19 +187,28 @@ def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> N
     set_up_logging(app, orders, message["number"])
     pid = os.getpid()
     page = Page.open(Path(message["page"]))
-    child = make_child(app, orders, page, pid)
+    settings = app.conf.snapshot
+    lifetime = Lifetime(settings.worker_max_tasks_per_child, settings.worker_max_memory_per_child)
+    child = make_child(app, orders, page, pid, lifetime)
+    child.on_retire = partial(_say, control, RETIRES)
     helper = Helper(child, page, control, app.clock)
     app.on_after_fork.send(app)
     signals.worker_process_init.send(None)
     helper.start()
     child.attach()
-    with contextlib.suppress(OSError):  # the supervisor is dead, and the helper knows
-        control.send(b"r")
+    _say(control, READY)
     Worker(child.run).workloop(pid=pid)
     app.close()
 
 
-def make_child(app: Umbel, orders: Orders, page: Page, pid: int) -> Child:
+def _say(control: socket.socket, word: bytes) -> None:
+    with contextlib.suppress(OSError):  # the supervisor is dead, and the helper knows
+        control.send(word)
+
+
+def make_child(
+    app: Umbel, orders: Orders, page: Page, pid: int, lifetime: Lifetime | None = None
+) -> Child:
     """Return a child of this process."""
     started = my_start_time()
 
@@ -206,7 +220,8 @@ def make_child(app: Umbel, orders: Orders, page: Page, pid: int) -> Child:
         consumer = broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
         return Settler(broker, consumer, app.results)
 
-    return Child(app, orders.queues, orders.hostname, pid, page, attach)
+    rates = Rates(app.clock, page.path.parent)
+    return Child(app, orders.queues, orders.hostname, pid, page, attach, lifetime, rates)
 
 
 def _run_and_exit(app: Umbel, message: dict[str, Any], control: socket.socket) -> NoReturn:

@@ -21,6 +21,7 @@ from umbel.exceptions import LeaseLost, OperationalError
 from umbel.ports import Broker, ResultStore
 from umbel.worker.bootstrap import Orders
 from umbel.worker.children import ChildProcess, Nursery
+from umbel.worker.forkserver import READY, RETIRES
 from umbel.worker.nodes import NodeDirectory
 from umbel.worker.page import Held, Page
 from umbel.worker.recovery import Recovery
@@ -78,6 +79,8 @@ class Slot:
         self.child: ChildProcess | None = None
         self.not_before = 0.0
         self.short_lives = 0
+        #: Whether the last child left because its lifetime was over.
+        self.expects = False
 
     def stumble(self, now: float) -> None:
         """Count a short life: the next try waits longer."""
@@ -220,23 +223,24 @@ class Keeper:
         return min(CALM_TICK, max(self._ttl / 6, TICK))
 
     def _hear(self, child: ChildProcess) -> None:
-        """Take in a child's only word, that it is ready, or the end of its pipe."""
+        """Take in what a child says: that it is ready, that it retires, or the end of its pipe."""
         try:
             word = child.control.recv(64)
         except BlockingIOError:
             return
         except ConnectionError:
             word = b""
-        if word:
+        child.hung_up = not word
+        child.retires = child.retires or RETIRES in word
+        if READY in word:
             child.ready = True
             level, text = (
                 (logging.WARNING, "Child %d: pid %d takes its place.")
                 if self.is_ready
                 else (logging.INFO, "Child %d: pid %d.")
             )
+            level = logging.INFO if child.expected else level
             logger.log(level, text, child.number, child.pid)
-        else:
-            child.hung_up = True
 
     # One step
 
@@ -299,10 +303,17 @@ class Keeper:
                 continue
             slot.child = None
             self._dead.append(child)
+            if not child.hung_up:  # its last word may have come just now
+                self._hear(child)
+            slot.expects = child.retires
             if child.went_as_told():
                 continue
             if child.was_condemned():
-                logger.warning("Child %d: pid %d was killed for that.", child.number, child.pid)
+                logger.warning(
+                    "Child %d: pid %d was killed: its task exceeded the hard time limit.",
+                    child.number,
+                    child.pid,
+                )
                 continue
             logger.error("Child %d: %s.", child.number, child.how_it_died())
             if now - child.begun < SHORT_LIFE and not child.died_of_a_task():
@@ -357,6 +368,7 @@ class Keeper:
         try:
             page = self._directory.new_page(unique_id())
             slot.child = nursery.start(slot.number, page, self._orders)
+            slot.child.expected = slot.expects
         except OSError as error:
             # A full disk, too many processes, or a fork server that died just now.
             logger.error("Child %d cannot be started; trying again. %s", slot.number, error)

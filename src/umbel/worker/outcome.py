@@ -22,6 +22,7 @@ __all__ = [
     "NotDue",
     "Outcome",
     "OverTime",
+    "Postponed",
     "Prepared",
     "Rejected",
     "Retried",
@@ -85,7 +86,14 @@ class OverTime:
     limit: float
 
 
-Outcome = Ended | Expired | NotDue | Unknown | Unprocessable | Lost | OverTime
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The task's rate limit is used up; the call has its turn then, in seconds since the epoch."""
+
+    turn: float
+
+
+Outcome = Ended | Expired | NotDue | Unknown | Unprocessable | Lost | OverTime | Postponed
 
 
 @value

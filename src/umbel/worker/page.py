@@ -209,9 +209,7 @@ class Page:
         since, soft, hard = _CLOCK.unpack_from(self._memory, _CLOCK_AT)
         (beat,) = struct.unpack_from("<d", self._memory, _BEAT_AT)
         name = owner.rstrip(b"\0").decode()
-        return Snapshot(
-            pid, started, name, batch, held, since, soft, hard, beat, self.condemned
-        )
+        return Snapshot(pid, started, name, batch, held, since, soft, hard, beat, self.condemned)
 
     def _read_batch(self) -> tuple[int, int, bytes, bytes]:
         """Return number, size, states and keys of one batch, and never of two that follow each other."""

@@ -12,6 +12,7 @@ import sys
 from functools import lru_cache
 from typing import Any
 
+from umbel.clock import utc
 from umbel.exceptions import TimeLimitExceeded
 from umbel.loggers import trace_logger as logger
 from umbel.ports import Action
@@ -25,6 +26,7 @@ from umbel.worker.outcome import (
     Job,
     Lost,
     NotDue,
+    Postponed,
     Prepared,
     Rejected,
     Retried,
@@ -70,6 +72,9 @@ def finished(run: Run) -> None:
         case Unknown(_, wait):
             text = "is not known here and offered again in %(wait)gs"
             _log(level, prepared, text, {"wait": wait})
+        case Postponed(turn):
+            text = "is over its rate limit: its turn is at %(turn)s"
+            _log(level, prepared, text, {"turn": utc(turn).isoformat()})
         case Unprocessable(_, reason):
             text = "Message %(name)s[%(id)s] is now a dead letter (umbel dead list). %(reason)s"
             _log(level, prepared, "", {"reason": reason}, line=text)

@@ -37,6 +37,7 @@ from umbel.worker.nodes import NodeDirectory, runtime_directory
 from umbel.worker.recovery import Recovery
 from umbel.worker.settler import Settler
 from umbel.worker.stops import BrokenOff, Stops, wait_for
+from umbel.worker.timelimits import hard_limited
 
 logger = logging.getLogger("umbel.worker")
 
@@ -288,6 +289,13 @@ def _run_solo(app: Umbel, orders: Orders, stops: Stops) -> int:
     """Run tasks in this very process: for debugging, and for systems without fork."""
     node = Node(app, orders, nursery=None)
     node.say_set_up()
+    limited = hard_limited(app)
+    if limited:
+        logger.warning(
+            "-P solo enforces no hard time limits: tasks run in the worker's own process, which it cannot kill."
+            " Soft limits are enforced. It concerns %s.",
+            ", ".join(limited),
+        )
     page = node.directory.new_page(unique_id())
     child = make_child(app, orders, page, os.getpid())
     ours, theirs = socket.socketpair()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from umbel.app import Umbel
 from umbel.worker.outcome import Prepared
 
-
 NO_LIMITS = (0.0, 0.0)
 
 
