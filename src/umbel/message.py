@@ -473,17 +473,6 @@ def offered_again(message: Message) -> Message:
     return replace(message, headers={**message.headers, "offers": offers(message) + 1})
 
 
-def turn_of(message: Message) -> float:
-    """Return when a message that was over its task's rate limit had its turn; 0.0 where it was not."""
-    found = message.headers.get("turn")
-    return float(found) if type(found) in (int, float) and 0.0 < found < math.inf else 0.0
-
-
-def given_turn(message: Message, turn: float) -> Message:
-    """Return a message with its turn, in a header of ours."""
-    return replace(message, headers={**message.headers, "turn": turn})
-
-
 @value
 class Delivery:
     """One handing-over of a message to a consumer.

@@ -107,10 +107,6 @@ def test_options_whose_promise_is_kept_anyway_are_silent(
 
 WARNED = [
     ("--autoscale=10,3",),
-    ("--time-limit", "5"),
-    ("--soft-time-limit", "5"),
-    ("--max-tasks-per-child", "5"),
-    ("--max-memory-per-child", "5"),
     ("-E",),
     ("--events",),
     ("--task-events",),

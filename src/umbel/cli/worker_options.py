@@ -47,8 +47,6 @@ class Later:
         )
 
 
-_NO_LIMITS = "tasks run as long as they like"
-_LONG_LIVES = "children live as long as the worker"
 _NO_BEAT = "there is no beat"
 _SYSTEMD = "Start the worker as that user, for example with User= of systemd or with sudo -u."
 
@@ -63,10 +61,6 @@ LATER = (
           why=f"the worker would keep the rights of whoever starts it. {_SYSTEMD}"),
     Later(("--autoscale",), "Most and fewest children.", metavar="MAX,MIN",
           why="there are always as many children as its first number says, unless -c says another"),
-    Later(("--time-limit",), "Seconds after which a task is killed.", why=_NO_LIMITS, type=float),
-    Later(("--soft-time-limit",), "Seconds after which a task is told to end.", why=_NO_LIMITS, type=float),
-    Later(("--max-tasks-per-child",), "Tasks after which a child is replaced.", why=_LONG_LIVES, type=int),
-    Later(("--max-memory-per-child",), "KiB at which a child is replaced.", why=_LONG_LIVES, type=int),
     Later(("-E", "--task-events", "--events"), "Send an event for each step of a task.",
           why="no events are sent", type=bool),
     Later(("-S", "--statedb"), "File for revoked ids.", metavar="PATH",

@@ -27,6 +27,7 @@ from umbel.worker import report
 from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
 from umbel.worker.lifetime import Lifetime
+from umbel.worker.limits import Limits
 from umbel.worker.outcome import Job, Lost, Prepared, Run
 from umbel.worker.page import Page
 from umbel.worker.prefetch import Prefetch
@@ -58,8 +59,8 @@ class Waiting:
 class Child:
     """Runs tasks until it is told to stop.
 
-    `make_settler` attaches a consumer; it is called when one is first needed, and when it is lost. When its
-    `lifetime` is over it leaves, too. What is left of `rates` it shares with its node's others.
+    `make_settler` attaches a consumer; it is called when one is first needed, and when it is lost. It also
+    leaves when the lifetime that `limits` give it is over.
     """
 
     def __init__(
@@ -70,8 +71,7 @@ class Child:
         pid: int,
         page: Page,
         make_settler: Callable[[], Settler],
-        lifetime: Lifetime | None = None,
-        rates: Rates | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._app = app
         self._clock = app.clock
@@ -101,8 +101,8 @@ class Child:
         self._soft = False
         self._settled_at = 0.0
         self.on_batch: Callable[[], None] = lambda: None
-        self._lifetime = lifetime or Lifetime()
-        self._rates = rates or Rates(app.clock)
+        limits = limits or Limits(Lifetime(), Rates(app.clock))
+        self._lifetime, self._rates = limits.lifetime, limits.rates
         #: Called before it leaves because its lifetime is over.
         self.on_retire: Callable[[], None] = lambda: None
 
@@ -333,10 +333,8 @@ class Child:
         record = started(admitted, self._hostname, self._pid, self._app.conf.snapshot, self._clock)
         if record is not None:
             self._tell_started(record, admitted)
-        if self.limits == NO_LIMITS:
-            run = self._runner.run(admitted)
-        else:
-            run = self._run_limited(admitted)
+        limited = self.limits != NO_LIMITS
+        run = self._run_limited(admitted) if limited else self._runner.run(admitted)
         flush_redirected()
         fail_point("child.after_run")
         verdict = decide(run, self._app.conf.snapshot, self._clock)

@@ -27,7 +27,6 @@ from umbel.message import (
     Delivery,
     Message,
     Publication,
-    given_turn,
     offered_again,
     offers,
 )
@@ -59,6 +58,7 @@ from umbel.worker.outcome import (
     Unknown,
     Unprocessable,
 )
+from umbel.worker.rates import given_turn
 
 #: What sending a call again raises: arguments that its serializer cannot write, no such serializer, a time
 #: that does not exist.

@@ -45,6 +45,7 @@ from umbel.worker.bootstrap import (
 from umbel.worker.child import Child
 from umbel.worker.helper import Helper
 from umbel.worker.lifetime import Lifetime
+from umbel.worker.limits import Limits
 from umbel.worker.page import Page
 from umbel.worker.pool import Worker
 from umbel.worker.processes import my_start_time, signalled_by
@@ -220,8 +221,8 @@ def make_child(
         consumer = broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
         return Settler(broker, consumer, app.results)
 
-    rates = Rates(app.clock, page.path.parent)
-    return Child(app, orders.queues, orders.hostname, pid, page, attach, lifetime, rates)
+    limits = Limits(lifetime or Lifetime(), Rates(app.clock, page.path.parent))
+    return Child(app, orders.queues, orders.hostname, pid, page, attach, limits)
 
 
 def _run_and_exit(app: Umbel, message: dict[str, Any], control: socket.socket) -> NoReturn:

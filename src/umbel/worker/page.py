@@ -150,7 +150,7 @@ class Page:
         return True
 
     def lift(self) -> str:
-        """Say that what runs has ended in time, if it has; return the key of what is condemned, or nothing."""
+        """Say that what runs has ended; return the key of what had to end sooner, if any."""
         struct.pack_into("<d", self._memory, _HARD_AT, 0.0)
         return self.condemned
 

@@ -7,24 +7,25 @@ A call beyond the rate is sent again in the step that settles it, due when its t
 that turn. So it occupies neither a child nor memory, and other tasks of its queue go on. A file holds two
 moments: before the first no call may start (`_Rate.free`), and the second is the next turn that nobody has
 (`_Rate.turn`). Calls without a turn queue up behind all turns; so calls keep their order as far as the broker
-keeps it. Brokers return what is due in clumps, and so calls with a turn may be ahead of the rate for as long as
-`SLACK`; in any longer time no more calls start than the rate says. A turn that another node gave, or one long
-past because no worker ran, is therefore no right: who comes too soon gets another one.
+keeps it. Brokers return what is due in clumps; so calls with a turn may be ahead of the rate, by no more than
+`SLACK`. A turn that another node gave, or one long past because no worker ran, is therefore no right to
+start: a call that comes too soon gets another turn.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import struct
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from umbel.clock import Clock
-from umbel.message import turn_of
+from umbel.message import Message
 from umbel.worker.outcome import Job, Postponed, Prepared
 
 try:
@@ -36,6 +37,17 @@ except ImportError:  # Windows, where a node is one process
 SLACK = 1.0
 
 _RATE = struct.Struct("<dd")
+
+
+def turn_of(message: Message) -> float:
+    """Return when a message that was over its task's rate limit had its turn; 0.0 where it was not."""
+    found = message.headers.get("turn")
+    return float(found) if isinstance(found, float | int) and 0 < found < math.inf else 0.0
+
+
+def given_turn(message: Message, turn: float) -> Message:
+    """Return a message with its turn, in a header of ours."""
+    return replace(message, headers={**message.headers, "turn": turn})
 
 
 @dataclass(slots=True)

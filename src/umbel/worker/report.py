@@ -69,12 +69,8 @@ def finished(run: Run) -> None:
         case Rejected(reason, requeue):
             facts = {"reason": reason, "requeue": requeue}
             _log(level, prepared, "reject requeue=%(requeue)s: %(reason)s", facts)
-        case Unknown(_, wait):
-            text = "is not known here and offered again in %(wait)gs"
-            _log(level, prepared, text, {"wait": wait})
-        case Postponed(turn):
-            text = "is over its rate limit: its turn is at %(turn)s"
-            _log(level, prepared, text, {"turn": utc(turn).isoformat()})
+        case Unknown() | Postponed():
+            _log(level, prepared, *_when_again(run.outcome))
         case Unprocessable(_, reason):
             text = "Message %(name)s[%(id)s] is now a dead letter (umbel dead list). %(reason)s"
             _log(level, prepared, "", {"reason": reason}, line=text)
@@ -89,6 +85,15 @@ def soft_limit(prepared: Prepared, limit: float) -> None:
     """Log that a task is told of its soft time limit."""
     text = "Soft time limit (%(limit)ss) exceeded for %(name)s[%(id)s]"
     _log(logging.WARNING, prepared, "", {"limit": limit}, line=text)
+
+
+def _when_again(outcome: Unknown | Postponed) -> tuple[str, dict[str, Any]]:
+    """Return what is said of a message that comes back later."""
+    if isinstance(outcome, Postponed):
+        return "is over its rate limit, and comes back at %(turn)s", {
+            "turn": utc(outcome.turn).isoformat()
+        }
+    return "is not known here and offered again in %(wait)gs", {"wait": outcome.wait}
 
 
 @lru_cache(maxsize=1000)  # whoever may send may make up names

@@ -292,8 +292,8 @@ def _run_solo(app: Umbel, orders: Orders, stops: Stops) -> int:
     limited = hard_limited(app)
     if limited:
         logger.warning(
-            "-P solo enforces no hard time limits: tasks run in the worker's own process, which it cannot kill."
-            " Soft limits are enforced. It concerns %s.",
+            "-P solo enforces no hard time limits: tasks run in the worker's own process, which it cannot"
+            " kill. Soft limits are enforced. It concerns %s.",
             ", ".join(limited),
         )
     page = node.directory.new_page(unique_id())

@@ -1,4 +1,4 @@
-"""The timekeeper: a thread of the supervisor that kills the children whose tasks exceed their hard time limit.
+"""The timekeeper: a thread of the supervisor that kills children whose tasks exceed hard time limits.
 
 It talks to no broker and runs no code of users, so nothing keeps it from being in time: neither a broker
 that does not answer nor a task that holds the interpreter's lock.
