@@ -79,13 +79,17 @@ class Slot:
         self.child: ChildProcess | None = None
         self.not_before = 0.0
         self.short_lives = 0
-        #: Whether the last child left because its lifetime was over.
+        #: Whether the last child left, or leaves, because its lifetime was over.
         self.expects = False
 
     def stumble(self, now: float) -> None:
         """Count a short life: the next try waits longer."""
         self.short_lives += 1
         self.not_before = now + min(0.1 * 2**self.short_lives, LONGEST_PAUSE)
+
+    def recover(self) -> None:
+        """Forget the short lives before a longer one."""
+        self.short_lives = 0
 
 
 class Keeper:
@@ -126,6 +130,8 @@ class Keeper:
         #: Whether any child held something when it was last looked at.
         self._works = True
         self._dead: list[ChildProcess] = []
+        #: Children that retire, and have given up their slots.
+        self._leaving: list[ChildProcess] = []
         self._stopping = False
         self._cold = False
         #: When a node that stops had no children any more.
@@ -182,8 +188,13 @@ class Keeper:
             self.on_end()
 
     def _pages(self) -> list[Page]:
-        """Return the pages of all children; called by the timekeeper."""
+        """Return the pages of all children that may run something; called by the timekeeper."""
         return [child.page for slot in self._slots if (child := slot.child) is not None]
+
+    def _children(self) -> list[ChildProcess]:
+        """Return all children that are not known to be dead."""
+        found = [child for slot in self._slots if (child := slot.child) is not None]
+        return found + self._leaving
 
     def _is_empty(self) -> bool:
         """Tell whether nothing is left to wait for.
@@ -191,7 +202,7 @@ class Keeper:
         The dead that could not be buried are left when the node stops at once, or has tried for a while: who
         tells a worker to stop will not wait until its broker is back.
         """
-        if any(slot.child is not None for slot in self._slots):
+        if self._children():
             return False
         now = self._clock.monotonic()
         if self._alone_since is None:
@@ -202,7 +213,7 @@ class Keeper:
         sockets = [self._word_out]
         if self._nursery is not None and self._nursery.connection is not None:
             sockets.append(self._nursery.connection)
-        children = [slot.child for slot in self._slots if slot.child and not slot.child.hung_up]
+        children = [child for child in self._children() if not child.hung_up]
         sockets += [child.control for child in children]
         readable, _, _ = select.select(sockets, [], [], self._pause())
         if self._word_out in readable:
@@ -218,7 +229,7 @@ class Keeper:
         """Return for how many seconds to wait where nothing happens."""
         if self._works or self._stopping or self._unanswered or self._complaints or self._dead:
             return TICK
-        if any(slot.child is None or slot.child.hung_up for slot in self._slots):
+        if self._leaving or any(slot.child is None or slot.child.hung_up for slot in self._slots):
             return TICK
         return min(CALM_TICK, max(self._ttl / 6, TICK))
 
@@ -248,6 +259,7 @@ class Keeper:
         """Do everything that is due."""
         self._notice_jumps(now)
         self._try(self._recovery.settle_undecided)
+        self._part()
         self._mourn(now)
         self._tend(now)
         if self._stopping:
@@ -295,32 +307,44 @@ class Keeper:
             if not self._unanswered:
                 logger.warning("The broker answers the supervisor again.")
 
+    def _part(self) -> None:
+        """Let go of those who retire: they run nothing more, and the next may begin while they leave."""
+        for slot in self._slots:
+            child = slot.child
+            if child is not None and child.retires:
+                self._leaving.append(child)
+                slot.child, slot.expects = None, True
+
     def _mourn(self, now: float) -> None:
         """Take up what dead children held, before anything else is started."""
         for slot in self._slots:
             child = slot.child
-            if child is None or not child.is_dead(now):
-                continue
-            slot.child = None
+            if child is not None and child.is_dead(now):
+                slot.child = None
+                amiss = self._is_amiss(child)
+                slot.expects = child.retires and not amiss
+                if amiss:
+                    is_short = now - child.begun < SHORT_LIFE and not child.died_of_a_task()
+                    slot.stumble(now) if is_short else slot.recover()
+                self._dead.append(child)
+        for child in [child for child in self._leaving if child.is_dead(now)]:
+            self._leaving.remove(child)
+            self._is_amiss(child)
             self._dead.append(child)
-            if not child.hung_up:  # its last word may have come just now
-                self._hear(child)
-            slot.expects = child.retires
-            if child.went_as_told():
-                continue
-            if child.was_condemned():
-                logger.warning(
-                    "Child %d: pid %d was killed: its task exceeded the hard time limit.",
-                    child.number,
-                    child.pid,
-                )
-                continue
-            logger.error("Child %d: %s.", child.number, child.how_it_died())
-            if now - child.begun < SHORT_LIFE and not child.died_of_a_task():
-                slot.stumble(now)
-            else:
-                slot.short_lives = 0
         self._dead = [child for child in self._dead if not self._try(self._bury, child)]
+
+    def _is_amiss(self, child: ChildProcess) -> bool:
+        """Tell whether a child ended by itself, and why; not if that was to be expected."""
+        if not child.hung_up:  # its last word may have come just now
+            self._hear(child)
+        if child.went_as_told():
+            return False
+        if child.was_condemned():
+            text = "Child %d: pid %d was killed: its task exceeded the hard time limit."
+            logger.warning(text, child.number, child.pid)
+            return False
+        logger.error("Child %d: %s.", child.number, child.how_it_died())
+        return True
 
     def _bury(self, child: ChildProcess) -> None:
         snapshot = child.page.read()
@@ -377,10 +401,7 @@ class Keeper:
                 page.remove()
 
     def _tell_to_stop(self) -> None:
-        for slot in self._slots:
-            child = slot.child
-            if child is None:
-                continue
+        for child in self._children():
             if self._cold:
                 child.kill()
             if not child.told_to_stop:
