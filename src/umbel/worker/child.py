@@ -324,12 +324,16 @@ class Child:
         if not hard and not soft:
             return self._page.start(item.index, now)
         self._soft = bool(soft) and self._runner.soft.begin(now + soft)
-        return self._page.start(
-            item.index, now, now + soft if soft else 0.0, now + hard if hard else 0.0
-        )
+        deadlines = now + soft if soft else 0.0, now + hard if hard else 0.0
+        starts = self._page.start(item.index, now, *deadlines)
+        if not starts:
+            self._runner.soft.end()
+        return starts
 
     def _run(self, item: Waiting) -> None:
-        admitted = self._rates.admit(item.prepared)
+        admitted, policy = item.prepared, item.prepared.policy
+        if policy is not None and policy.rate:
+            admitted = self._rates.admit(admitted)
         record = started(admitted, self._hostname, self._pid, self._app.conf.snapshot, self._clock)
         if record is not None:
             self._tell_started(record, admitted)
@@ -341,7 +345,7 @@ class Child:
         self.finished.append(verdict)
         self._page.finish(item.index)
         self.current = None
-        if isinstance(admitted.work, Job):
+        if self._lifetime.limited and isinstance(admitted.work, Job):
             self._lifetime.count()
         report.finished(verdict.run)
 

@@ -40,6 +40,8 @@ class Lifetime:
         self._memory = memory or 0
         self._measure = measure
         self._run = 0
+        #: Whether it ever ends: else nothing needs to be counted.
+        self.limited = bool(tasks or memory)
 
     def affords(self, limit: int) -> int:
         """Return how many of `limit` tasks it may still run: no more are fetched."""

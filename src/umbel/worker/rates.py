@@ -36,18 +36,21 @@ except ImportError:  # Windows, where a node is one process
 #: Seconds by which calls with a turn may be ahead of the rate.
 SLACK = 1.0
 
+#: The header of ours that says when a message has its turn.
+TURN = "rate_limit_turn"
+
 _RATE = struct.Struct("<dd")
 
 
 def turn_of(message: Message) -> float:
     """Return when a message that was over its task's rate limit had its turn; 0.0 where it was not."""
-    found = message.headers.get("turn")
+    found = message.headers.get(TURN)
     return float(found) if isinstance(found, float | int) and 0 < found < math.inf else 0.0
 
 
 def given_turn(message: Message, turn: float) -> Message:
     """Return a message with its turn, in a header of ours."""
-    return replace(message, headers={**message.headers, "turn": turn})
+    return replace(message, headers={**message.headers, TURN: turn})
 
 
 @dataclass(slots=True)

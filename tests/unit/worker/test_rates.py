@@ -10,10 +10,10 @@ import pytest
 from tests.conftest import ManualClock
 from tests.unit.worker.support import UNREADABLE, delivery_of
 from umbel import Umbel
-from umbel.message import Delivery, Message
+from umbel.message import Delivery, Message, decode
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import Job, Postponed, Prepared
-from umbel.worker.rates import SLACK, Rates, given_turn, turn_of
+from umbel.worker.rates import SLACK, TURN, Rates, given_turn, turn_of
 
 
 class Node:
@@ -147,10 +147,16 @@ def test_what_cannot_run_anyway_takes_nothing(node: Node) -> None:
 
 @pytest.mark.parametrize("found", [None, "5", -1.0, float("nan"), float("inf"), [], 0])
 def test_a_turn_that_nobody_gave_is_none(found: Any) -> None:
-    assert turn_of(Message({"turn": found}, {}, b"")) == 0.0
+    assert turn_of(Message({TURN: found}, {}, b"")) == 0.0
 
 
 def test_a_turn_travels_with_its_message() -> None:
     message = Message({"task": "t"}, {}, b"x")
     assert turn_of(message) == 0.0
     assert turn_of(given_turn(message, 17.25)) == 17.25
+
+
+def test_a_turn_is_no_header_of_the_callers(node: Node) -> None:
+    sent = delivery_of(node.task, headers={"mine": 1})
+    call = decode(given_turn(sent.message, START), ("json",))
+    assert (call.headers, turn_of(sent.message)) == ({"mine": 1}, 0.0)
