@@ -78,6 +78,11 @@ class Snapshot:
         }
         return replace(self, held=held)
 
+    def under(self, deadline: float) -> str | None:
+        """Return the key of what runs under a hard deadline."""
+        running = self.keys(Held.RUNNING)
+        return running[0] if running and self.hard_deadline == deadline else None
+
     def keys(self, state: Held) -> list[str]:
         """Return the keys of the deliveries in a state."""
         return [key for key, found in self.held.items() if found is state]

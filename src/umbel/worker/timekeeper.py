@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from umbel.clock import Clock
-from umbel.worker.page import Held, Page, Snapshot
+from umbel.worker.page import Page
 from umbel.worker.processes import is_alive
 
 #: Most seconds between two looks: a task that begins in between may be this late, if its limit is so short.
@@ -70,20 +70,14 @@ class Timekeeper:
         snapshot = page.read()
         if snapshot is None or snapshot.condemned:
             return
-        running = _running(snapshot, deadline)
+        running = snapshot.under(deadline)
         if running is None or not is_alive(snapshot.pid, snapshot.started):
             return
         page.condemn(running)
         self._clock.sleep(SETTLES)
         latest = page.read()
-        if latest is not None and _running(latest, deadline) == running:
+        if latest is not None and latest.under(deadline) == running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(latest.pid, signal.SIGKILL)
         else:
             page.pardon()
-
-
-def _running(snapshot: Snapshot, deadline: float) -> str | None:
-    """Return the key of what runs under a deadline."""
-    running = snapshot.keys(Held.RUNNING)
-    return running[0] if len(running) == 1 and snapshot.hard_deadline == deadline else None
