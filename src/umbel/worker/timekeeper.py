@@ -13,6 +13,7 @@ has one outcome.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -21,6 +22,8 @@ from collections.abc import Callable, Sequence
 from umbel.clock import Clock
 from umbel.worker.page import Page
 from umbel.worker.processes import is_alive
+
+logger = logging.getLogger("umbel.worker")
 
 #: Most seconds between two looks: a task that begins in between may be this late, if its limit is so short.
 TICK = 0.5
@@ -50,7 +53,14 @@ class Timekeeper:
     def _run(self) -> None:
         pause = TICK
         while not self._ended.wait(pause):
-            pause = self.step(self._clock.monotonic())
+            try:
+                pause = self.step(self._clock.monotonic())
+            except Exception:
+                # Whatever it is, limits depend on this thread: it must go on.
+                logger.exception(
+                    "The supervisor failed to look after time limits; it keeps trying."
+                )
+                pause = TICK
 
     def step(self, now: float) -> float:
         """Kill whose time is over; return for how many seconds nothing has to be done."""

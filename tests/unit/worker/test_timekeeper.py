@@ -131,5 +131,22 @@ def test_the_thread_looks_until_it_is_told_to_end(scene: Scene) -> None:
     assert scene.page.condemned == "a"
 
 
+def test_the_thread_goes_on_whatever_fails(
+    scene: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("umbel.worker.timekeeper.TICK", 0.001)
+    asked: list[int] = []
+
+    def pages() -> list[Page]:
+        asked.append(1)
+        raise OSError("no such thing")
+
+    keeper = Timekeeper(SYSTEM, pages)
+    keeper.start()
+    until(lambda: len(asked) > 2)
+    keeper.end()
+    assert "failed to look after time limits" in caplog.text
+
+
 def test_one_that_was_never_started_ends_too(scene: Scene) -> None:
     scene.keeper.end()
