@@ -94,14 +94,17 @@ def _send_some(fleet: Fleet, dice: random.Random) -> None:
         send_limited(fleet, "work", dice.choice((0.05, 600.0)), 0.15)
 
 
-@pytest.mark.quick_on_redis
+@pytest.mark.parametrize("threads", [False, True])
 def test_children_that_are_replaced_after_each_task(
-    make_fleet: MakeFleet, form: Form, settle: Settle
+    make_fleet: MakeFleet, form: Form, settle: Settle, threads: bool
 ) -> None:
-    """P7: no task is lost, runs twice, or waits for a child that hangs."""
-    tasks = form.pick(20, 500)
+    """P7: no task is lost, runs twice, or waits for a child that hangs.
+
+    Also where the app leaves a thread that holds a lock.
+    """
+    tasks = form.pick(4, 60) if threads else form.pick(20, 500)
     with make_fleet(worker_max_tasks_per_child=1) as fleet:
-        fleet.start("one")
+        fleet.start("one", environment={"FAULTS_THREAD": "1"} if threads else {})
         ids = fleet.send("work", [(0.001,)] * tasks)
         fleet.wait_until_quiet(tasks * 1.0)
         figures = settle(fleet)

@@ -467,8 +467,8 @@ def heard() -> Iterator[list[tuple[str, Any]]]:
         getattr(signals, name).connect(receive)
         receivers.append((getattr(signals, name), receive))
     yield found
-    for signal, receive in receivers:
-        signal.disconnect(receive)
+    for sent, receive in receivers:
+        sent.disconnect(receive)
 
 
 Heard = list[tuple[str, Any]]
