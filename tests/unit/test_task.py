@@ -144,17 +144,16 @@ def test_what_is_async_is_decided_once(app: Umbel, function: Any, is_async: bool
 
 def test_limits_are_the_tasks_own_else_those_of_the_settings(app: Umbel) -> None:
     app.conf.update(task_time_limit=9, task_soft_time_limit=8.5, task_default_rate_limit="30/m")
-    found = [
-        (policy.time_limit, policy.soft_time_limit, policy.rate)
-        for name, options in {
-            "a": {},
-            "b": {"time_limit": 5, "soft_time_limit": 4, "rate_limit": "7200/h"},
-            "c": {"time_limit": 0, "soft_time_limit": 0, "rate_limit": 0},
-            "d": {"rate_limit": ""},
-            "e": {"rate_limit": 2.5},
-        }.items()
-        if (policy := app.task(name=name, **options)(plain).policy(app.conf.snapshot))
-    ]
+    options: dict[str, dict[str, Any]] = {
+        "a": {},
+        "b": {"time_limit": 5, "soft_time_limit": 4, "rate_limit": "7200/h"},
+        "c": {"time_limit": 0, "soft_time_limit": 0, "rate_limit": 0},
+        "d": {"rate_limit": ""},
+        "e": {"rate_limit": 2.5},
+    }
+    tasks = [app.task(name=name, **own)(plain) for name, own in options.items()]
+    policies = [task.policy(app.conf.snapshot) for task in tasks]
+    found = [(policy.time_limit, policy.soft_time_limit, policy.rate) for policy in policies]
     assert found == [(9, 8.5, 0.5), (5, 4, 2), (0, 0, 0), (9, 8.5, 0), (9, 8.5, 2.5)]
     app.conf.worker_disable_rate_limits = True
     assert app.tasks["b"].policy(app.conf.snapshot).rate == 0

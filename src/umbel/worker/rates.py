@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import math
 import os
 import struct
@@ -32,6 +33,8 @@ try:
     import fcntl
 except ImportError:  # Windows, where a node is one process
     fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger("umbel.worker")
 
 #: Seconds by which calls with a turn may be ahead of the rate.
 SLACK = 1.0
@@ -100,10 +103,10 @@ class Rates:
 
     @contextlib.contextmanager
     def _rate(self, name: str) -> Iterator[_Rate]:
-        if self._directory is None or fcntl is None:
+        file = None if self._directory is None else self._file(name, self._directory)
+        if file is None or fcntl is None:
             yield self._own.setdefault(name, _Rate())
             return
-        file = self._file(name, self._directory)
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             found = os.pread(file, _RATE.size, 0)
@@ -113,12 +116,20 @@ class Rates:
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
 
-    def _file(self, name: str, directory: Path) -> int:
+    def _file(self, name: str, directory: Path) -> int | None:
+        """Return the number of the open file of a rate; None where it cannot be had."""
         found = self._files.get(name)
-        if found is None:
-            path = directory / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.rate"
-            found = self._files[name] = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        return found
+        if found is not None:
+            return found
+        path = directory / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.rate"
+        try:
+            file = self._files[name] = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:  # somebody deleted the directory, or the disk is full
+            text = "Children do not share the rate limit of %s, since its file cannot be opened: %s"
+            if name not in self._own:
+                logger.warning(text, name, error)
+            return None
+        return file
 
     def close(self) -> None:
         """Close the files."""

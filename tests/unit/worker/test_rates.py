@@ -145,6 +145,15 @@ def test_what_cannot_run_anyway_takes_nothing(node: Node) -> None:
         assert rates.admit(refused) is refused
 
 
+def test_without_its_files_a_child_keeps_to_the_rate_by_itself(
+    node: Node, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.rates = [Rates(node.clock, tmp_path / "gone")]
+    call = node.call()
+    assert [node.ask(call) for _ in range(3)] == [None, STEP, 2 * STEP]
+    assert caplog.text.count("Children do not share the rate limit of t, since") == 1
+
+
 @pytest.mark.parametrize("found", [None, "5", -1.0, float("nan"), float("inf"), [], 0])
 def test_a_turn_that_nobody_gave_is_none(found: Any) -> None:
     assert turn_of(Message({TURN: found}, {}, b"")) == 0.0
