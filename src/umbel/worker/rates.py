@@ -10,6 +10,9 @@ moments: before the first no call may start (`_Rate.free`), and the second is th
 keeps it. Brokers return what is due in clumps; so calls with a turn may be ahead of the rate, by no more than
 `SLACK`. A turn that another node gave, or one long past because no worker ran, is therefore no right to
 start: a call that comes too soon gets another turn.
+
+A message that was delivered before is not sent again, since a new one would not know of that, nor of the
+processes that died of it. It is parked until the next call may start, and needs no turn.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from pathlib import Path
 
 from umbel.clock import Clock
 from umbel.message import Message
-from umbel.worker.outcome import Job, Postponed, Prepared
+from umbel.worker.outcome import Job, NotDue, Postponed, Prepared
 
 try:
     import fcntl
@@ -94,12 +97,18 @@ class Rates:
         job, policy = prepared.work, prepared.policy
         if policy is None or not policy.rate or not isinstance(job, Job):
             return prepared
-        turn = turn_of(prepared.delivery.message)
+        delivery, now = prepared.delivery, self._clock.time()
+        again = delivery.redelivered or delivery.crashes > 0
+        turn = turn_of(delivery.message) or (now if again else 0.0)
         with self._lock, self._rate(job.task.name) as rate:
-            given = rate.admit(1.0 / policy.rate, turn, self._clock.time())
+            given = rate.admit(1.0 / policy.rate, turn, now)
+            if given and again:  # it needs none
+                rate.turn, given = given, rate.free
         if not given:
             return prepared
-        return Prepared(prepared.delivery, Postponed(given), prepared.call, policy)
+        return Prepared(
+            delivery, NotDue(given) if again else Postponed(given), prepared.call, policy
+        )
 
     @contextlib.contextmanager
     def _rate(self, name: str) -> Iterator[_Rate]:

@@ -12,7 +12,7 @@ from tests.unit.worker.support import UNREADABLE, delivery_of
 from umbel import Umbel
 from umbel.message import Delivery, Message, decode
 from umbel.worker.execute import Runner
-from umbel.worker.outcome import Job, Postponed, Prepared
+from umbel.worker.outcome import Job, NotDue, Postponed, Prepared
 from umbel.worker.rates import SLACK, TURN, Rates, given_turn, turn_of
 
 
@@ -136,6 +136,24 @@ def test_a_clock_that_is_set_back_stops_nobody_for_long(node: Node) -> None:
     assert node.ask(node.call()) is not None
     node.clock.now += 2 * SLACK + 0.1
     assert node.ask(node.call(STEP)) is None
+
+
+@pytest.mark.parametrize("facts", [{"count": 2}, {"crashes": 1}])
+def test_what_was_delivered_before_is_parked_and_needs_no_turn(
+    node: Node, facts: dict[str, Any]
+) -> None:
+    """A new message would not know of the processes that died of it."""
+    fresh = node.call()
+    for _ in range(40):
+        node.ask(fresh)
+    again = replace(fresh, delivery=replace(fresh.delivery, **facts))
+    early = int(SLACK / STEP)
+    assert [node.ask(again) for _ in range(early)] == [None] * early
+    parked = node.rates[0].admit(again)
+    assert parked.work == NotDue(START + (early + 1) * STEP)
+    assert node.ask(fresh) == 40 * STEP  # no turn was taken
+    node.clock.now = START + 2 * STEP
+    assert node.ask(again) is None
 
 
 def test_what_cannot_run_anyway_takes_nothing(node: Node) -> None:
