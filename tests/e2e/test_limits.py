@@ -194,7 +194,8 @@ def test_a_task_is_told_of_its_soft_limit(place: Place, queue: str) -> None:
         for name, value in found.items()
     } == SOFT
     log = place.many if queue == "many" else place.alone
-    assert log.says(f"Soft time limit (0.3s) exceeded for tasks.sleeps[{sent['sleeps'].id}]")
+    line = f"Soft time limit (0.3s) exceeded for tasks.sleeps[{sent['sleeps'].id}]"
+    until(lambda: log.says(line))
 
 
 def test_handlers_hear_of_a_soft_limit(place: Place) -> None:
@@ -214,13 +215,14 @@ def test_a_task_that_exceeds_its_hard_limit_is_killed_and_its_neighbours_go_on(
         late.get(timeout=PATIENCE)
     assert raised.value.args == (0.5,)
     assert late.state == "FAILURE"
-    assert place.many.says(f"Hard time limit (0.5s) exceeded for tasks.{name}[{late.id}]")
+    line = f"Hard time limit (0.5s) exceeded for tasks.{name}[{late.id}]"
+    until(lambda: place.many.says(line))  # it is stored first, and then told
     (place.path / f"beside-{name}").touch()
     neighbour.get(timeout=PATIENCE)
     assert place.many.text.count(f"{neighbour.id}] received") == 1
     assert place.many.text.count(f"{late.id}] received") == 1
-    depth = place.tasks.app.queues.depths()["many"]
-    assert (depth.ready, depth.leased) == (0, 0)
+    until(lambda: place.tasks.app.queues.depths()["many"].leased == 0)
+    assert place.tasks.app.queues.depths()["many"].ready == 0
 
 
 def test_limits_of_a_call(place: Place) -> None:
