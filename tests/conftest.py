@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Generator, Iterator
 
@@ -13,6 +14,18 @@ from umbel.clock import unique_id
 from umbel.engines.memory.space import forget_space
 from umbel.message import Call, Message, decode
 from umbel.options import warn_once
+
+# What is about processes, signals, user ids and terminals of Unix; Windows cannot even import it.
+if not hasattr(os, "fork"):
+    collect_ignore = [
+        "cli",
+        "docs",
+        "e2e",
+        "faults",
+        "interop",
+        "django/test_worker.py",
+        *(f"unit/worker/test_{name}.py" for name in ("nodes", "processes", "stops")),
+    ]
 
 # No example may fail because the machine is busy: speed is measured elsewhere.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -36,7 +36,7 @@ from umbel.dotted import named
 from umbel.exceptions import AlwaysEagerIgnored
 from umbel.finalization import Finalization
 from umbel.integrations import Fixup, Integrations
-from umbel.location import DefaultFile, calling_module, script_name, shown_url
+from umbel.location import DefaultFile, calling_module, shown_url, worker_command
 from umbel.log import Logging
 from umbel.message import Publication
 from umbel.opened import OpenEngines
@@ -106,8 +106,8 @@ class Umbel:
         #: The periodic tasks that the app adds itself.
         self.periodic = periodic.Periodic(self)
         self._finalization = Finalization(self, self._tasks)
-        self._module, file = calling_module()
-        self._default_file = DefaultFile(self._module, file)
+        self._module, self._file = calling_module()
+        self._default_file = DefaultFile(self._module, self._file)
         self.engines = OpenEngines(snapshot, lambda: self.default_url, other_stores(self))
         self.log: Logging = _class(how.log or self.log_cls)(self)
         self.amqp = AMQP(snapshot, listeners_of(self))
@@ -279,11 +279,9 @@ class Umbel:
             publish.warn_if_never_consumed(broker, self._how_to_consume)
 
     def _how_to_consume(self) -> str:
-        module = script_name() if self._module == "__main__" else self._module
-        return (
-            f"No worker has ever consumed from {self.show_url(self.broker_url)}. Start one with:"
-            f" umbel -A {module} worker"
-        )
+        where = self.show_url(self.broker_url)
+        how = worker_command(self._module, self._file)
+        return f"No worker has ever consumed from {where}. Start one with: {how}"
 
     # Settings
 

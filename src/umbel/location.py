@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from types import FrameType
@@ -24,14 +25,23 @@ def default_directory(module: str, file: str | None, configured: str | None) -> 
     named = os.environ.get("UMBEL_DATA_DIR") or configured
     if named:
         return Path(named).expanduser().absolute()
-    if file is None or any(part in _INSTALLED for part in Path(file).parts):
+    if file is None or _is_installed(file):
         return Path.cwd() / ".umbel"
-    parents = Path(file).absolute().parents
-    for directory in parents:
+    for directory in Path(file).absolute().parents:
         if any((directory / mark).exists() for mark in _PROJECT_MARKS):
             return directory / ".umbel"
+    return _imported_from(module, file) / ".umbel"
+
+
+def _imported_from(module: str, file: str) -> Path:
+    """Return the directory that holds a module, or the outermost package it is in."""
+    parents = Path(file).absolute().parents
     depth = module.count(".") + (Path(file).name == "__init__.py")
-    return parents[min(depth, len(parents) - 1)] / ".umbel"
+    return parents[min(depth, len(parents) - 1)]
+
+
+def _is_installed(file: str) -> bool:
+    return any(part in _INSTALLED for part in Path(file).parts)
 
 
 class DefaultFile:
@@ -53,6 +63,17 @@ class DefaultFile:
             path = quote((directory / "umbel.db").as_posix(), safe="/:")
             self._found = named, f"sqlite:///{path}"
         return self._found[1]
+
+
+def worker_command(module: str, file: str | None) -> str:
+    """Return the command that starts a worker of an app, as it has to be typed in the working directory."""
+    if file is None or file.startswith("<"):  # python -c, or a program on standard input
+        return "umbel -A MODULE worker, where MODULE has the app: this one is in no file."
+    name = script_name() if module == "__main__" else module
+    directory = _imported_from(name, file)
+    elsewhere = directory != Path.cwd() and not _is_installed(file)
+    option = f"--workdir {shlex.quote(str(directory))} " if elsewhere else ""
+    return f"umbel {option}-A {name} worker"
 
 
 def shown_url(url: str) -> str:

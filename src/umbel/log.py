@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import traceback
+from functools import partial
 from logging.handlers import WatchedFileHandler
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from umbel import signals
 from umbel.absent import tell_of_absent
 from umbel.colors import colored
 from umbel.exceptions import ImproperlyConfigured
-from umbel.formatters import ColorFormatter, TaskFormatter
+from umbel.formatters import ColorFormatter, JsonFormatter, TaskFormatter
 from umbel.loggers import base_logger, get_logger, mlevel, task_logger
 from umbel.nodenames import node_format
 from umbel.redirected import LoggingProxy
@@ -64,6 +65,8 @@ class Logging:
     loglevel = logging.WARNING
     #: The number of a child process, for ``%i`` in the name of its log file.
     process_index = 0
+    #: The node's name, for lines of JSON.
+    hostname: str | None = None
 
     def __init__(self, app: Umbel) -> None:
         self.app = app
@@ -116,6 +119,7 @@ class Logging:
         """
         if self.already_setup:
             return None
+        self.hostname = hostname
         settings = self.app.conf.snapshot
         logfile = self._file(logfile, hostname)
         level = mlevel(loglevel or self.loglevel)
@@ -179,10 +183,13 @@ class Logging:
     ) -> logging.Logger:
         """Give a logger a handler, unless it has one; return the logger.
 
-        `formatter` is called with the format, ``datefmt`` and ``use_color``.
+        `formatter` is called with the format, ``datefmt`` and ``use_color``. With ``worker_log_json`` lines
+        are JSON instead.
         """
         if not _is_configured(logger):
             handler = _handler(logfile)
+            if self.app.conf.snapshot.worker_log_json:
+                formatter = partial(JsonFormatter, worker=self.hostname)
             handler.setFormatter(formatter(format, datefmt=datefmt, use_color=colorize))
             logger.addHandler(handler)
         return logger

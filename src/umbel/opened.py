@@ -6,12 +6,15 @@ import threading
 from collections.abc import Callable
 
 from umbel.engines import is_served, open_engine
+from umbel.engines.forks import at_rest
 from umbel.exceptions import ImproperlyConfigured
 from umbel.location import shown_url
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.settings import Settings
 from umbel.settings.engines import engine_options
 from umbel.waiting import stop_listening
+
+__all__ = ["OpenEngines", "at_rest"]
 
 
 class OpenEngines:

@@ -233,14 +233,15 @@ worker_init = Signal("worker_init")
 #: server.
 worker_before_create_process = Signal("worker_before_create_process")
 #: In each process that runs tasks, before the first: the place to open connections of one's own. Sender:
-#: None.
+#: the node's name.
 worker_process_init = Signal("worker_process_init")
-#: In each process that runs tasks, before it leaves; not when it is killed. Sender: None.
+#: In each process that runs tasks, before it leaves; not when it is killed. Sender: the
+#: node's name.
 worker_process_shutdown = Signal("worker_process_shutdown", ("pid", "exitcode"))
 #: In the worker, when it takes messages. Sender: the worker.
 worker_ready = Signal("worker_ready")
 #: In the worker, when it begins to stop: `sig` is the signal's name, `how` is ``Warm`` or ``Cold``.
-#: Sender: None.
+#: Sender: the node's name.
 worker_shutting_down = Signal("worker_shutting_down", ("sig", "how", "exitcode"))
 #: In the worker, last. Sender: the worker.
 worker_shutdown = Signal("worker_shutdown")

@@ -27,7 +27,7 @@ BLOCK = re.compile(r"```console\n\$ (?P<command>.*)\n(?P<output>(?s:.*?))```")
 CHANGING = [
     (re.compile(r"(SQLite|click|rich|system|machine|implementation): .*"), r"\1: …"),
     # What is not needed may be installed.
-    (re.compile(r"\n  (celery|kombu|redis|pika|psycopg|Django): .*"), ""),
+    (re.compile(r"\n  (celery|kombu|billiard|redis|pika|psycopg|Django): .*"), ""),
     (re.compile(r"\n  (msgpack|PyYAML|zstandard|cryptography): .*"), ""),
 ]
 

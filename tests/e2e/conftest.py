@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,8 +28,9 @@ def start(project: Path) -> Iterator[Start]:
         before: str = "",
         options: tuple[str, ...] = (),
         logs_to: str = "log",
+        keeps: Sequence[int] = (),
     ) -> Worker:
-        worker = Worker(project, ("-l", "INFO", *words), before, options, logs_to)
+        worker = Worker(project, ("-l", "INFO", *words), before, options, logs_to, keeps)
         started.append(worker)
         if ready:
             until(lambda: worker.says(" ready."))

@@ -62,7 +62,8 @@ def _heed_hangups() -> None:
 class Worker:
     """One ``umbel worker``, the leader of a process group of its own.
 
-    `before` is what a shell does before it becomes the worker, `options` what stands before the command.
+    `before` is what a shell does before it becomes the worker, `options` what stands before the command,
+    `keeps` the open files that it is given.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Worker:
         before: str = "",
         options: Sequence[str] = (),
         logs_to: str = "log",
+        keeps: Sequence[int] = (),
     ) -> None:
         self.log = project / logs_to
         environment = {
@@ -90,6 +92,7 @@ class Worker:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=keeps,
                 preexec_fn=_heed_hangups,  # noqa: PLW1509 - it takes no lock
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -297,3 +298,26 @@ def test_colours_on_a_terminal(
     found = re.escape(begin) + r"\[[^]]*WARNING/ForkPoolWorker-1\] yellow" + re.escape(end)
     assert re.search(rf"^{found}$", ended.stdout, re.MULTILINE), ended.stdout
     assert ("\x1b" in ended.stdout) is coloured
+
+
+def test_lines_of_json(project: Path, start: Start) -> None:
+    """Each line of the log is one, and says of which task it is; what happened to it has its state."""
+    more = """
+@signals.worker_process_init.connect
+def ready(sender, **_): logging.info('hello', extra={'by': sender})
+"""
+    worker = run(project, start, "-c", "1", "--log-format", "json", more=more)
+    log = worker.text.partition("\n{")[2].rpartition("}")[0]  # behind the banner
+    words = "worker: Warm shutdown (MainProcess)"
+    lines = [json.loads(line) for line in f"{{{log}}}".splitlines() if line not in ("", words)]
+    assert {line["worker"].partition("@")[0] for line in lines} == {"celery"}
+    by_text = {line["message"]: line for line in lines}
+    assert by_text["hello"]["extra"] == {"by": by_text["hello"]["worker"]}
+    assert "task" not in by_text["hello"]
+    for text in ("from the task's logger", "from another logger", "printed 1"):
+        task = by_text[text]["task"]
+        assert (task["name"], task["queue"], task["retries"]) == ("tasks.talk", "celery", 0)
+    ended = next(line["task"] for line in lines if " succeeded in " in line["message"])
+    assert (ended["id"], ended["state"], ended["queue"]) == (task["id"], "SUCCESS", "celery")
+    assert isinstance(ended["runtime"], float)
+    assert "Traceback" not in worker.text

@@ -65,7 +65,12 @@ def test_a_signal_breaks_the_import_off(
     until(lambda: both_import(project))
     if still != "both":
         until(lambda: worker.says("[queues]"))  # it waits for the fork server
+    for path in project.glob("importing.*"):
+        path.unlink()
     (worker.send_all if everyone else worker.send)(number)
+    if number == signal.SIGHUP:  # it begins anew, and is told to end
+        until(lambda: both_import(project))
+        worker.send(signal.SIGTERM)
     assert worker.wait() == code
     ends_with_nothing_left(worker, project)
     assert "worker: Stopped while starting (MainProcess)" in worker.text
@@ -213,3 +218,17 @@ def look():
     assert look.delay().get(timeout=PATIENCE) == first
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
+
+
+@pytest.mark.parametrize("executor", ["prefork", "solo"])
+def test_a_place_that_no_waiting_mends_is_told_in_a_sentence(
+    start: Start, project: Path, executor: str
+) -> None:
+    (project / "umbel.db").write_bytes(b"These are notes, not a database.\n" * 100)
+    worker = start("-P", executor, ready=False)
+    assert worker.wait() == 2
+    ends_with_nothing_left(worker, project)
+    assert worker.text == (
+        f"Error: {project}/umbel.db is not an SQLite file; it was left as it is."
+        " Choose another file in broker_url.\n"
+    )

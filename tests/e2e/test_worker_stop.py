@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.support import HOST, TASKS, Start, Worker, children_of, has_ended, left_behind
 from umbel import Umbel
+from umbel.exceptions import WorkerLostError
 from umbel.testing.conformance.support import PATIENCE, until
 
 THREAD = "threading.Thread(target=threading.Event().wait, daemon=True).start()"
@@ -92,17 +93,142 @@ def linger(**_):
 
 
 def test_a_terminal_that_closes_stops_warmly(start: Start, app: Umbel, project: Path) -> None:
-    worker = start("-c", "1")
+    ours, terminal = os.openpty()
+    worker = start("-c", "1", before=f"exec >/dev/fd/{terminal}", keeps=[terminal])
+    os.close(terminal)
     result = app.tasks["tasks.crashes"].delay()
     until((project / "entered").exists)
     worker.send_all(signal.SIGHUP)
-    until(lambda: worker.says("worker: Warm shutdown (MainProcess)"))
+    said = b""
+    while b"worker: Warm shutdown (MainProcess)" not in said:
+        said += os.read(ours, 4096)
+    os.close(ours)
     (project / "gate").touch()
     assert worker.wait() == 0, worker.text
     assert result.get(timeout=1) == 0
     until(worker.is_gone)
     assert left_behind(project) == []
     assert "ERROR" not in worker.text
+
+
+def test_a_hangup_restarts_with_newer_code(start: Start, app: Umbel, project: Path) -> None:
+    """What runs ends first; a second one, at any time, does no harm."""
+    (project / "sub").mkdir()
+    for name in ("tasks.py", "run"):
+        (project / name).rename(project / "sub" / name)
+    (project / "run").symlink_to("sub/run")
+    worker = start("-c", "1", options=("--workdir", "sub"))
+    app.conf.broker_url = app.conf.result_backend = f"sqlite:///{project / 'sub' / 'umbel.db'}"
+    result = app.tasks["tasks.hold"].delay()
+    until((project / "sub" / "entered").exists)
+    worker.send(signal.SIGHUP)
+    until(lambda: worker.says("worker: Warm shutdown (MainProcess)"))
+    (project / "sub" / "tasks.py").write_text(f"{TASKS}\n@app.task\ndef newer(): return 'new'\n")
+    (project / "sub" / "gate").touch()
+    until(lambda: worker.says("Restarting the worker celery@"))
+    worker.send(signal.SIGHUP)
+    newer = app.send_task("tasks.newer")
+    assert newer.get(timeout=PATIENCE) == "new"
+    assert result.get(timeout=1) == f"celery@{HOST}"
+    until(lambda: worker.text.rpartition("Restarting")[2].count(" ready.") == 1)
+    stops(worker, project)
+
+
+#: Late and early acknowledgement, and what Celery's settings make of late ones.
+KINDS = """
+@app.task(bind=True)
+def late(self):
+    (here / "late").touch()
+    wait_for("gate")
+    return [self.request.delivery_info["redelivered"], self.request.crashes]
+
+
+@app.task(bind=True, reject_on_worker_lost=False)
+def loose(self):
+    (here / "loose").touch()
+    wait_for("gate")
+    return [self.request.delivery_info["redelivered"], self.request.crashes]
+
+
+@app.task(acks_late=False)
+def early():
+    (here / "early").touch()
+    wait_for("gate")
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "sent", "code"),
+    [
+        (("-c", "3", "--shutdown-timeout", "0.5"), [signal.SIGTERM], 0),
+        (("-c", "3"), [signal.SIGQUIT], 1),
+        (("-c", "3", "--", "worker_soft_shutdown_timeout=0.3"), [signal.SIGQUIT], 1),
+    ],
+)
+def test_what_runs_when_the_time_is_up_goes_back_without_blame(
+    start: Start,
+    app: Umbel,
+    project: Path,
+    words: tuple[str, ...],
+    sent: list[signal.Signals],
+    code: int,
+) -> None:
+    (project / "tasks.py").write_text(TASKS + KINDS)
+    worker = start(*words)
+    late, loose, early = (app.send_task(f"tasks.{name}") for name in ("late", "loose", "early"))
+    for name in ("late", "loose", "early"):
+        until((project / name).exists)
+    waiting = app.tasks["tasks.where"].delay()
+    for number in sent:
+        worker.send(number)
+    assert worker.wait() == code, worker.text
+    until(worker.is_gone)
+    assert "ended with signal" not in worker.text  # nobody is worried by what we did
+    assert left_behind(project) == []
+    assert app.queues.depths()["celery"].ready == 3  # and nothing is held any more
+    with pytest.raises(WorkerLostError, match="stopped before it ended"):
+        early.get(timeout=1)
+    (project / "gate").touch()
+    again = start("-c", "3")
+    assert [one.get(timeout=PATIENCE) for one in (late, loose)] == [[True, 0], [True, 0]]
+    assert waiting.get(timeout=PATIENCE)
+    stops(again, project)
+
+
+def test_a_worker_without_children_is_stopped_in_time(
+    start: Start, app: Umbel, project: Path
+) -> None:
+    (project / "tasks.py").write_text(TASKS + KINDS)
+    worker = start("-P", "solo", "--shutdown-timeout", "0.3")
+    late = app.send_task("tasks.late")
+    until((project / "late").exists)
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0, worker.text
+    assert app.queues.depths()["celery"].ready == 1
+    (project / "gate").touch()
+    again = start("-P", "solo")
+    assert late.get(timeout=PATIENCE) == [True, 0]
+    again.send(signal.SIGTERM)
+    assert again.wait() == 0
+
+
+def test_a_worker_that_is_paused_keeps_no_lock(start: Start, app: Umbel, project: Path) -> None:
+    """Ctrl+Z in the middle of its transactions: another process can write."""
+    worker = start("-c", "1")
+    where = app.tasks["tasks.where"]
+    pids = [worker.process.pid, worker.child()]
+    for _ in range(5):
+        results = [where.delay() for _ in range(20)]
+        worker.send_all(signal.SIGTSTP)
+        until(lambda: all(state_of(pid) == "T" for pid in pids))
+        results.append(where.delay())  # raises when the file stays locked
+        worker.send_all(signal.SIGCONT)
+        assert all(result.get(timeout=PATIENCE) for result in results)
+    stops(worker, project)
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_signal_that_another_thread_gets_stops_too(start: Start, project: Path) -> None:

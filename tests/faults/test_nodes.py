@@ -122,3 +122,26 @@ def test_warm_shutdown_under_load(make_fleet: MakeFleet, form: Form, settle: Set
         fleet.start("two")
         figures = settle(fleet, delay)
         assert figures.duplicates == 0
+
+
+def test_shutdown_in_time(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
+    """TERM with a timeout: what still runs then goes back without blame, and runs once to its end."""
+    with make_fleet(worker_shutdown_timeout=0.3) as fleet:
+        for round_ in range(form.pick(1, 20)):
+            (one,) = fleet.start(f"one{round_}")
+            long = fleet.send("work", [(1.5,)] * 2)
+            fleet.send_load(40, form.dice)
+            wait_until(lambda: bool(set(long) & fleet.started()), 5.0, "a long one to run")  # noqa: B023
+            begun = SYSTEM.monotonic()
+            fleet.ledger.fault("stopped in time", tuple(one.children()), begun)
+            one.stop()
+            assert one.wait() == 0
+            delay = SYSTEM.monotonic() - begun
+            assert (
+                delay <= 0.3 + 1.5
+            )  # the time, and as long as a busy machine takes to end processes
+            assert not fleet.leased()
+        fleet.start("two")
+        settle(fleet)
+        evidence = fleet.evidence()
+        assert {start.crashes for id in long for start in evidence.starts(id)} == {0}

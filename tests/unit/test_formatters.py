@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 import logging
+import sys
 from typing import Any
 
 import pytest
 
 from umbel import Umbel
-from umbel.formatters import ColorFormatter, TaskFormatter
+from umbel.formatters import ColorFormatter, JsonFormatter, TaskFormatter
 
 
 def record(message: str = "hello", level: int = logging.INFO, **fields: Any) -> logging.LogRecord:
@@ -44,3 +46,36 @@ def test_lines_name_the_running_task(app: Umbel) -> None:
     assert outer.apply(task_id="a").get() == ["proj.outer[a] hello", "proj.inner[b] hello"]
     assert formatter.format(record()) == "???[???] hello"
     assert formatter.format(record(task_id="i", task_name="n")) == "n[i] hello"
+
+
+def test_lines_of_json_say_what_they_are_about(app: Umbel) -> None:
+    formatter = JsonFormatter("%(message)s", worker="w1@host")
+    plain = json.loads(formatter.format(record("two\nlines \N{HAIRCUT}", order=7, odd=object)))
+    assert plain.pop("time").endswith("+00:00")
+    assert plain.pop("pid")
+    assert plain == {
+        "level": "INFO",
+        "logger": "x",
+        "message": "two\nlines \N{HAIRCUT}",
+        "worker": "w1@host",
+        "process": "MainProcess",
+        "extra": {"order": 7, "odd": repr(object)},
+    }
+
+    @app.task(name="proj.loud")
+    def loud() -> str:
+        return formatter.format(record())
+
+    inside = json.loads(loud.apply(task_id="a").get())["task"]
+    assert (inside["id"], inside["name"], inside["retries"]) == ("a", "proj.loud", 0)
+
+
+def test_an_error_is_one_line_of_json() -> None:
+    made = record("it failed")
+    try:
+        raise ValueError("no\nmore")
+    except ValueError:
+        made.exc_info = sys.exc_info()
+    line = JsonFormatter().format(made)
+    assert "\n" not in line
+    assert json.loads(line)["exception"].endswith("ValueError: no\nmore")

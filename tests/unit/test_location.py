@@ -1,4 +1,4 @@
-"""Where an app's data is when nothing says where."""
+"""Where an app and its data are when nothing says where."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from umbel.location import default_directory
+from umbel.location import default_directory, worker_command
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +53,24 @@ def test_the_setting_and_then_the_variable_count_more(
     assert default_directory("tasks", "tasks.py", "set") == tmp_path / "cwd" / "set"
     monkeypatch.setenv("UMBEL_DATA_DIR", str(tmp_path / "named"))
     assert default_directory("tasks", "tasks.py", "set") == tmp_path / "named"
+
+
+@pytest.mark.parametrize(
+    ("module", "file", "expected"),
+    [
+        ("tasks", "cwd/tasks.py", "umbel -A tasks worker"),
+        ("shop.tasks", "cwd/shop/tasks.py", "umbel -A shop.tasks worker"),
+        ("shop.tasks", "place/shop/tasks.py", "umbel --workdir {}/place -A shop.tasks worker"),
+        ("shop", "a place/shop/__init__.py", "umbel --workdir '{}/a place' -A shop worker"),
+        ("shop", "venv/lib/python3.11/site-packages/shop.py", "umbel -A shop worker"),
+    ],
+)
+def test_the_command_that_starts_a_worker_works_where_it_is_typed(
+    tmp_path: Path, module: str, file: str, expected: str
+) -> None:
+    assert worker_command(module, str(tmp_path / file)) == expected.format(tmp_path)
+
+
+@pytest.mark.parametrize("file", [None, "<stdin>"])
+def test_no_worker_can_import_an_app_that_is_in_no_file(file: str | None) -> None:
+    assert worker_command("__main__", file).startswith("umbel -A MODULE worker, where MODULE has")

@@ -695,8 +695,9 @@ def test_the_hint_is_a_courtesy(
 
 
 def test_the_hint_is_given_once_and_says_what_to_do(
-    memory: str, caplog: pytest.LogCaptureFixture
+    memory: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])  # from where this module is imported
     app = Umbel(broker=memory)
 
     @app.task(name="t")

@@ -112,10 +112,6 @@ ABSENT_COMMANDS: Mapping[str, str] = {
         "has no counterpart yet; send new calls to the new broker, and let"
         " `umbel -A proj -b OLD-URL worker` empty the old one"
     ),
-    "multi": (
-        "has no counterpart; let systemd, supervisord or containers start each node:"
-        " `umbel worker -n mails@%h`"
-    ),
     "status": (
         "is part of remote control, which comes in a later version; ask what has started the workers, and"
         " `umbel queues` for what they hold"
@@ -194,7 +190,6 @@ _FOR_CHILDREN = "is how Celery's worker tells its children; here they have the s
 
 #: Environment variables that Celery reads and umbel does not.
 ABSENT_VARIABLES: Mapping[str, str] = {
-    "AUTOSCALE_KEEPALIVE": "is about autoscale, which comes in a later version",
     "CELERY_CONFIG_MODULE": "is CONFIG_MODULE, --config or app.config_from_object here",
     "CELERY_CUSTOM_WORKER_POOL": "has no counterpart; executors are umbel's own",
     "CELERY_LOADER": LOADERS,

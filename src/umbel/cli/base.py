@@ -28,6 +28,7 @@ COMMANDS = {
     "dev": "Run a worker that starts anew when the code changes.",
     "handback": "Give back to the queues what dead workers hold.",
     "list": "List tasks, queues or bindings.",
+    "multi": "Start and stop several workers of this machine.",
     "purge": "Delete every message that waits in queues.",
     "queues": "Show what waits in each queue.",
     "report": "Print what a bug report should contain.",
@@ -116,6 +117,10 @@ def group(context: click.Context, /, **_: Any) -> None:
 def _set_up(context: click.Context) -> None:
     """Do what the options before the command say."""
     given = context.params
+    try:
+        begun_in = os.getcwd()
+    except OSError:  # it was deleted
+        begun_in = None
     if given["workdir"]:
         os.chdir(given["workdir"])
     if given["loader"] not in (None, "app", "default"):
@@ -128,7 +133,8 @@ def _set_up(context: click.Context) -> None:
     if given["skip_checks"]:
         os.environ["CELERY_SKIP_CHECKS"] = "true"  # for a worker's other processes too
     names = ("broker", "result_backend", "config", "quiet")
-    context.obj = Global.of(given["app"], **{name: given[name] for name in names})
+    options = {name: given[name] for name in names}
+    context.obj = Global.of(given["app"], begun_in=begun_in, **options)
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "umbel") -> None:

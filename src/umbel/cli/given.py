@@ -33,7 +33,10 @@ class ImportFailed(click.ClickException):
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """The options that stand before the command. `app_from` is the variable that named the app."""
+    """The options that stand before the command.
+
+    `app_from` is the variable that named the app, `begun_in` the directory in which the command was started.
+    """
 
     app: str = ""
     app_from: str = ""
@@ -41,6 +44,7 @@ class Global:
     result_backend: str | None = None
     config: str | None = None
     quiet: bool = False
+    begun_in: str | None = None
 
     @classmethod
     def of(cls, app: str | None, **options: Any) -> Global:

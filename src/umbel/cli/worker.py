@@ -14,10 +14,11 @@ from umbel.cli.given import Global
 from umbel.cli.groups import examples
 from umbel.cli.purge import names
 from umbel.cli.user_options import own_values, preload_values, travelling
-from umbel.cli.worker_options import WorkerCommand, later_options, warn_of
+from umbel.cli.worker_options import WorkerCommand, later_options, standing_options, warn_of
 from umbel.cli.worker_values import POOLS, children, executor, node_name
 from umbel.settings.sources import from_words
 from umbel.worker.bootstrap import Source
+from umbel.worker.daemon import Standing, run_as
 from umbel.worker.supervisor import Wanted, run_worker
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
@@ -45,6 +46,11 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     "-c", "--concurrency", metavar="N", help="Child processes, or auto. Default: one a CPU."
 )
 @click.option(
+    "--autoscale",
+    metavar="MAX,MIN",
+    help="Most and fewest child processes: as many as are needed. It goes before -c.",
+)
+@click.option(
     "-P",
     "--pool",
     type=click.Choice(POOLS),
@@ -65,6 +71,28 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     "--logfile",
     metavar="PATH",
     help="File to log to; %n is the node's name, %h the host, %i a child's number. Default: standard error.",
+)
+@click.option(
+    "--shutdown-timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long running tasks may go on after TERM; then they go back. Default: until they end.",
+)
+@click.option(
+    "--health-file",
+    metavar="PATH",
+    help="File that says how the worker is, for umbel-health; %n is the node's name.",
+)
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Port for the probes /livez and /readyz by HTTP.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(("text", "json")),
+    help="How log lines look: text, or JSON with a task's facts as fields.",
 )
 @click.option("-I", "--include", help="More modules to import, separated by commas.")
 @click.option("--purge", "--discard", is_flag=True, help="First delete what waits in its queues.")
@@ -98,6 +126,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     metavar="KIB",
     help="Replace a child that has taken more memory, after its running task.",
 )
+@standing_options
 @later_options
 @click.argument("words", nargs=-1, metavar="[-- SETTING=VALUE ...]")
 @click.pass_context
@@ -123,7 +152,7 @@ def command(
     # It is run when the command line is done with: tasks shall not find its context.
     given: Global = context.obj
     warn_of(more)
-    concurrency = children(more["concurrency"], more["autoscale"])
+    concurrency, most = children(more["concurrency"], more["autoscale"])
     wanted = Wanted(
         hostname=node_name(hostname),
         loglevel=loglevel.upper(),
@@ -131,6 +160,7 @@ def command(
         queues=tuple(names(queues)),
         exclude_queues=tuple(names(exclude_queues)),
         concurrency=concurrency,
+        most=most,
         executor=executor(pool),
         purge=purge,
         quiet=given.quiet,
@@ -148,7 +178,20 @@ def command(
         options=travelling(own_values()),
         preload=None if preload is None else travelling(preload),
     )
-    return partial(run_worker, source, wanted)
+    run = partial(run_worker, source, wanted, begun_in=given.begun_in)
+    return partial(run_as, _standing(**more), wanted.hostname, wanted.logfile, run)
+
+
+def _standing(
+    *,
+    detach: bool,
+    uid: str | None,
+    gid: str | None,
+    umask: str | None,
+    pidfile: str | None,
+    **_: Any,
+) -> Standing:
+    return Standing(detach, uid, gid, umask, pidfile)
 
 
 def _settings(
@@ -161,6 +204,10 @@ def _settings(
     soft_time_limit: float | None,
     max_tasks_per_child: int | None,
     max_memory_per_child: int | None,
+    shutdown_timeout: float | None,
+    health_file: str | None,
+    health_port: int | None,
+    log_format: str | None,
     **_: Any,
 ) -> dict[str, Any]:
     multiplier = 1 if disable_prefetch else prefetch_multiplier
@@ -172,5 +219,9 @@ def _settings(
         "task_soft_time_limit": soft_time_limit,
         "worker_max_tasks_per_child": max_tasks_per_child,
         "worker_max_memory_per_child": max_memory_per_child,
+        "worker_shutdown_timeout": shutdown_timeout,
+        "worker_health_file": health_file,
+        "worker_health_port": health_port,
+        "worker_log_json": None if log_format is None else log_format == "json",
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -48,25 +48,14 @@ class Later:
 
 
 _NO_BEAT = "there is no beat"
-_SYSTEMD = "Start the worker as that user, for example with User= of systemd or with sudo -u."
 
 LATER = (
-    Later(("-D", "--detach"), "Run in the background.", fatal=True, type=bool,
-          why="the worker stays in the foreground. Let systemd, a container or nohup do it."),
     Later(("-B", "--beat"), "Run beat inside the worker.", fatal=True, type=bool,
           why="there is no beat, and periodic tasks would silently not run. Leave it out."),
-    Later(("--uid",), "User to become.", fatal=True,
-          why=f"the worker would keep the rights of whoever starts it. {_SYSTEMD}"),
-    Later(("--gid",), "Group to become.", fatal=True,
-          why=f"the worker would keep the rights of whoever starts it. {_SYSTEMD}"),
-    Later(("--autoscale",), "Most and fewest children.", metavar="MAX,MIN",
-          why="there are always as many children as its first number says, unless -c says another"),
     Later(("-E", "--task-events", "--events"), "Send an event for each step of a task.",
           why="no events are sent", type=bool),
     Later(("-S", "--statedb"), "File for revoked ids.", metavar="PATH",
           why="the broker will keep revoked ids"),
-    Later(("--pidfile",), "File for the process id.", metavar="PATH", why="no such file is written"),
-    Later(("--umask",), "Mask of the modes of new files.", why="the mask stays that of the shell"),
     Later(("--executable",), "Python to run.", metavar="PATH", why="it is the Python that runs umbel"),
     Later(("-s", "--schedule-filename", "--schedule"), "File of beat.", metavar="PATH", why=_NO_BEAT),
     Later(("--scheduler",), "Class of beat.", why=_NO_BEAT),
@@ -81,6 +70,22 @@ LATER = (
     Later(("--without-mingle",), "Here always so.", type=bool, kept=True),
     Later(("--without-heartbeat",), "Here always so.", type=bool, kept=True),
 )  # fmt: skip
+
+
+def standing_options(function: Command) -> Command:
+    """Give a command the options that say how its process stands in the system (daemon.py)."""
+    options = (
+        click.option(
+            "-D", "--detach", is_flag=True, help="Run in the background; what it says goes to -f."
+        ),
+        click.option("--uid", help="User to become, before the app is imported."),
+        click.option("--gid", help="Group to become. Default: the user's."),
+        click.option("--umask", help="Mask of the modes of new files, an octal number."),
+        click.option(
+            "--pidfile", metavar="PATH", help="File for the process id; %n is the node's name."
+        ),
+    )
+    return reduce(lambda made, option: option(made), reversed(options), function)
 
 
 class WorkerCommand(click.Command):

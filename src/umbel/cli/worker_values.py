@@ -9,6 +9,7 @@ import click
 
 from umbel.exceptions import ImproperlyConfigured
 from umbel.nodenames import DEFAULT, host_format
+from umbel.worker.autoscale import Bounds
 
 #: Celery's names, of which not all are there yet.
 POOLS = ("prefork", "solo", "processes", "threads", "gevent", "eventlet", "custom")
@@ -29,16 +30,32 @@ def executor(pool: str | None) -> str | None:
     return pool
 
 
-def children(given: str | None, autoscale: str | None) -> int | None:
-    """Return how many children are wanted: what --autoscale allows at most, if nothing else says it."""
+def children(given: str | None, autoscale: str | None) -> tuple[int | None, int | None]:
+    """Return how many children are wanted, if that is said, and how many --autoscale allows at most."""
+    scale = _bounds(autoscale)
+    return (_children(given), None) if scale is None else (scale.fewest, scale.most)
+
+
+def _children(given: str | None) -> int | None:
     if given == "auto":
         return _processors()
     if given is not None:
         return _number(given, given, "--concurrency", "no number of processes, such as 4, nor auto")
-    if autoscale is not None:
-        most = autoscale.partition(",")[0]
-        return _number(most, autoscale, "--autoscale", "no pair of numbers, such as 10,3")
     return None
+
+
+def _bounds(autoscale: str | None) -> Bounds | None:
+    """Return what --autoscale says: most and fewest children, in either order, or the most alone."""
+    if autoscale is None:
+        return None
+    what = "no pair of numbers, such as 10,3"
+    first, _, second = autoscale.partition(",")
+    numbers = [_number(first, autoscale, "--autoscale", what)]
+    if (
+        second and second.strip() != "0"
+    ):  # Celery's may have none; here a node without children fetches nothing
+        numbers.append(_number(second, autoscale, "--autoscale", what))
+    return Bounds(max(numbers), min(numbers) if len(numbers) > 1 else 1)
 
 
 def _number(text: str, whole: str, option: str, what: str) -> int:

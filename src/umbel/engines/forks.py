@@ -6,9 +6,11 @@ there for ever, so all are taken before the fork, and are given back after it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import Protocol
 
 
@@ -36,6 +38,16 @@ def tell_of_forks(one: Forking) -> None:
     """Tell an object of forks for as long as it lives."""
     with _lock:
         _told.add(one)
+
+
+@contextlib.contextmanager
+def at_rest() -> Iterator[None]:
+    """Keep all threads out of the engines, as for a fork: none is in the middle of a transaction then."""
+    _before()
+    try:
+        yield
+    finally:
+        _after_in_parent()
 
 
 def _before() -> None:

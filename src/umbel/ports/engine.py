@@ -14,7 +14,10 @@ from umbel.ports.state import StateStore
 
 
 class Engine(ABC):
-    """What stands behind one URL. A port that the engine does not offer is None."""
+    """What stands behind one URL.
+
+    A port that the engine does not offer is None; else it is the same object at each call.
+    """
 
     url: str
     features: Features
@@ -22,7 +25,7 @@ class Engine(ABC):
     @property
     @abstractmethod
     def broker(self) -> Broker | None:
-        """The broker, the same object at each call."""
+        """The broker."""
 
     @property
     @abstractmethod
@@ -45,7 +48,10 @@ class Engine(ABC):
         """The broadcast."""
 
     def problem(self) -> str | None:
-        """Return why the place cannot be used, if that can be seen without opening or making anything."""
+        """Return why the place cannot be used, if waiting will not mend it and nothing is made to see it.
+
+        A worker does not start then. A server that cannot be reached, or a file that is locked, is none.
+        """
         return None
 
     def warnings(self) -> list[str]:

@@ -26,6 +26,7 @@ class Settings(
     results.Database,
     workers.Workers,
     workers.Leases,
+    workers.Probes,
     workers.Logs,
     workers.Daemons,
     workers.Beat,

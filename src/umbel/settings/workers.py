@@ -23,7 +23,7 @@ _NO_COMMAND = (
     "is not run by any command yet: umbel.beat.Scheduler sends what is due, and `umbel beat` comes in a later"
     " version"
 )
-_NO_DAEMON = "has no effect yet: the worker does not detach itself"
+_NO_DAEMON = "has no effect: the command line says it (--pidfile, --uid, --gid, --umask)"
 _BY_CHILDREN = "Each child fetches its own messages, and only as many as it can run at once."
 _SUPERVISED = "A child is replaced as soon as its process has ended; nothing waits for it."
 
@@ -65,17 +65,20 @@ class Workers:
     worker_soft_shutdown_timeout = seconds(
         0.0,
         "Seconds that running tasks are given to end in a cold shutdown.",
-        later="has no effect yet: a cold shutdown is cold at once",
     )
-    worker_enable_soft_shutdown_on_idle = flag(
+    worker_shutdown_timeout = seconds(
+        None,
+        "Seconds that running tasks are given to end in a warm shutdown; then they are returned to their"
+        " queues, which counts as no crash. None: as long as they take.",
+        ours=True,
+    )
+    worker_enable_soft_shutdown_on_idle = unused(
         False,
-        "Wait for worker_soft_shutdown_timeout even when no task runs.",
-        later="has no effect yet: a cold shutdown is cold at once",
+        "A worker without running tasks holds nothing to wait for: what is due later waits in the broker.",
     )
-    worker_autoscaler = text(
+    worker_autoscaler = unused(
         "celery.worker.autoscale:Autoscaler",
-        "What decides on the number of children.",
-        later="has no effect yet: the number of children is fixed",
+        "It names a class of Celery's worker; --autoscale has a rule of its own here.",
     )
     worker_state_db = path(
         None, "File in which revoked ids are kept.", unused="They are kept by the broker's engine."
@@ -110,6 +113,31 @@ class Workers:
     )
     worker_consumer = unused("celery.worker.consumer:Consumer", "The worker has no such part.")
     worker_agent = unused(None, "The worker has no such part.")
+
+
+class Probes:
+    """Probes of workers."""
+
+    worker_health_file = path(
+        None,
+        "File that says how the worker is, for umbel-health; %n, %h and %p are written out.",
+        ours=True,
+    )
+    worker_health_port = natural(
+        None,
+        "Port at which the worker answers /livez and /readyz by HTTP; 0 leaves its number to the system.",
+        ours=True,
+    )
+    worker_health_host = text(
+        "0.0.0.0",  # noqa: S104 - whoever probes a container is outside of it
+        "Address of that port.",
+        ours=True,
+    )
+    worker_unready_after = seconds(
+        10.0,
+        "Seconds without an answer of the broker after which a worker is not ready.",
+        ours=True,
+    )
 
 
 class Leases:
@@ -148,6 +176,11 @@ class Logs:
     worker_task_log_format = log_format(
         "[%(asctime)s: %(levelname)s/%(processName)s] %(task_name)s[%(task_id)s]: %(message)s",
         "Format of the log lines of tasks' loggers, those of get_task_logger.",
+    )
+    worker_log_json = flag(
+        False,
+        "Write log lines as JSON, with what they say of tasks as fields; formats have no effect then.",
+        ours=True,
     )
     worker_task_log_datefmt = text(None, "Format of the time in them.")
     worker_log_color = flag(

@@ -12,7 +12,9 @@ from umbel.worker.bootstrap import Orders
 
 def banner(app: Umbel, orders: Orders, executor: str) -> str:
     """Return the worker's configuration as a few lines of text."""
-    concurrency = 1 if executor == "solo" else orders.concurrency
+    concurrency = "1" if executor == "solo" else str(orders.concurrency)
+    if orders.most is not None and executor != "solo":
+        concurrency = f"{{min={orders.concurrency}, max={orders.most}}}"
     lines = [
         f"{orders.hostname} umbel v{__version__}, Python {platform.python_version()}",
         "",

@@ -80,6 +80,8 @@ class Orders:
     concurrency: int
     loglevel: str
     logfile: str | None = None
+    #: The most children of a node that begins with `concurrency`, and leaves or takes as it needs them.
+    most: int | None = None
 
     def to_data(self) -> dict[str, Any]:
         """Return the orders as JSON values."""

@@ -237,6 +237,7 @@ class Child:
                     return ()
                 pause = min(pause * 2, MOST_PATIENCE)
             else:
+                self._page.touch(self._clock.monotonic())
                 if self._unreachable_since is not None:
                     away = self._clock.monotonic() - self._unreachable_since
                     logger.warning("The broker answers again, after %.1f s.", away)
@@ -410,13 +411,13 @@ class Child:
 
     # The end
 
-    def abandon(self, reason: str) -> None:
+    def abandon(self, reason: str, *, stopped: bool = False) -> None:
         """Settle what is finished and give up what runs, under the lock, just before the process exits."""
         self.settle_finished()
         self.release_waiting()
         item = self.current
         if item is not None:
-            run = Run(item.prepared, Lost(reason, running=False))
+            run = Run(item.prepared, Lost(reason, running=False, stopped=stopped))
             self.settler.settle([decide(run, self._app.conf.snapshot, self._clock)])
 
     def _leave(self) -> None:
@@ -430,7 +431,7 @@ class Child:
             logger.warning(
                 "Leaving without the broker's answer; leases end by themselves. %s", error
             )
-        signals.worker_process_shutdown.send(None, pid=self._pid, exitcode=0)
+        signals.worker_process_shutdown.send(self._hostname, pid=self._pid, exitcode=0)
         self._runner.close()
         self._rates.close()
 

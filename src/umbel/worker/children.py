@@ -19,6 +19,7 @@ from typing import Any
 from umbel.clock import Clock
 from umbel.worker.bootstrap import Orders, Source, threads_and_connections
 from umbel.worker.forkserver import Channel, serve
+from umbel.worker.helper import stop_word
 from umbel.worker.page import Held, Page
 from umbel.worker.processes import ending, is_alive, start_time
 from umbel.worker.stops import held_back
@@ -57,6 +58,7 @@ class ChildProcess:
     told_to_stop: bool = False
     retires: bool = False
     expected: bool = False
+    killed: bool = False
     fenced_batch: int = -1
     gone_since: float | None = None
     orphaned: bool = False
@@ -84,8 +86,8 @@ class ChildProcess:
         if snapshot is not None:
             self.pid, self.start_time = snapshot.pid, snapshot.started
 
-    def died_of_a_task(self) -> bool:
-        """Tell whether a task was running in it to the last."""
+    def runs(self) -> bool:
+        """Tell whether a task runs in it, or did to the last."""
         snapshot = self.page.read()
         return snapshot is not None and bool(snapshot.keys(Held.RUNNING))
 
@@ -104,6 +106,8 @@ class ChildProcess:
         """Tell whether its end is the one that was asked for."""
         if not self.told_to_stop:
             return self.retires and self.status in (0, None)
+        if self.killed:
+            return True
         # One that was still importing the app ends in the middle of that.
         return self.status in (0, None) or self.page.read() is None
 
@@ -111,11 +115,12 @@ class ChildProcess:
         """Let it end after its current task; what it has not started goes back at once."""
         self.told_to_stop = True
         with contextlib.suppress(OSError):
-            self.control.send(b"stop")
+            self.control.send(stop_word())
 
     def kill(self) -> None:
         """End it now."""
         if self.pid:
+            self.killed = True
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 

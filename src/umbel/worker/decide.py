@@ -279,8 +279,9 @@ class _Decision:
     def lost(self, lost: Lost) -> Verdict:
         """Decide on a delivery whose process died.
 
-        At most once: it fails. At least once: it runs again, but only so often if it was what ran
-        when its processes died. A task's ``retry_on_worker_lost`` goes before both, if its retry can be sent.
+        At most once: it fails. At least once, or where a worker was stopped before its task ended: it runs
+        again, but only so often if it was what ran when its processes died. A task's
+        ``retry_on_worker_lost`` goes before both, if its retry can be sent.
         """
         delivery, policy = self.delivery, self.policy
         job = self.run.prepared.work
@@ -292,7 +293,7 @@ class _Decision:
                 lost = replace(lost, reason=f"{lost.reason}; its retry cannot be sent: {why}")
         if delivery.early:
             return self._failed_with_its_process(lost, "may run only once")
-        if not policy.reject_on_worker_lost:
+        if not policy.reject_on_worker_lost and not lost.stopped:
             return self._failed_with_its_process(lost, "reject_on_worker_lost is off")
         run = replace(self.run, outcome=lost)
         crashes = delivery.crashes + (1 if lost.running else 0)

@@ -47,6 +47,7 @@ from umbel.worker.helper import Helper
 from umbel.worker.lifetime import Lifetime
 from umbel.worker.limits import Limits
 from umbel.worker.page import Page
+from umbel.worker.pauses import pause_in_order
 from umbel.worker.pool import Worker
 from umbel.worker.processes import my_start_time, signalled_by
 from umbel.worker.rates import Rates
@@ -186,6 +187,7 @@ def run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> No
 def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> None:
     orders = Orders.from_data(message["orders"])
     set_up_logging(app, orders, message["number"])
+    pause_in_order()
     pid = os.getpid()
     page = Page.open(Path(message["page"]))
     settings = app.conf.snapshot
@@ -194,7 +196,7 @@ def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> N
     child.on_retire = partial(_say, control, RETIRES)
     helper = Helper(child, page, control, app.clock)
     app.on_after_fork.send(app)
-    signals.worker_process_init.send(None)
+    signals.worker_process_init.send(orders.hostname)
     helper.start()
     child.attach()
     _say(control, READY)

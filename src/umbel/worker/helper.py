@@ -8,6 +8,7 @@ to the supervisor: a word to stop, or the end of the pipe, which means that the 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import select
 import socket
@@ -29,6 +30,11 @@ QUIET_LOOKS = 100
 GRACE = 1.0
 
 
+def stop_word(within: float | None = None) -> bytes:
+    """Return the word that stops a child: its running task, too, after `within` seconds that are not None."""
+    return b"stop " if within is None else f"stop:{within} ".encode()
+
+
 class Helper:
     """Looks after a child; `run` is the thread's function."""
 
@@ -39,12 +45,16 @@ class Helper:
         control: socket.socket,
         clock: Clock,
         leave: Callable[[int], None] = os._exit,
+        exit_code: Callable[[], int] = lambda: 1,
     ) -> None:
         self._child = child
         self._page = page
         self._control = control
         self._clock = clock
         self._leave = leave
+        #: What a process that is stopped before its task ends leaves with.
+        self._exit_code = exit_code
+        self._deadline = math.inf
         # A pair of sockets, because Windows cannot select on pipes.
         self._wake_out, self._wake_in = socket.socketpair()
         self._asleep = False
@@ -97,6 +107,7 @@ class Helper:
                 if not heard:
                     return self._supervisor_died()
                 self._stop()
+                self._hasten(heard)
             self.step(self._clock.monotonic())
 
     def _listen(self, wait: float | None) -> bytes | None:
@@ -119,6 +130,8 @@ class Helper:
         """Relieve a batch whose current task runs long."""
         self._page.beat(now)
         self._child.look(now)
+        if now >= self._deadline:
+            self._give_up()
         current = self._child.current
         if current is None or current is self._relieved:
             return
@@ -148,6 +161,19 @@ class Helper:
         self._child.interrupt()
         self._relieve()
 
+    def _hasten(self, words: bytes) -> None:
+        """Note by when a running task is to end, if the words say so (`stop_word`)."""
+        now = self._clock.monotonic()
+        for word in words.split():
+            within = word.partition(b":")[2]
+            if within:
+                self._deadline = min(self._deadline, now + float(within))
+
+    def _give_up(self) -> None:
+        """End the process without waiting for its task, which runs again elsewhere."""
+        self._abandon("the worker was stopped before it ended", stopped=True)
+        self._leave(self._exit_code())
+
     def _supervisor_died(self) -> None:
         """Hand back and quit; a running task has a moment to end by itself."""
         self._stop()
@@ -158,9 +184,12 @@ class Helper:
         if self._child.current is None:
             # The main thread leaves by itself, unless the broker keeps it.
             self._clock.sleep(GRACE)
+        self._abandon("its supervisor died")
+        self._leave(1)
+
+    def _abandon(self, reason: str, *, stopped: bool = False) -> None:
         if self._child.lock.acquire(timeout=GRACE):
             try:
-                self._child.abandon("its supervisor died")
+                self._child.abandon(reason, stopped=stopped)
             except (OperationalError, LeaseLost) as error:
                 logger.warning("Could not hand back; the leases end by themselves. %s", error)
-        self._leave(1)

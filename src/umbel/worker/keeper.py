@@ -11,19 +11,24 @@ import logging
 import select
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Any
 
 from umbel.app import Umbel
 from umbel.clock import Clock, unique_id
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.ports import Broker, ResultStore
+from umbel.worker.autoscale import Autoscaler
 from umbel.worker.bootstrap import Orders
 from umbel.worker.children import ChildProcess, Nursery
+from umbel.worker.ending import Ending
 from umbel.worker.forkserver import READY, RETIRES
+from umbel.worker.health import ChildSeen, Seen
 from umbel.worker.nodes import NodeDirectory
 from umbel.worker.page import Held, Page
+from umbel.worker.places import Slot
 from umbel.worker.recovery import Recovery
 from umbel.worker.timekeeper import Timekeeper
 
@@ -46,11 +51,13 @@ FENCE_SETTLES = 0.005
 #: A child that lived shorter than this is started again after a growing pause, unless a task was
 #: what it died of: tasks are counted, and those that go on killing are put away.
 SHORT_LIFE = 1.0
-LONGEST_PAUSE = 5.0
 #: Seconds for which a node that stops, and has no children any more, tries to take over what they held.
 LAST_TRIES = 5.0
 #: Seconds by which the wall clock may move against the monotonic one between two steps.
 JUMP = 2.0
+
+#: How a child died that its supervisor ended, in the reason why what may run only once failed.
+ENDED = "the worker was stopped before it ended"
 
 #: Something that may fail, and is tried again with the next step.
 Duty = Callable[..., object]
@@ -69,27 +76,6 @@ class Timer:
             return False
         self.due = now + self.every
         return True
-
-
-class Slot:
-    """A place for a child, and when it may be filled again."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.child: ChildProcess | None = None
-        self.not_before = 0.0
-        self.short_lives = 0
-        #: Whether the last child left, or leaves, because its lifetime was over.
-        self.expects = False
-
-    def stumble(self, now: float) -> None:
-        """Count a short life: the next try waits longer."""
-        self.short_lives += 1
-        self.not_before = now + min(0.1 * 2**self.short_lives, LONGEST_PAUSE)
-
-    def recover(self) -> None:
-        """Forget the short lives before a longer one."""
-        self.short_lives = 0
 
 
 class Keeper:
@@ -121,21 +107,24 @@ class Keeper:
         self.on_end: Callable[[], None] = lambda: None
         #: Called whenever leases are renewed: for what else a living node has to say again.
         self.on_renewal: Callable[[], None] = lambda: None
+        #: Decides on the number of children, and says how many messages wait for them.
+        self.scaling: tuple[Autoscaler, Callable[[], int]] | None = None
+        self._scaling = Timer(LOOK_AROUND)
         self._ttl = app.conf.snapshot.worker_lease_ttl
         self._renewal = Timer(self._ttl / 3)
         self._expiry = Timer(min(self._ttl / 3, 1.0))
         self._look_around = Timer(LOOK_AROUND)
         self._clean_up = Timer(CLEAN_UP, self._clock.monotonic() + CLEAN_UP)
+        #: What the last step saw, for probes, and when the broker last answered.
+        self.seen: Seen | None = None
+        self._contact: float | None = None
         self._drift = self._clock.time() - self._clock.monotonic()
         #: Whether any child held something when it was last looked at.
         self._works = True
         self._dead: list[ChildProcess] = []
         #: Children that retire, and have given up their slots.
         self._leaving: list[ChildProcess] = []
-        self._stopping = False
-        self._cold = False
-        #: When a node that stops had no children any more.
-        self._alone_since: float | None = None
+        self._ending = Ending()
         #: What did not work the last time, and was told of; and what the broker did not answer.
         self._complaints: set[Duty] = set()
         self._unanswered: set[Duty] = set()
@@ -153,10 +142,12 @@ class Keeper:
             self._timekeeper.start()
         self._thread.start()
 
-    def stop(self, cold: bool = False) -> None:
-        """Let children end after their current tasks, or at once when `cold`."""
-        self._stopping = True
-        self._cold = self._cold or cold
+    def stop(self, within: float | None = None) -> None:
+        """Let children end after their current tasks; end them after `within` seconds, unless that is None.
+
+        Of several such words the strictest counts.
+        """
+        self._ending.ask(within, self._clock.monotonic())
         with contextlib.suppress(OSError):
             self._word_in.send(b"!")
 
@@ -172,7 +163,7 @@ class Keeper:
 
     def _run(self) -> None:
         try:
-            while not (self._stopping and self._is_empty()):
+            while not (self._ending.asked and self._is_empty()):
                 self._wait()
                 self.step(self._clock.monotonic())
             if self._dead:
@@ -205,9 +196,9 @@ class Keeper:
         if self._children():
             return False
         now = self._clock.monotonic()
-        if self._alone_since is None:
-            self._alone_since = now
-        return not self._dead or self._cold or now - self._alone_since > LAST_TRIES
+        if self._ending.alone_since is None:
+            self._ending.alone_since = now
+        return not self._dead or self._ending.at_once or now - self._ending.alone_since > LAST_TRIES
 
     def _wait(self) -> None:
         sockets = [self._word_out]
@@ -215,19 +206,20 @@ class Keeper:
             sockets.append(self._nursery.connection)
         children = [child for child in self._children() if not child.hung_up]
         sockets += [child.control for child in children]
-        readable, _, _ = select.select(sockets, [], [], self._pause())
+        pause = self._ending.pause(self._pause(), self._clock.monotonic())
+        readable, _, _ = select.select(sockets, [], [], pause)
         if self._word_out in readable:
             with contextlib.suppress(BlockingIOError):
                 self._word_out.recv(64)
         if self._nursery is not None and self._nursery.connection in readable:
-            self._nursery.listen(self._stopping)
+            self._nursery.listen(self._ending.asked)
         for child in children:
             if child.control in readable:
                 self._hear(child)
 
     def _pause(self) -> float:
         """Return for how many seconds to wait where nothing happens."""
-        if self._works or self._stopping or self._unanswered or self._complaints or self._dead:
+        if self._works or self._ending.asked or self._unanswered or self._complaints or self._dead:
             return TICK
         if self._leaving or any(slot.child is None or slot.child.hung_up for slot in self._slots):
             return TICK
@@ -262,9 +254,11 @@ class Keeper:
         self._part()
         self._mourn(now)
         self._tend(now)
-        if self._stopping:
+        if self._ending.asked:
             self._tell_to_stop()
         else:
+            if self.scaling is not None and self._scaling.is_due(now):
+                self._try(self._scale, *self.scaling)
             self._fill(now)
         self._say_ready()
         for timer, duty in (
@@ -275,6 +269,15 @@ class Keeper:
         ):
             if timer.is_due(now):
                 self._try(duty)
+        self._note(self._clock.monotonic())
+
+    def _note(self, now: float) -> None:
+        """Write down for probes how the node is."""
+        pages = [slot.child.page.read() for slot in self._slots if slot.child and slot.child.ready]
+        children = tuple(ChildSeen.of(page) for page in pages if page is not None)
+        self.seen = Seen(
+            now, self._contact, self.is_ready, self._ending.asked, len(self._slots), children
+        )
 
     def _try(self, duty: Duty, *arguments: Any) -> bool:
         """Do something that needs the broker; say once when it does not answer, and when it does again."""
@@ -324,17 +327,17 @@ class Keeper:
                 amiss = self._is_amiss(child)
                 slot.expects = child.retires and not amiss
                 if amiss:
-                    is_short = now - child.begun < SHORT_LIFE and not child.died_of_a_task()
-                    slot.stumble(now) if is_short else slot.recover()
+                    self._tell_of(slot, child, now)
                 self._dead.append(child)
         for child in [child for child in self._leaving if child.is_dead(now)]:
             self._leaving.remove(child)
-            self._is_amiss(child)
+            if self._is_amiss(child):
+                logger.error("Child %d: %s.", child.number, child.how_it_died())
             self._dead.append(child)
         self._dead = [child for child in self._dead if not self._try(self._bury, child)]
 
     def _is_amiss(self, child: ChildProcess) -> bool:
-        """Tell whether a child ended by itself, and why; not if that was to be expected."""
+        """Tell whether a child ended by itself, which was not to be expected."""
         if not child.hung_up:  # its last word may have come just now
             self._hear(child)
         if child.went_as_told():
@@ -343,16 +346,26 @@ class Keeper:
             text = "Child %d: pid %d was killed: its task exceeded the hard time limit."
             logger.warning(text, child.number, child.pid)
             return False
-        logger.error("Child %d: %s.", child.number, child.how_it_died())
         return True
+
+    def _tell_of(self, slot: Slot, child: ChildProcess, now: float) -> None:
+        """Say how a child died, and when the next one begins if not at once."""
+        pause = ""
+        if now - child.begun < SHORT_LIFE and not child.runs():
+            slot.stumble(now)
+            pause = f" It lived for a moment only: the next one begins in {slot.not_before - now:.1f} s."
+        else:
+            slot.recover()
+        logger.error("Child %d: %s.%s", child.number, child.how_it_died(), pause)
 
     def _bury(self, child: ChildProcess) -> None:
         snapshot = child.page.read()
         if snapshot is not None:
-            if self._cold or child.told_to_stop:
+            if child.told_to_stop or self._ending.is_due(self._clock.monotonic()):
                 # It was stopped, by us or by whoever stops us: no task is to blame.
                 snapshot = snapshot.blameless()
-            self._recovery.child_died(snapshot.owner, snapshot, child.how_it_died())
+            how = ENDED if child.killed else child.how_it_died()
+            self._recovery.child_died(snapshot.owner, snapshot, how)
         child.page.remove()
         child.control.close()
 
@@ -379,10 +392,29 @@ class Keeper:
         if not is_tried:
             self._answered(self._broker.take_back)
 
+    def _scale(self, scaler: Autoscaler, waiting: Callable[[], int]) -> None:
+        """Have as many children as are needed now; those that are not needed leave when they are idle."""
+        slots = [slot for slot in self._slots if not slot.leaving]
+        idle = [slot for slot in slots if slot.child is None or not slot.child.runs()]
+        present, busy = len(slots), len(slots) - len(idle)
+        depth = waiting() if scaler.may_grow(present, busy) else 0
+        wanted = scaler.wanted(self._clock.monotonic(), present, busy, depth)
+        if wanted == present:
+            return
+        logger.info("%d of %d children are busy: there will be %d.", busy, present, wanted)
+        taken = {slot.number for slot in self._slots}
+        free = (number for number in count(1) if number not in taken)
+        self._slots += [Slot(number) for number in islice(free, max(wanted - present, 0))]
+        for slot in idle[wanted - present :] if wanted < present else ():
+            slot.leaving = True
+            if slot.child is not None:
+                slot.child.tell_to_stop()
+
     def _fill(self, now: float) -> None:
         """Start children where there are none."""
         if self._nursery is None:
             return
+        self._slots = [slot for slot in self._slots if slot.child is not None or not slot.leaving]
         for slot in self._slots:
             if slot.child is None and now >= slot.not_before and self._nursery.is_ready():
                 self._start(slot, self._nursery, now)
@@ -402,10 +434,20 @@ class Keeper:
 
     def _tell_to_stop(self) -> None:
         for child in self._children():
-            if self._cold:
-                child.kill()
             if not child.told_to_stop:
                 child.tell_to_stop()
+        if self._ending.is_due(self._clock.monotonic()):
+            self._end_children(self._children())
+
+    def _end_children(self, children: Sequence[ChildProcess]) -> None:
+        """End those that are still there when the time is up; what ran in them runs again."""
+        running = sum(child.runs() for child in children if not child.killed)
+        if running and not self._ending.at_once:
+            logger.warning(
+                "The time to stop is up: tasks still run in %d children; they are ended.", running
+            )
+        for child in children:
+            child.kill()
 
     def _say_ready(self) -> None:
         """Let the main thread say it: its receivers of signals must not hold this thread up."""
@@ -420,6 +462,7 @@ class Keeper:
         self._renewal.due = 0.0
         own = self._recovery.consumer.owner.id
         alive = self._broker.renew(self._orders.node, self._ttl)
+        self._contact = self._clock.monotonic()
         if self._broker.features.leases and own not in alive:
             self._recovery.start_over()
         self._renewal.is_due(self._clock.monotonic())
@@ -427,6 +470,7 @@ class Keeper:
 
     def _reclaim_expired(self) -> None:
         self._recovery.expired(self._orders.node)
+        self._contact = self._clock.monotonic()
 
     def _notice_jumps(self, now: float) -> None:
         """After a sleep of the machine, or a new wall clock, give all nodes time to renew their leases.

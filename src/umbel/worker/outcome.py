@@ -70,13 +70,15 @@ class Unprocessable:
 class Lost:
     """The process that held the delivery died.
 
-    `running` when the task had started and not ended. `end` says why it does not run again, where that is
-    decided.
+    `running` when the task had started and not ended, and its process died of it, perhaps. `stopped` when
+    somebody stopped the process, for which no task is to blame. `end` says why it does not run again, where
+    that is decided.
     """
 
     reason: str
     running: bool
     end: str = ""
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

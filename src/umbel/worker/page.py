@@ -36,6 +36,7 @@ _BATCH_AT = 136
 _CLOCK_AT = 160
 _HARD_AT = 176
 _BEAT_AT = 192
+_CONTACT_AT = 200
 _CONDEMNED_AT = 208
 _STATES_AT = 256
 _KEYS_AT = _STATES_AT + CAPACITY
@@ -64,11 +65,13 @@ class Snapshot:
     soft_deadline: float
     hard_deadline: float
     heartbeat: float
+    contact: float = 0.0
+    stopped: bool = False
     #: The key of what exceeded its hard time limit, for which the child is killed; or empty.
     condemned: str = ""
 
     def blameless(self) -> Snapshot:
-        """Return the same with what runs as if it had ended.
+        """Return the same with what runs as if it had ended: the process was stopped.
 
         Nothing of it caused the process to die.
         """
@@ -76,7 +79,7 @@ class Snapshot:
             key: Held.FINISHED if state is Held.RUNNING else state
             for key, state in self.held.items()
         }
-        return replace(self, held=held)
+        return replace(self, held=held, stopped=True)
 
     def under(self, deadline: float) -> str | None:
         """Return the key of what runs under a hard deadline."""
@@ -175,6 +178,10 @@ class Page:
         """Say that the child is alive."""
         struct.pack_into("<d", self._memory, _BEAT_AT, now)
 
+    def touch(self, now: float) -> None:
+        """Say that the broker has answered the child."""
+        struct.pack_into("<d", self._memory, _CONTACT_AT, now)
+
     # The supervisor's side
 
     def fence(self, batch: int) -> None:
@@ -212,9 +219,12 @@ class Page:
             if states[i] != Held.GONE
         }
         since, soft, hard = _CLOCK.unpack_from(self._memory, _CLOCK_AT)
-        (beat,) = struct.unpack_from("<d", self._memory, _BEAT_AT)
+        beat, contact = struct.unpack_from("<dd", self._memory, _BEAT_AT)
         name = owner.rstrip(b"\0").decode()
-        return Snapshot(pid, started, name, batch, held, since, soft, hard, beat, self.condemned)
+        return Snapshot(
+            *(pid, started, name, batch, held, since, soft, hard, beat, contact),
+            condemned=self.condemned,
+        )
 
     def _read_batch(self) -> tuple[int, int, bytes, bytes]:
         """Return number, size, states and keys of one batch, and never of two that follow each other."""

@@ -180,8 +180,10 @@ class Recovery:
         """Decide on one delivery; a message on which nobody can decide must not hold up the others."""
         state = Held.GONE if page is None else page.held.get(delivery.key, Held.GONE)
         condemned = "" if page is None else page.condemned
+        stopped = page is not None and page.stopped
         # What ran beside one that exceeded its time limit has not killed its process.
-        lost = Lost(how, running=state is Held.RUNNING and not condemned)
+        running = state is Held.RUNNING and not condemned
+        lost = Lost(how, running=running, stopped=stopped)
         settings, clock = self._app.conf.snapshot, self._app.clock
         run = Run(Prepared(delivery, lost), lost)
         try:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
+from umbel import states
 from umbel.clock import utc
 from umbel.exceptions import TimeLimitExceeded
 from umbel.loggers import trace_logger as logger
@@ -41,7 +42,13 @@ def received(prepared: Prepared) -> None:
     """Log that a message was taken up."""
     call = prepared.call
     if call is not None and logger.isEnabledFor(logging.INFO):
-        _log(logging.INFO, prepared, "received", {**_arguments(prepared), "eta": call.eta})
+        _log(
+            logging.INFO,
+            prepared,
+            "received",
+            {**_arguments(prepared), "eta": call.eta},
+            state=states.RECEIVED,
+        )
 
 
 def finished(run: Run) -> None:
@@ -52,33 +59,34 @@ def finished(run: Run) -> None:
     if not logger.isEnabledFor(level):
         return
     prepared = run.prepared
+    log = partial(_log, state=_STATES.get(type(run.outcome), ""))
     match run.outcome:
         case Success(value):
             shown = representation(value, _limit(prepared))
             facts = {"runtime": run.seconds, "return_value": shown}
             text = "succeeded in %(runtime)ss: %(return_value)s"
-            _log(level, prepared, text, {**facts, **_arguments(prepared)})
+            log(level, prepared, text, {**facts, **_arguments(prepared)})
         case Failure(error, traceback, expected):
             how = "raised expected" if expected else "raised unexpected"
             facts = {"exc": careful_repr(error), "description": how, "traceback": traceback}
             facts |= _arguments(prepared)
             with_frames = None if expected else error
-            _log(level, prepared, "%(description)s: %(exc)s", facts, error=with_frames)
+            log(level, prepared, "%(description)s: %(exc)s", facts, error=with_frames)
         case Retried(_, retry):
-            _log(level, prepared, "retry: %(exc)s", {"exc": str(retry)})
+            log(level, prepared, "retry: %(exc)s", {"exc": str(retry)})
         case Rejected(reason, requeue):
             facts = {"reason": reason, "requeue": requeue}
-            _log(level, prepared, "reject requeue=%(requeue)s: %(reason)s", facts)
+            log(level, prepared, "reject requeue=%(requeue)s: %(reason)s", facts)
         case Unknown() | Postponed():
-            _log(level, prepared, *_when_again(run.outcome))
+            log(level, prepared, *_when_again(run.outcome))
         case Unprocessable(_, reason):
             text = "Message %(name)s[%(id)s] is now a dead letter (umbel dead list). %(reason)s"
-            _log(level, prepared, "", {"reason": reason}, line=text)
+            log(level, prepared, "", {"reason": reason}, line=text)
         case Expired():
             text = "Discarding revoked task: %(name)s[%(id)s] (expired)"
-            _log(level, prepared, "", {}, line=text)
+            log(level, prepared, "", {}, line=text)
         case outcome:
-            _log(level, prepared, _PLAIN_LINES[type(outcome)], {})
+            log(level, prepared, _PLAIN_LINES[type(outcome)], {})
 
 
 def soft_limit(prepared: Prepared, limit: float) -> None:
@@ -135,6 +143,15 @@ def lost(verdict: Verdict) -> None:
     _log(level, verdict.run.prepared, text, {"reason": why})
 
 
+_STATES = {
+    Success: states.SUCCESS,
+    Failure: states.FAILURE,
+    Retried: states.RETRY,
+    Rejected: states.REJECTED,
+    Ignored: states.IGNORED,
+    Expired: states.REVOKED,
+}
+
 _PLAIN_LINES = {
     Ignored: "ignored",
     NotDue: "is not due yet",
@@ -158,6 +175,7 @@ def _log(
     facts: dict[str, Any],
     error: BaseException | None = None,
     line: str = "",
+    state: str = "",
 ) -> None:
     """Log `text` of the task that a message names, or a whole `line`; with the traceback of an error."""
     name, task_id = _name(prepared)
@@ -167,8 +185,22 @@ def _log(
         line or f"Task %(name)s[%(id)s] {text}",
         context,
         exc_info=None if error is None else (type(error), error, own_frames(error)),
-        extra={"data": context, "task_id": task_id, "task_name": name},
+        extra={
+            "data": context,
+            "facts": _facts(prepared, state),
+            "task_id": task_id,
+            "task_name": name,
+        },
     )
+
+
+def _facts(prepared: Prepared, state: str) -> dict[str, Any]:
+    """Return what lines of JSON tell beside a record's `data`, which is as Celery's."""
+    delivery = prepared.delivery
+    found: dict[str, Any] = {"queue": delivery.queue, "redelivered": delivery.redelivered}
+    if isinstance(prepared.work, Job):
+        found["retries"] = prepared.work.request.retries
+    return {**found, "state": state} if state else found
 
 
 def _arguments(prepared: Prepared) -> dict[str, str]:

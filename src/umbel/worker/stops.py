@@ -11,35 +11,57 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from umbel import signals
 
-Stop = Callable[[bool], None]
+#: Told for how many seconds running tasks may go on; None: until they end.
+Stop = Callable[[float | None], None]
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP")
 #: What stops a node, as far as this system has it.
 STOPPING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+_TERM, _INT = signal.SIGTERM, signal.SIGINT
+_QUIT, _HUP = getattr(signal, "SIGQUIT", None), getattr(signal, "SIGHUP", None)
 
 
 class BrokenOff(BaseException):
     """A signal came before the node ran: its start is broken off."""
 
 
-class Stops:
-    """Celery's signals: TERM, HUP and the first INT stop warmly, QUIT and the second INT at once.
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """For how many seconds running tasks may go on in a warm shutdown, and before a cold one."""
 
-    Before the node runs, any of them breaks its start off, and a second one ends the process.
+    warm: float | None = None
+    soft: float = 0.0
+
+
+class Stops:
+    """Celery's signals: TERM and the first INT stop warmly, QUIT and the second INT at once.
+
+    HUP stops warmly, too; without a terminal the program is to be started again then (`restart`). With
+    `environ`'s ``REMAP_SIGTERM=SIGQUIT`` TERM is QUIT. Before the node runs, any of them breaks its start
+    off, and a second one ends the process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._stop: Stop | None = None
-        self._alone = False
+        self._hostname: str | None = None
+        self._patience = Patience()
+        self._remaps = environ.get("REMAP_SIGTERM") == "SIGQUIT"
+        # Asked now: a terminal that has closed is none any more.
+        self._terminal = sys.__stdout__ is not None and sys.__stdout__.isatty()
         self._breakable = False
         self._asked = False
+        self._colds = 0
         self.exit_code = 0
+        #: Whether the last word was to start the program again.
+        self.restart = False
 
     @property
     def running(self) -> bool:
@@ -50,6 +72,8 @@ class Stops:
         """Take the signals from here on."""
         for number in STOPPING:
             _set(number, self._hear)
+        if _HUP is not None:  # whoever starts the program again blocks it meanwhile
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [_HUP])
         # Whoever ignores the ends of its children is not told how they ended.
         if hasattr(signal, "SIGCHLD") and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -72,29 +96,28 @@ class Stops:
         if self._asked:
             raise BrokenOff
 
-    def hand_over(self, stop: Stop, *, alone: bool = False) -> None:
-        """From here on signals stop the node by `stop`, which is told whether to do so at once.
-
-        A node that is `alone` runs tasks in this process, which stopping at once has to end.
-        """
-        self._stop, self._alone = stop, alone
+    def hand_over(self, stop: Stop, hostname: str, patience: Patience) -> None:
+        """From here on signals stop the node of this name by `stop`."""
+        self._stop, self._hostname, self._patience = stop, hostname, patience
         self.listen()  # again: the app's import may have set handlers of its own
         if self._asked:
-            stop(False)
+            stop(patience.warm)
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
         again, self._asked = self._asked, True
-        if signum not in (signal.SIGTERM, getattr(signal, "SIGHUP", None)):
+        meant = _QUIT if signum == _TERM and self._remaps else signum
+        if meant not in (_TERM, _HUP):
             self.exit_code = 1
+        # A second HUP changes nothing, and any other signal means the end.
+        hung_up = meant == _HUP and not self._terminal
+        self.restart = hung_up and (not again or self.restart)
         if self._stop is None:
-            self._break_off(again)
-        elif signum == getattr(signal, "SIGQUIT", None) or (again and signum == signal.SIGINT):
-            self._shut_down(self._stop, signum, "Cold")
-            if self._alone:
-                # The page tells whoever takes over what was running; nothing is lost.
-                os._exit(1)
+            if not (again and self.restart):
+                self._break_off(again)
+        elif meant == _QUIT or (again and meant == _INT):
+            self._stop_cold(self._stop, signum)
         else:
-            self._shut_down(self._stop, signum, "Warm")
+            self._shut_down(self._stop, signum, "Warm", self._patience.warm)
 
     def _break_off(self, again: bool) -> None:
         if again:
@@ -103,16 +126,28 @@ class Stops:
         if self._breakable:
             raise BrokenOff
 
-    def _shut_down(self, stop: Stop, signum: int, how: str) -> None:
+    def _stop_cold(self, stop: Stop, signum: int) -> None:
+        """Give running tasks their last moment the first time, none the second; then end the process."""
+        self._colds += 1
+        if self._colds > 2:
+            os._exit(1)  # what is held is written down: whoever takes over finds it
+        within = self._patience.soft if self._colds == 1 else 0.0
+        self._shut_down(stop, signum, "Cold", within)
+        if within:
+            _say(
+                f"worker: Running tasks have {within:g} s to end. Once more, and they have none (MainProcess)"
+            )
+
+    def _shut_down(self, stop: Stop, signum: int, how: str, within: float | None) -> None:
         # Before anything that can fail or take its time.
-        stop(how == "Cold")
-        if how == "Warm" and signum == signal.SIGINT:
+        stop(within)
+        if how == "Warm" and signum == _INT:
             _say(
                 "worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!"
             )
         _say(f"worker: {how} shutdown (MainProcess)")
         signals.worker_shutting_down.send(
-            None, sig=signal.Signals(signum).name, how=how, exitcode=self.exit_code
+            self._hostname, sig=signal.Signals(signum).name, how=how, exitcode=self.exit_code
         )
 
 

@@ -26,22 +26,34 @@ from umbel.exceptions import ImproperlyConfigured, QueueNotFound, SecurityError,
 from umbel.ports import Owner
 from umbel.redirected import own_streams
 from umbel.tracebacks import traceback_text
+from umbel.worker.autoscale import Autoscaler, Bounds, keepalive
 from umbel.worker.banner import banner
 from umbel.worker.bootstrap import Orders, Source, set_up_logging
 from umbel.worker.children import Nursery, StartFailed
 from umbel.worker.content import check_content, this_user
 from umbel.worker.forkserver import make_child
-from umbel.worker.helper import Helper
+from umbel.worker.health import Health, judge
+from umbel.worker.helper import Helper, stop_word
 from umbel.worker.keeper import Keeper
 from umbel.worker.nodes import NodeDirectory, runtime_directory
+from umbel.worker.pauses import pause_in_order
+from umbel.worker.probes import probes
 from umbel.worker.recovery import Recovery
+from umbel.worker.restart import start_again
 from umbel.worker.settler import Settler
-from umbel.worker.stops import BrokenOff, Stops, wait_for
+from umbel.worker.stops import BrokenOff, Patience, Stops, wait_for
 from umbel.worker.timelimits import hard_limited
 
 logger = logging.getLogger("umbel.worker")
 
 CAN_FORK = hasattr(os, "fork")
+
+
+def _scaler(orders: Orders) -> Autoscaler | None:
+    """Return what decides on the number of children, if that is not fixed."""
+    if orders.most is None:
+        return None
+    return Autoscaler(Bounds(orders.most, orders.concurrency), keepalive())
 
 
 class Node:
@@ -53,6 +65,7 @@ class Node:
     def __init__(self, app: Umbel, orders: Orders, nursery: Nursery | None) -> None:
         self.app = app
         self.orders = orders
+        scaler = _scaler(orders)  # first: it may refuse
         # Connections of the keeper's own: it must never wait for one that user code is using.
         self._engines = {
             url: app.new_engine(url) for url in {app.broker_url, app.result_url} if url
@@ -82,6 +95,8 @@ class Node:
             self.directory,
             nursery,
         )
+        if scaler is not None and nursery is not None:
+            self.keeper.scaling = (scaler, self._waiting)
         self._listening = self._listen()
         if self._listening is not None:
             self.keeper.on_renewal = self._listening.renew
@@ -90,6 +105,12 @@ class Node:
         queues = [self.app.amqp.queues[name] for name in self.orders.queues]
         ttl = self.app.conf.snapshot.worker_lease_ttl
         return listening(queues, self._engines[self.app.broker_url], ttl)
+
+    def _waiting(self) -> int:
+        """Return how many messages wait for the node's children."""
+        queues = self._engines[self.app.broker_url].queues
+        depths = queues.depths() if queues is not None else {}
+        return sum(depths[name].ready for name in self.orders.queues if name in depths)
 
     def say_set_up(self) -> None:
         """Say that the node is made, and about to start."""
@@ -105,6 +126,17 @@ class Node:
         finally:
             self.keeper.stop()
             self.wait()
+
+    @contextlib.contextmanager
+    def probed(self) -> Iterator[None]:
+        """Answer probes in this block. Raises ImproperlyConfigured when they cannot be answered."""
+        settings, clock = self.app.conf.snapshot, self.app.clock
+
+        def ask() -> Health:
+            return judge(self.keeper.seen, clock.monotonic(), settings.worker_unready_after)
+
+        with probes(settings, self.orders.hostname, clock, ask):
+            yield
 
     def wait_until_ready(self) -> bool:
         """Wait for the children; False when the node ends before they are ready."""
@@ -152,17 +184,30 @@ class Wanted:
     logfile: str | None = None
     queues: tuple[str, ...] = ()
     concurrency: int | None = None
+    most: int | None = None
     executor: str | None = None
     exclude_queues: tuple[str, ...] = ()
     purge: bool = False
     quiet: bool = False
 
 
-def run_worker(source: Source, wanted: Wanted) -> int:
-    """Run a node until it is stopped; return the exit code of the process."""
+def run_worker(source: Source, wanted: Wanted, begun_in: str | None = None) -> int:
+    """Run a node until it is stopped; return the exit code of the process.
+
+    `begun_in` is the directory in which the program was started, if HUP may start it again.
+    """
     _open_standard_streams()
     stops = Stops()
     stops.listen()
+    code = _run_in_order(source, wanted, stops)
+    if stops.restart and begun_in is not None:
+        print(f"Restarting the worker {wanted.hostname}", file=sys.stderr, flush=True)
+        start_again(begun_in)
+    return code
+
+
+def _run_in_order(source: Source, wanted: Wanted, stops: Stops) -> int:
+    """Run a node and say what was wrong, if anything was."""
     forks = wanted.executor != "solo" and CAN_FORK
     nursery = Nursery(source, SYSTEM) if forks else None
     try:
@@ -197,6 +242,7 @@ def _run(source: Source, wanted: Wanted, stops: Stops, nursery: Nursery | None) 
         orders = _orders(app, source, wanted)
         set_up_logging(app, orders)
         check_content(app.conf.snapshot, this_user(), os.environ)
+        _check_places(app)
         signals.worker_init.send(None)
     with contextlib.suppress(OSError):  # nobody reads it
         if not wanted.quiet:
@@ -213,6 +259,14 @@ def _run(source: Source, wanted: Wanted, stops: Stops, nursery: Nursery | None) 
     if nursery is not None:  # the settings say so, which was not known before
         nursery.close()
     return _run_solo(app, orders, stops)
+
+
+def _check_places(app: Umbel) -> None:
+    """Raise ImproperlyConfigured for a place that no waiting mends: children would die of it, one by one."""
+    for url in filter(None, (app.broker_url, app.result_url)):
+        problem = app.engine(url).problem()
+        if problem is not None:
+            raise ImproperlyConfigured(problem)
 
 
 def _open_standard_streams() -> None:
@@ -249,6 +303,7 @@ def _orders(app: Umbel, source: Source, wanted: Wanted) -> Orders:
         concurrency=wanted.concurrency or settings.worker_concurrency or os.cpu_count() or 1,
         loglevel=wanted.loglevel,
         logfile=wanted.logfile or settings.worker_logfile or None,
+        most=wanted.most,
     )
 
 
@@ -269,17 +324,25 @@ def consumed(app: Umbel, wanted: Wanted) -> tuple[str, ...]:
     return tuple(queues.consume_from)
 
 
+def patience(app: Umbel) -> Patience:
+    """Return for how long the settings let running tasks go on when the node is stopped."""
+    settings = app.conf.snapshot
+    return Patience(settings.worker_shutdown_timeout, settings.worker_soft_shutdown_timeout)
+
+
 def _run_prefork(app: Umbel, orders: Orders, nursery: Nursery, stops: Stops) -> int:
     node = Node(app, orders, nursery)
     try:
-        with stops.breakable():
-            nursery.wait_until_ready()
-            node.say_set_up()
-        stops.hand_over(node.keeper.stop)
-        with node.kept():
-            if node.wait_until_ready():
-                node.say_ready()
-            node.wait()
+        with node.probed():
+            with stops.breakable():
+                nursery.wait_until_ready()
+                node.say_set_up()
+            stops.hand_over(node.keeper.stop, orders.hostname, patience(app))
+            pause_in_order()
+            with node.kept():
+                if node.wait_until_ready():
+                    node.say_ready()
+                node.wait()
     finally:
         node.leave()
     return _ended(node, stops)
@@ -299,17 +362,18 @@ def _run_solo(app: Umbel, orders: Orders, stops: Stops) -> int:
     page = node.directory.new_page(unique_id())
     child = make_child(app, orders, page, os.getpid())
     ours, theirs = socket.socketpair()
-    helper = Helper(child, page, theirs, app.clock)
+    helper = Helper(child, page, theirs, app.clock, exit_code=lambda: stops.exit_code)
 
-    def stop(cold: bool = False) -> None:
+    def stop(within: float | None = None) -> None:
         with contextlib.suppress(OSError):
-            ours.send(b"stop")
+            ours.send(stop_word(within))
 
-    stops.hand_over(stop, alone=True)
+    stops.hand_over(stop, orders.hostname, patience(app))
+    pause_in_order()
     node.keeper.on_end = stop
-    with node.kept():
+    with node.probed(), node.kept():
         helper.start()
-        signals.worker_process_init.send(None)
+        signals.worker_process_init.send(orders.hostname)
         child.attach()
         node.say_ready()
         child.run()

@@ -18,8 +18,9 @@ from umbel.testing.conformance.support import until
 from umbel.worker.bootstrap import Orders, Source
 from umbel.worker.children import ChildProcess
 from umbel.worker.forkserver import READY, RETIRES
-from umbel.worker.keeper import CALM_TICK, TICK, Keeper, Slot
+from umbel.worker.keeper import CALM_TICK, TICK, Keeper
 from umbel.worker.nodes import NodeDirectory
+from umbel.worker.places import Slot
 from umbel.worker.processes import start_time
 from umbel.worker.recovery import Recovery
 from umbel.worker.settler import Settler
@@ -133,6 +134,28 @@ def test_it_looks_less_often_while_nothing_goes_on(
     assert keeper._pause() == CALM_TICK
 
 
+def test_probes_see_when_the_broker_answered_last(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = keeper._clock.monotonic()
+    keeper.step(now)
+    seen = keeper.seen
+    assert seen is not None
+    assert seen.contact is not None
+    assert now <= seen.contact <= seen.step
+    assert (seen.started, seen.stopping, seen.children) == (True, False, ())
+
+    def fail(*_: object) -> list[Owner]:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(keeper._broker, "expired", fail)
+    monkeypatch.setattr(keeper._broker, "renew", fail)
+    keeper.step(now + 100.0)
+    assert keeper.seen is not None
+    assert keeper.seen is not seen
+    assert keeper.seen.contact == seen.contact
+
+
 def test_it_ends_when_it_is_told_to(keeper: Keeper) -> None:
     ended: list[bool] = []
     keeper.on_end = lambda: ended.append(True)
@@ -172,7 +195,7 @@ def test_the_next_child_may_begin_while_one_leaves(
     keeper.step(now)
     assert (slot.child, slot.expects, keeper._is_empty()) == (None, True, False)
     assert keeper._pages() == []
-    keeper._stopping = True
+    keeper._ending.ask(None, now)
     keeper.step(now)
     assert child.told_to_stop
     child.told_to_stop, child.status = False, 0
@@ -231,7 +254,7 @@ def test_a_stop_does_not_wait_long_for_what_cannot_be_taken_over(
     keeper.stop()
     until(lambda: len(tried) > 1)  # the warm one waits a little
     if cold:
-        keeper.stop(cold=True)
+        keeper.stop(0.0)
     else:
         monkeypatch.setattr("umbel.worker.keeper.LAST_TRIES", 0.0)
     assert keeper.join(20.0)

@@ -77,6 +77,16 @@ LINES: list[tuple[Outcome, int, str]] = [
 ]
 
 
+STATES = {
+    Success: "SUCCESS",
+    Failure: "FAILURE",
+    Retried: "RETRY",
+    Ignored: "IGNORED",
+    Rejected: "REJECTED",
+    Expired: "REVOKED",
+}
+
+
 @pytest.mark.parametrize(("outcome", "level", "line"), LINES)
 def test_lines(
     task: Made, caplog: pytest.LogCaptureFixture, outcome: Outcome, level: int, line: str
@@ -85,6 +95,9 @@ def test_lines(
         report.finished(Run(prepared_of(task), outcome, 0.25))
     (record,) = (record for record in caplog.records if record.name == "umbel.trace")
     assert (record.levelno, record.getMessage()) == (level, line)
+    told = vars(record)["facts"]
+    assert (told["queue"], told["retries"], told["redelivered"]) == ("celery", 0, False)
+    assert told.get("state") == STATES.get(type(outcome))
 
 
 def test_what_handlers_get_beside_the_text(task: Made, caplog: pytest.LogCaptureFixture) -> None:

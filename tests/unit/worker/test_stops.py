@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from umbel import signals
-from umbel.worker.stops import STOPPING, BrokenOff, Stops, wait_for
+from umbel.worker.stops import STOPPING, BrokenOff, Patience, Stops, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -48,37 +48,40 @@ def test_a_signal_breaks_off() -> None:
 
 def test_what_was_asked_for_before_the_node_ran_is_done_then() -> None:
     stops = Stops()
-    stopped: list[bool] = []
+    stopped: list[float | None] = []
     stops.listen()
     send(signal.SIGTERM)
-    stops.hand_over(stopped.append)
-    assert stopped == [False]
+    stops.hand_over(stopped.append, "w1@host", Patience(warm=25.0))
+    assert stopped == [25.0]
+
+
+WARM, COLD = None, 0.0
 
 
 @pytest.mark.parametrize(
     ("sent", "stopped", "code"),
     [
-        ([signal.SIGTERM], [False], 0),
-        ([signal.SIGHUP], [False], 0),
-        ([signal.SIGINT], [False], 1),
-        ([signal.SIGQUIT], [True], 1),
-        ([signal.SIGINT, signal.SIGINT], [False, True], 1),
-        ([signal.SIGTERM, signal.SIGTERM], [False, False], 0),
-        ([signal.SIGTERM, signal.SIGINT], [False, True], 1),
-        ([signal.SIGHUP, signal.SIGQUIT], [False, True], 1),
+        ([signal.SIGTERM], [WARM], 0),
+        ([signal.SIGHUP], [WARM], 0),
+        ([signal.SIGINT], [WARM], 1),
+        ([signal.SIGQUIT], [COLD], 1),
+        ([signal.SIGINT, signal.SIGINT], [WARM, COLD], 1),
+        ([signal.SIGTERM, signal.SIGTERM], [WARM, WARM], 0),
+        ([signal.SIGTERM, signal.SIGINT], [WARM, COLD], 1),
+        ([signal.SIGHUP, signal.SIGQUIT], [WARM, COLD], 1),
     ],
 )
 def test_a_node_is_stopped_before_anybody_hears_of_it(
-    sent: list[signal.Signals], stopped: list[bool], code: int
+    sent: list[signal.Signals], stopped: list[float | None], code: int
 ) -> None:
-    done: list[bool] = []
-    heard: list[tuple[str, str, list[bool]]] = []
+    done: list[float | None] = []
+    heard: list[tuple[object, str, str, list[float | None]]] = []
 
-    def hear(sig: str, how: str, **_: object) -> None:
-        heard.append((sig, how, done[:]))
+    def hear(sender: object, sig: str, how: str, **_: object) -> None:
+        heard.append((sender, sig, how, done[:]))
 
     stops = Stops()
-    stops.hand_over(done.append)
+    stops.hand_over(done.append, "w1@host", Patience())
     signals.worker_shutting_down.connect(hear)
     try:
         for number in sent:
@@ -87,9 +90,96 @@ def test_a_node_is_stopped_before_anybody_hears_of_it(
         signals.worker_shutting_down.disconnect(hear)
     assert (done, stops.exit_code) == (stopped, code)
     assert heard == [
-        (number.name, "Cold" if cold else "Warm", stopped[: index + 1])
-        for index, (number, cold) in enumerate(zip(sent, stopped, strict=True))
+        ("w1@host", number.name, "Warm" if within is WARM else "Cold", stopped[: index + 1])
+        for index, (number, within) in enumerate(zip(sent, stopped, strict=True))
     ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "stopped"),
+    [
+        ([signal.SIGTERM], [25.0]),
+        ([signal.SIGQUIT], [5.0]),
+        ([signal.SIGQUIT, signal.SIGQUIT], [5.0, 0.0]),
+        ([signal.SIGINT, signal.SIGINT, signal.SIGINT], [25.0, 5.0, 0.0]),
+        ([signal.SIGTERM, signal.SIGQUIT, signal.SIGINT], [25.0, 5.0, 0.0]),
+    ],
+)
+def test_running_tasks_are_given_time(
+    sent: list[signal.Signals], stopped: list[float], capfd: pytest.CaptureFixture[str]
+) -> None:
+    done: list[float | None] = []
+    stops = Stops()
+    stops.hand_over(done.append, "w1@host", Patience(warm=25.0, soft=5.0))
+    for number in sent:
+        send(number)
+    assert done == stopped
+    assert ("5 s to end" in capfd.readouterr().out) is (5.0 in stopped)
+
+
+def test_a_third_cold_signal_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[float | None] = []
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    stops = Stops()
+    stops.hand_over(done.append, "w1@host", Patience())
+    send(signal.SIGQUIT)
+    send(signal.SIGINT)
+    assert (done, ended) == ([0.0, 0.0], [])
+    send(signal.SIGQUIT)
+    assert ended == [1]
+
+
+def test_term_may_be_quit() -> None:
+    done: list[float | None] = []
+    stops = Stops({"REMAP_SIGTERM": "SIGQUIT"})
+    stops.hand_over(done.append, "w1@host", Patience())
+    send(signal.SIGTERM)
+    assert (done, stops.exit_code) == ([0.0], 1)
+
+
+@pytest.mark.parametrize(
+    ("sent", "restarts"),
+    [
+        ([signal.SIGHUP], True),
+        ([signal.SIGHUP, signal.SIGHUP], True),
+        ([signal.SIGHUP, signal.SIGTERM], False),
+        ([signal.SIGTERM, signal.SIGHUP], False),
+        ([signal.SIGHUP, signal.SIGQUIT], False),
+    ],
+)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_hangup_restarts_what_has_no_terminal(
+    sent: list[signal.Signals], restarts: bool, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.__stdout__", Stdout(terminal))
+    stops = Stops()
+    monkeypatch.setattr("sys.__stdout__", Stdout(False))  # it has closed
+    stops.hand_over(lambda _: None, "w1@host", Patience())
+    for number in sent:
+        send(number)
+    assert stops.restart is (restarts and not terminal)
+
+
+def test_hangups_while_starting_break_it_off_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.__stdout__", Stdout(False))
+    stops = Stops()
+    stops.listen()
+    send(signal.SIGHUP)
+    send(signal.SIGHUP)
+    with pytest.raises(BrokenOff), stops.breakable():
+        pytest.fail("not reached")
+    assert (stops.restart, stops.exit_code) == (True, 0)
+
+
+class Stdout:
+    """Standard output, as far as it is asked what it is."""
+
+    def __init__(self, terminal: bool) -> None:
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
 
 
 def test_ignored_ends_of_children_are_heeded() -> None:

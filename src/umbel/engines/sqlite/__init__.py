@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from umbel.engines.sqlite.broadcast import SqliteBroadcast
 from umbel.engines.sqlite.broker import FEATURES, SqliteBroker
 from umbel.engines.sqlite.database import Database
-from umbel.engines.sqlite.files import problem
 from umbel.engines.sqlite.queues import SqliteQueues
 from umbel.engines.sqlite.results import SqliteResults
 from umbel.engines.sqlite.state import SqliteState
@@ -70,7 +69,7 @@ class SqliteEngine(Engine):
 
     def problem(self) -> str | None:
         """Return why the file cannot be used, if that can be seen."""
-        return problem(self.path)
+        return self._database.problem()
 
     def close(self) -> None:
         """Close the connection and all sockets that were opened."""

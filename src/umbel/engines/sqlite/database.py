@@ -217,6 +217,10 @@ class Database:
             raise EncodeError(f"{self.path} cannot hold anything that large: {error}.") from error
         if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):
             raise error
+        if code == sqlite3.SQLITE_NOTADB:
+            raise ImproperlyConfigured(
+                f"{self.path} is not an SQLite file; it was left as it is. Choose another file in broker_url."
+            ) from error
         if code == sqlite3.SQLITE_FULL:
             raise BrokerFull(
                 f"The disk that holds {self.path} is full; nothing was written. Free some space."
@@ -225,6 +229,18 @@ class Database:
             raise OperationalError(files.who_locks(self.path, LOCK_TIMEOUT)) from error
         advice = _ADVICE.get(code, "")
         raise OperationalError(f"{self.path}: {error}.{advice}") from error
+
+    def problem(self) -> str | None:
+        """Return why the file cannot be used, however often one tries; it is not made for that."""
+        try:
+            if (found := files.problem(self.path)) is None and self.path.exists():
+                with self.read():
+                    pass
+        except ImproperlyConfigured as error:
+            return str(error)
+        except OperationalError:  # it may be locked, or full, for now
+            return None
+        return found
 
     def close(self) -> None:
         """Close this process's connection; the next use opens it again."""
@@ -256,7 +272,6 @@ class Database:
 _ADVICE = {
     sqlite3.SQLITE_CORRUPT: " The file is damaged and was left as it is: move it away with its -wal and"
     " -shm files and try `sqlite3 FILE .recover`.",
-    sqlite3.SQLITE_NOTADB: " This is not an SQLite file; it was left as it is.",
     sqlite3.SQLITE_READONLY: " This process may not write to it: check its owner and mode.",
     sqlite3.SQLITE_CANTOPEN: " Check that the directory exists and that this process may write to it.",
     sqlite3.SQLITE_IOERR: " The disk, or the file system, reported an error.",

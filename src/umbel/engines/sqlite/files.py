@@ -23,7 +23,7 @@ def prepare(path: Path) -> None:
     """Make the file's directory, private to its owner, and refuse places where SQLite is not safe."""
     directory = path.parent
     try:
-        if not directory.exists():
+        if not os.path.exists(directory):
             directory.mkdir(
                 mode=0o700, parents=True, exist_ok=True
             )  # another process may be faster
@@ -37,11 +37,12 @@ def prepare(path: Path) -> None:
 
 def problem(path: Path) -> str | None:
     """Return what `prepare` would refuse or could not make; make nothing."""
-    existing = next(parent for parent in path.parents if parent.exists())
-    writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    if not path.exists() and not writable:
-        reason = "Permission denied" if existing.is_dir() else f"{existing} is a file"
-        return _cannot_make(path, reason)
+    # Not Path.exists, which raises below a directory that may not be looked into.
+    existing = next(parent for parent in path.parents if os.path.exists(parent))
+    if not existing.is_dir():
+        return _cannot_make(path, f"{existing} is a file")
+    if existing != path.parent and not os.access(existing, os.W_OK | os.X_OK):
+        return _cannot_make(path, "Permission denied")
     try:
         _refuse(path, existing)
     except ImproperlyConfigured as error:
@@ -57,7 +58,10 @@ def _cannot_make(place: Path, reason: str) -> str:
 
 
 def _refuse(path: Path, directory: Path) -> None:
-    """Raise ImproperlyConfigured for a network file system, and for a file that is not ours to write."""
+    """Raise ImproperlyConfigured for a network file system, and for what is not ours to write.
+
+    The directory counts too: SQLite keeps its log beside the file.
+    """
     kind = file_system(directory)
     if kind in _NETWORK_FILE_SYSTEMS:
         raise ImproperlyConfigured(
@@ -65,11 +69,21 @@ def _refuse(path: Path, directory: Path) -> None:
             " machines. Use a local disk (data_dir, or UMBEL_DATA_DIR), or a server: broker_url ="
             " 'redis://…'."
         )
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise ImproperlyConfigured(
-            f"{path} belongs to {_owner(path)} and this process{_running_as()} may not write to it."
-            " Run both as the same user, or set UMBEL_DATA_DIR to another directory."
+    for place, needed in ((path.parent, os.W_OK | os.X_OK), (path, os.R_OK | os.W_OK)):
+        if os.path.exists(place) and not os.access(place, needed):
+            raise ImproperlyConfigured(_not_to_write(place))
+
+
+def _not_to_write(place: Path) -> str:
+    if hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY:
+        return (
+            f"{place} is on a file system that is mounted read-only. Mount it for writing, or set data_dir,"
+            " or UMBEL_DATA_DIR, to a directory that this process may write to."
         )
+    return (
+        f"{place} belongs to {_owner(place)} and this process{_running_as()} may not write to it."
+        " Run both as the same user, or set UMBEL_DATA_DIR to another directory."
+    )
 
 
 def file_system(directory: Path, mounts: Path = _MOUNTS) -> str | None:

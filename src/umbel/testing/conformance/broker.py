@@ -216,6 +216,15 @@ class BrokerContract(Contract):
         assert fetch(there.consumer()) == []
         assert ack(consumer, [delivery]).refused == ()
 
+    def test_an_engine_gives_the_same_ports_each_time(self, here: Side) -> None:
+        for name in ("broker", "queues", "results", "state", "broadcast"):
+            assert getattr(here.engine, name) is getattr(here.engine, name), name
+
+    def test_an_engine_that_works_has_no_problem(self, here: Side, there: Side) -> None:
+        here.publish("1")
+        assert here.engine.problem() is None
+        assert there.engine.problem() is None
+
     def test_a_broker_shares_the_result_store_of_its_own_storage(
         self, here: Side, there: Side
     ) -> None:

@@ -75,6 +75,7 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_is(
     before = _make(path, *statements)
     with pytest.raises(ImproperlyConfigured, match=r"umbel\.db is a database of another program"):
         database.write().__enter__()
+    assert "is a database of another program" in str(database.problem())
     assert path.read_bytes() == before
     assert [item.name for item in path.parent.iterdir()] == ["umbel.db"]
 
@@ -96,9 +97,17 @@ def test_a_file_of_a_newer_umbel_is_refused_and_left_as_it_is(
 def test_a_file_that_is_no_database_is_left_as_it_is(path: Path, engine: SqliteEngine) -> None:
     path.write_bytes(b"These are notes, not a database.\n" * 100)
     before = path.read_bytes()
-    with pytest.raises(OperationalError, match="This is not an SQLite file; it was left as it is"):
+    with pytest.raises(ImproperlyConfigured, match="is not an SQLite file; it was left as it is"):
         engine.broker.publish([publication("1")], 1.0)
+    assert "is not an SQLite file" in str(engine.problem())
     assert path.read_bytes() == before
+
+
+def test_what_waiting_may_mend_is_no_problem(path: Path, engine: SqliteEngine) -> None:
+    assert engine.problem() is None
+    assert list(path.parent.iterdir()) == []
+    engine.broker.publish([publication("1")], 5.0)
+    assert engine.problem() is None
 
 
 def test_a_damaged_file_is_named_and_left_as_it_is(path: Path, engine: SqliteEngine) -> None:
@@ -145,6 +154,18 @@ def test_many_threads_open_a_new_file_at_the_same_time(tmp_path: Path) -> None:
         with ThreadPoolExecutor(4) as executor:
             list(executor.map(put, range(4)))
         (tmp_path / "0.db").unlink()
+
+
+# The log
+
+
+def test_the_log_is_written_back_and_does_not_grow_for_ever(
+    path: Path, engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("umbel.engines.sqlite.database.CHECKPOINT_PAGES", 50)
+    for number in range(100):
+        engine.state.put("kind", str(number), "x" * 20_000)
+    assert path.with_name("umbel.db-wal").stat().st_size < 500_000 < path.stat().st_size
 
 
 # Locks

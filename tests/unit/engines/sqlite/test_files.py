@@ -4,6 +4,7 @@ import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,6 +71,11 @@ def test_many_make_the_directory_at_the_same_time(tmp_path: Path) -> None:
         list(executor.map(files.prepare, [path for path in paths for _ in range(4)]))
 
 
+def forbid(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Have the system say that this process may not write there, which root may anywhere."""
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != place)
+
+
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ImproperlyConfigured, match=r"file/data cannot be made .*UMBEL_DATA_DIR"):
@@ -81,6 +87,34 @@ def test_a_file_that_may_not_be_written_is_named_with_its_owner(
 ) -> None:
     path = tmp_path / "umbel.db"
     path.write_bytes(b"")
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    forbid(monkeypatch, path)
     with pytest.raises(ImproperlyConfigured, match=r"umbel\.db belongs to .* may not write to it"):
         files.prepare(path)
+    assert "umbel.db belongs to" in str(files.problem(path))
+
+
+def test_a_directory_of_somebody_else_is_named_with_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid(monkeypatch, tmp_path)
+    with pytest.raises(ImproperlyConfigured, match=f"{tmp_path} belongs to .* may not write to it"):
+        files.prepare(tmp_path / "umbel.db")
+    assert f"{tmp_path} belongs to" in str(files.problem(tmp_path / "umbel.db"))
+
+
+@pytest.mark.skipif(not hasattr(os, "statvfs"), reason="needs a system that tells of its mounts")
+def test_a_file_system_that_is_mounted_read_only_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid(monkeypatch, tmp_path)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
+    with pytest.raises(ImproperlyConfigured, match=f"{tmp_path} is on a file system .* read-only"):
+        files.prepare(tmp_path / "umbel.db")
+
+
+def test_a_place_in_a_directory_that_is_not_ours_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid(monkeypatch, tmp_path)
+    found = str(files.problem(tmp_path / ".umbel" / "umbel.db"))
+    assert "umbel.db cannot be made (Permission denied)" in found

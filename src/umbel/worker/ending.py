@@ -1,0 +1,37 @@
+"""The end of a node, as its keeper was told of it: from when on running tasks are not waited for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Ending:
+    """Whether a node is to stop, and by when. `at_once` when whoever stops it waits for nothing.
+
+    `alone_since` is when the node had no children any more.
+    """
+
+    asked: bool = False
+    at_once: bool = False
+    due: float = math.inf
+    alone_since: float | None = None
+
+    def ask(self, within: float | None, now: float) -> None:
+        """Ask for it, with `within` seconds for running tasks, or as long as they take.
+
+        Of several such words the strictest counts.
+        """
+        if within is not None:
+            self.at_once = self.at_once or within <= 0
+            self.due = min(self.due, now + within)
+        self.asked = True
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether running tasks are not waited for any more."""
+        return now >= self.due
+
+    def pause(self, wanted: float, now: float) -> float:
+        """Return for how long to wait instead of `wanted`, so as not to miss it."""
+        return wanted if self.is_due(now) else min(wanted, self.due - now)
