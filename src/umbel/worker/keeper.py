@@ -111,8 +111,7 @@ class Keeper:
         self.scaling: tuple[Autoscaler, Callable[[], int]] | None = None
         self._scaling = Timer(LOOK_AROUND)
         self._ttl = app.conf.snapshot.worker_lease_ttl
-        self._renewal = Timer(self._ttl / 3)
-        self._expiry = Timer(min(self._ttl / 3, 1.0))
+        self._renewal, self._expiry = Timer(self._ttl / 3), Timer(min(self._ttl / 3, 1.0))
         self._look_around = Timer(LOOK_AROUND)
         self._clean_up = Timer(CLEAN_UP, self._clock.monotonic() + CLEAN_UP)
         #: What the last step saw, for probes, and when the broker last answered.
@@ -121,9 +120,8 @@ class Keeper:
         self._drift = self._clock.time() - self._clock.monotonic()
         #: Whether any child held something when it was last looked at.
         self._works = True
-        self._dead: list[ChildProcess] = []
-        #: Children that retire, and have given up their slots.
-        self._leaving: list[ChildProcess] = []
+        #: Who is not buried yet, and who retires and has given up its slot.
+        self._dead, self._leaving = list[ChildProcess](), list[ChildProcess]()
         self._ending = Ending()
         #: What did not work the last time, and was told of; and what the broker did not answer.
         self._complaints: set[Duty] = set()
