@@ -90,6 +90,17 @@ def is_rate(value: Any) -> bool:
     return isinstance(value, int | float) and value >= 0
 
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def per_second(rate: str | float | None) -> float:
+    """Return how many a second a rate allows; 0 for any number."""
+    if not isinstance(rate, str):
+        return rate or 0
+    many, _, unit = rate.partition("/")
+    return float(many or 0) / _SECONDS[unit or "s"]
+
+
 def require_rate(name: str, value: Any) -> None:
     """Refuse what is no rate; None will do."""
     if value is not None and not is_rate(value):

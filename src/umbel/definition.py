@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from umbel.checks import (
+    per_second,
     require_exceptions,
     require_int,
     require_number,
@@ -18,7 +19,6 @@ from umbel.checks import (
     require_rate,
 )
 from umbel.entities import Exchange, Queue
-from umbel.options import warn_of_limits
 from umbel.policies import RetryPolicy
 from umbel.settings import Settings
 from umbel.trace import classes
@@ -41,6 +41,11 @@ class Policy:
     acks_on_failure: bool = True
     acks_on_timeout: bool = True
     retry_on_worker_lost: bool = False
+    #: Seconds; 0 for no limit.
+    time_limit: float = 0
+    soft_time_limit: float = 0
+    #: Calls that may start in a second; 0 for any number.
+    rate: float = 0
 
 
 def _whole(seconds: float | None) -> float | None:
@@ -86,11 +91,11 @@ class Definition:
     retry_jitter: bool = True
     """Wait a random time between 0 and that."""
     time_limit: float | None = None
-    """Seconds. Not enforced yet."""
+    """Seconds after which it is killed; 0: never, whatever the settings say."""
     soft_time_limit: float | None = None
-    """Seconds. Not enforced yet."""
+    """Seconds after which SoftTimeLimitExceeded is raised in it; 0: never, whatever the settings say."""
     rate_limit: str | float | None = None
-    """``10/m``, for example. Not enforced yet."""
+    """How many of its calls a worker may start in a time, such as ``10/m``; 0: any number."""
     ignore_result: bool | None = None
     """Store nothing of the outcome."""
     store_errors_even_if_ignored: bool | None = None
@@ -125,7 +130,7 @@ class Definition:
     """Of classes: not a task itself. For Celery's sake."""
 
     def check_attributes(self) -> None:
-        """Raise TypeError or ValueError for attributes that no task can have; warn of those not heeded."""
+        """Raise TypeError or ValueError for attributes that no task can have."""
         for name in ("time_limit", "soft_time_limit", "default_retry_delay", "retry_backoff_max"):
             require_number(name, getattr(self, name), low=0.0)
         require_order(self.time_limit, self.soft_time_limit)
@@ -136,7 +141,6 @@ class Definition:
         if self.max_retries is not None and self.max_retries != math.inf:
             require_int("max_retries", self.max_retries)
         _ = self._retry_policy
-        warn_of_limits(self)
 
     @cached_property
     def _retry_policy(self) -> RetryPolicy:
@@ -163,7 +167,11 @@ class Definition:
         def chosen(own: bool | None, general: bool) -> bool:
             return general if own is None else own
 
+        hard, soft = self.limits(settings)
         return Policy(
+            time_limit=hard or 0,
+            soft_time_limit=soft or 0,
+            rate=self._rate(settings),
             acks_late=chosen(self.acks_late, settings.task_acks_late),
             reject_on_worker_lost=chosen(
                 self.reject_on_worker_lost, settings.task_reject_on_worker_lost
@@ -184,6 +192,13 @@ class Definition:
                 self.acks_on_timeout, settings.task_acks_on_timeout, settings
             ),
         )
+
+    def _rate(self, settings: Settings) -> float:
+        """Return how many of its calls a worker may start in a second; 0 for any number."""
+        if settings.worker_disable_rate_limits:
+            return 0
+        own = self.rate_limit
+        return per_second(settings.task_default_rate_limit if own is None else own)
 
     def _acknowledges(self, own: bool | None, general: bool | None, settings: Settings) -> bool:
         """Return the first that says something: the task, the setting, or either of them for both cases."""

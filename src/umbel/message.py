@@ -107,6 +107,7 @@ _KNOWN_HEADERS = frozenset(
         "sent_at",
         "compression",
         "offers",
+        "rate_limit_turn",
     }
 )
 

@@ -34,21 +34,6 @@ def warn_once(text: str) -> None:
     logger.warning("%s", text)
 
 
-#: Options of tasks and calls that travel, or are kept, without effect, and what that means.
-_NOT_ENFORCED = {
-    "time_limit": "tasks run as long as they like",
-    "soft_time_limit": "tasks run as long as they like",
-    "rate_limit": "tasks start as fast as they can",
-}
-
-
-def warn_of_limits(options: object) -> None:
-    """Say of the limits that a call or a task asks for that they do not limit."""
-    for name, meaning in _NOT_ENFORCED.items():
-        if getattr(options, name, None) is not None:
-            warn_once(f"The option {name} is not enforced yet: {meaning}.")
-
-
 class CallKeywords(TypedDict, total=False):
     """The keyword arguments of `apply_async`, for type checkers: the fields of `CallOptions`."""
 
@@ -280,7 +265,6 @@ def call_options(keywords: Mapping[str, Any], where: str = "apply_async") -> Cal
         options = CallOptions(**keywords, cleared=_cleared(keywords))
     else:
         options = _gathered(keywords, where)
-    warn_of_limits(options)
     if options.link or options.link_error or options.chain:
         _check_what_follows(options)
     return options

@@ -9,11 +9,11 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from umbel import announcing, current, signals, states
 from umbel.clock import Clock
@@ -41,6 +41,16 @@ class Mode(Enum):
     RAISED = "raised"
 
 
+class Guard(Protocol):
+    """What is around a task's own code where that may be interrupted."""
+
+    def call(self, function: Handler, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call the task."""
+
+    def watched(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        """Return what runs the task's coroutine."""
+
+
 @dataclass(frozen=True, slots=True)
 class How:
     """How tasks are run. `drive` runs a coroutine to its end."""
@@ -48,6 +58,7 @@ class How:
     clock: Clock
     drive: Drive
     mode: Mode = Mode.WORKER
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +157,13 @@ def _call(
         if hooks.before_start is not None:
             hooks.before_start(request.id, request.args, request.kwargs)
         called = True
-        value = hooks.call(*request.args or (), **request.kwargs or {})
+        value = (
+            hooks.call(*request.args or (), **request.kwargs or {})
+            if how.guard is None
+            else how.guard.call(hooks.call, request.args or (), request.kwargs or {})
+        )
         if inspect.iscoroutine(value):
-            value = how.drive(value)
+            value = how.drive(value if how.guard is None else how.guard.watched(value))
         called = False
         if check is not None:
             check(value)

@@ -13,7 +13,7 @@ from umbel.settings import TABLE
 
 MORE = """
 app.conf.result_expires = 60
-app.conf.task_time_limit = 5
+app.conf.worker_send_task_events = True
 app.conf.plugin_token = "geheim"
 app.conf.plugin_colour = "red"
 """
@@ -30,13 +30,13 @@ def changed(tmp_path: Path, project: object) -> None:
 def test_the_changed_settings_are_listed(umbel: Command) -> None:
     found = umbel("config", "--json").data
     assert found.keys() == {
-        *("broker_url", "result_backend", "result_expires", "task_time_limit"),
+        *("broker_url", "result_backend", "result_expires", "worker_send_task_events"),
         *("plugin_token", "plugin_colour"),
     }
     expires = found["result_expires"]
     assert (expires["value"], expires["origin"], expires["known"]) == (60, "app.conf", True)
     assert found["broker_url"]["origin"] == "the app's constructor"
-    assert found["task_time_limit"]["works"] is False
+    assert found["worker_send_task_events"]["works"] is False
     assert (found["plugin_colour"]["known"], found["plugin_colour"]["value"]) == (False, "red")
     lines = umbel("config").out.splitlines()
     assert lines[0].split() == ["setting", "value", "origin", "meaning"]

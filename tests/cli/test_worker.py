@@ -70,6 +70,19 @@ def test_settings(started: Any) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        (("--time-limit", "5"), {"task_time_limit": 5}),
+        (("--soft-time-limit", "2.5"), {"task_soft_time_limit": 2.5}),
+        (("--max-tasks-per-child", "5"), {"worker_max_tasks_per_child": 5}),
+        (("--max-memory-per-child", "5000"), {"worker_max_memory_per_child": 5000}),
+    ],
+)
+def test_limits(started: Any, words: tuple[str, ...], settings: dict[str, Any]) -> None:
+    assert started(*words)[0].settings == settings
+
+
 def test_the_exit_code_is_the_workers(started: Any) -> None:
     started(code=1)
 
@@ -112,10 +125,6 @@ def test_options_whose_promise_is_kept_anyway_are_silent(
 
 
 WARNED = [
-    ("--time-limit", "5"),
-    ("--soft-time-limit", "5"),
-    ("--max-tasks-per-child", "5"),
-    ("--max-memory-per-child", "5"),
     ("-E",),
     ("--events",),
     ("--task-events",),

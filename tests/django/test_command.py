@@ -22,6 +22,16 @@ from umbel.contrib.django.management.commands import umbel as command
 PLACE = "project_name.taskapp:app"
 
 
+@pytest.fixture(autouse=True)
+def _no_apps_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the modules in which other tests have left an app: all that is imported is looked into."""
+    for name, module in list(sys.modules.items()):
+        if not name.startswith("project_name") and any(
+            isinstance(one, Umbel) for one in vars(module).values()
+        ):
+            monkeypatch.delitem(sys.modules, name)
+
+
 class TestFinding:
     @pytest.fixture
     def module(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from umbel import states
-from umbel.exceptions import WorkerLostError
+from umbel.exceptions import TimeLimitExceeded, WorkerLostError
 from umbel.records import TaskResult
 from umbel.testing.ledger import End, Fault, History, Start
 
@@ -53,11 +53,19 @@ class Evidence:
             return False
         return isinstance(self.results[id].result, WorkerLostError)
 
+    def was_too_long(self, id: str) -> bool:
+        """Tell whether a task is reported as killed for its time limit; it has started then."""
+        return (
+            self.state(id) == states.FAILURE
+            and isinstance(self.results[id].result, TimeLimitExceeded)
+            and bool(self.starts(id))
+        )
+
     def is_lost(self, id: str) -> bool:
         """Tell whether a task that was accepted has left no trace but in the ledger."""
         sent = self.history.sent[id]
         return sent.outcome == "ok" and not (
-            self.ends(id) or id in self.dead or self.is_lost_by_right(id)
+            self.ends(id) or id in self.dead or self.is_lost_by_right(id) or self.was_too_long(id)
         )
 
     def story(self, id: str) -> str:
@@ -165,6 +173,8 @@ def truth(evidence: Evidence) -> Iterator[str]:
         if sent.early and len(starts) > 1:
             yield f"O4: started more than once: {evidence.story(id)}"
         if evidence.is_lost_by_right(id) or id in evidence.forgotten:
+            continue
+        if evidence.was_too_long(id) and id not in evidence.dead:
             continue
         expected = states.FAILURE if id in evidence.dead else states.SUCCESS
         if state != expected:

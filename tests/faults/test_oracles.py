@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults import oracles
 from tests.faults.oracles import Evidence, judge
-from umbel.exceptions import WorkerLostError
+from umbel.exceptions import TimeLimitExceeded, WorkerLostError
 from umbel.records import TaskResult
 from umbel.request import Request
 from umbel.testing.ledger import End, Fault, History, Ledger, Sent, Start, read
@@ -129,6 +129,20 @@ def test_a_task_lost_by_right_and_a_dead_one_are_no_loss() -> None:
     del evidence.history.starts[1]
     evidence.history.sent["a"] = Sent("a", "ok", 9.0, early=True)
     judge(evidence)
+
+
+def test_a_task_that_was_killed_for_its_time_limit_is_no_loss_if_it_ran() -> None:
+    evidence = sound()
+    lose(evidence)
+    evidence.results = {"a": TaskResult("a", "FAILURE", TimeLimitExceeded(2))}
+    assert judge(evidence).lost == 0
+    leave_waiting(evidence)
+    with pytest.raises(AssertionError, match="O1: not settled"):
+        judge(evidence)
+    evidence.in_broker = {}
+    evidence.history.starts.clear()
+    with pytest.raises(AssertionError, match="O1: lost"):
+        judge(evidence)
 
 
 def test_a_call_that_was_never_accepted_may_have_no_result() -> None:

@@ -19,7 +19,7 @@ from umbel.current import running
 from umbel.entities import Exchange, Queue
 from umbel.exceptions import OperationalError, Unroutable
 from umbel.message import decode
-from umbel.options import CALL_NAMES, CallOptions, warn_once
+from umbel.options import CALL_NAMES, CallOptions
 from umbel.publish import Context, build
 from umbel.request import Request
 from umbel.retrying import Again
@@ -142,17 +142,21 @@ def test_what_is_async_is_decided_once(app: Umbel, function: Any, is_async: bool
     assert (task.is_async, isinstance(task, AsyncTask)) == (is_async, is_async)
 
 
-def test_a_limit_that_does_not_limit_says_so_once(
-    app: Umbel, caplog: pytest.LogCaptureFixture
-) -> None:
-    warn_once.cache_clear()
-    app.task(name="a", rate_limit="10/m", time_limit=5)(plain)
-    app.task(name="b", time_limit=7)(plain).apply_async((1,), time_limit=9)
-    assert caplog.messages[:2] == [
-        "The option time_limit is not enforced yet: tasks run as long as they like.",
-        "The option rate_limit is not enforced yet: tasks start as fast as they can.",
-    ]
-    assert "time_limit" not in "".join(caplog.messages[2:])
+def test_limits_are_the_tasks_own_else_those_of_the_settings(app: Umbel) -> None:
+    app.conf.update(task_time_limit=9, task_soft_time_limit=8.5, task_default_rate_limit="30/m")
+    options: dict[str, dict[str, Any]] = {
+        "a": {},
+        "b": {"time_limit": 5, "soft_time_limit": 4, "rate_limit": "7200/h"},
+        "c": {"time_limit": 0, "soft_time_limit": 0, "rate_limit": 0},
+        "d": {"rate_limit": ""},
+        "e": {"rate_limit": 2.5},
+    }
+    tasks = [app.task(name=name, **own)(plain) for name, own in options.items()]
+    policies = [task.policy(app.conf.snapshot) for task in tasks]
+    found = [(policy.time_limit, policy.soft_time_limit, policy.rate) for policy in policies]
+    assert found == [(9, 8.5, 0.5), (5, 4, 2), (0, 0, 0), (9, 8.5, 0), (9, 8.5, 2.5)]
+    app.conf.worker_disable_rate_limits = True
+    assert app.tasks["b"].policy(app.conf.snapshot).rate == 0
 
 
 def test_a_base_class_gives_defaults_and_behaviour(app: Umbel) -> None:

@@ -116,6 +116,30 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     help="Most messages a child holds. 0, the default: what it can run in some 30 ms.",
 )
 @click.option("--disable-prefetch", is_flag=True, help="As --prefetch-multiplier 1.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Kill a task, with its child process, that runs longer.",
+)
+@click.option(
+    "--soft-time-limit",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Raise SoftTimeLimitExceeded in a task that runs longer.",
+)
+@click.option(
+    "--max-tasks-per-child",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Replace a child after so many tasks.",
+)
+@click.option(
+    "--max-memory-per-child",
+    type=click.IntRange(min=0),
+    metavar="KIB",
+    help="Replace a child that has taken more memory, after its running task.",
+)
 @standing_options
 @later_options
 @click.argument("words", nargs=-1, metavar="[-- SETTING=VALUE ...]")
@@ -190,6 +214,10 @@ def _settings(
     include: str | None,
     prefetch_multiplier: int | None,
     disable_prefetch: bool,
+    time_limit: float | None,
+    soft_time_limit: float | None,
+    max_tasks_per_child: int | None,
+    max_memory_per_child: int | None,
     shutdown_timeout: float | None,
     health_file: str | None,
     health_port: int | None,
@@ -203,6 +231,10 @@ def _settings(
         "worker_concurrency": concurrency,
         "include": None if include is None else names(include),
         "worker_prefetch_multiplier": multiplier,
+        "task_time_limit": time_limit,
+        "task_soft_time_limit": soft_time_limit,
+        "worker_max_tasks_per_child": max_tasks_per_child,
+        "worker_max_memory_per_child": max_memory_per_child,
         "worker_shutdown_timeout": shutdown_timeout,
         "worker_health_file": health_file,
         "worker_health_port": health_port,

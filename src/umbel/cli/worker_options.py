@@ -47,17 +47,11 @@ class Later:
         )
 
 
-_NO_LIMITS = "tasks run as long as they like"
-_LONG_LIVES = "children live as long as the worker"
 _NO_BEAT = "there is no beat"
 
 LATER = (
     Later(("-B", "--beat"), "Run beat inside the worker.", fatal=True, type=bool,
           why="there is no beat, and periodic tasks would silently not run. Leave it out."),
-    Later(("--time-limit",), "Seconds after which a task is killed.", why=_NO_LIMITS, type=float),
-    Later(("--soft-time-limit",), "Seconds after which a task is told to end.", why=_NO_LIMITS, type=float),
-    Later(("--max-tasks-per-child",), "Tasks after which a child is replaced.", why=_LONG_LIVES, type=int),
-    Later(("--max-memory-per-child",), "KiB at which a child is replaced.", why=_LONG_LIVES, type=int),
     Later(("-E", "--task-events", "--events"), "Send an event for each step of a task.",
           why="no events are sent", type=bool),
     Later(("-S", "--statedb"), "File for revoked ids.", metavar="PATH",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from umbel.settings.declare import anything, flag, rate, retries, seconds, whole
 
-_NOT_KILLED = "is not enforced yet: tasks run as long as they like"
 _NO_EVENTS = "has no effect yet: events are not sent"
 
 
@@ -61,20 +60,17 @@ class Tasks:
     )
     task_time_limit = seconds(
         None,
-        "Seconds after which a task is killed.",
+        "Seconds after which the child process that runs a task is killed. None or 0: never.",
         old="CELERYD_TASK_TIME_LIMIT",
-        later=_NOT_KILLED,
     )
     task_soft_time_limit = seconds(
         None,
-        "Seconds after which SoftTimeLimitExceeded is raised in a task.",
+        "Seconds after which SoftTimeLimitExceeded is raised in a task. None or 0: never.",
         old="CELERYD_TASK_SOFT_TIME_LIMIT",
-        later=_NOT_KILLED,
     )
     task_default_rate_limit = rate(
         None,
-        "How many tasks of a kind may start in a time, such as 10/m.",
-        later="is not enforced yet: tasks start as fast as they can",
+        "How many calls of a task a worker may start in a time, such as 10/m. None or 0: any number.",
     )
     task_annotations = anything(
         None,

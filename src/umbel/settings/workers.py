@@ -16,7 +16,6 @@ from umbel.settings.declare import (
     unused,
 )
 
-_CHILDREN_LIVE = "is not enforced yet: children live as long as the worker"
 _NO_CONTROL = "has no effect yet: workers take no remote commands"
 _NO_EVENTS = "has no effect yet: events are not sent"
 _NO_BEAT = "has no effect yet: there is no beat"
@@ -60,13 +59,12 @@ class Workers:
     )
     worker_max_tasks_per_child = natural(
         None,
-        "How many tasks a child process runs before a new one takes its place.",
-        later=_CHILDREN_LIVE,
+        "How many tasks a child process runs before a new one takes its place. None or 0: any number.",
     )
     worker_max_memory_per_child = natural(
         None,
-        "Kilobytes of memory at which a new child process takes the place of one.",
-        later=_CHILDREN_LIVE,
+        "Kilobytes of memory at which a new child process takes the place of one, after its running task."
+        " None or 0: it may take what it likes.",
     )
     db_reuse_max = natural(
         None,
@@ -78,7 +76,6 @@ class Workers:
         False,
         "Do not enforce rate limits.",
         old="CELERY_DISABLE_RATE_LIMITS",
-        later="has no effect yet",
     )
     worker_soft_shutdown_timeout = seconds(
         0.0,

@@ -18,7 +18,17 @@ from umbel.ports import Broker, FetchRequest, Owner
 from umbel.worker.decide import decide
 from umbel.worker.embedded import EmbeddedWorker
 from umbel.worker.execute import Runner
-from umbel.worker.outcome import Expired, Lost, NotDue, Outcome, Run, Unknown, Unprocessable
+from umbel.worker.outcome import (
+    Expired,
+    Lost,
+    NotDue,
+    Outcome,
+    OverTime,
+    Postponed,
+    Run,
+    Unknown,
+    Unprocessable,
+)
 from umbel.worker.settler import Settler
 
 
@@ -120,7 +130,7 @@ def _ending(outcome: Outcome) -> tuple[str | None, Any]:
             return states.FAILURE, error
         case Unknown(error, _):
             return None, error
-        case NotDue() | Lost():  # neither is reported
+        case NotDue() | Lost() | OverTime() | Postponed():  # none of them is reported
             return None, None
     return ending(outcome)
 

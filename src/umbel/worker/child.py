@@ -25,10 +25,14 @@ from umbel.redirected import flush_redirected
 from umbel.worker import report
 from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
+from umbel.worker.lifetime import Lifetime
+from umbel.worker.limits import Limits
 from umbel.worker.outcome import Job, Lost, Prepared, Run, Waiting
 from umbel.worker.page import Page
 from umbel.worker.prefetch import Prefetch
+from umbel.worker.rates import Rates
 from umbel.worker.settler import Settler
+from umbel.worker.timelimits import NO_LIMITS, time_limits
 
 logger = logging.getLogger("umbel.worker")
 
@@ -39,12 +43,15 @@ SETTLE_WITHIN = 0.01
 #: Longest pause, in seconds, between two tries to reach a broker that does not answer: so much later than it
 #: is back is it found.
 MOST_PATIENCE = 1.0
+#: Seconds between two looks of who may be killed any moment.
+PARDON = 0.001
 
 
 class Child:
     """Runs tasks until it is told to stop.
 
-    `make_settler` attaches a consumer; it is called when one is first needed, and when it is lost.
+    `make_settler` attaches a consumer; it is called when one is first needed, and when it is lost. It also
+    leaves when the lifetime that `limits` give it is over.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class Child:
         pid: int,
         page: Page,
         make_settler: Callable[[], Settler],
+        limits: Limits | None = None,
     ) -> None:
         self._app = app
         self._clock = app.clock
@@ -79,8 +87,18 @@ class Child:
         self.finished: deque[Verdict] = deque()
         self.current: Waiting | None = None
         self.started_at = 0.0
+        #: The hard and the soft time limit of what runs.
+        self.limits: tuple[float, float] = NO_LIMITS
+        self._soft = False
         self._settled_at = 0.0
         self.on_batch: Callable[[], None] = lambda: None
+        self.heed(limits or Limits(Lifetime(), Rates(app.clock)))
+        #: Called before it leaves because its lifetime is over.
+        self.on_retire: Callable[[], None] = lambda: None
+
+    def heed(self, limits: Limits) -> None:
+        """Live as long as these say, and keep to their rates."""
+        self._lifetime, self._rates = limits.lifetime, limits.rates
 
     @property
     def consumer(self) -> Consumer:
@@ -111,8 +129,14 @@ class Child:
         What raises from here is a bug, of ours or of a receiver. The leases are then left for the
         supervisor to take over, which counts the crash, so that it cannot go on for ever.
         """
-        while not self.stopping.is_set():
+        why = ""
+        while not self.stopping.is_set() and not (why := self._lifetime.over()):
             self.step()
+        if why:
+            logger.info("Pid %d leaves, and another takes its place: %s.", self._pid, why)
+            self.on_retire()
+            # Until the broker takes it: nothing that has run shall run again because of this.
+            self._persist(lambda: self._settle(None))
         self._leave()
 
     def step(self) -> None:
@@ -131,7 +155,7 @@ class Child:
         """
         if self._app.broker.features.queues_in_order:
             self._queues.rotate(-1)
-        return FetchRequest(tuple(self._queues), self._prefetch.limit)
+        return FetchRequest(tuple(self._queues), self._lifetime.affords(self._prefetch.limit))
 
     def _settle(self, request: FetchRequest | None) -> Sequence[Delivery]:
         with self.lock:
@@ -302,23 +326,52 @@ class Child:
         fail_point("child.before_start")
         report.received(item.prepared)
         self.current = item
-        self.started_at = self._clock.monotonic()
-        return self._page.start(item.index, self.started_at)
+        self.started_at = now = self._clock.monotonic()
+        self.limits = hard, soft = time_limits(item.prepared)
+        if not hard and not soft:
+            return self._page.start(item.index, now)
+        self._soft = bool(soft) and self._runner.soft.begin(now + soft)
+        deadlines = now + soft if soft else 0.0, now + hard if hard else 0.0
+        starts = self._page.start(item.index, now, *deadlines)
+        if not starts:
+            self._runner.soft.end()
+        return starts
 
     def _run(self, item: Waiting) -> None:
-        record = started(
-            item.prepared, self._hostname, self._pid, self._app.conf.snapshot, self._clock
-        )
+        admitted, policy = item.prepared, item.prepared.policy
+        if policy is not None and policy.rate:
+            admitted = self._rates.admit(admitted)
+        record = started(admitted, self._hostname, self._pid, self._app.conf.snapshot, self._clock)
         if record is not None:
-            self._tell_started(record, item.prepared)
-        run = self._runner.run(item.prepared)
+            self._tell_started(record, admitted)
+        limited = self.limits != NO_LIMITS
+        run = self._run_limited(admitted) if limited else self._runner.run(admitted)
         flush_redirected()
         fail_point("child.after_run")
         verdict = decide(run, self._app.conf.snapshot, self._clock)
         self.finished.append(verdict)
         self._page.finish(item.index)
         self.current = None
+        if self._lifetime.limited and isinstance(admitted.work, Job):
+            self._lifetime.count()
         report.finished(verdict.run)
+
+    def _run_limited(self, prepared: Prepared) -> Run:
+        """Run what has time limits. It does not return if the hard one passed just before its end."""
+        soft, self._soft = self._soft, False
+        try:
+            run = self._runner.run(prepared, limited=soft)
+        finally:
+            self._runner.soft.end()
+        while self._page.lift() == prepared.delivery.key:
+            self._clock.sleep(PARDON)
+        return run
+
+    def look(self, now: float) -> None:
+        """Tell a task of its soft time limit. Called by the helper, every few milliseconds."""
+        current = self.current
+        if self._runner.soft.look(now) and current is not None:
+            report.soft_limit(current.prepared, self.limits[1])
 
     def _tell_started(self, record: ResultRecord, prepared: Prepared) -> None:
         """Store STARTED, if that works: the task does not depend on it."""
@@ -394,6 +447,7 @@ class Child:
             )
         signals.worker_process_shutdown.send(self._hostname, pid=self._pid, exitcode=0)
         self._runner.close()
+        self._rates.close()
 
 
 def is_early(item: Prepared) -> bool:

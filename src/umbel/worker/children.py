@@ -42,7 +42,8 @@ class ChildProcess:
     """A child as its supervisor knows it.
 
     `status` is its exit code, negative for a signal, once it is known. Nobody will tell it of an
-    `orphaned` one, whose fork server is dead.
+    `orphaned` one, whose fork server is dead. One that `retires` has said that its lifetime is over, and one
+    that is `expected` takes the place of such a one.
     """
 
     number: int
@@ -55,6 +56,8 @@ class ChildProcess:
     hung_up: bool = False
     status: int | None = None
     told_to_stop: bool = False
+    retires: bool = False
+    expected: bool = False
     killed: bool = False
     fenced_batch: int = -1
     gone_since: float | None = None
@@ -88,6 +91,11 @@ class ChildProcess:
         snapshot = self.page.read()
         return snapshot is not None and bool(snapshot.keys(Held.RUNNING))
 
+    def was_condemned(self) -> bool:
+        """Tell whether it was killed because its task exceeded the hard time limit."""
+        snapshot = self.page.read()
+        return snapshot is not None and bool(snapshot.condemned)
+
     def how_it_died(self) -> str:
         """Return a phrase for logs: ``pid 4711 ended with signal 9 (SIGKILL)``."""
         if self.status is None:
@@ -97,7 +105,7 @@ class ChildProcess:
     def went_as_told(self) -> bool:
         """Tell whether its end is the one that was asked for."""
         if not self.told_to_stop:
-            return False
+            return self.retires and self.status in (0, None)
         if self.killed:
             return True
         # One that was still importing the app ends in the middle of that.

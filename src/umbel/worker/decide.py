@@ -22,7 +22,14 @@ from umbel.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
-from umbel.message import Call, Delivery, Publication, offered_again, offers
+from umbel.message import (
+    Call,
+    Delivery,
+    Message,
+    Publication,
+    offered_again,
+    offers,
+)
 from umbel.ports import Action, Settlement
 from umbel.publish import Context, build, derived_tag, spread
 from umbel.records import CallInfo, ResultRecord, TaskResult
@@ -41,6 +48,8 @@ from umbel.worker.outcome import (
     Lost,
     NotDue,
     Outcome,
+    OverTime,
+    Postponed,
     Prepared,
     Rejected,
     Retried,
@@ -49,6 +58,7 @@ from umbel.worker.outcome import (
     Unknown,
     Unprocessable,
 )
+from umbel.worker.rates import given_turn
 
 #: What sending a call again raises: arguments that its serializer cannot write, no such serializer, a time
 #: that does not exist.
@@ -80,6 +90,8 @@ def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
             return decision.retry(task, retry, traceback)
         case Lost() as lost:
             return decision.lost(lost)
+        case OverTime(limit):
+            return decision.failure(TimeLimitExceeded(limit), "")
         case outcome:
             return Verdict(run, decision.not_run(outcome))
 
@@ -328,6 +340,8 @@ class _Decision:
                 return Settlement(self.delivery, Action.PARK, due=due)
             case Unknown(_, wait):
                 return Settlement(self.delivery, publish=(self.offer(wait),))
+            case Postponed(turn):
+                return Settlement(self.delivery, publish=(self.postponed(turn),))
             case Expired():
                 result = None
                 if self.wants_result(error=True):
@@ -350,14 +364,24 @@ class _Decision:
         It is sent anew rather than parked, because it carries the number of its offers: not every engine
         counts deliveries, and none knows why a message was delivered before.
         """
-        delivery = self.delivery
-        message, sent = offered_again(delivery.message), delivery_info(delivery)
+        message = offered_again(self.delivery.message)
+        due = self.clock.time() + wait
+        return self.once_more(message, f"offer {offers(message)}", due)
+
+    def postponed(self, turn: float) -> Publication:
+        """Return the message as it is sent again for its turn, which it carries."""
+        message = given_turn(self.delivery.message, turn)
+        return self.once_more(message, f"turn {turn!r}", turn)
+
+    def once_more(self, message: Message, why: str, due: float) -> Publication:
+        """Return a message to the delivery's own queue; settled twice, it is sent once."""
+        delivery, sent = self.delivery, delivery_info(self.delivery)
         return Publication(
             queue=delivery.queue,
             message=message,
-            tag=derived_tag(delivery.tag, f"offer {offers(message)}"),
+            tag=derived_tag(delivery.tag, why),
             priority=delivery.priority,
-            due=self.clock.time() + wait,
+            due=due,
             exchange=sent["exchange"],
             routing_key=sent["routing_key"],
         )

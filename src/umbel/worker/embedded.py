@@ -24,8 +24,11 @@ from umbel.exceptions import ImproperlyConfigured, LeaseLost, OperationalError, 
 from umbel.ports import Owner
 from umbel.worker.child import Child
 from umbel.worker.helper import Helper
+from umbel.worker.lifetime import Lifetime
+from umbel.worker.limits import Limits
 from umbel.worker.page import Page
 from umbel.worker.processes import my_start_time
+from umbel.worker.rates import Rates
 from umbel.worker.recovery import Recovery
 from umbel.worker.settler import Settler
 
@@ -55,6 +58,8 @@ class EmbeddedWorker:
         self.concurrency = concurrency
         self.queues = _consumed(app, queues, exclude_queues)
         self._node = unique_id()
+        #: What is left of its rates, for all of its threads.
+        self.limits = Limits(Lifetime(), Rates(app.clock))
         self._lanes = [_Lane(self, number) for number in range(1, concurrency + 1)]
         self._keeper = _Keeper(self)
 
@@ -128,7 +133,13 @@ class _Lane:
         self._page = page = Page.private()
         self._ours, self._theirs = socket.socketpair()
         self._child = Child(
-            app, worker.queues, worker.hostname, os.getpid(), page, lambda: worker.attach(page)
+            app,
+            worker.queues,
+            worker.hostname,
+            os.getpid(),
+            page,
+            lambda: worker.attach(page),
+            worker.limits,
         )
         self._helper = Helper(self._child, page, self._theirs, app.clock, self._give_up)
         # A context of its own: a worker does not run within the task, or the app, of who started it.

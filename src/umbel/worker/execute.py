@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from umbel import signals
@@ -27,6 +28,7 @@ from umbel.worker.outcome import (
     Unprocessable,
     wants_value,
 )
+from umbel.worker.softlimit import SoftLimit
 
 #: Most seconds that a message waits for a worker that knows its task, between two offers.
 MOST_WAIT = 60.0
@@ -42,6 +44,9 @@ class Runner:
         self._policies: dict[str, Policy] = {}
         self._loop = Loop()
         self._how = How(app.clock, drive or self._loop.drive)
+        #: The soft limit of what runs; heeded for what is run with it.
+        self.soft = SoftLimit(app.clock)
+        self._limited = replace(self._how, guard=self.soft)
 
     def prepare(self, delivery: Delivery) -> Prepared:
         """Read a delivery and find its task, or the reason why it cannot or must not run now."""
@@ -90,13 +95,17 @@ class Runner:
             return Unprocessable(error, f"NotRegistered: {error}")
         return Unknown(error, 2.0**offered if offered < 6 else MOST_WAIT)
 
-    def run(self, prepared: Prepared) -> Run:
-        """Run a prepared delivery to its outcome. Nothing that the task does raises from here."""
+    def run(self, prepared: Prepared, limited: bool = False) -> Run:
+        """Run a prepared delivery to its outcome. Nothing that the task does raises from here.
+
+        When `limited`, the task's function may be interrupted by its soft time limit.
+        """
+        how = self._limited if limited else self._how
         job = prepared.work
         if not isinstance(job, Job):
             return self._refuse(prepared, job)
         follow_ups, check = self._begin(job, prepared)
-        outcome, seconds = trace(job.task, job.request, self._how, check)
+        outcome, seconds = trace(job.task, job.request, how, check)
         if follow_ups is None:
             return Run(prepared, outcome, seconds)
         return Run(prepared, outcome, seconds, follow_ups.of(outcome))

@@ -26,6 +26,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,10 +47,13 @@ from umbel.worker.executors.aio import AsyncioExecutor
 from umbel.worker.executors.base import Executor
 from umbel.worker.executors.threads import ThreadExecutor
 from umbel.worker.helper import Helper
+from umbel.worker.lifetime import Lifetime
+from umbel.worker.limits import Limits
 from umbel.worker.page import Page
 from umbel.worker.pauses import pause_in_order
 from umbel.worker.pool import Worker
 from umbel.worker.processes import my_start_time, signalled_by
+from umbel.worker.rates import Rates
 from umbel.worker.settler import Settler
 from umbel.worker.slot_page import SlotPage
 from umbel.worker.slots import SlotChild, SlotHelper
@@ -62,6 +66,8 @@ except ImportError:  # Windows, where nothing is forked
 
 #: Seconds that children are given to hand back when the supervisor died.
 GRACE = 3.0
+#: What a child says to its supervisor: that it takes messages, and that it leaves, to be replaced.
+READY, RETIRES = b"r", b"e"
 #: The level up to which logging is off while the app is imported; none that a module would choose.
 KEPT_BACK = logging.WARNING + 1
 
@@ -189,19 +195,28 @@ def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> N
     pause_in_order()
     pid = os.getpid()
     page = (SlotPage if orders.slots else Page).open(Path(message["page"]))
-    child = make_child(app, orders, page, pid)
+    settings = app.conf.snapshot
+    lifetime = Lifetime(settings.worker_max_tasks_per_child, settings.worker_max_memory_per_child)
+    child = make_child(app, orders, page, pid, lifetime)
+    child.on_retire = partial(_say, control, RETIRES)
     helper = make_helper(child, page, control, app.clock)
     app.on_after_fork.send(app)
     signals.worker_process_init.send(orders.hostname)
     helper.start()
     child.attach()
-    with contextlib.suppress(OSError):  # the supervisor is dead, and the helper knows
-        control.send(b"r")
+    _say(control, READY)
     Worker(child.run).workloop(pid=pid)
     app.close()
 
 
-def make_child(app: Umbel, orders: Orders, page: Page, pid: int) -> Child:
+def _say(control: socket.socket, word: bytes) -> None:
+    with contextlib.suppress(OSError):  # the supervisor is dead, and the helper knows
+        control.send(word)
+
+
+def make_child(
+    app: Umbel, orders: Orders, page: Page, pid: int, lifetime: Lifetime | None = None
+) -> Child:
     """Return a child of this process."""
     started = my_start_time()
 
@@ -213,10 +228,13 @@ def make_child(app: Umbel, orders: Orders, page: Page, pid: int) -> Child:
         consumer = broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
         return Settler(broker, consumer, app.results)
 
+    limits = Limits(lifetime or Lifetime(), Rates(app.clock, page.path.parent))
     if not isinstance(page, SlotPage):
-        return Child(app, orders.queues, orders.hostname, pid, page, attach)
+        return Child(app, orders.queues, orders.hostname, pid, page, attach, limits)
     executor = make_executor(app, orders)
-    return SlotChild(app, orders.queues, orders.hostname, pid, page, attach, executor)
+    child = SlotChild(app, orders.queues, orders.hostname, pid, page, attach, executor)
+    child.heed(limits)
+    return child
 
 
 def make_executor(app: Umbel, orders: Orders) -> Executor:

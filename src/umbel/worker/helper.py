@@ -129,6 +129,7 @@ class Helper:
     def step(self, now: float) -> None:
         """Relieve a batch whose current task runs long."""
         self._page.beat(now)
+        self._child.look(now)
         if now >= self._deadline:
             self._give_up()
         current = self._child.current

@@ -24,10 +24,13 @@ from umbel.worker.autoscale import Autoscaler
 from umbel.worker.bootstrap import Orders
 from umbel.worker.children import ChildProcess, Nursery
 from umbel.worker.ending import Ending
+from umbel.worker.forkserver import READY, RETIRES
 from umbel.worker.health import ChildSeen, Seen
 from umbel.worker.nodes import NodeDirectory
-from umbel.worker.page import Held
+from umbel.worker.page import Held, Page
+from umbel.worker.places import Slot
 from umbel.worker.recovery import Recovery
+from umbel.worker.timekeeper import Timekeeper
 
 logger = logging.getLogger("umbel.worker")
 
@@ -48,7 +51,6 @@ FENCE_SETTLES = 0.005
 #: A child that lived shorter than this is started again after a growing pause, unless a task was
 #: what it died of: tasks are counted, and those that go on killing are put away.
 SHORT_LIFE = 1.0
-LONGEST_PAUSE = 5.0
 #: Seconds for which a node that stops, and has no children any more, tries to take over what they held.
 LAST_TRIES = 5.0
 #: Seconds by which the wall clock may move against the monotonic one between two steps.
@@ -74,23 +76,6 @@ class Timer:
             return False
         self.due = now + self.every
         return True
-
-
-class Slot:
-    """A place for a child, and when it may be filled again."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.child: ChildProcess | None = None
-        #: Whether it is given up, once its child has left.
-        self.leaving = False
-        self.not_before = 0.0
-        self.short_lives = 0
-
-    def stumble(self, now: float) -> None:
-        """Count a short life: the next try waits longer."""
-        self.short_lives += 1
-        self.not_before = now + min(0.1 * 2**self.short_lives, LONGEST_PAUSE)
 
 
 class Keeper:
@@ -126,8 +111,7 @@ class Keeper:
         self.scaling: tuple[Autoscaler, Callable[[], int]] | None = None
         self._scaling = Timer(LOOK_AROUND)
         self._ttl = app.conf.snapshot.worker_lease_ttl
-        self._renewal = Timer(self._ttl / 3)
-        self._expiry = Timer(min(self._ttl / 3, 1.0))
+        self._renewal, self._expiry = Timer(self._ttl / 3), Timer(min(self._ttl / 3, 1.0))
         self._look_around = Timer(LOOK_AROUND)
         self._clean_up = Timer(CLEAN_UP, self._clock.monotonic() + CLEAN_UP)
         #: What the last step saw, for probes, and when the broker last answered.
@@ -136,20 +120,24 @@ class Keeper:
         self._drift = self._clock.time() - self._clock.monotonic()
         #: Whether any child held something when it was last looked at.
         self._works = True
-        self._dead: list[ChildProcess] = []
+        #: Who is not buried yet, and who retires and has given up its slot.
+        self._dead, self._leaving = list[ChildProcess](), list[ChildProcess]()
         self._ending = Ending()
         #: What did not work the last time, and was told of; and what the broker did not answer.
         self._complaints: set[Duty] = set()
         self._unanswered: set[Duty] = set()
         self._word_out, self._word_in = socket.socketpair()
         self._word_out.setblocking(False)
+        self._timekeeper = Timekeeper(self._clock, self._pages)
         self._thread = threading.Thread(target=self._run, name="umbel-keeper", daemon=True)
         self.error: BaseException | None = None
 
     # The main thread's side
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, and the one that kills who exceeds a time limit."""
+        if self._slots:
+            self._timekeeper.start()
         self._thread.start()
 
     def stop(self, within: float | None = None) -> None:
@@ -184,8 +172,18 @@ class Keeper:
         except BaseException as error:  # noqa: BLE001 - the thread's last frame: the main thread shows it
             self.error = error
         finally:
+            self._timekeeper.end()
             self._tells.close()
             self.on_end()
+
+    def _pages(self) -> list[Page]:
+        """Return the pages of all children that may run something; called by the timekeeper."""
+        return [child.page for slot in self._slots if (child := slot.child) is not None]
+
+    def _children(self) -> list[ChildProcess]:
+        """Return all children that are not known to be dead."""
+        found = [child for slot in self._slots if (child := slot.child) is not None]
+        return found + self._leaving
 
     def _is_empty(self) -> bool:
         """Tell whether nothing is left to wait for.
@@ -193,7 +191,7 @@ class Keeper:
         The dead that could not be buried are left when the node stops at once, or has tried for a while: who
         tells a worker to stop will not wait until its broker is back.
         """
-        if any(slot.child is not None for slot in self._slots):
+        if self._children():
             return False
         now = self._clock.monotonic()
         if self._ending.alone_since is None:
@@ -204,7 +202,7 @@ class Keeper:
         sockets = [self._word_out]
         if self._nursery is not None and self._nursery.connection is not None:
             sockets.append(self._nursery.connection)
-        children = [slot.child for slot in self._slots if slot.child and not slot.child.hung_up]
+        children = [child for child in self._children() if not child.hung_up]
         sockets += [child.control for child in children]
         pause = self._ending.pause(self._pause(), self._clock.monotonic())
         readable, _, _ = select.select(sockets, [], [], pause)
@@ -221,28 +219,29 @@ class Keeper:
         """Return for how many seconds to wait where nothing happens."""
         if self._works or self._ending.asked or self._unanswered or self._complaints or self._dead:
             return TICK
-        if any(slot.child is None or slot.child.hung_up for slot in self._slots):
+        if self._leaving or any(slot.child is None or slot.child.hung_up for slot in self._slots):
             return TICK
         return min(CALM_TICK, max(self._ttl / 6, TICK))
 
     def _hear(self, child: ChildProcess) -> None:
-        """Take in a child's only word, that it is ready, or the end of its pipe."""
+        """Take in what a child says: that it is ready, that it retires, or the end of its pipe."""
         try:
             word = child.control.recv(64)
         except BlockingIOError:
             return
         except ConnectionError:
             word = b""
-        if word:
+        child.hung_up = not word
+        child.retires = child.retires or RETIRES in word
+        if READY in word:
             child.ready = True
             level, text = (
                 (logging.WARNING, "Child %d: pid %d takes its place.")
                 if self.is_ready
                 else (logging.INFO, "Child %d: pid %d.")
             )
+            level = logging.INFO if child.expected else level
             logger.log(level, text, child.number, child.pid)
-        else:
-            child.hung_up = True
 
     # One step
 
@@ -250,6 +249,7 @@ class Keeper:
         """Do everything that is due."""
         self._notice_jumps(now)
         self._try(self._recovery.settle_undecided)
+        self._part()
         self._mourn(now)
         self._tend(now)
         if self._ending.asked:
@@ -308,23 +308,53 @@ class Keeper:
             if not self._unanswered:
                 logger.warning("The broker answers the supervisor again.")
 
+    def _part(self) -> None:
+        """Let go of those who retire: they run nothing more, and the next may begin while they leave."""
+        for slot in self._slots:
+            child = slot.child
+            if child is not None and child.retires:
+                self._leaving.append(child)
+                slot.child, slot.expects = None, True
+
     def _mourn(self, now: float) -> None:
         """Take up what dead children held, before anything else is started."""
         for slot in self._slots:
             child = slot.child
-            if child is None or not child.is_dead(now):
-                continue
-            slot.child = None
+            if child is not None and child.is_dead(now):
+                slot.child = None
+                amiss = self._is_amiss(child)
+                slot.expects = child.retires and not amiss
+                if amiss:
+                    self._tell_of(slot, child, now)
+                self._dead.append(child)
+        for child in [child for child in self._leaving if child.is_dead(now)]:
+            self._leaving.remove(child)
+            if self._is_amiss(child):
+                logger.error("Child %d: %s.", child.number, child.how_it_died())
             self._dead.append(child)
-            if child.went_as_told():
-                continue
-            if now - child.begun < SHORT_LIFE and not child.runs():
-                slot.stumble(now)
-                pause = f" It lived for a moment only: the next one begins in {slot.not_before - now:.1f} s."
-            else:
-                slot.short_lives, pause = 0, ""
-            logger.error("Child %d: %s.%s", child.number, child.how_it_died(), pause)
         self._dead = [child for child in self._dead if not self._try(self._bury, child)]
+
+    def _is_amiss(self, child: ChildProcess) -> bool:
+        """Tell whether a child ended by itself, which was not to be expected."""
+        if not child.hung_up:  # its last word may have come just now
+            self._hear(child)
+        if child.went_as_told():
+            return False
+        if child.was_condemned():
+            text = "Child %d: pid %d was killed: its task exceeded the hard time limit."
+            logger.warning(text, child.number, child.pid)
+            return False
+        return True
+
+    def _tell_of(self, slot: Slot, child: ChildProcess, now: float) -> None:
+        """Say how a child died, and when the next one begins if not at once."""
+        pause = ""
+        if now - child.begun < SHORT_LIFE and not child.runs():
+            slot.stumble(now)
+            pause = f" It lived for a moment only: the next one begins in {slot.not_before - now:.1f} s."
+        else:
+            slot.recover()
+        logger.error("Child %d: %s.%s", child.number, child.how_it_died(), pause)
 
     def _bury(self, child: ChildProcess) -> None:
         snapshot = child.page.read()
@@ -392,6 +422,7 @@ class Keeper:
         try:
             page = self._directory.new_page(unique_id(), self._orders.slots)
             slot.child = nursery.start(slot.number, page, self._orders)
+            slot.child.expected = slot.expects
         except OSError as error:
             # A full disk, too many processes, or a fork server that died just now.
             logger.error("Child %d cannot be started; trying again. %s", slot.number, error)
@@ -400,12 +431,11 @@ class Keeper:
                 page.remove()
 
     def _tell_to_stop(self) -> None:
-        for slot in self._slots:
-            child = slot.child
-            if child is not None and not child.told_to_stop:
+        for child in self._children():
+            if not child.told_to_stop:
                 child.tell_to_stop()
         if self._ending.is_due(self._clock.monotonic()):
-            self._end_children([slot.child for slot in self._slots if slot.child is not None])
+            self._end_children(self._children())
 
     def _end_children(self, children: Sequence[ChildProcess]) -> None:
         """End those that are still there when the time is up; what ran in them runs again."""

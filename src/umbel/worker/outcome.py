@@ -21,6 +21,8 @@ __all__ = [
     "Lost",
     "NotDue",
     "Outcome",
+    "OverTime",
+    "Postponed",
     "Prepared",
     "Rejected",
     "Retried",
@@ -80,7 +82,21 @@ class Lost:
     stopped: bool = False
 
 
-Outcome = Ended | Expired | NotDue | Unknown | Unprocessable | Lost
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """The task exceeded its hard time limit, of so many seconds, and was killed with its process."""
+
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The task's rate limit is used up; the call has its turn then, in seconds since the epoch."""
+
+    turn: float
+
+
+Outcome = Ended | Expired | NotDue | Unknown | Unprocessable | Lost | OverTime | Postponed
 
 
 @value

@@ -38,8 +38,10 @@ _FENCE_AT = 128
 _BATCH_AT = 136
 _CAPACITY_AT = 152
 _CLOCK_AT = 160
+_HARD_AT = 176
 _BEAT_AT = 192
 _CONTACT_AT = 200
+_CONDEMNED_AT = 208
 _STATES_AT = 256
 
 
@@ -89,6 +91,8 @@ class Snapshot:
     contact: float = 0.0
     stopped: bool = False
     courses: Mapping[str, Course] = field(default_factory=dict)
+    #: The key of what exceeded its hard time limit, for which the child is killed; or empty.
+    condemned: str = ""
 
     def blameless(self) -> Snapshot:
         """Return the same with what runs as if it had ended: the process was stopped.
@@ -100,6 +104,11 @@ class Snapshot:
             for key, state in self.held.items()
         }
         return replace(self, held=held, stopped=True)
+
+    def under(self, deadline: float) -> str | None:
+        """Return the key of what runs under a hard deadline."""
+        running = self.keys(Held.RUNNING)
+        return running[0] if running and self.hard_deadline == deadline else None
 
     def keys(self, state: Held) -> list[str]:
         """Return the keys of the deliveries in a state."""
@@ -197,6 +206,11 @@ class Page:
             return False
         return True
 
+    def lift(self) -> str:
+        """Say that what runs has ended; return the key of what had to end sooner, if any."""
+        struct.pack_into("<d", self._memory, _HARD_AT, 0.0)
+        return self.condemned
+
     def finish(self, index: int) -> None:
         """Say that a delivery ran to its end; it is not settled yet."""
         self._memory[_STATES_AT + index] = Held.FINISHED
@@ -223,6 +237,25 @@ class Page:
         """Forbid the child to start anything more of a batch."""
         _NUMBER.pack_into(self._memory, _FENCE_AT, batch)
 
+    @property
+    def hard_deadline(self) -> float:
+        """When what runs must have ended; 0.0 for no such time."""
+        (found,) = struct.unpack_from("<d", self._memory, _HARD_AT)
+        return float(found)
+
+    @property
+    def condemned(self) -> str:
+        """The key of what exceeded its hard time limit, for which the child is killed; or empty."""
+        return self._memory[_CONDEMNED_AT : _CONDEMNED_AT + KEY_SIZE].rstrip(b"\0").decode()
+
+    def condemn(self, key: str) -> None:
+        """Say that the child is killed for what has this key."""
+        self._memory[_CONDEMNED_AT : _CONDEMNED_AT + KEY_SIZE] = key.encode().ljust(KEY_SIZE, b"\0")
+
+    def pardon(self) -> None:
+        """Say that it is not."""
+        self.condemn("")
+
     def read(self) -> Snapshot | None:
         """Return what the page says; None when the child has not identified itself yet."""
         form, pid, started, owner = _IDENTITY.unpack_from(self._memory, 0)
@@ -240,7 +273,9 @@ class Page:
         beat, contact = struct.unpack_from("<dd", self._memory, _BEAT_AT)
         name = owner.rstrip(b"\0").decode()
         return Snapshot(
-            pid, started, name, batch, held, since, soft, hard, beat, contact, courses=courses
+            *(pid, started, name, batch, held, since, soft, hard, beat, contact),
+            courses=courses,
+            condemned=self.condemned,
         )
 
     def glance(self) -> Glance:

@@ -18,9 +18,10 @@ from umbel.request import request_of
 from umbel.worker import report
 from umbel.worker.decide import Verdict, decide, unsettleable
 from umbel.worker.nodes import DeadNode, NodeDirectory
-from umbel.worker.outcome import Job, Lost, Prepared, Run
+from umbel.worker.outcome import Job, Lost, OverTime, Prepared, Run
 from umbel.worker.page import Held, Snapshot
 from umbel.worker.settler import Settler
+from umbel.worker.timelimits import time_limits
 
 logger = logging.getLogger("umbel.worker")
 
@@ -178,12 +179,17 @@ class Recovery:
     def _verdict(self, delivery: Delivery, page: Snapshot | None, how: str) -> Verdict:
         """Decide on one delivery; a message on which nobody can decide must not hold up the others."""
         state = Held.GONE if page is None else page.held.get(delivery.key, Held.GONE)
+        condemned = "" if page is None else page.condemned
         stopped = page is not None and page.stopped
-        lost = Lost(how, running=state is Held.RUNNING, stopped=stopped)
+        # What ran beside one that exceeded its time limit has not killed its process.
+        running = state is Held.RUNNING and not condemned
+        lost = Lost(how, running=running, stopped=stopped)
         settings, clock = self._app.conf.snapshot, self._app.clock
         run = Run(Prepared(delivery, lost), lost)
         try:
-            run = Run(self._prepared(delivery, lost), lost)
+            prepared = self._prepared(delivery, lost)
+            over = OverTime(time_limits(prepared)[0]) if delivery.key == condemned else None
+            run = Run(prepared, over or lost)
             return decide(run, settings, clock)
         except Exception as error:
             logger.exception(

@@ -13,6 +13,8 @@ from functools import lru_cache, partial
 from typing import Any
 
 from umbel import states
+from umbel.clock import utc
+from umbel.exceptions import TimeLimitExceeded
 from umbel.loggers import trace_logger as logger
 from umbel.ports import Action
 from umbel.representation import LIMIT, careful_repr, representation
@@ -25,6 +27,7 @@ from umbel.worker.outcome import (
     Job,
     Lost,
     NotDue,
+    Postponed,
     Prepared,
     Rejected,
     Retried,
@@ -74,9 +77,8 @@ def finished(run: Run) -> None:
         case Rejected(reason, requeue):
             facts = {"reason": reason, "requeue": requeue}
             log(level, prepared, "reject requeue=%(requeue)s: %(reason)s", facts)
-        case Unknown(_, wait):
-            text = "is not known here and offered again in %(wait)gs"
-            log(level, prepared, text, {"wait": wait})
+        case Unknown() | Postponed():
+            log(level, prepared, *_when_again(run.outcome))
         case Unprocessable(_, reason):
             text = "Message %(name)s[%(id)s] is now a dead letter (umbel dead list). %(reason)s"
             log(level, prepared, "", {"reason": reason}, line=text)
@@ -85,6 +87,21 @@ def finished(run: Run) -> None:
             log(level, prepared, "", {}, line=text)
         case outcome:
             log(level, prepared, _PLAIN_LINES[type(outcome)], {})
+
+
+def soft_limit(prepared: Prepared, limit: float) -> None:
+    """Log that a task is told of its soft time limit."""
+    text = "Soft time limit (%(limit)ss) exceeded for %(name)s[%(id)s]"
+    _log(logging.WARNING, prepared, "", {"limit": limit}, line=text)
+
+
+def _when_again(outcome: Unknown | Postponed) -> tuple[str, dict[str, Any]]:
+    """Return what is said of a message that comes back later."""
+    if isinstance(outcome, Postponed):
+        return "is over its rate limit, and comes back at %(turn)s", {
+            "turn": utc(outcome.turn).isoformat()
+        }
+    return "is not known here and offered again in %(wait)gs", {"wait": outcome.wait}
 
 
 @lru_cache(maxsize=1000)  # whoever may send may make up names
@@ -108,6 +125,10 @@ def _warn_of_unknown(name: str) -> None:
 def lost(verdict: Verdict) -> None:
     """Log what becomes of a message whose process died."""
     settlement, outcome = verdict.settlement, verdict.run.outcome
+    if isinstance(outcome, Failure) and isinstance(outcome.error, TimeLimitExceeded):
+        limit = {"limit": outcome.error.args[0]}
+        text = "Hard time limit (%(limit)ss) exceeded for %(name)s[%(id)s]"
+        return _log(logging.ERROR, verdict.run.prepared, "", limit, line=text)
     why, end = (outcome.reason, outcome.end) if isinstance(outcome, Lost) else ("", "")
     match settlement.action:
         case Action.ACK if not end:

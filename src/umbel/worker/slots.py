@@ -26,7 +26,7 @@ from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
 from umbel.worker.executors.base import Executor
 from umbel.worker.helper import LONG, Helper
-from umbel.worker.outcome import Lost, Prepared, Run, Waiting
+from umbel.worker.outcome import Job, Lost, Prepared, Run, Waiting
 from umbel.worker.prefetch import SlotPrefetch
 from umbel.worker.settler import Settler
 from umbel.worker.slot_page import SlotPage
@@ -73,6 +73,8 @@ class SlotChild(Child):
         self._full: set[bool] = set()
         self._wake = threading.Event()
         self._error: BaseException | None = None
+        #: For what all threads count: rates, and tasks until this child is replaced.
+        self._counting = threading.Lock()
 
     # The desk
 
@@ -114,7 +116,9 @@ class SlotChild(Child):
             self._full &= {self._executor.runs_async(one) for one in list(self._running.values())}
         if self._suspects or self._alone or self._full or (self._in_doubt and self._active()):
             return 0
-        return min(self._ahead.limit - self._active(), self._places.room)
+        active = self._active()
+        most = self._lifetime.affords(self._ahead.limit)
+        return min(most - active, self._places.room)
 
     def _resolve_doubt(self) -> None:
         """Start over as another owner, but not while tasks run: their messages are this owner's."""
@@ -195,6 +199,7 @@ class SlotChild(Child):
         try:
             if not self._begin(item):
                 return
+            item = self._admitted(item)
             self._tell(item)
             self._end(item, self._runner.run(item.prepared))
         except BaseException as error:  # noqa: BLE001 - a bug: the desk raises it, and the process ends
@@ -205,6 +210,7 @@ class SlotChild(Child):
         try:
             if not self._begin(item):
                 return
+            item = self._admitted(item)
             if item.prepared.policy is not None and item.prepared.policy.track_started:
                 await asyncio.to_thread(self._tell, item)
             self._end(item, await self._runner.run_async(item.prepared))
@@ -222,6 +228,20 @@ class SlotChild(Child):
         self._wake.set()
         return False
 
+    def _start(self, item: Waiting) -> bool:
+        """Say that a delivery starts, under no time limit: see timelimits.py `limited`."""
+        fail_point("child.before_start")
+        report.received(item.prepared)
+        return self._places.start(item.index, self._clock.monotonic())
+
+    def _admitted(self, item: Waiting) -> Waiting:
+        """Return it, or what puts it off, if its task is over its rate."""
+        policy = item.prepared.policy
+        if policy is None or not policy.rate:
+            return item
+        with self._counting:
+            return Waiting(item.index, self._rates.admit(item.prepared))
+
     def _tell(self, item: Waiting) -> None:
         settings = self._app.conf.snapshot
         record = started(item.prepared, self._hostname, self._pid, settings, self._clock)
@@ -232,6 +252,9 @@ class SlotChild(Child):
         flush_redirected()
         fail_point("child.after_run")
         verdict = decide(run, self._app.conf.snapshot, self._clock)
+        if self._lifetime.limited and isinstance(item.prepared.work, Job):
+            with self._counting:
+                self._lifetime.count()
         self._places.finish(item.index)
         del self._running[item.index]
         self.finished.append(verdict)

@@ -42,6 +42,7 @@ from umbel.worker.recovery import Recovery
 from umbel.worker.restart import start_again
 from umbel.worker.settler import Settler
 from umbel.worker.stops import BrokenOff, Patience, Stops, wait_for
+from umbel.worker.timelimits import hard_limited, limited
 
 logger = logging.getLogger("umbel.worker")
 
@@ -372,6 +373,8 @@ def _run_children(app: Umbel, orders: Orders, nursery: Nursery, stops: Stops) ->
             with stops.breakable():
                 nursery.wait_until_ready()
                 node.say_set_up()
+            if orders.slots:
+                _say_what_slots_enforce(app, orders.executor)
             stops.hand_over(node.keeper.stop, orders.hostname, patience(app))
             pause_in_order()
             with node.kept():
@@ -383,10 +386,35 @@ def _run_children(app: Umbel, orders: Orders, nursery: Nursery, stops: Stops) ->
     return _ended(node, stops)
 
 
+def _say_what_solo_enforces(app: Umbel) -> None:
+    concerned = hard_limited(app)
+    if concerned:
+        logger.warning(
+            "-P solo enforces no hard time limits: tasks run in the worker's own process, which it cannot"
+            " kill. Soft limits are enforced. It concerns %s.",
+            ", ".join(concerned),
+        )
+
+
+def _say_what_slots_enforce(app: Umbel, executor: str) -> None:
+    concerned = limited(app)
+    if concerned:
+        logger.warning(
+            "-P %s enforces no time limits; only processes of one task at a time do (-P prefork). It"
+            " concerns %s.",
+            executor,
+            ", ".join(concerned),
+        )
+
+
 def _run_alone(app: Umbel, orders: Orders, stops: Stops) -> int:
     """Run tasks in this very process: for debugging, and where there are no other processes."""
     node = Node(app, orders, nursery=None)
     node.say_set_up()
+    if orders.slots:
+        _say_what_slots_enforce(app, orders.executor)
+    else:
+        _say_what_solo_enforces(app)
     page = node.directory.new_page(unique_id(), orders.slots)
     child = make_child(app, orders, page, os.getpid())
     ours, theirs = socket.socketpair()

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,18 @@ if os.environ.get("FAULTS_BROKER") == "two-steps":
 
 # Some apps take long to import.
 SYSTEM.sleep(float(os.environ.get("FAULTS_IMPORT", "0")))
+
+# Some leave a thread, which may hold a lock whenever a process is forked.
+_busy = threading.Lock()
+
+
+def _hold() -> None:
+    with _busy:
+        threading.Event().wait()
+
+
+if os.environ.get("FAULTS_THREAD"):
+    threading.Thread(target=_hold, name="busy", daemon=True).start()
 
 app = Umbel("faults", set_as_current=False, **json.loads((HERE / "settings.json").read_text()))
 ledger = Ledger(HERE / "ledger")

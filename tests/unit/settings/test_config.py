@@ -401,9 +401,9 @@ class TestWarnings:
 
     def test_whoever_sets_one_is_told_once(self, caplog: pytest.LogCaptureFixture) -> None:
         for _ in range(2):
-            Config({"CELERYD_TASK_TIME_LIMIT": 30, "worker_lost_wait": 5, "s3_bucket": "mine"})
+            Config({"CELERY_SEND_EVENTS": True, "worker_lost_wait": 5, "s3_bucket": "mine"})
         assert caplog.messages == [
-            "The setting task_time_limit is not enforced yet: tasks run as long as they like.",
+            "The setting worker_send_task_events has no effect yet: events are not sent.",
             "The setting worker_lost_wait has no effect. A child is replaced as soon as its process has"
             " ended; nothing waits for it.",
             "The setting s3_bucket has no effect. umbel has no engine for this kind of server.",
@@ -420,8 +420,8 @@ class TestWarnings:
         assert TABLE[name].default == TABLE[name].celery_default
 
     def test_what_does_not_count_is_no_news(self, caplog: pytest.LogCaptureFixture) -> None:
-        conf = Config({"task_time_limit": None})
-        conf.load({"task_time_limit": 30}, LOADED)
+        conf = Config({"worker_send_task_events": False})
+        conf.load({"worker_send_task_events": True}, LOADED)
         assert caplog.messages == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -27,6 +28,7 @@ from umbel.worker.child import Child
 from umbel.worker.decide import Verdict
 from umbel.worker.forkserver import make_child
 from umbel.worker.helper import Helper
+from umbel.worker.lifetime import Lifetime
 from umbel.worker.outcome import Prepared
 from umbel.worker.page import Held, Page
 from umbel.worker.settler import Settler
@@ -329,6 +331,134 @@ def test_signals_of_the_process(make: Make) -> None:
     finally:
         signals.worker_process_shutdown.disconnect(hear)
     assert heard == [(os.getpid(), 0)]
+
+
+# Limits
+
+
+def test_it_leaves_after_so_many_tasks_and_holds_nothing_then(
+    app: Umbel, make: Make, note: Made, ran: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    note.delay_many([(n,) for n in range(10)])
+    worker = make(prefetch=64, start=False)
+    worker.child._lifetime = Lifetime(tasks=4)
+    retired: list[bool] = []
+    worker.child.on_retire = lambda: retired.append(True)
+    with caplog.at_level(logging.INFO, "umbel.worker"):
+        worker.start()
+        worker.join()
+    assert (ran, retired) == ([0, 1, 2, 3], [True])
+    depth = app.queues.depths()["celery"]
+    assert (depth.ready, depth.leased) == (6, 0)
+    assert "another takes its place: it ran 4 tasks (worker_max_tasks_per_child)" in caplog.text
+
+
+def test_what_is_not_run_is_no_task_of_its_life(
+    app: Umbel, make: Make, note: Made, ran: list[Any]
+) -> None:
+    for _ in range(3):
+        foreign(app, UNREADABLE)
+    note.delay_many([(1,), (2,)])
+    worker = make(start=False)
+    worker.child._lifetime = Lifetime(tasks=2)
+    worker.start()
+    worker.join()
+    assert ran == [1, 2]
+    assert nothing_left(app)
+
+
+def test_one_that_leaves_settles_what_it_ran_however_long_the_broker_is_away(
+    app: Umbel, make: Make, note: Made, ran: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note.delay(1)
+    worker = make(start=False)
+    worker.child._lifetime = Lifetime(tasks=1)
+    settle = Settler.settle
+    refused: list[int] = []
+
+    def fail(self: Settler, verdicts: Sequence[Verdict], fetch: Any = None) -> Any:
+        if verdicts and len(refused) < 3:
+            refused.append(1)
+            raise OperationalError("away")
+        return settle(self, verdicts, fetch)
+
+    monkeypatch.setattr(Settler, "settle", fail)
+    worker.start()
+    worker.join()
+    assert (ran, len(refused)) == ([1], 3)
+    assert nothing_left(app)
+
+
+def test_what_is_over_its_rate_holds_up_nothing_else(
+    app: Umbel, make: Make, note: Made, ran: list[Any]
+) -> None:
+    @app.task(rate_limit="1/h", track_started=True)
+    def seldom(x: Any) -> Any:
+        ran.append(x)
+
+    results = seldom.delay_many([("first",), ("second",), ("third",)])
+    note.delay("other")
+    make(prefetch=2)
+    until(lambda: ran == ["first", "other"])
+    until(lambda: app.queues.depths()["celery"].scheduled == 2)
+    assert got(results[0]) is None
+    assert [result.state for result in results[1:]] == [states.PENDING] * 2
+
+
+def test_what_has_its_turn_runs_once_for_each_call(app: Umbel, make: Make, ran: list[Any]) -> None:
+    @app.task(rate_limit="50/s", acks_late=False)
+    def often(x: Any) -> Any:
+        ran.append((x, SYSTEM.monotonic()))
+
+    results = often.delay_many([(n,) for n in range(6)])
+    make(prefetch=4)
+    for result in results:
+        got(result)
+    assert [x for x, _ in ran] == list(range(6))
+    assert ran[-1][1] - ran[0][1] >= 0.08  # the first may start before the second is asked for
+    until(lambda: nothing_left(app))
+
+
+def test_hard_limits_are_in_the_page_while_a_task_runs(
+    app: Umbel, make: Make, gate: Gate, note: Made
+) -> None:
+    @app.task(time_limit=100, soft_time_limit=50)
+    def work() -> None:
+        gate.hold()
+
+    worker = make()
+    result = work.delay()
+    gate.wait()
+    found = worker.page.read()
+    assert found is not None
+    assert found.hard_deadline - found.running_since == 100
+    assert found.soft_deadline - found.running_since == 50
+    gate.open()
+    got(result)
+    got(note.delay(1))
+    assert worker.page.hard_deadline == 0
+
+
+def test_a_task_that_ends_as_its_time_is_over_waits_for_what_becomes_of_it(
+    app: Umbel, make: Make, gate: Gate
+) -> None:
+    @app.task(time_limit=100)
+    def work() -> str:
+        gate.hold()
+        return "in time"
+
+    worker = make()
+    result = work.delay()
+    gate.wait()
+    found = worker.page.read()
+    assert found is not None
+    worker.page.condemn(*found.keys(Held.RUNNING))
+    gate.open()
+    until(lambda: worker.page.hard_deadline == 0)
+    assert worker.child.current is not None
+    assert result.state == states.PENDING
+    worker.page.pardon()
+    assert got(result) == "in time"
 
 
 # Retries, times

@@ -60,6 +60,20 @@ def test_which_ends_are_those_that_were_asked_for(
     assert child.went_as_told() is well
 
 
+@pytest.mark.parametrize(("status", "well"), [(0, True), (None, True), (1, False), (-9, False)])
+def test_a_child_may_leave_by_itself_when_it_has_said_so(
+    child: ChildProcess, status: int | None, well: bool
+) -> None:
+    child.retires, child.status = True, status
+    assert child.went_as_told() is well
+
+
+def test_who_was_killed_for_a_time_limit(child: ChildProcess) -> None:
+    assert not child.was_condemned()
+    child.page.condemn("a")
+    assert child.was_condemned()
+
+
 def test_a_child_that_was_still_importing_may_end_as_it_likes(
     child: ChildProcess, tmp_path: Path
 ) -> None:

@@ -32,6 +32,8 @@ from umbel.worker.outcome import (
     Lost,
     NotDue,
     Outcome,
+    OverTime,
+    Postponed,
     Prepared,
     Rejected,
     Retried,
@@ -40,6 +42,7 @@ from umbel.worker.outcome import (
     Unknown,
     Unprocessable,
 )
+from umbel.worker.rates import turn_of
 
 
 def verdict_on(
@@ -90,6 +93,8 @@ OUTCOMES: dict[str, Outcome] = {
     "expired": Expired(),
     "not due": NotDue(99.0),
     "unprocessable": Unprocessable(NotRegistered("none"), "NotRegistered: none"),
+    "over time": OverTime(2),
+    "postponed": Postponed(99.5),
     "lost waiting": Lost("pid 1 vanished", running=False),
     "lost running": Lost("pid 1 vanished", running=True),
 }
@@ -106,6 +111,8 @@ TABLE: dict[str, tuple[Action, tuple[str | None, ...]]] = {
     "expired": (ACK, ("REVOKED", None, "REVOKED", "REVOKED", "REVOKED")),
     "not due": (PARK, (None, None, None, None, None)),
     "unprocessable": (DEAD, ("FAILURE",) * 5),
+    "over time": (ACK, ("FAILURE", None, "FAILURE", "FAILURE", "FAILURE")),
+    "postponed": (ACK, (None, None, None, None, None)),
 }
 
 
@@ -121,9 +128,9 @@ def test_outcomes_and_policies(app: Umbel, kind: str, policy: str) -> None:
     expected = by_policy[list(POLICIES).index(policy)]
     assert (verdict.settlement.action, result and result.state) == (action, expected)
     assert verdict.settlement.delivery is delivery
-    assert bool(verdict.settlement.publish) is (kind == "retried")
+    assert bool(verdict.settlement.publish) is (kind in ("retried", "postponed"))
     assert verdict.settlement.crashed is False
-    assert verdict.run.outcome is outcome
+    assert verdict.run.outcome is outcome or kind == "over time"
 
 
 #: The same for deliveries whose process died, which may have been marked early (at most once).
@@ -587,6 +594,28 @@ def test_a_result_that_a_task_returns_is_stored_as_its_tuple(app: Umbel) -> None
 
 
 # Failures that are not acknowledged
+
+
+def test_what_is_over_its_rate_is_sent_once_more_for_its_turn(app: Umbel) -> None:
+    delivery = delivery_of(make(app), 1, priority=3, headers={"mine": 1})
+    once, again = (
+        verdict_on(app, delivery, Postponed(turn)).settlement.publish[0] for turn in (99.5, 99.5)
+    )
+    assert once == again  # settled twice, it is sent once
+    assert (once.queue, once.priority, once.due) == ("celery", 3, 99.5)
+    assert turn_of(once.message) == 99.5
+    assert once.message.headers.items() >= delivery.message.headers.items()
+    assert once.message.body == delivery.message.body
+    later = verdict_on(app, delivery, Postponed(100.5)).settlement.publish[0]
+    assert later.tag not in (once.tag, delivery.tag)
+
+
+def test_what_exceeded_its_time_says_which(app: Umbel) -> None:
+    verdict = verdict_on(app, delivery_of(make(app), 1), OverTime(2.5))
+    assert isinstance(verdict.run.outcome, Failure)
+    result = stored(verdict)
+    assert result is not None
+    assert (type(result.result), result.result.args) == (TimeLimitExceeded, (2.5,))
 
 
 NOT: dict[str, Any] = {"acks_on_failure_or_timeout": False}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +26,7 @@ from tests.unit.worker.support import (
 from umbel import Ignore, MaxRetriesExceededError, Reject, Retry, Task, Umbel, current_task, signals
 from umbel.clock import utc
 from umbel.current import running
+from umbel.exceptions import SoftTimeLimitExceeded
 from umbel.message import Message
 from umbel.tracebacks import LIMIT
 from umbel.worker.execute import Runner
@@ -42,6 +44,7 @@ from umbel.worker.outcome import (
     Unknown,
     Unprocessable,
 )
+from umbel.worker.softlimit import SoftLimit
 
 
 @pytest.fixture
@@ -464,8 +467,8 @@ def heard() -> Iterator[list[tuple[str, Any]]]:
         getattr(signals, name).connect(receive)
         receivers.append((getattr(signals, name), receive))
     yield found
-    for signal, receive in receivers:
-        signal.disconnect(receive)
+    for sent, receive in receivers:
+        sent.disconnect(receive)
 
 
 Heard = list[tuple[str, Any]]
@@ -562,3 +565,75 @@ def test_settings_that_change_are_seen_by_the_next_task(app: Umbel, runner: Runn
     assert second.policy.acks_late is False
     app.conf.accept_content = ["yaml"]
     assert isinstance(runner.prepare(second.delivery).work, Unprocessable)
+
+
+# Soft time limits
+
+
+@pytest.fixture
+def _over_time(app: Umbel, clock: ManualClock, runner: Runner) -> Iterator[None]:
+    """The soft limit has passed, of which a task is told as soon as the signal comes."""
+    before = signal.getsignal(signal.SIGUSR1)
+    runner.soft = SoftLimit(clock)
+    runner._limited = replace(runner._how, guard=runner.soft)
+    runner.soft.begin(clock.now)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def told() -> None:
+    signal.raise_signal(signal.SIGUSR1)
+
+
+@pytest.mark.usefixtures("_over_time")
+def test_a_soft_limit_is_an_error_like_others(app: Umbel, runner: Runner) -> None:
+    task: Made = app.task(name="t", throws=(SoftTimeLimitExceeded,))(told)
+    found = runner.run(runner.prepare(delivery_of(task)), limited=True).outcome
+    assert isinstance(found, Failure)
+    assert (type(found.error), found.expected) == (SoftTimeLimitExceeded, True)
+
+
+@pytest.mark.usefixtures("_over_time")
+def test_a_soft_limit_may_be_a_reason_to_try_again(app: Umbel, runner: Runner) -> None:
+    task: Made = app.task(name="t", autoretry_for=(SoftTimeLimitExceeded,))(told)
+    found = runner.run(runner.prepare(delivery_of(task)), limited=True).outcome
+    assert isinstance(found, Retried)
+    assert isinstance(found.retry.exc, SoftTimeLimitExceeded)
+
+
+@pytest.mark.usefixtures("_over_time")
+def test_a_coroutine_has_one_too(app: Umbel, runner: Runner) -> None:
+    async def work() -> str:
+        try:
+            await asyncio.sleep(0)
+            told()
+        except SoftTimeLimitExceeded:
+            return "cleaned up"
+        return "not told"
+
+    task: Made = app.task(name="t")(work)
+    found = runner.run(runner.prepare(delivery_of(task)), limited=True).outcome
+    assert found == Success("cleaned up")
+
+
+@pytest.mark.usefixtures("_over_time")
+def test_handlers_are_not_told_nor_tasks_without_a_limit(app: Umbel, runner: Runner) -> None:
+    heard: list[str] = []
+
+    class Telling(Task[Any, Any]):
+        def before_start(self, *_: Any) -> None:
+            told()
+            heard.append("before")
+
+        def on_success(self, *_: Any) -> None:
+            told()
+            heard.append("after")
+
+    def work() -> str:
+        return "done"
+
+    task: Made = app.task(name="t", base=Telling)(work)
+    found = runner.run(runner.prepare(delivery_of(task)), limited=True).outcome
+    assert (found, heard) == (Success("done"), ["before", "after"])
+    other: Made = app.task(name="u")(told)
+    assert outcome(runner, other) == Success(None)

@@ -17,8 +17,11 @@ from umbel.ports import Owner
 from umbel.testing.conformance.support import until
 from umbel.worker.bootstrap import Orders, Source
 from umbel.worker.children import ChildProcess
+from umbel.worker.forkserver import READY, RETIRES
 from umbel.worker.keeper import CALM_TICK, TICK, Keeper
 from umbel.worker.nodes import NodeDirectory
+from umbel.worker.places import Slot
+from umbel.worker.processes import start_time
 from umbel.worker.recovery import Recovery
 from umbel.worker.settler import Settler
 
@@ -162,6 +165,74 @@ def test_it_ends_when_it_is_told_to(keeper: Keeper) -> None:
     assert keeper.news.recv(1) == b""
     assert keeper.join(20.0)
     assert (ended, keeper.error) == ([True], None)
+
+
+@pytest.fixture
+def retiring(keeper: Keeper) -> Iterator[tuple[Slot, ChildProcess, socket.socket]]:
+    """A slot with a child that says that it retires."""
+    page = keeper._directory.new_page(unique_id())
+    page.identify(os.getpid(), start_time(os.getpid()), "retired")
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    slot = Slot(1)
+    slot.child = child = ChildProcess(1, page, ours, begun=0.0, pid=os.getpid())
+    keeper._slots.append(slot)
+    theirs.send(READY)
+    theirs.send(RETIRES)
+    with ours, theirs:
+        yield slot, child, theirs
+
+
+def test_the_next_child_may_begin_while_one_leaves(
+    keeper: Keeper,
+    retiring: tuple[Slot, ChildProcess, socket.socket],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    slot, child, _ = retiring
+    keeper._hear(child)
+    assert (child.ready, child.retires, child.hung_up) == (True, True, False)
+    now = keeper._clock.monotonic()
+    keeper.step(now)
+    assert (slot.child, slot.expects, keeper._is_empty()) == (None, True, False)
+    assert keeper._pages() == []
+    keeper._ending.ask(None, now)
+    keeper.step(now)
+    assert child.told_to_stop
+    child.told_to_stop, child.status = False, 0
+    keeper.step(now)
+    assert keeper._is_empty()
+    assert not child.page.path.exists()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+@pytest.mark.parametrize(("status", "errors"), [(0, 0), (-9, 1)])
+def test_the_last_word_of_a_dead_child_is_heard(
+    keeper: Keeper,
+    retiring: tuple[Slot, ChildProcess, socket.socket],
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    errors: int,
+) -> None:
+    slot, child, _ = retiring
+    child.status = status
+    keeper.step(keeper._clock.monotonic())
+    assert (slot.child, slot.expects) == (None, not errors)
+    assert [record.levelname for record in caplog.records].count("ERROR") == errors
+
+
+def test_a_child_that_was_killed_for_its_task_does_not_stumble(
+    keeper: Keeper,
+    retiring: tuple[Slot, ChildProcess, socket.socket],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    slot, child, _ = retiring
+    child.control.recv(64)
+    child.page.condemn("key")
+    child.status = -9
+    keeper.step(child.begun + 0.1)
+    assert (slot.child, slot.short_lives, slot.not_before) == (None, 0, 0.0)
+    said = f"Child 1: pid {os.getpid()} was killed: its task exceeded the hard time limit."
+    assert (said in caplog.messages, "ended with" in caplog.text) == (True, False)
 
 
 @pytest.mark.parametrize("cold", [True, False])

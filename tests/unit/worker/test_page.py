@@ -72,6 +72,22 @@ def test_the_way_of_a_batch(sides: tuple[Page, Page]) -> None:
     assert read(supervisor).held == {}
 
 
+def test_a_child_and_its_supervisor_agree_on_what_exceeds_its_limit(
+    sides: tuple[Page, Page],
+) -> None:
+    child, supervisor = sides
+    child.load(["a" * 40, "b"])
+    child.start(0, 5.0, hard=7.0)
+    assert (supervisor.hard_deadline, read(supervisor).condemned) == (7.0, "")
+    supervisor.condemn("a" * 40)
+    assert read(supervisor).condemned == "a" * 40
+    assert child.lift() == "a" * 40
+    assert (supervisor.hard_deadline, read(supervisor).running_since) == (0.0, 5.0)
+    supervisor.pardon()
+    assert (child.lift(), read(supervisor).condemned) == ("", "")
+    assert read(supervisor).held == {"a" * 40: Held.RUNNING, "b": Held.WAITING}
+
+
 def test_each_batch_has_a_number(sides: tuple[Page, Page]) -> None:
     child, supervisor = sides
     numbers = []

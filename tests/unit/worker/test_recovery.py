@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.unit.worker.support import consumer_of
 from umbel import Umbel
-from umbel.exceptions import OperationalError
+from umbel.exceptions import OperationalError, TimeLimitExceeded
 from umbel.message import Delivery
 from umbel.ports import Action, FetchRequest, Owner
 from umbel.worker.decide import Verdict
@@ -34,16 +35,16 @@ class Unreliable(Settler):
 class Node:
     """A supervisor's recovery, and a child that died while it ran the first of its deliveries."""
 
-    def __init__(self, app: Umbel) -> None:
+    def __init__(self, app: Umbel, **options: Any) -> None:
         task = app.task(name="proj.add")(lambda x, y: x + y)
         for number in range(3):
-            task.delay(number, number)
+            task.apply_async((number, number), **options)
         self.app = app
         self.supervisor = consumer_of(app)
         self.settler = Unreliable(app.broker, self.supervisor, app.results)
         self.recovery = Recovery(app, app.broker, lambda: self.settler)
         dead = consumer_of(app)
-        held = dead.fetch(FetchRequest(["celery"], 3), 0)
+        self.held = held = dead.fetch(FetchRequest(["celery"], 3), 0)
         states = (Held.RUNNING, Held.FINISHED, Held.WAITING)
         self.page = Snapshot(
             pid=1,
@@ -129,6 +130,34 @@ def test_a_task_may_be_retried_where_its_process_died(app: Umbel) -> None:
     node.recovery.child_died(node.page.owner, node.page, "pid 1 vanished")
     depth = app.queues.depths()["celery"]
     assert (depth.ready, depth.scheduled) == (2, 1)
+
+
+def test_a_child_that_was_killed_for_a_time_limit(
+    app: Umbel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The task fails; what ran beside it, in another executor, is not to blame."""
+    node = Node(app)
+    app.tasks["proj.add"].time_limit = 2
+    exceeded, beside, _ = node.page.held
+    page = replace(node.page, condemned=exceeded)
+    page.held[beside] = Held.RUNNING
+    (result,) = [delivery.message.task_id for delivery in node.held if delivery.key == exceeded]
+    node.recovery.child_died(page.owner, page, "pid 1 ended with signal 9 (SIGKILL)")
+    assert node.ready() == 2
+    again = consumer_of(app).fetch(FetchRequest(["celery"], 3), 0)
+    assert [delivery.crashes for delivery in again] == [0, 0]
+    with pytest.raises(TimeLimitExceeded) as raised:
+        app.AsyncResult(str(result)).get(timeout=0)
+    assert raised.value.args == (2,)
+    assert f"Hard time limit (2s) exceeded for proj.add[{result}]" in caplog.messages
+
+
+def test_the_limit_is_the_calls_own_and_failures_may_be_tried_again(app: Umbel) -> None:
+    node = Node(app, time_limit=7)
+    app.tasks["proj.add"].acks_on_timeout = False
+    page = replace(node.page, condemned=node.page.keys(Held.RUNNING)[0])
+    node.recovery.child_died(page.owner, page, "pid 1 vanished")
+    assert node.ready() == 3
 
 
 def test_a_message_on_which_nobody_can_decide_does_not_hold_up_the_others(

@@ -22,6 +22,8 @@ from umbel.worker.outcome import (
     Lost,
     NotDue,
     Outcome,
+    OverTime,
+    Postponed,
     Prepared,
     Rejected,
     Retried,
@@ -348,6 +350,25 @@ def test_what_is_retried_where_its_process_died(
     run = Run(prepared_of(task), Lost("pid 7 vanished", running=True))
     report.lost(decide(run, task.app.conf.snapshot, ManualClock()))
     assert caplog.messages[-1] == "Task proj.add[i] is retried: pid 7 vanished"
+
+
+def test_time_limits_in_celerys_words(task: Made, caplog: pytest.LogCaptureFixture) -> None:
+    report.soft_limit(prepared_of(task), 1.5)
+    run = Run(prepared_of(task), OverTime(2))
+    report.lost(decide(run, task.app.conf.snapshot, ManualClock()))
+    assert [(record.levelname, record.getMessage()) for record in caplog.records[-2:]] == [
+        ("WARNING", "Soft time limit (1.5s) exceeded for proj.add[i]"),
+        ("ERROR", "Hard time limit (2s) exceeded for proj.add[i]"),
+    ]
+
+
+def test_what_is_over_its_rate(task: Made, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "umbel.trace"):
+        report.finished(Run(prepared_of(task), Postponed(1_000_000_000.5)))
+    when = "2001-09-09T01:46:40.500000+00:00"
+    assert (
+        caplog.messages[-1] == f"Task proj.add[i] is over its rate limit, and comes back at {when}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+"""The places of a node for children."""
+
+from __future__ import annotations
+
+from umbel.worker.children import ChildProcess
+
+#: Most seconds before a place is filled again whose children die at once.
+LONGEST_PAUSE = 5.0
+
+
+class Slot:
+    """A place for a child, and when it may be filled again."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.child: ChildProcess | None = None
+        #: Whether it is given up, once its child has left.
+        self.leaving = False
+        self.not_before = 0.0
+        self.short_lives = 0
+        #: Whether the last child left, or leaves, because its lifetime was over.
+        self.expects = False
+
+    def stumble(self, now: float) -> None:
+        """Count a short life: the next try waits longer."""
+        self.short_lives += 1
+        self.not_before = now + min(0.1 * 2**self.short_lives, LONGEST_PAUSE)
+
+    def recover(self) -> None:
+        """Forget the short lives before a longer one."""
+        self.short_lives = 0

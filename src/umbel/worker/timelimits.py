@@ -1,0 +1,40 @@
+"""Which time limits a call has: its message's, else its task's, else the settings'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from umbel.app import Umbel
+from umbel.worker.outcome import Prepared
+
+NO_LIMITS = (0.0, 0.0)
+
+
+def time_limits(prepared: Prepared) -> tuple[float, float]:
+    """Return the hard and the soft limit in seconds; 0 for none, as in Celery."""
+    call, policy = prepared.call, prepared.policy
+    if call is None or policy is None:
+        return NO_LIMITS
+    return (
+        call.time_limit or policy.time_limit,
+        call.soft_time_limit or policy.soft_time_limit,
+    )
+
+
+def hard_limited(app: Umbel) -> list[str]:
+    """Return the names of the app's own tasks that have a hard limit."""
+    return _named(app, lambda hard, soft: bool(hard))
+
+
+def limited(app: Umbel) -> list[str]:
+    """Return the names of the app's own tasks that have any limit; children of many slots enforce none."""
+    return _named(app, lambda hard, soft: bool(hard or soft))
+
+
+def _named(app: Umbel, asked: Callable[[float | None, float | None], bool]) -> list[str]:
+    settings = app.conf.snapshot
+    return sorted(
+        name
+        for name, task in app.tasks.items()
+        if not name.startswith("celery.") and asked(*task.limits(settings))
+    )
