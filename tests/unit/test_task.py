@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from tests.conftest import ManualClock, calls, messages, only_call
 from umbel import MaxRetriesExceededError, Retry, Task, Umbel, shared_task
 from umbel.current import running
 from umbel.entities import Exchange, Queue
-from umbel.exceptions import OperationalError, Unroutable
+from umbel.exceptions import ImproperlyConfigured, OperationalError, Unroutable
 from umbel.message import decode
 from umbel.options import CALL_NAMES, CallOptions
 from umbel.publish import Context, build
@@ -611,14 +612,25 @@ def test_eight_threads_may_call_at_once(tmp_path: Path) -> None:
 
 
 def test_a_broker_that_cannot_be_reached_raises_in_time(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'umbel.db'}"
+    with Umbel(broker=url, broker_publish_timeout=0.2) as app:
+        app.broker.ever_consumed()
+        other = sqlite3.connect(tmp_path / "umbel.db")
+        other.execute("BEGIN IMMEDIATE")
+        with at_most(5.0), pytest.raises(OperationalError, match=r"umbel\.db"):
+            app.task(plain).delay(1)
+        other.close()
+
+
+def test_a_place_that_can_be_no_broker_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "umbel.db").write_text(
         "this is no database, and long enough to be seen as such" * 99
     )
     url = f"sqlite:///{tmp_path / 'umbel.db'}"
     with (
-        Umbel(broker=url, broker_publish_timeout=0.2) as app,
+        Umbel(broker=url) as app,
         at_most(5.0),
-        pytest.raises(OperationalError, match=r"umbel\.db"),
+        pytest.raises(ImproperlyConfigured, match=r"umbel\.db is not an SQLite file"),
     ):
         app.task(plain).delay(1)
 

@@ -27,6 +27,9 @@ logger = logging.getLogger("umbel.worker")
 
 #: None where the system has no such signal.
 SIGNAL: int | None = getattr(signal, "SIGUSR1", None)
+#: Seconds after which the signal is sent again. One that comes just before a call begins to wait does not
+#: interrupt it: Python takes note of it, and looks at its notes when the call has returned.
+AGAIN = 0.1
 
 
 class SoftLimit:
@@ -38,6 +41,9 @@ class SoftLimit:
         #: When the running task's limit passes; 0.0 when it has none, or has been told.
         self._deadline = 0.0
         self._sent = False
+        self._again = 0.0
+        #: The deadline that was told of last.
+        self._told = 0.0
         #: Whether code of the task's own runs right now. Only the main thread reads and writes it.
         self._inside = False
         self._cancelled = False
@@ -132,9 +138,9 @@ class SoftLimit:
     # The helper's side
 
     def look(self, now: float) -> bool:
-        """Send the signal if the limit has passed; True when this is the first time."""
+        """Send the signal if the limit has passed, until it is heard; True when this is the first time."""
         deadline = self._deadline
-        if not 0.0 < deadline <= now or self._sent or SIGNAL is None:
+        if not 0.0 < deadline <= now or SIGNAL is None or (self._sent and now < self._again):
             return False
         if signal.getsignal(SIGNAL) != self._hear:
             warn_once(
@@ -142,9 +148,10 @@ class SoftLimit:
                 " handler."
             )
             return False
-        self._sent = True
+        is_first, self._told = self._told != deadline, deadline
+        self._sent, self._again = True, now + AGAIN
         signal.pthread_kill(self._thread, SIGNAL)
-        return True
+        return is_first
 
 
 class _Steps:

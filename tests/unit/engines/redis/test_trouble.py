@@ -167,7 +167,7 @@ def test_a_call_ends_with_its_time_when_the_server_is_frozen(private: PrivateSer
         private.freeze()
         try:
             started = monotonic()
-            with fails("did not answer within 0.3 s"):
+            with fails("did not answer within 0."):  # of what is left of it
                 server.call("GET", "a", timeout=0.3)  # on a connection that is open
             with fails("did not answer"):
                 server.call("GET", "a", timeout=0.3)  # on a new one
@@ -182,7 +182,7 @@ def test_a_call_ends_with_its_time_when_the_server_is_frozen(private: PrivateSer
             with (
                 connected(private.url, socket_timeout=0.3) as hasty,
                 at_most(2.0),
-                fails("did not answer within 0.3 s"),
+                fails("did not answer within 0."),
             ):
                 hasty.call("PING")
         finally:
