@@ -241,7 +241,7 @@ def test_a_module_to_include_that_is_not_there(
         (("queues", "-A", "x"), "-A stands before the command: umbel -A … queues"),
         (("queues", "--broker=x"), "--broker stands before the command"),
         (("worker", "-c", "0"), "'0' is no number of processes, such as 4, nor auto."),
-        (("worker", "-P", "gevent"), "There is no pool 'gevent' yet: use -P prefork"),
+        (("worker", "-P", "custom"), "-P custom takes a class of Celery's pools"),
         (("--workdir", "nowhere", "queues"), "Directory 'nowhere' does not exist"),
     ],
 )
