@@ -27,7 +27,7 @@ def _no_apps_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the modules in which other tests have left an app: all that is imported is looked into."""
     for name, module in list(sys.modules.items()):
         if not name.startswith("project_name") and any(
-            isinstance(one, Umbel) for one in vars(module).values()
+            issubclass(type(one), Umbel) for one in list(vars(module).values())
         ):
             monkeypatch.delitem(sys.modules, name)
 
