@@ -4,8 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # What pytest exits with when no test was chosen, as by ARGS="-k name" in one of two runs.
 NONE := 5
+KEPT := -o tmp_path_retention_policy=failed
 # Two processes run the tests: each begins with one half, and who is done takes over from the other.
-SHARED := --numprocesses=2 --dist=worksteal -o tmp_path_retention_policy=failed
+SHARED := --numprocesses=2 --dist=worksteal $(KEPT)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # What is installed for each .venv/.stamp-NAME below.
@@ -31,7 +32,7 @@ demo: .venv/.stamp-demo ## Run a book shop on Django, kill a worker's process, l
 test: export PYTEST_DEBUG_TEMPROOT := $(wildcard /dev/shm)
 test: .venv/.stamp-dev ## Run the tests but the slow ones; ARGS="-k name" chooses
 	$(BIN)/pytest -q -m "not slow and not faults" $(SHARED) $(ARGS) || [ $$? = $(NONE) ]
-	$(BIN)/pytest -q -m "not slow and faults" $(SHARED) $(ARGS) || [ $$? = $(NONE) ]
+	$(BIN)/pytest -q -m "not slow and faults" $(KEPT) $(ARGS) || [ $$? = $(NONE) ]
 
 check: .venv/.stamp-dev ## Run what a change must pass beside the tests
 	$(BIN)/ruff format --check .
