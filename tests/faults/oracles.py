@@ -20,6 +20,10 @@ from umbel.testing.ledger import End, Fault, History, Start
 SETTLED = 1.0
 
 
+#: What the ledger calls the death of a server that had a replica.
+MASTER_KILLED = "master killed"
+
+
 @dataclass(slots=True)
 class Evidence:
     """The ledger, and what the engine says at the end: results, dead letters, other messages."""
@@ -160,8 +164,16 @@ def no_riddle(evidence: Evidence) -> Iterator[str]:
         id = extra.start.id
         if extra.fault is None:
             yield f"O3: started again without a fault: {evidence.story(id)}"
-        elif not extra.labelled:
+        elif not extra.labelled and not _was_sent_again(evidence, extra.fault, id):
             yield f"O3: started again without being told: {evidence.story(id)}"
+
+
+def _was_sent_again(evidence: Evidence, fault: Fault, id: str) -> bool:
+    """Tell whether the server that had a message died before its client had the answer, and so sent it anew.
+
+    The server that took its place had heard of neither the message nor its tag.
+    """
+    return fault.how == MASTER_KILLED and evidence.history.sent[id].t >= fault.t
 
 
 def truth(evidence: Evidence) -> Iterator[str]:

@@ -16,7 +16,7 @@ import redis
 from tests.faults.conftest import Form, Settle
 from tests.faults.fleet import Fleet, Node, wait_until
 from tests.faults.load import Load
-from tests.faults.oracles import percentile
+from tests.faults.oracles import MASTER_KILLED, percentile
 from tests.faults.redis_fleet import RedisFleet
 from tests.redis_servers import PrivateServer, private_server
 from umbel.clock import SYSTEM, unique_id
@@ -367,7 +367,7 @@ def _fail_over(
     What it had acknowledged and not passed on to the replica is lost with it, or undone.
     """
     children = [pid for node in nodes for pid in node.children()]
-    fleet.ledger.fault("master killed", children)
+    fleet.ledger.fault(MASTER_KILLED, children)
     killed = SYSTEM.monotonic()
     servers[0].stop()
     # A client may take a moment to write down what the master answered last.
