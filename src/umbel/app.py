@@ -44,7 +44,7 @@ from umbel.options import SEND_POSITIONS, CallKeywords, CallOptions, by_position
 from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
 from umbel.registry import BoundMaker, Maker, Tasks, automatic_name, recipe
 from umbel.result import AsyncResult, making
-from umbel.settings import Config, loading, zone
+from umbel.settings import Config, Settings, loading, zone
 from umbel.signals import Signal
 from umbel.task import AsyncTask
 
@@ -92,7 +92,6 @@ class Umbel:
             {**how.changes, **settings}
             | {name: value for name, value in given.items() if value is not None}
         )
-        snapshot = lambda: self.conf.snapshot  # noqa: E731 - a name for what two parts ask
         self.namespace = how.namespace
         self.strict_typing = how.strict_typing
         self.task_cls = how.task_cls or self.task_cls
@@ -108,9 +107,9 @@ class Umbel:
         self._finalization = Finalization(self, self._tasks)
         self._module, self._file = calling_module()
         self._default_file = DefaultFile(self._module, self._file)
-        self.engines = OpenEngines(snapshot, lambda: self.default_url, other_stores(self))
+        self.engines = OpenEngines(self._settings, lambda: self.default_url, other_stores(self))
         self.log: Logging = _class(how.log or self.log_cls)(self)
-        self.amqp = AMQP(snapshot, listeners_of(self))
+        self.amqp = AMQP(self._settings, listeners_of(self))
         self.backend: Backend = Backend(self)
         self.fixups = set(self.builtin_fixups) if how.fixups is None else how.fixups
         self.integrations = Integrations(self, self.fixups)
@@ -121,6 +120,9 @@ class Umbel:
         for task in (how.tasks or {}).values():
             self._tasks.register(task)
         self.on_init()
+
+    def _settings(self) -> Settings:
+        return self.conf.snapshot
 
     def on_init(self) -> None:
         """Be called when the app has been made; for subclasses."""
