@@ -12,7 +12,6 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # What is installed for each .venv/.stamp-NAME below.
 INSTALL_demo := --editable . --group demo
 INSTALL_dev := --editable '.[all]' --group dev
-INSTALL_bench := --editable '.[all]' --group bench
 INSTALL_docs := --editable . --group docs
 
 # The tests start hundreds of interpreters, each of which would compile all of umbel without that.
@@ -48,7 +47,7 @@ faults: .venv/.stamp-dev ## Kill and cut off real processes at every point
 	$(BIN)/pytest -q tests/faults --faults=full -o faulthandler_timeout=900 $(ARGS)
 
 bench: .venv/.stamp-bench .venv/.stamp-arq ## Measure against other task queues, side by side
-	$(BIN)/python -m benchmarks $(ARGS)
+	.venv/bench/bin/python -m benchmarks $(ARGS)
 
 docs: .venv/.stamp-docs ## Build the documentation in docs/_build/html
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
@@ -60,6 +59,13 @@ clean: ## Remove all that was built or installed here, and the demo's data
 .venv/.stamp-%: pyproject.toml .venv/.stamp-pip
 	@echo "Installing what is needed into .venv ..."
 	@$(PIP) install $(INSTALL_$*)
+	@touch $@
+
+# What is compared has an environment of its own: one of the libraries has a module `crontab` that hides another's.
+.venv/.stamp-bench: pyproject.toml .venv/.stamp-pip
+	@echo "Installing what is compared into .venv/bench ..."
+	@$(PYTHON) -m venv .venv/bench
+	@$(PIP) --python .venv/bench install --editable '.[all]' --group bench
 	@touch $@
 
 # arq needs an older redis-py than all others.

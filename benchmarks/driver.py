@@ -2,6 +2,7 @@
 
 APP is a module of `benchmarks.apps`. What is printed is JSON: calls per second of ``fill`` (in bulk where
 the library can), ``schedule`` (for tomorrow) and ``send`` (one by one), the milliseconds of each ``call``.
+``prepare`` makes the tables of a library. An app may have ``ACTIONS`` of its own.
 """
 
 from __future__ import annotations
@@ -69,8 +70,12 @@ def main(name: str, action: str, number: int) -> Any:
         return number / sum(each(app, app.send, [()] * (number + WARM))[WARM:])
     if action == "call":
         return [taken * 1000 for taken in each(app, app.call, [()] * (number + WARM))[WARM:]]
+    if action == "prepare":
+        return sum(each(app, app.prepare, [()]))
     if action == "naps":
         return sum(each(app, app.send_nap, [(one,) for one in range(number)]))
+    if action in getattr(app, "ACTIONS", ()):
+        return getattr(app, action)(number)
     raise ValueError(f"There is no action {action!r}.")
 
 

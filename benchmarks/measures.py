@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import bare_redis, bare_sqlite
+from benchmarks import bare_postgres, bare_rabbitmq, bare_redis, bare_sqlite
 from benchmarks.place import Place, kill
 from benchmarks.processes import cpu_seconds, private_mb, proportional_mb, trees
 from benchmarks.sides import UMBEL, Side
@@ -38,18 +38,31 @@ def bare_pushes(place: Place, tasks: int, pipeline: int = 1) -> float:
     return bare_redis.push_rate(place.redis_url, tasks, pipeline)
 
 
+def bare_publishes(place: Place, tasks: int) -> float:
+    """Return confirmed publishes of one of umbel's messages per second of one process."""
+    UMBEL.client(place, "fill", 1)
+    return bare_rabbitmq.publish_rate(place.redis_url, tasks)
+
+
+def bare_copies(place: Place, tasks: int) -> float:
+    """Return rows of one of umbel's messages per second of one process, by COPY."""
+    UMBEL.client(place, "fill", 1)
+    return bare_postgres.copy_rate(place.redis_url, tasks)
+
+
 def bare_pings(place: Place, calls: int) -> tuple[float, float]:
     """Return milliseconds of a PING: median and 99th percentile."""
-    return _percentiles(bare_redis.pings(place.redis_url, calls))
+    return percentiles(bare_redis.pings(place.redis_url, calls))
 
 
 def round_trips(side: Side, place: Place, calls: int) -> tuple[float, float]:
     """Return milliseconds from sending a call to its result: median and 99th percentile."""
     with side.working(place):
-        return _percentiles(side.client(place, "call", calls))
+        return percentiles(side.client(place, "call", calls))
 
 
-def _percentiles(taken: list[float]) -> tuple[float, float]:
+def percentiles(taken: list[float]) -> tuple[float, float]:
+    """Return the median and the 99th percentile."""
     taken = sorted(taken)
     return taken[len(taken) // 2], taken[math.ceil(len(taken) * 0.99) - 1]
 

@@ -50,6 +50,8 @@ class Place:
         }
         if url is not None:
             self.environment["BENCH_URL"] = url
+            # RabbitMQ keeps no results: there they are replies to who asked.
+            self.environment["BENCH_BACKEND"] = "rpc://" if url.startswith("amqp") else url
 
     @property
     def redis_url(self) -> str:
@@ -109,6 +111,85 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+class PostgresServer:
+    """A PostgreSQL server of our own on a free port, with its data on disk; one for a whole run.
+
+    Its configuration is that of Debian's package but for the number of connections. `apps` are modules of
+    `benchmarks.apps` that make their tables; an empty place is a copy of the database that has all of them.
+    """
+
+    def __init__(self, apps: Sequence[str]) -> None:
+        import psycopg  # noqa: PLC0415 - the environments of some peers have none
+
+        self._psycopg = psycopg
+        binaries = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/usr/bin"))
+        self._directory = Path(
+            tempfile.mkdtemp(prefix="umbel-postgres-", dir=os.environ.get("BENCH_DIR"))
+        )
+        # It refuses to run as root.
+        self._user = "nobody" if os.geteuid() == 0 else None
+        if self._user is not None:
+            shutil.chown(self._directory, self._user)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        data = str(self._directory / "data")
+        subprocess.run(
+            [str(binaries / "initdb"), "-D", data, "-U", "bench", "-A", "trust", "-E", "UTF8"],
+            user=self._user,
+            cwd=self._directory,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        self._process = subprocess.Popen(
+            [str(binaries / "postgres"), "-D", data, "-p", str(port), "-k", ""],
+            user=self._user,
+            cwd=self._directory,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._at = f"postgresql://bench@127.0.0.1:{port}"
+        self.url = f"{self._at}/bench"
+        wait_until(self._answers, 20)
+        self._ask("CREATE DATABASE prepared")
+        for app in apps:
+            place = Place(url=f"{self._at}/prepared")
+            place.run("benchmarks.driver", app, "prepare", "0")
+            place.remove()
+
+    def _ask(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        url = f"{self._at}/{database}"
+        with self._psycopg.connect(url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description is not None else []
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._ask("SELECT 1"))
+        except self._psycopg.OperationalError:
+            return False
+
+    @property
+    def version(self) -> str:
+        """Its version, as a text."""
+        return str(self._ask("SHOW server_version")[0][0])
+
+    def empty(self) -> None:
+        """Make the database anew."""
+        self._ask("DROP DATABASE IF EXISTS bench WITH (FORCE)")
+        self._ask("CREATE DATABASE bench TEMPLATE prepared")
+        self._ask("CHECKPOINT")
+
+    def close(self) -> None:
+        """Stop it: by its own way first, or it leaves memory behind that it shares."""
+        self._process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(20)
+        kill(self._process)
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class RedisServer:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
+from benchmarks import bare_postgres
 from benchmarks.place import ROOT, Place
 from benchmarks.work import drain_rate
 
@@ -63,11 +64,14 @@ class BareLoop:
     name: str
     module: str
     tasks: int
+    prepare: Callable[[str], None] | None = None
 
     def drain(self, place: Place, tasks: int | None = None) -> float:
         """Let umbel fill the queue, and empty it; return tasks per second."""
         tasks = tasks or self.tasks
         UMBEL.client(place, "fill", tasks)
+        if self.prepare is not None and place.url is not None:
+            self.prepare(place.url)
         where = place.url if place.url is not None else str(place.file)
         command = (self.module, where, place.durability)
         with place.processes([command, command]):
@@ -83,13 +87,27 @@ def _umbel(*words: str) -> tuple[str, ...]:
     return ("umbel", "-A", "benchmarks.apps.umbel_app", "worker", "-l", "WARNING", *words)
 
 
+def umbel_many(*words: str) -> tuple[str, ...]:
+    """Return a worker of the app whose tasks are for executors of many."""
+    return ("umbel", "-A", "benchmarks.apps.umbel_many", "worker", "-l", "WARNING", *words)
+
+
 UMBEL = Side("umbel", "umbel_app", [_umbel("-c", "2")], 60_000)
 #: The other executors: two processes, too, each of which runs eight, or a hundred, tasks at a time.
 UMBEL_THREADS = Side(
     "umbel threads", "umbel_app", [_umbel("-P", "threads", "-c", "8", "--processes", "2")], 40_000
 )
 UMBEL_ASYNCIO = Side(
-    "umbel asyncio", "umbel_app", [_umbel("-P", "asyncio", "-c", "100", "--processes", "2")], 40_000
+    "umbel asyncio",
+    "umbel_many",
+    [umbel_many("-P", "asyncio", "-c", "100", "--processes", "2")],
+    40_000,
+)
+CELERY_THREADS = Side(
+    "Celery threads x 2",
+    "celery_app",
+    [_celery("-P", "threads", "-c", "8", "-n", f"{name}@%h") for name in ("one", "two")],
+    3_000,
 )
 CELERY = Side("Celery prefork", "celery_app", [_celery("-P", "prefork", "-c", "2")], 3_000)
 
@@ -112,12 +130,7 @@ SQLITE: tuple[Side | BareLoop, ...] = (
 
 PEERS = (
     CELERY,
-    Side(
-        "Celery threads x 2",
-        "celery_app",
-        [_celery("-P", "threads", "-c", "8", "-n", f"{name}@%h") for name in ("one", "two")],
-        3_000,
-    ),
+    CELERY_THREADS,
     Side(
         "Celery solo x 2",
         "celery_app",
@@ -174,6 +187,39 @@ REDIS: tuple[Side | BareLoop, ...] = (
     UMBEL_ASYNCIO,
     BareLoop("bare loop", "benchmarks.bare_redis", 100_000),
     *PEERS,
+)
+
+
+#: Libraries that make their tables themselves, by the module that does it: before anything is measured.
+POSTGRES_APPS = ("umbel_app", "procrastinate_app", "pgqueuer_app")
+POSTGRES: tuple[Side | BareLoop, ...] = (
+    UMBEL,
+    BareLoop("bare loop", "benchmarks.bare_postgres", 60_000, bare_postgres.prepare),
+    Side(
+        "procrastinate",
+        "procrastinate_app",
+        [
+            (
+                *("procrastinate", "--app", "benchmarks.apps.procrastinate_app.app"),
+                *("worker", "--concurrency", "10"),
+            )
+        ]
+        * 2,
+        2_000,
+    ),
+    Side(
+        "pgqueuer",
+        "pgqueuer_app",
+        [("benchmarks.apps.pgqueuer_worker",)] * 2,
+        5_000,
+    ),
+)
+
+
+RABBITMQ: tuple[Side | BareLoop, ...] = (
+    UMBEL,
+    BareLoop("bare loop", "benchmarks.bare_rabbitmq", 60_000),
+    *(one for one in PEERS if one.app in ("celery_app", "dramatiq_app")),
 )
 
 

@@ -27,6 +27,11 @@ def ran() -> None:
     os.write(_ledger, b".")
 
 
+def ran_here() -> None:
+    """Say which process ran a task."""
+    os.write(_ledger, b"%d\n" % os.getpid())
+
+
 def napped(number: int) -> None:
     """Say which nap is over."""
     os.write(_ledger, b"%d\n" % number)

@@ -1,6 +1,7 @@
 """Draws what `make demo` shows on a terminal, half-way: `python docs/pictures.py` writes _static/demo.svg.
 
-It runs the demo, which takes half a minute, so the picture is kept in the repository and drawn anew by hand.
+It runs the demo, which takes the better part of a minute, so the picture is kept in the repository and
+drawn anew by hand.
 """
 
 from __future__ import annotations

@@ -89,12 +89,13 @@ class PrivateCluster:
 
 def command(server: PrivateServer, *words: str | int | bytes) -> Any:
     """Send a command and return its answer as it comes, not as redis-py would have it."""
-    connection: Any = server.admin.connection_pool.get_connection()
+    pool = server.admin.connection_pool
+    connection: Any = pool.connection_class(**pool.connection_kwargs)
     try:
         connection.send_command(*words)
         return connection.read_response()
     finally:
-        server.admin.connection_pool.release(connection)
+        connection.disconnect()
 
 
 def identity(server: PrivateServer) -> str:

@@ -10,13 +10,15 @@ from celery import Celery
 from benchmarks.work import NAP, napped, ran, sleep
 
 URL = os.environ["BENCH_URL"]
-app = Celery("bench", broker=URL, backend=URL)
+app = Celery("bench", broker=URL, backend=os.environ["BENCH_BACKEND"])
 app.conf.update(
     task_ignore_result=os.environ.get("BENCH_RESULTS") != "1",
     worker_prefetch_multiplier=128,
     worker_enable_remote_control=False,
     broker_connection_retry_on_startup=True,
 )
+if URL.startswith("amqp"):
+    app.conf.broker_transport_options = {"confirm_publish": True}
 
 
 @app.task

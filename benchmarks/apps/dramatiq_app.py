@@ -1,4 +1,4 @@
-"""dramatiq on Redis: late acknowledgement, 2 processes of 8 threads."""
+"""dramatiq on Redis or RabbitMQ (with confirms): late acknowledgement, 2 processes of 8 threads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import dramatiq
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
@@ -14,7 +15,11 @@ from benchmarks.work import NAP, napped, ran, sleep
 
 URL = os.environ["BENCH_URL"]
 RESULTS = os.environ.get("BENCH_RESULTS") == "1"
-broker = RedisBroker(url=URL)
+broker: dramatiq.Broker = (
+    RabbitmqBroker(url=URL, confirm_delivery=True)
+    if URL.startswith("amqp")
+    else RedisBroker(url=URL)
+)
 if RESULTS:
     broker.add_middleware(Results(backend=RedisBackend(url=URL)))
 dramatiq.set_broker(broker)

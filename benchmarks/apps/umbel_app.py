@@ -9,7 +9,7 @@ from umbel import Umbel
 
 app = Umbel(
     broker=os.environ.get("BENCH_URL"),
-    backend=os.environ.get("BENCH_URL"),
+    backend=os.environ.get("BENCH_BACKEND"),
     task_ignore_result=os.environ.get("BENCH_RESULTS") != "1",
     sqlite_durability=os.environ.get("BENCH_DURABILITY", "full"),
 )
@@ -27,6 +27,10 @@ def nap(number: int) -> None:
     """Take some time."""
     sleep(NAP)
     napped(number)
+
+
+def prepare() -> None:
+    app.engine(app.broker_url).migrate()
 
 
 def send() -> None:

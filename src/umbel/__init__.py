@@ -8,8 +8,20 @@ from umbel.alias import install_as_celery
 from umbel.alias import install_if_told as _install_if_told
 from umbel.app import Celery, Umbel
 from umbel.bug_report import bugreport
-from umbel.canvas import Signature, maybe_signature, signature, subtask
+from umbel.canvas import (
+    Signature,
+    chain,
+    chord,
+    chunks,
+    group,
+    maybe_signature,
+    signature,
+    subtask,
+    xmap,
+    xstarmap,
+)
 from umbel.clock import unique_id as uuid
+from umbel.consuming import Consumer
 from umbel.current import current_app, current_task
 from umbel.entities import Broadcast, Exchange, Queue, binding
 from umbel.exceptions import (
@@ -32,6 +44,7 @@ __all__ = [
     "AsyncResult",
     "Broadcast",
     "Celery",
+    "Consumer",
     "Exchange",
     "Ignore",
     "ImproperlyConfigured",
@@ -50,14 +63,20 @@ __all__ = [
     "__version__",
     "binding",
     "bugreport",
+    "chain",
+    "chord",
+    "chunks",
     "current_app",
     "current_task",
+    "group",
     "install_as_celery",
     "maybe_signature",
     "shared_task",
     "signature",
     "subtask",
     "uuid",
+    "xmap",
+    "xstarmap",
 ]
 
 

@@ -20,6 +20,9 @@ _OF_QUEUES = (
     "task_default_routing_key",
     "task_create_missing_queues",
     "task_create_missing_queue_exchange_type",
+    "task_default_queue_type",
+    "task_create_missing_queue_type",
+    "task_queue_max_priority",
 )
 
 
@@ -73,7 +76,9 @@ class AMQP:
         exchange = self.default_exchange
         key = settings.task_default_routing_key or default
         if not queues and default:
-            queues = (Queue(default, exchange, key),)
+            quorum = settings.task_default_queue_type == "quorum"
+            arguments = {"x-queue-type": "quorum"} if quorum else None
+            queues = (Queue(default, exchange, key, queue_arguments=arguments),)
         defaults = topology.Defaults(
             exchange=exchange,
             routing_key=key,
@@ -84,8 +89,10 @@ class AMQP:
                 create_missing_queue_exchange_type
                 or settings.task_create_missing_queue_exchange_type
             ),
-            missing_queue_type=create_missing_queue_type,
-            max_priority=max_priority,
+            missing_queue_type=(
+                create_missing_queue_type or settings.task_create_missing_queue_type
+            ),
+            max_priority=settings.task_queue_max_priority if max_priority is None else max_priority,
         )
         found = topology.Queues(queues, defaults)
         found.listeners = self._listeners

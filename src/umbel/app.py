@@ -18,6 +18,7 @@ from umbel import (
     connections,
     current,
     discovery,
+    dispatching,
     periodic,
     producers,
     programs,
@@ -97,6 +98,8 @@ class Umbel:
         self.task_cls = how.task_cls or self.task_cls
         #: Options of the command line that the app adds: to a command by its name, to all as "preload".
         self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
+        #: Classes of umbel.bootsteps that the app adds to its workers: to "worker", or to "consumer".
+        self.steps: defaultdict[str, set[Any]] = defaultdict(set)
         self.on_configure = Signal("app.on_configure")
         self.on_after_configure = Signal("app.on_after_configure", ("source",))
         self.on_after_finalize = Signal("app.on_after_finalize")
@@ -109,7 +112,7 @@ class Umbel:
         self._default_file = DefaultFile(self._module, self._file)
         self.engines = OpenEngines(self._settings, lambda: self.default_url, other_stores(self))
         self.log: Logging = _class(how.log or self.log_cls)(self)
-        self.amqp = AMQP(self._settings, listeners_of(self))
+        self.amqp = self.engines.amqp = AMQP(self._settings, listeners_of(self))
         self.backend: Backend = Backend(self)
         self.fixups = set(self.builtin_fixups) if how.fixups is None else how.fixups
         self.integrations = Integrations(self, self.fixups)
@@ -272,9 +275,6 @@ class Umbel:
         """
         outbox = current.outbox.get()
         broker, around = self.broker if outbox is None else outbox, producers.around(self)
-        if outbox is not None and around is not None:
-            # What follows a call is sent by the broker that settles it.
-            around = publish.Around(around.declared)
         publish.send(broker, publications, self.conf.snapshot, self.clock, options, around)
         if not self._checked_consumers and outbox is None:
             self._checked_consumers = True
@@ -398,6 +398,7 @@ class Umbel:
         self.amqp.queues.select(queues)
 
     signature = app_signature
+    dispatch = dispatching.dispatch
 
     # Connections and programs
 
@@ -409,6 +410,7 @@ class Umbel:
     producer_pool = property(producers.producer_pool)
     start = programs.start
     worker_main = programs.worker_main
+    Beat = property(programs.beat_class)
 
     def bugreport(self) -> str:
         """Return what a bug report should contain: versions, tasks, changed settings; secrets are masked."""

@@ -5,23 +5,25 @@ Results as Celery's "meta" mappings, by task id. Nothing is cached here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing
 from typing import Any, Protocol
 
-from umbel import current, failures, records, serialization, states
+from umbel import current, failures, kin, records, serialization, states
 from umbel.absent import tell_of_absent
 from umbel.clock import Clock, utc
-from umbel.exceptions import EncodeError, TaskRevokedError, TimeoutError
+from umbel.exceptions import EncodeError, TimeoutError
 from umbel.ports import ResultStore
-from umbel.records import CallInfo, ResultRecord, TaskResult
+from umbel.records import CallInfo, Form, ResultRecord, TaskResult
+from umbel.result_backend import Meta, ResultBackend
 from umbel.settings import Config, Settings
 from umbel.unsendable import of_result
 from umbel.waiting import OutOfPatience, Patience, watch
 
-Meta = dict[str, Any]
 PREFIX = "celery-task-meta-"
 GROUP_PREFIX = "celery-taskset-meta-"
+#: Seconds that the counters of a chord live at least after each result, unless ``result_chord_expires`` says.
+CHORDS_LIVE = 7 * 86_400.0
 
 
 class ResultBase:
@@ -80,6 +82,14 @@ def expiry(settings: Settings, state: str, now: float) -> float | None:
     return now + kept if kept else None
 
 
+def chord_expiry(settings: Settings, now: float) -> float | None:
+    """Return when a chord that has heard of no result since now may be given up; None for never."""
+    kept = settings.result_chord_expires
+    if kept is None:
+        kept = max(settings.result_expires, CHORDS_LIVE) if settings.result_expires else None
+    return now + kept if kept else None
+
+
 def call_info(request: Any) -> CallInfo:
     """Return what ``result_extended`` keeps of a call."""
     delivery_info = getattr(request, "delivery_info", None) or {}
@@ -95,12 +105,18 @@ def call_info(request: Any) -> CallInfo:
     )
 
 
-def children_of(request: Any) -> list[Any] | None:
-    """Return the calls that a task made, as a document has them; None where nobody knows."""
+def children_of(request: Any, form: Form) -> list[Any] | None:
+    """Return the calls that a task made, as a document of that form has them; None where nobody knows."""
     if request is None:
         return None
     children = getattr(request, "children", None) or ()
-    return [child.as_tuple() for child in children if isinstance(child, ResultBase)]
+    results = kin.named(child for child in children if isinstance(child, ResultBase))
+    return [written(child, form) for child in results]
+
+
+def written(result: Any, form: Form) -> kin.Written:
+    """Return the ids of a result as a document of that form has them: without parents too far away."""
+    return kin.written(result, kin.generations(form, form.result_serializer))
 
 
 def require_storable(task: str, form: Settings, value: Any) -> None:
@@ -127,16 +143,12 @@ def out_of_time(task_id: str, timeout: float | None) -> TimeoutError:
 
 
 @tell_of_absent
-class Backend:
+class Backend(ResultBackend):
     """The result backend of an app.
 
     Where results are not kept, storing does nothing and reading raises ImproperlyConfigured.
     """
 
-    READY_STATES = states.READY_STATES
-    UNREADY_STATES = states.UNREADY_STATES
-    EXCEPTION_STATES = states.EXCEPTION_STATES
-    TimeoutError = TimeoutError
     task_keyprefix = PREFIX
     group_keyprefix = GROUP_PREFIX
     persistent = True
@@ -190,31 +202,9 @@ class Backend:
         record = self.record(task_id)
         return _pending() if record is None else records.meta(record, self.form)
 
-    def get_state(self, task_id: str) -> str:
-        """Return a task's state."""
-        return str(self.get_task_meta(task_id)["status"])
-
-    get_status = get_state
-
-    def get_result(self, task_id: str) -> Any:
-        """Return what a task returned, or the exception it raised."""
-        return self.get_task_meta(task_id)["result"]
-
-    def get_traceback(self, task_id: str) -> str | None:
-        """Return the traceback of a failed task."""
-        return self.get_task_meta(task_id).get("traceback")
-
-    def get_children(self, task_id: str) -> list[Any] | None:
-        """Return the calls that a task made, as stored."""
-        return self.get_task_meta(task_id).get("children")
-
     def task_result_exists(self, task_id: str) -> bool:
         """Tell whether anything is stored for a task."""
         return self.record(task_id) is not None
-
-    def is_cached(self, task_id: str) -> bool:
-        """Tell whether a result is kept in this process, which none is."""
-        return False
 
     # Waiting
 
@@ -279,7 +269,7 @@ class Backend:
     def save_group(self, group_id: str, result: Any) -> Any:
         """Store which results a group has; return its result."""
         settings, now = self.form, self.app.clock.time()
-        document = records.encode_group(result.as_tuple(), settings)
+        document = records.encode_group(written(result, settings), settings)
         self.store.save_group(group_id, document, expiry(settings, states.SUCCESS, now))
         return result
 
@@ -290,8 +280,8 @@ class Backend:
 
     def get_group_meta(self, group_id: str, cache: bool = True) -> Meta | None:
         """Return a mapping with the ``result`` of a group that was saved, else None."""
-        written = self.group_as_saved(group_id)
-        return None if written is None else {"result": self.app.result_from_tuple(written)}
+        saved = self.group_as_saved(group_id)
+        return None if saved is None else {"result": self.app.result_from_tuple(saved)}
 
     def restore_group(self, group_id: str, cache: bool = True) -> Any:
         """Return the result of a group that was saved, else None."""
@@ -329,65 +319,11 @@ class Backend:
             date_done=utc(now) if state in states.READY_STATES else None,
             parent_id=getattr(request, "parent_id", None),
             group_id=getattr(request, "group", None),
-            children=children_of(request or current.running.get()),
+            children=children_of(request or current.running.get(), settings),
             call=call_info(request) if settings.result_extended and request else None,
         )
         store.put_of([(records.encode(document, expiry(settings, state, now), settings), request)])
         return value
-
-    def mark_as_started(self, task_id: str, **meta: Any) -> Any:
-        """Store that a task has started."""
-        return self.store_result(task_id, meta, states.STARTED)
-
-    def mark_as_done(
-        self,
-        task_id: str,
-        result: Any,
-        request: Any = None,
-        store_result: bool = True,
-        state: str = states.SUCCESS,
-    ) -> None:
-        """Store that a task ended well."""
-        if store_result and not getattr(request, "ignore_result", None):
-            self.store_result(task_id, result, state, request=request)
-
-    def mark_as_failure(
-        self,
-        task_id: str,
-        exc: BaseException,
-        traceback: str | None = None,
-        request: Any = None,
-        store_result: bool = True,
-        call_errbacks: bool = True,
-        state: str = states.FAILURE,
-    ) -> None:
-        """Store that a task failed. Calls no errbacks: what follows a task is the worker's to send."""
-        if store_result:
-            self.store_result(task_id, exc, state, traceback, request)
-
-    def mark_as_retry(
-        self,
-        task_id: str,
-        exc: BaseException | None,
-        traceback: str | None = None,
-        request: Any = None,
-        store_result: bool = True,
-        state: str = states.RETRY,
-    ) -> Any:
-        """Store that a task will run again, and why."""
-        return self.store_result(task_id, exc, state, traceback, request)
-
-    def mark_as_revoked(
-        self,
-        task_id: str,
-        reason: str = "",
-        request: Any = None,
-        store_result: bool = True,
-        state: str = states.REVOKED,
-    ) -> None:
-        """Store that a task was revoked."""
-        if store_result:
-            self.store_result(task_id, TaskRevokedError(reason), state, request=request)
 
     def forget(self, task_id: str) -> None:
         """Delete a result."""
@@ -399,7 +335,8 @@ class Backend:
 
     def cleanup(self) -> None:
         """Delete all results that have expired; workers do so by themselves."""
-        while self.store.cleanup():
+        store = self.app.results
+        while store is not None and store.cleanup():
             pass
 
     def process_cleanup(self) -> None:
@@ -409,38 +346,12 @@ class Backend:
 
     def prepare_value(self, result: Any) -> Any:
         """Return a value as it is stored: a result that a task returned becomes its tuple."""
-        return result.as_tuple() if isinstance(result, ResultBase) else result
-
-    def encode_result(self, result: Any, state: str) -> Any:
-        """Return a result or an exception as it is stored."""
-        if state in self.EXCEPTION_STATES and isinstance(result, BaseException):
-            return self.prepare_exception(result)
-        return self.prepare_value(result)
+        return written(result, self.form) if isinstance(result, ResultBase) else result
 
     def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Any:
         """Return an exception as it is stored: as data, or itself where a pickle can hold it."""
         used = serialization.serializer(serializer or self.form.result_serializer)
         return failures.to_stored(exc, used)
-
-    def exception_to_python(self, exc: Any) -> BaseException | None:
-        """Return the exception that was stored."""
-        if not exc:
-            return None
-        if isinstance(exc, BaseException):
-            return exc
-        if not isinstance(exc, Mapping):
-            raise TypeError(f"A stored exception is a mapping, not {exc!r}.")
-        if "exc_type" not in exc:
-            raise ValueError(
-                f"A stored exception names its type as exc_type, which {exc!r} does not."
-            )
-        return failures.from_data(exc)
-
-    def meta_from_decoded(self, meta: Meta) -> Meta:
-        """Put a real exception into a meta that was just read."""
-        if meta["status"] in self.EXCEPTION_STATES:
-            meta["result"] = self.exception_to_python(meta["result"])
-        return meta
 
     def __repr__(self) -> str:
         return f"<Backend: {self.as_uri()}>"

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from umbel.entities import Broadcast, Queue
 from umbel.exceptions import ImproperlyConfigured
-from umbel.ports import Engine, QueueAdmin, StateStore
+from umbel.ports import QueueAdmin, StateStore
 
 #: Queues by the exchange that they are bound to, for as long as a node says so.
 _LIVE = "broadcast"
@@ -27,18 +27,20 @@ def listeners(state: StateStore | None, exchange: str) -> list[str]:
     return [queue for queue, bound_to in state.items(_LIVE).items() if bound_to == exchange]
 
 
+class _Engines(Protocol):
+    def state_store(self) -> StateStore:
+        """Return what keeps what all processes agree on, or raise an error that says what to set."""
+
+
 class _App(Protocol):
     @property
-    def broker_url(self) -> str:
-        """The broker's URL."""
-
-    def engine(self, url: str) -> Engine:
-        """Return the engine of a URL."""
+    def engines(self) -> _Engines:
+        """The engines of an app."""
 
 
 def listeners_of(app: _App) -> Callable[[str], list[str]]:
-    """Return what asks an app's broker for the queues that get what is sent to an exchange."""
-    return lambda exchange: listeners(app.engine(app.broker_url).state, exchange)
+    """Return what asks an app's state store for the queues that get what is sent to an exchange."""
+    return lambda exchange: listeners(app.engines.state_store(), exchange)
 
 
 class Listening:
@@ -77,10 +79,15 @@ class Listening:
             self._state.delete(_KNOWN, queues)
 
 
-def listening(queues: Iterable[Queue], engine: Engine, ttl: float) -> Listening | None:
+def listening(
+    queues: Iterable[Queue],
+    state: Callable[[], StateStore | None],
+    admin: QueueAdmin | None,
+    ttl: float,
+) -> Listening | None:
     """Return what tells the publishers of broadcasts about a node's own queues, if it has any.
 
-    Raises ImproperlyConfigured when the engine cannot broadcast.
+    `state` returns what keeps that; it is asked only then. Raises ImproperlyConfigured without one.
     """
     own = {
         queue.name: queue.exchange.name
@@ -89,6 +96,7 @@ def listening(queues: Iterable[Queue], engine: Engine, ttl: float) -> Listening 
     }
     if not own:
         return None
-    if engine.state is None:
-        raise ImproperlyConfigured(f"This broker cannot broadcast to {', '.join(own.values())}.")
-    return Listening(engine.state, engine.queues, own, ttl)
+    found = state()
+    if found is None:
+        raise ImproperlyConfigured(f"Nothing can broadcast to {', '.join(own.values())}.")
+    return Listening(found, admin, own, ttl)

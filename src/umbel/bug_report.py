@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Packages whose versions matter when they are there.
 PACKAGES = (
-    *("click", "rich", "redis", "pika", "psycopg", "Django", "msgpack", "PyYAML"),
+    *("click", "rich", "redis", "amqp", "psycopg", "Django", "msgpack", "PyYAML"),
     *("zstandard", "cryptography"),
 )
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from umbel import current
+from umbel.blanks import blank
 from umbel.message import Publication
-from umbel.options import CALL_NAMES, CallOptions
+from umbel.options import CALL_NAMES, NO_OPTIONS, CallOptions
 from umbel.publish import Context, Template, build
 from umbel.result import AsyncResult, ResultBase
-from umbel.routing import inherited
+from umbel.routing import Router, inherited
+from umbel.series import Series, series
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -34,11 +38,87 @@ class Target(NamedTuple):
     prepare: Callable[[Sequence[Any], Mapping[str, Any]], Any] | None = None
 
 
+#: Attributes of a task on which its plain calls depend.
+_ATTRIBUTES = attrgetter(
+    *("name", "queue", "exchange", "routing_key", "delivery_mode", "priority", "serializer"),
+    *("compression", "expires", "time_limit", "soft_time_limit", "ignore_result", "typing"),
+)
+
+
+class Kept(NamedTuple):
+    """What makes a task's plain calls, for as long as what it was made of is the same."""
+
+    app: Umbel
+    router: Router
+    queues: int
+    strict: bool
+    pid: int
+    attributes: tuple[Any, ...]
+    maker: Maker | None
+
+    def holds(self, app: Umbel, router: Router, attributes: tuple[Any, ...]) -> bool:
+        """Tell whether it still is."""
+        return (
+            self.router is router
+            and self.attributes == attributes
+            and self.queues == router.queues.version
+            and self.app is app
+            and self.strict is app.strict_typing
+            and self.pid == os.getpid()
+        )
+
+
+def task_maker(app: Umbel, task: Task[Any, Any], options: CallOptions) -> Maker:
+    """Return what makes a publication of arguments for a task; without options it is kept."""
+    if options is NO_OPTIONS:
+        router, attributes = app.amqp.router, _ATTRIBUTES(task)
+        kept: Kept | None = task.__dict__.get("_kept")
+        if kept is None or not kept.holds(app, router, attributes):
+            made = _plain_maker(app, task, router)
+            kept = task.__dict__["_kept"] = Kept(
+                app,
+                router,
+                router.queues.version,
+                app.strict_typing,
+                os.getpid(),
+                attributes,
+                made,
+            )
+        if kept.maker is not None:
+            return kept.maker
+    return maker(app, task.target(app, options), options)
+
+
+def _plain_maker(app: Umbel, task: Task[Any, Any], router: Router) -> Maker | None:
+    """Return what makes the plain calls of a task; None where they differ in more than their arguments."""
+    settings, target = app.conf.snapshot, task.target(app, NO_OPTIONS)
+    if not router.fixed or target.shadow is not None or settings.task_inherit_parent_priority:
+        return None
+    if app.engines.reply_to is not None:  # a child of a fork is another one to answer
+        return None
+    route, options = router.where(task.name, NO_OPTIONS, task)
+    # Who listens to an exchange may change from call to call.
+    form = None if route.exchange else blank(target.template, route, settings, app.clock)
+    if form is None or options != NO_OPTIONS:  # a route may add some
+        return None
+    filled, check, prepare = form.filled, target.check, target.prepare
+
+    def publication(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Publication:
+        require_arguments(args, kwargs)
+        if check is not None:
+            check(*args, **kwargs)
+        if prepare is not None:
+            args, kwargs = prepare(args, kwargs)
+        return filled(args, kwargs, current.parent_call())
+
+    return publication
+
+
 def maker(app: Umbel, target: Target, options: CallOptions) -> Maker:
     """Return what makes a publication of arguments; what all calls share is settled here."""
     settings, parent = app.conf.snapshot, current.parent_call()
     router, name = app.amqp.router, target.template.name
-    context = Context(settings, app.clock, parent=parent)
+    context = Context(settings, app.clock, parent=parent, reply_to=app.engines.reply_to)
     check, prepare, shadow = target.check, target.prepare, target.shadow
     fixed = None
     if router.fixed:
@@ -60,6 +140,19 @@ def maker(app: Umbel, target: Target, options: CallOptions) -> Maker:
         return build(target.template, args, kwargs, chosen, where, context)
 
     return publication
+
+
+def series_maker(app: Umbel, target: Target, options: CallOptions) -> Series | None:
+    """Return what makes the calls of a group, which share options; None where not all of them are alike."""
+    router, settings, parent = app.amqp.router, app.conf.snapshot, current.parent_call()
+    if not router.fixed or target.shadow is not None:
+        return None
+    where, chosen = router.where(target.template.name, options, target.task)
+    if where.exchange:  # who listens to it may change from call to call
+        return None
+    context = Context(settings, app.clock, parent=parent, reply_to=app.engines.reply_to)
+    place = inherited(where, settings, parent)
+    return series(target.template, chosen, place, context, target.check, target.prepare)
 
 
 def send(
@@ -105,7 +198,7 @@ def require_arguments(args: object, kwargs: object) -> None:
             f"The arguments of a call must be a list or a tuple, such as (1,), and not of the type"
             f" {type(args).__name__}."
         )
-    if not isinstance(kwargs, Mapping):
+    if not isinstance(kwargs, dict | Mapping):
         raise TypeError(
             "The keyword arguments of a call must be a mapping, such as {'x': 1}, and not of the type"
             f" {type(kwargs).__name__}."
@@ -138,15 +231,26 @@ def result_of(
 ) -> AsyncResult[Any]:
     """Return the result to be of what was sent, and note it as a child of the task that sent it."""
     result: AsyncResult[Any] = AsyncResult(publication.task_id, app=app)
+    note_result(app, result, publication, options, task)
+    return result
+
+
+def note_result(
+    app: Umbel,
+    result: AsyncResult[Any],
+    publication: Publication,
+    options: CallOptions,
+    task: Task[Any, Any] | None = None,
+) -> None:
+    """Note in a result what was sent for it, and that it is a child of the task that sent it."""
     result.just_sent = True
-    result.ignored = bool(publication.message.headers.get("ignore_result"))
+    result.ignored = bool(options.ignore_result)
     if task is not None and not result.ignored:
         # The worker goes by that too.
         own = task.ignore_result
         result.ignored = app.conf.snapshot.task_ignore_result if own is None else own
     if options.add_to_parent and current.running.get() is not None:
         add_to_parent(result)
-    return result
 
 
 def add_to_parent(result: ResultBase) -> None:

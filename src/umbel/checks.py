@@ -107,6 +107,23 @@ def require_rate(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value!r}, but must be {RATE}.")
 
 
+#: What can run a task of a child that runs many at a time.
+EXECUTORS = ("threads", "asyncio")
+
+
+def require_executor(value: Any) -> None:
+    """Refuse what is no executor of a single task; None will do."""
+    if value is None or value in EXECUTORS:
+        return
+    text = f"executor is {value!r}, but must be 'threads' or 'asyncio'."
+    if value in ("prefork", "solo", "processes"):
+        text += (
+            f" {value!r} is for a whole worker (umbel worker -P {value}): give the task a queue and a worker"
+            " of its own."
+        )
+    raise ValueError(text) if isinstance(value, str) else TypeError(text)
+
+
 def require_int(name: str, value: Any) -> None:
     """Refuse what is no whole number."""
     if type(value) is not int:

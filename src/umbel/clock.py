@@ -6,6 +6,7 @@ Whoever needs the time is given a `Clock`, so that a test of "tomorrow" is one c
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -85,12 +86,23 @@ SYSTEM_ZONE = SystemZone()
 
 _sequence_lock = threading.Lock()
 _last_sequence = 0
+#: Random numbers of 64 bits: to ask the system for many takes little longer than for one.
+_random: list[int] = []
+_MANY = struct.Struct("128Q")
+
+
+def _forget_random() -> None:
+    """Let a child of a fork have others than its parent."""
+    _random.clear()
+    _sequence_lock.release()
+
+
 if hasattr(os, "register_at_fork"):
     # A child forked while another thread holds the lock would wait for that thread for ever.
     os.register_at_fork(
         before=_sequence_lock.acquire,
         after_in_parent=_sequence_lock.release,
-        after_in_child=_sequence_lock.release,
+        after_in_child=_forget_random,
     )
 
 
@@ -102,14 +114,19 @@ def unique_id() -> str:
     of touching a random page for each, which keeps them fast with millions of rows.
     """
     global _last_sequence  # noqa: PLW0603 - strictly increasing within the process, like a clock
-    now = time.time_ns()
-    milliseconds, rest = divmod(now, 1_000_000)
-    sequence = (milliseconds << 12) | (rest * 4096 // 1_000_000)
+    sequence = time.time_ns() * 512 // 125_000  # 4096 in each millisecond
     with _sequence_lock:
         if sequence <= _last_sequence:
             sequence = _last_sequence + 1
         _last_sequence = sequence
-    upper = (sequence >> 12) << 16 | 0x7000 | (sequence & 0xFFF)
-    lower = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
-    text = f"{upper:016x}{lower:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        if not _random:
+            _random.extend(_MANY.unpack(os.urandom(_MANY.size)))
+        random = _random.pop()
+    milliseconds = sequence >> 12
+    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031 - an f-string takes twice as long
+        milliseconds >> 16,
+        milliseconds & 0xFFFF,
+        sequence & 0xFFF,
+        random >> 48 & 0x3FFF | 0x8000,
+        random & 0xFFFF_FFFF_FFFF,
+    )

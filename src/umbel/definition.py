@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from umbel.checks import (
     per_second,
     require_exceptions,
+    require_executor,
     require_int,
     require_number,
     require_order,
@@ -19,6 +19,7 @@ from umbel.checks import (
     require_rate,
 )
 from umbel.entities import Exchange, Queue
+from umbel.lazy import lazy
 from umbel.policies import RetryPolicy
 from umbel.settings import Settings
 from umbel.trace import classes
@@ -116,6 +117,8 @@ class Definition:
     """When its process dies, retry it as `Task.retry` would, up to `max_retries`, instead."""
     track_started: bool | None = None
     """Store STARTED when it starts."""
+    executor: str | None = None
+    """Where it runs in a child that runs many at a time: ``threads`` or ``asyncio``; None: as written."""
     throws: tuple[type[BaseException], ...] | type[BaseException] = ()
     """Exceptions that are expected: logged without a traceback, at level INFO."""
     typing: bool | None = None
@@ -138,11 +141,13 @@ class Definition:
             require_exceptions(name, getattr(self, name), alone=name == "throws")
         require_priority(self.priority)
         require_rate("rate_limit", self.rate_limit)
+        if isinstance(self.executor, str):  # classes of users may have something else of this name
+            require_executor(self.executor)
         if self.max_retries is not None and self.max_retries != math.inf:
             require_int("max_retries", self.max_retries)
         _ = self._retry_policy
 
-    @cached_property
+    @lazy
     def _retry_policy(self) -> RetryPolicy:
         return RetryPolicy(
             errors=tuple(self.autoretry_for),

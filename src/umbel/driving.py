@@ -47,6 +47,13 @@ class SharedLoop:
         """Run a coroutine to its end, on the loop, while this thread waits."""
         return drive_on(self._running(), coroutine)
 
+    def cancel_all(self) -> None:
+        """Cancel what runs on the loop, without waiting for its end."""
+        with self._lock:
+            loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(_cancel_all, loop)
+
     def _running(self) -> asyncio.AbstractEventLoop:
         """Return the loop, which is made when first needed."""
         with self._lock:
@@ -62,12 +69,17 @@ class SharedLoop:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.get_loop().run_forever()
 
-    def close(self) -> None:
-        """End the event loop and its thread."""
+    def close(self, within: float | None = None) -> None:
+        """End the event loop and its thread, or wait so many seconds for what does not let it end."""
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+            self._thread.join(within)
             self._loop = self._thread = None
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
 
 
 def drive_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,12 +17,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from umbel import calls, current
+from umbel.canvas.algebra import kind_of
+from umbel.canvas.kinds import class_of
 from umbel.canvas.signature import Signature, signature
 from umbel.exceptions import NotRegistered
-from umbel.links import LINKS, as_list, is_signature
+from umbel.links import after_next, as_list, is_signature, next_of
 from umbel.message import Call, Publication
 from umbel.options import OPTION_NAMES, call_options, warn_once
-from umbel.publish import derived_tag
+from umbel.ports import GroupOpening
+from umbel.publish import derived_tag, tagged
 from umbel.request import Request
 from umbel.result import GroupResult, ResultBase
 
@@ -43,9 +47,13 @@ class Outbox:
 
     def __init__(self, tag: str, call_id: str, purpose: str) -> None:
         self.publications: list[Publication] = []
+        #: Groups that have to be open before the publications are sent.
+        self.openings: list[GroupOpening] = []
         self._tag = tag
         self._purpose = f"{purpose} {call_id}"
         self._ids = 0
+        #: How many publications there are of each task id.
+        self._sent: Counter[str] = Counter()
 
     def publish(self, publications: Sequence[Publication], timeout: float) -> None:
         """Keep publications, with tags of ours.
@@ -54,9 +62,16 @@ class Outbox:
         """
         for publication in publications:
             task_id = publication.task_id
-            copies = sum(kept.task_id == task_id for kept in self.publications)
+            copies = self._sent[task_id]
+            self._sent[task_id] += 1
             tag = self._derived(f"message {task_id} {copies}")
-            self.publications.append(replace(publication, tag=tag))
+            self.publications.append(tagged(publication, tag))
+
+    def clear(self) -> None:
+        """Forget what was kept."""
+        self.publications.clear()
+        self.openings.clear()
+        self._sent.clear()
 
     def new_id(self) -> str:
         """Return another id."""
@@ -91,9 +106,7 @@ class Follower:
 
     def send_plainly(self) -> None:
         """Send it without any code of its task, whose class may have an `apply_async` of its own."""
-        sig = self.signature
-        args, kwargs, options = sig._merge(self.args, None, self.options)
-        calls.send(sig.app, sig.task, args, kwargs, call_options(options))
+        self.signature.app.dispatch(self.signature, self.args, {}, self.options, plainly=True)
 
     def run(self) -> None:
         """Run it here."""
@@ -103,41 +116,82 @@ class Follower:
 def refusal(call: Call) -> str | None:
     """Return why the call cannot be followed by what its message says; None where it can.
 
-    Said before it runs, since it would have to run again.
+    Said before it runs, since it would have to run again. Of a chain the next step is looked at, whose turn
+    it is after this call.
     """
-    if call.chord:
-        return "the call is part of a chord, which is not run yet"
+    chord = call.chord
+    if chord and not (is_signature(chord) and call.group_id):
+        return "the body of its chord is no signature, or it has no group"
+    if chord is _fine.chord:
+        chord = None
     for name, written in (
         ("link", call.callbacks),
         ("link_error", call.errbacks),
-        ("chain", call.chain),
+        ("chain", [next_of(call.chain)] if call.chain else []),
+        ("chord", [chord] if chord else []),
     ):
         for link in as_list(written) or ():
-            if not is_signature(link):
-                return f"what follows it as {name} is no signature"
-            if link.get("subtask_type"):
-                return f"a {link['subtask_type']} follows it as {name}, which is not run yet"
-            try:
-                call_options(_known(link.get("options") or {}, link["task"]))
-            except (TypeError, ValueError, NotImplementedError) as error:
-                return (
-                    f"the options of {link['task']}, which follows it as {name}, are wrong: {error}"
-                )
+            reason = _refusal_of(name, link)
+            if reason is not None:
+                return reason
+    if chord:
+        _fine.chord = chord
+    return None
+
+
+class _Fine:
+    """The chord that was looked at last, and can follow: calls of one header have one and the same."""
+
+    chord: Any = None
+
+
+_fine = _Fine()
+
+
+def _refusal_of(name: str, link: Any) -> str | None:
+    if not is_signature(link):
+        return f"what follows it as {name} is no signature"
+    about = f"{link['task']}, which follows it as {name},"
+    try:
+        for one in parts_of(link):
+            if not is_signature(one):
+                return f"{about} has a part that is no signature"
+            wrong = _wrong_kind(one)
+            if wrong is not None:
+                return f"{about} {wrong}"
+            call_options(_known({**(one.get("options") or {}), "chord": None}, one["task"]))
+    except (TypeError, ValueError, NotImplementedError) as error:
+        return f"the options of {link['task']}, which follows it as {name}, are wrong: {error}"
+    return None
+
+
+def _wrong_kind(written: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with a workflow that has no parts, or is of no kind."""
+    kind = kind_of(written)
+    for part in _PARTS.get(kind, ()):
+        if not isinstance(written.get("kwargs", {}).get(part), list | tuple | Mapping):
+            return f"is a {kind} without {part}"
+    try:
+        class_of(written)
+    except NotImplementedError:
+        return f"is of the kind {written.get('subtask_type')!r}, which there is not"
     return None
 
 
 def after_success(request: Request, value: Any, app: Umbel, new_id: Ids) -> list[Follower]:
     """Return what follows a call that has returned a value: its callbacks, and the next of its chain."""
-    followers = _together(
-        [_read(one, app) for one in as_list(request.callbacks) or ()], request, value, new_id
-    )
-    steps = as_list(request.chain)
-    if steps:
-        step = _read(steps[-1], app)
-        options = {
-            **_common(request, step, new_id),
-            "chain": [_known_of(one) for one in steps[:-1]],
-        }
+    signatures = [read(one, app) for one in as_list(request.callbacks) or ()]
+    groups = [one for one in signatures if kind_of(one) == "group"]
+    if len(signatures) > 1:
+        signatures = [one for one in signatures if kind_of(one) != "group"]
+    else:
+        groups = []
+    followers = [Follower(one, (value,), _common(request, one, new_id)) for one in groups]
+    followers += _together(signatures, request, value, new_id)
+    tail = request.raw_chain
+    if tail:
+        step = read(next_of(tail), app)
+        options = {**_common(request, step, new_id), "chain": after_next(tail)}
         followers.append(Follower(step, (value,), options))
     inherited = _inherited_priority(request, app)
     return [replace(one, options={**one.options, **inherited}) for one in followers]
@@ -205,7 +259,7 @@ def after_failure(
     request: Request, app: Umbel, new_id: Ids
 ) -> tuple[list[Signature[Any]], list[Follower]]:
     """Return the errbacks to call where the task failed, and those to send, which get the call's id."""
-    errbacks = [_read(one, app) for one in as_list(request.errbacks) or ()]
+    errbacks = [read(one, app) for one in as_list(request.errbacks) or ()]
     direct = [one for one in errbacks if _takes_the_error(one)]
     sent = [one for one in errbacks if not any(one is other for other in direct)]
     return direct, _group(sent, request, request.id, new_id) if sent else []
@@ -247,6 +301,22 @@ def _left(
         return found
 
 
+def request_of(call: Mapping[str, Any], root_id: str | None = None) -> Request:
+    """Return the request of a call that never ran, from its signature, as its errbacks get it."""
+    options = call.get("options") or {}
+    return Request(
+        id=options.get("task_id"),
+        task=call["task"],
+        args=call.get("args"),
+        kwargs=call.get("kwargs"),
+        root_id=root_id,
+        errbacks=options.get("link_error"),
+        called_directly=False,
+        group=options.get("group_id"),
+        delivery_info={"is_eager": False},
+    )
+
+
 def call_errbacks(
     errbacks: Sequence[Signature[Any]], request: Request, error: BaseException, traceback: str
 ) -> None:
@@ -278,18 +348,48 @@ def collect_errbacks(
 # Reading
 
 
-def _read(written: Mapping[str, Any], app: Umbel) -> Signature[Any]:
+def read(written: Mapping[str, Any], app: Umbel) -> Signature[Any]:
     """Return a signature of a message, without the options that nothing here knows.
 
     They are refused where calls are written. Celery's clients may write any, which its workers make
     properties of the message; a task with an `apply_async` of its own gets all.
     """
-    sig = signature(dict(written), app=app)
+    sig = signature(_plain(written, app), app=app)
     sig["args"], sig["kwargs"] = sig.args or (), sig.kwargs or {}
-    task = app.tasks.find(sig.task)
-    if task is None or not task.has_own_apply_async:
-        sig["options"] = _known(sig.options or {}, sig.task)
     return sig
+
+
+def _plain(written: Mapping[str, Any], app: Umbel) -> dict[str, Any]:
+    """Return the dictionary of a signature, and of its parts, without options that nothing here knows."""
+    made = dict(written)
+    kwargs = dict(made.get("kwargs") or {})
+    for name in _PARTS.get(kind_of(made), ()):
+        part = kwargs.get(name)
+        if isinstance(part, Mapping):
+            kwargs[name] = _plain(part, app)
+        elif part is not None:
+            kwargs[name] = [_plain(one, app) for one in part]
+    made["kwargs"] = kwargs
+    task = app.tasks.find(made["task"])
+    if task is None or not task.has_own_apply_async:
+        made["options"] = _known(made.get("options") or {}, made["task"])
+    return made
+
+
+#: Where the parts of a workflow are.
+_PARTS = {"chain": ("tasks",), "group": ("tasks",), "chord": ("header", "body")}
+
+
+def parts_of(written: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield a signature, and those that it consists of."""
+    yield written
+    for name in _PARTS.get(kind_of(written), ()):
+        part = (written.get("kwargs") or {}).get(name)
+        for one in [part] if isinstance(part, Mapping) else part or ():
+            if not is_signature(one):
+                yield one
+            else:
+                yield from parts_of(one)
 
 
 def _known(options: Mapping[str, Any], task: str) -> dict[str, Any]:
@@ -301,13 +401,13 @@ def _known(options: Mapping[str, Any], task: str) -> dict[str, Any]:
             f"The options {', '.join(strange)} of the signature of {task} have no meaning here."
         )
     found = {name: value for name, value in options.items() if name not in strange}
-    for name in LINKS:
+    for name in ("link", "link_error"):
         if found.get(name):
             found[name] = [_known_of(link) for link in as_list(found[name]) or ()]
     return found
 
 
 def _known_of(link: Any) -> Any:
-    if not is_signature(link) or link.get("subtask_type"):
+    if not is_signature(link) or kind_of(link) != "task":
         return link
     return {**link, "options": _known(link.get("options") or {}, link["task"])}

@@ -45,6 +45,12 @@ class Hook:
         return None if place == sys.modules[self.module].__file__ else place
 
 
+PUBLISH = Hook(
+    "umbel.producers",
+    "Producer.publish",
+    "kombu.Producer.publish",
+    "by who publishes messages of their own; and, if it is replaced, for each call at all",
+)
 HOOKS = (
     Hook(
         "umbel.trace",
@@ -64,12 +70,7 @@ HOOKS = (
         "celery.Celery.send_task",
         "for each call by a name; and, if it is replaced, for each call at all",
     ),
-    Hook(
-        "umbel.producers",
-        "Producer.publish",
-        "kombu.Producer.publish",
-        "by who publishes messages of their own; and, if it is replaced, for each call at all",
-    ),
+    PUBLISH,
     Hook(
         "umbel.worker.pool",
         "Worker.workloop",

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from umbel.tails import RawTail
+
 #: The options of a call that are signatures, or lists of them.
 LINKS = ("link", "link_error", "chain")
+
+
+class Tail(list[Any]):
+    """The rest of a chain as plain data, as messages have it: only its next step is looked at."""
 
 
 def as_list(value: Any) -> list[Any] | None:
@@ -17,9 +23,33 @@ def as_list(value: Any) -> list[Any] | None:
     return list(value) if several else [value]
 
 
+def next_of(chain: Any) -> Any:
+    """Return the next step of what is left of a chain; None where there is none."""
+    if isinstance(chain, RawTail):
+        return chain.step
+    steps = as_list(chain)
+    return steps[-1] if steps else None
+
+
+def after_next(chain: Any) -> Tail | RawTail | None:
+    """Return what is left of a chain behind its next step; raw if that step is the only one that was read."""
+    if isinstance(chain, RawTail):
+        return chain.after()
+    return Tail((as_list(chain) or ())[:-1])
+
+
+def readable(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options as code of users may look at them: with a list where there are raw bytes."""
+    tail = options.get("chain")
+    return {**options, "chain": list(tail)} if isinstance(tail, RawTail) else options
+
+
 def require_links(name: str, value: Any) -> None:
     """Refuse what is no signature, and no list of signatures."""
-    for link in as_list(value) or ():
+    if isinstance(value, RawTail):
+        return  # it is looked at when its turn comes
+    links = as_list(value) or ()
+    for link in links[-1:] if isinstance(value, Tail) else links:
         if not is_signature(link):
             raise TypeError(
                 f"{name} is {link!r}, but must be a signature, such as task.s(), or a list of signatures."

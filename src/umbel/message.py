@@ -1,6 +1,6 @@
-"""Task messages of Celery's protocols 2 and 1, written and read.
+"""Task messages of Celery's protocols 2 and 1, and how they are read; writing.py writes them.
 
-Here, and nowhere else, headers are dictionaries; the rest of umbel sees a `Call`. The protocol:
+Here and there, and nowhere else, headers are dictionaries; the rest of umbel sees a `Call`. The protocol:
 https://docs.celeryq.dev/en/stable/internals/protocol.html and ``as_task_v2`` in celery/app/amqp.py.
 """
 
@@ -10,15 +10,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import UTC, datetime
 from operator import attrgetter
+from sys import intern
 from typing import Any
 
 from umbel import limits as sizes
-from umbel import serialization
-from umbel.compression import compress, decompress
-from umbel.exceptions import DecodeError, MessageTooLarge
+from umbel import serialization, tails
+from umbel.compression import decompress
+from umbel.exceptions import DecodeError
 from umbel.limits import UNREAD, Limits
-from umbel.representation import LEVELS, LIMIT, representation
-from umbel.serialization import Serializer
+from umbel.representation import representation
 from umbel.values import value
 
 _LISTS = (list, tuple)  # not ``list | tuple``, which is made anew each time
@@ -112,108 +112,7 @@ _KNOWN_HEADERS = frozenset(
 )
 
 
-def encode(
-    call: Call,
-    serializer: Serializer,
-    priority: int | None = None,
-    compression: str | None = None,
-    limits: Limits = sizes.DEFAULT,
-    levels: int = LEVELS,
-    protocol: int = 2,
-) -> Message:
-    """Write a call as a message of protocol 2, or 1.
-
-    `levels` is how deep its `argsrepr` and `kwargsrepr` go. Raises EncodeError when an argument cannot be
-    written by the serializer, and MessageTooLarge for what no worker with these limits would read.
-    """
-    kwargs = call.kwargs if isinstance(call.kwargs, dict) else dict(call.kwargs)
-    headers = {} if protocol == 1 else _headers(call, kwargs, levels)
-    content = content_of(call, kwargs, protocol)
-    if call.headers:
-        headers.update(call.headers)
-    properties: dict[str, Any] = {
-        "correlation_id": call.correlation_id or call.id,
-        "reply_to": call.reply_to or "",
-        "delivery_mode": 2,
-    }
-    if call.properties:
-        properties.update(call.properties)
-    if priority is not None:
-        properties["priority"] = priority
-    body = plain = serializer.dumps(content)
-    if compression:
-        body, headers["compression"] = compress(plain, compression)
-    if compression or len(plain) > limits.message_max_bytes:
-        sizes.check_sent(len(plain), len(body), limits)
-    if serialization.is_deeper(serializer, content, plain, limits.message_max_depth):
-        raise MessageTooLarge(sizes.too_deep(limits.message_max_depth))
-    return Message(headers, properties, body, serializer.content_type, serializer.content_encoding)
-
-
-def content_of(call: Call, kwargs: Mapping[str, Any], protocol: int) -> Any:
-    """Return the body of a message before it is written; its last part is what follows the task."""
-    if protocol == 1:
-        return _content_1(call, kwargs)
-    embed = {
-        "callbacks": call.callbacks,
-        "errbacks": call.errbacks,
-        "chain": call.chain,
-        "chord": call.chord,
-    }
-    return call.args, kwargs, embed
-
-
-def _content_1(call: Call, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of protocol 1; see ``as_task_v1`` in celery/app/amqp.py."""
-    return {
-        "task": call.task,
-        "id": call.id,
-        "args": call.args,
-        "kwargs": kwargs,
-        "group": call.group_id,
-        "group_index": call.group_index,
-        "retries": call.retries,
-        "eta": call.eta,
-        "expires": call.expires,
-        "utc": True,  # for times without an offset, which we do not write
-        "callbacks": call.callbacks,
-        "errbacks": call.errbacks,
-        "timelimit": (call.time_limit, call.soft_time_limit),
-        "taskset": call.group_id,
-        "chord": call.chord,
-    }
-
-
-def _headers(call: Call, kwargs: Mapping[str, Any], levels: int) -> dict[str, Any]:
-    """Return the headers of protocol 2, without those of the caller's own."""
-    return {
-        "lang": "py",
-        "task": call.task,
-        "id": call.id,
-        "shadow": call.shadow,
-        "eta": call.eta,
-        "expires": call.expires,
-        "group": call.group_id,
-        "group_index": call.group_index,
-        "retries": call.retries,
-        "timelimit": [call.time_limit, call.soft_time_limit],
-        "root_id": call.root_id or call.id,
-        "parent_id": call.parent_id,
-        "argsrepr": (
-            representation(call.args, LIMIT, levels) if call.argsrepr is None else call.argsrepr
-        ),
-        "kwargsrepr": (
-            (representation(kwargs, LIMIT, levels) if kwargs else "{}")
-            if call.kwargsrepr is None
-            else call.kwargsrepr
-        ),
-        "origin": call.origin,
-        "ignore_result": call.ignore_result,
-        "replaced_task_nesting": call.replaced_task_nesting,
-        "stamped_headers": call.stamped_headers,
-        "stamps": dict(call.stamps) if call.stamps else {},
-        "sent_at": call.sent_at,
-    }
+_ending = tails.Ending()
 
 
 def decode(message: Message, accept: Collection[str], limits: Limits = sizes.DEFAULT) -> Call:
@@ -222,14 +121,14 @@ def decode(message: Message, accept: Collection[str], limits: Limits = sizes.DEF
     Raises ContentDisallowed when its content type is not accepted and DecodeError, with the field
     at fault, for everything that is not a task message or is larger than the limits allow.
     """
-    body = _body(message, accept, limits)
+    body = body_of(message, accept, limits)
     if "task" in message.headers:
         return _decode_2(message, body)
     return _decode_1(message, body)
 
 
-def _body(message: Message, accept: Collection[str], limits: Limits) -> Any:
-    """Decompress and read the body."""
+def body_of(message: Message, accept: Collection[str], limits: Limits) -> Any:
+    """Decompress and read the body of any message. Raises as `decode` does."""
     data, content_type = message.body, message.content_type
     for part in (message.headers, message.properties):
         if UNREAD in part:
@@ -243,6 +142,17 @@ def _body(message: Message, accept: Collection[str], limits: Limits) -> Any:
         data = decompress(data, compression, limits.message_max_decompressed)
     if type(content_type) is not str:
         raise DecodeError(f"The message's content type is {_shown(content_type)}, not a text.")
+    json = serialization.JSON
+    # Somebody may have put a serializer of their own in its place.
+    own_json = (
+        content_type == json.content_type and serialization.serializer_of(content_type) is json
+    )
+    if own_json and "json" in accept:
+        parts = _ending.cut(data, limits) or tails.cut(data, limits)
+        if parts is None:
+            parts = serialization.decode(data, content_type, accept, limits)
+            _ending.note(data, parts, limits)
+        return parts
     return serialization.decode(data, content_type, accept, limits)
 
 
@@ -261,6 +171,11 @@ def _parts(body: Any) -> tuple[Sequence[Any], Mapping[str, Any], Mapping[str, An
     return args, kwargs, embed or {}
 
 
+def _shared(text: Any) -> Any:
+    """Return a text that many messages have as the one that they share, and anything else as it is."""
+    return intern(text) if type(text) is str else text
+
+
 def _decode_2(message: Message, body: Any) -> Call:
     """Read a message of protocol 2."""
     args, kwargs, embed = _parts(body)
@@ -274,9 +189,12 @@ def _decode_2(message: Message, body: Any) -> Call:
     if sent_at is not None and type(sent_at) not in (int, float):
         # A header of the caller's own, from a Celery client.
         own["sent_at"], sent_at = sent_at, None
+    # Most messages say their id three times: who keeps thousands of calls has it once.
+    id, root = headers.get("id"), headers.get("root_id")
+    correlation = message.properties.get("correlation_id")
     call = Call(
-        task=headers["task"],
-        id=headers.get("id"),  # type: ignore[arg-type]  # _checked refuses what is not a text
+        task=_shared(headers["task"]),
+        id=id,  # type: ignore[arg-type]  # _checked refuses what is not a text
         args=args,
         kwargs=kwargs,
         retries=headers.get("retries") or 0,
@@ -285,7 +203,7 @@ def _decode_2(message: Message, body: Any) -> Call:
         time_limit=limits[0],
         soft_time_limit=limits[1],
         shadow=headers.get("shadow"),
-        root_id=headers.get("root_id"),
+        root_id=id if root == id else root,
         parent_id=headers.get("parent_id"),
         group_id=headers.get("group"),
         group_index=headers.get("group_index"),
@@ -294,11 +212,11 @@ def _decode_2(message: Message, body: Any) -> Call:
         chain=embed.get("chain"),
         chord=embed.get("chord"),
         reply_to=message.properties.get("reply_to") or None,
-        correlation_id=message.properties.get("correlation_id"),
-        origin=headers.get("origin"),
+        correlation_id=id if correlation == id else correlation,
+        origin=_shared(headers.get("origin")),
         ignore_result=None if ignore_result is None else bool(ignore_result),
         argsrepr=headers.get("argsrepr"),
-        kwargsrepr=headers.get("kwargsrepr"),
+        kwargsrepr=_shared(headers.get("kwargsrepr")),
         replaced_task_nesting=headers.get("replaced_task_nesting") or 0,
         stamped_headers=headers.get("stamped_headers"),
         stamps=headers.get("stamps") or {},
@@ -447,7 +365,10 @@ class Publication:
     repeats it with the same tag. `priority` is 0 to 255, higher is more urgent. `due` is when the
     message may first be delivered, in seconds since the epoch; None means at once. `exchange` and
     `routing_key` are what it was sent to. `more_queues` get copies of it; engines never see any
-    (`umbel.publish.spread`). `task` and `task_id` are its call's, for whoever sends it, and so is `call`.
+    (`umbel.publish.spread`). `task` and `task_id` are its call's, for whoever sends it, and `content` is the
+    body before it was written, which signals and wrappers get; None of what is no call. One that `is_new` has
+    a tag that was made for it and is nobody else's: only who was told of an error may repeat it, in the same
+    process and with the same others.
     """
 
     queue: str
@@ -460,7 +381,8 @@ class Publication:
     more_queues: tuple[str, ...] = ()
     task: str = ""
     task_id: str = ""
-    call: Call | None = field(default=None, compare=False)
+    content: Any = field(default=None, compare=False)
+    is_new: bool = field(default=False, compare=False)
 
 
 def offers(message: Message) -> int:
@@ -480,7 +402,7 @@ class Delivery:
 
     `key` names it within the broker (at most 40 ASCII characters), for the shared page and for
     reclaiming; `handle` is the engine's own. `count` is how often the message has been handed over,
-    this time included; `crashes` how many processes died while they ran it.
+    this time included; `crashes` how many processes died of it, `over_time` by which hard limit the last.
     """
 
     key: str
@@ -491,6 +413,7 @@ class Delivery:
     count: int = 1
     crashes: int = 0
     early: bool = False
+    over_time: float | None = None
     handle: Any = field(default=None, compare=False)
 
     @property

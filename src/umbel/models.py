@@ -13,12 +13,12 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
 from typing import Any
 
 from umbel import current
 from umbel.exceptions import ImproperlyConfigured
+from umbel.lazy import lazy
 
 #: The options of a task that this module reads.
 OPTIONS = ("pydantic", "pydantic_strict", "pydantic_context", "pydantic_dump_kwargs")
@@ -73,7 +73,7 @@ class _Models:
         self._context = dict(options.get("pydantic_context") or {})
         self._dump = {"mode": "json", **(options.get("pydantic_dump_kwargs") or {})}
 
-    @cached_property
+    @lazy
     def _hints(self) -> dict[str, Any]:
         """The annotations; as they are written where a name in them is not known (yet)."""
         try:
@@ -83,7 +83,7 @@ class _Models:
             written = {name: found.annotation for name, found in parameters.items()}
             return {**written, "return": self._signature.return_annotation}
 
-    @cached_property
+    @lazy
     def _adapters(self) -> dict[str, Any]:
         """What validates a parameter, for those that have a model in their annotation."""
         kind = inspect.Parameter

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
+from umbel.amqp import AMQP
 from umbel.engines import is_served, open_engine
 from umbel.engines.forks import at_rest
+from umbel.entities import Queue
 from umbel.exceptions import ImproperlyConfigured
 from umbel.location import shown_url
-from umbel.ports import Broker, Engine, QueueAdmin, ResultStore
+from umbel.ports import Broker, Engine, QueueAdmin, ResultStore, StateStore
 from umbel.settings import Settings
 from umbel.settings.engines import engine_options
 from umbel.waiting import stop_listening
 
 __all__ = ["OpenEngines", "at_rest"]
+
+
+#: What names results that are sent to who asked, through the broker.
+REPLIES = ("rpc://", "rpc")
 
 
 class OpenEngines:
@@ -33,7 +40,11 @@ class OpenEngines:
         self._snapshot = snapshot
         self._default_url = default_url
         self._other_store = other_store
+        #: What declares the app's queues, for brokers that have to be told of them.
+        self.amqp: AMQP | None = None
         self._engines: dict[str, Engine] = {}
+        #: The broker, and the settings by which it is that: every call asks for it.
+        self._broker: tuple[Settings, Broker] | None = None
         self._lock = threading.RLock()
 
     @property
@@ -62,6 +73,8 @@ class OpenEngines:
 
     def new_engine(self, url: str) -> Engine:
         """Return an engine with connections of its own, for whoever must not wait for the others."""
+        if url in REPLIES:
+            return self._replying()
         options = engine_options(
             self._snapshot(), broker=url == self.broker_url, results=url == self.result_url
         )
@@ -69,17 +82,49 @@ class OpenEngines:
             other = self._other_store(url)
             if other is not None:
                 return other
+        self._declare(options)
         return open_engine(url, options)
+
+    def _declare(self, options: dict[str, Any]) -> None:
+        """Let an engine ask how queues are declared."""
+        amqp = self.amqp
+        if amqp is None:
+            return
+
+        def declared(name: str) -> Queue:
+            return amqp.queues.as_declared(name)  # those of now: settings may change
+
+        options["declared_queue"] = declared
+        options["queue_names"] = lambda: tuple(amqp.queues)
+
+    def _replying(self) -> Engine:
+        """Return the engine of the broker, with results that are sent to who asked for them."""
+        settings = self._snapshot()
+        options = engine_options(settings, broker=True, results=True)
+        options["replies"] = True
+        self._declare(options)
+        engine = open_engine(self.broker_url, options)
+        if engine.results is None or engine.results.reply_to is None:
+            raise ImproperlyConfigured(
+                f"result_backend is {settings.result_backend!r}, which answers through RabbitMQ, but"
+                f" broker_url is {shown_url(self.broker_url)}. Set result_backend to a store of its own."
+            )
+        return engine
 
     @property
     def broker(self) -> Broker:
         """The broker. Raises ImproperlyConfigured when the URL's engine cannot be one."""
+        settings = self._snapshot()
+        if self._broker is not None and self._broker[0] is settings:
+            return self._broker[1]
         broker = self.engine(self.broker_url).broker
         if broker is None:
             raise ImproperlyConfigured(
                 f"broker_url is {shown_url(self.broker_url)}, whose engine keeps results only. Set it to a"
                 " broker, such as sqlite:////var/lib/shop/umbel.db."
             )
+        if settings.broker_url:  # else where the default one is may change, too
+            self._broker = settings, broker
         return broker
 
     @property
@@ -97,6 +142,15 @@ class OpenEngines:
         """The result store, or None when there is none."""
         url = self.result_url
         return None if url is None else self.engine(url).results
+
+    @property
+    def reply_to(self) -> str | None:
+        """Where results of calls of this process go, if their messages have to say it."""
+        url = self._snapshot().result_backend
+        if url not in REPLIES:
+            return None
+        results = self.engine(url).results
+        return None if results is None else results.reply_to
 
     def result_store(self) -> ResultStore:
         """Return the result store. Raises ImproperlyConfigured when results are not kept."""
@@ -116,6 +170,28 @@ class OpenEngines:
             " broker_url."
         )
 
+    @property
+    def state_url(self) -> str | None:
+        """The state store's URL: the setting, else the broker's, else the result store's; None for none."""
+        given = self._snapshot().state_url
+        if given is not None:
+            return given
+        for url in filter(None, (self.broker_url, self.result_url)):
+            if self.engine(url).state is not None:
+                return url
+        return None
+
+    def state_store(self) -> StateStore:
+        """Return the state store. Raises ImproperlyConfigured when there is none."""
+        url = self.state_url
+        state = None if url is None else self.engine(url).state
+        if state is None:
+            raise ImproperlyConfigured(
+                f"There is no state store: {shown_url(url or self.broker_url)} keeps no state that processes"
+                " agree on. Set state_url, for example to redis://localhost/0 or sqlite:////var/lib/shop.db."
+            )
+        return state
+
     def close(self) -> None:
         """Close all; what is used again is opened again."""
         with self._lock:
@@ -123,3 +199,4 @@ class OpenEngines:
                 stop_listening(engine.results)
                 engine.close()
             self._engines.clear()
+            self._broker = None

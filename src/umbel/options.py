@@ -24,6 +24,7 @@ from umbel.exceptions import ImproperlyConfigured
 from umbel.links import LINKS, as_list, require_links
 from umbel.nearest import nearest
 from umbel.policies import publish_policy
+from umbel.tails import RawTail
 
 logger = logging.getLogger("umbel.options")
 
@@ -255,12 +256,10 @@ OPTION_NAMES = (*CALL_NAMES, *_PROPERTIES, *_NO_MEANING)
 def call_options(keywords: Mapping[str, Any], where: str = "apply_async") -> CallOptions:
     """Return the options of a call.
 
-    Raises TypeError, with the nearest name, for an unknown one, also of what follows the call, and
-    NotImplementedError for chords.
+    Raises TypeError, with the nearest name, for an unknown one, also of what follows the call.
     """
     if not keywords:
-        return _NO_OPTIONS
-    refuse_chord(keywords)
+        return NO_OPTIONS
     if keywords.keys() <= _OWN_NAMES and "stamped_headers" not in keywords:
         options = CallOptions(**keywords, cleared=_cleared(keywords))
     else:
@@ -289,7 +288,10 @@ def _check_what_follows(options: CallOptions) -> None:
     Unknown ones may be for an `apply_async` of the task's own, unless they are plainly misspelt.
     """
     for name in LINKS:
-        for link in as_list(getattr(options, name)) or ():
+        written = getattr(options, name)
+        links = () if isinstance(written, RawTail) else as_list(written) or ()
+        # Of a chain the next step: the others are looked at when it is their turn.
+        for link in links[-1:] if name == "chain" else links:
             if not link.get("subtask_type"):
                 meant = without_strange(link.get("options") or {})
                 call_options(meant, f"The signature of {link['task']}")
@@ -371,17 +373,17 @@ def given(options: CallOptions) -> dict[str, Any]:
     return {
         name: value
         for name in CALL_NAMES
-        if (value := getattr(options, name)) != getattr(_NO_OPTIONS, name)
+        if (value := getattr(options, name)) != getattr(NO_OPTIONS, name)
     }
 
 
-def refuse_chord(keywords: Mapping[str, Any]) -> None:
-    """Raise NotImplementedError for the option of a chord's header."""
-    if keywords.get("chord"):
-        raise NotImplementedError(
-            "The option chord is part of chords, which umbel does not run yet. Send the next call from"
-            " within the task."
-        )
+def as_keywords(options: CallOptions) -> dict[str, Any]:
+    """Return options as keyword arguments of `apply_async` that give the same options again."""
+    properties = dict(options.properties)
+    if "expiration" in properties:
+        properties["expiration"] = int(properties["expiration"]) / 1000
+    cleared = dict.fromkeys(options.cleared)
+    return {**cleared, **given(options), **options.stamps, **properties}
 
 
 class EagerKeywords(CallKeywords, total=False):
@@ -424,9 +426,8 @@ def eager_options(keywords: Mapping[str, Any]) -> EagerOptions:
     stamps = _stamps(keywords, keywords.get("stamped_headers"))
     names = (*_EAGER_NAMES, *OPTION_NAMES, *stamps)
     refuse_unknown(keywords, names, "apply")
-    refuse_chord(keywords)
     return EagerOptions(**{name: keywords[name] for name in _EAGER_NAMES if name in keywords})
 
 
 #: What most calls have, made once.
-_NO_OPTIONS = CallOptions()
+NO_OPTIONS = CallOptions()

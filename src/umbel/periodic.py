@@ -10,18 +10,20 @@ from umbel.calls import require_arguments
 from umbel.exceptions import OperationalError, UmbelError
 from umbel.loggers import get_logger
 from umbel.nearest import asked, meant, nearest
-from umbel.options import call_options, warn_once
+from umbel.options import call_options
 from umbel.representation import call_representation
 from umbel.schedules import maybe_schedule, schedule
-from umbel.settings.table import TABLE
+from umbel.schedules.rules import RULES, rules_of
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
 
 logger = get_logger(__name__)
 
+#: The header that says of which run a message is, and which copy: ``RUN:COPY``. See `umbel.worker.copies`.
+COPY = "periodic_task_copy"
 #: What an entry of ``beat_schedule`` may say.
-FIELDS = ("task", "schedule", "args", "kwargs", "options", "relative")
+FIELDS = ("task", "schedule", "args", "kwargs", "options", "relative", *RULES)
 
 
 def add_periodic_task(
@@ -37,14 +39,17 @@ def add_periodic_task(
 
     `schedule` is a number of seconds, a timedelta or a schedule of `umbel.schedules`. `sig` is a task, the
     name of one, or a signature, before whose arguments `args` are put. `name` is the entry's, else it is
-    called like the call: ``tasks.add(1, 2)``; an entry of the same name is replaced. Other keywords are
-    options of the call. Returns the entry's name. It counts also when settings are loaded later.
+    called like the call: ``tasks.add(1, 2)``; an entry of the same name is replaced. `catch_up`, `deadline`,
+    `overlap`, `jitter` and `enabled` are the entry's rules (`umbel.schedules.rules.Rules`); other keywords
+    are options of the call. Returns the entry's name. It counts also when settings are loaded later.
 
     Raises TypeError for what is no schedule or no task, and for unknown options.
     """
     maybe_schedule(schedule, app=app)
+    rules = {rule: opts.pop(rule) for rule in RULES if rule in opts}
+    rules_of(rules)
     call_options(opts, "add_periodic_task")
-    entry = {"schedule": schedule, **_call(sig, args or (), kwargs or {}, opts)}
+    entry = {"schedule": schedule, **_call(sig, args or (), kwargs or {}, opts), **rules}
     key = name or call_representation(entry["task"], entry["args"], entry["kwargs"])
     app.periodic.add(key, entry, named=name is not None)
     return key
@@ -80,9 +85,6 @@ class Periodic:
 
     def add(self, key: str, entry: dict[str, Any], named: bool) -> None:
         """Add an entry, now or when the settings are read the next time."""
-        later = TABLE["beat_schedule"].later
-        if later:
-            warn_once(f"The setting beat_schedule {later}.")
         if not named and (key in self._early or (self._loaded and key in self._schedule)):
             logger.warning(
                 "The periodic task %s takes the place of another one of the same call. Give each a name,"
@@ -130,8 +132,8 @@ class Problem:
         return f"The periodic task {self.entry!r} {self.text}"
 
 
-def check(app: Umbel) -> list[Problem]:
-    """Return what is wrong with the app's periodic tasks, before any of them is due.
+def check(app: Umbel, entries: Mapping[str, Any] | None = None) -> list[Problem]:
+    """Return what is wrong with periodic tasks, the app's unless given by name, before any is due.
 
     That is an entry whose task is empty or not known, whose arguments or options the task does not take, that
     reaches no queue, or whose schedule is none or is never due. The modules of tasks must have been imported.
@@ -139,11 +141,24 @@ def check(app: Umbel) -> list[Problem]:
     """
     app.finalize()
     return [
-        problem for key, entry in app.conf.beat_schedule.items() for problem in _of(app, key, entry)
+        problem
+        for key, entry in (app.conf.beat_schedule if entries is None else entries).items()
+        for problem in _of(app, key, entry)
     ]
 
 
+def require_name(name: object) -> None:
+    """Raise TypeError for the name of an entry that is no text."""
+    if not isinstance(name, str):
+        raise TypeError(f"its name is {name!r}, and no text. Call it {str(name)!r}.")
+
+
 def _of(app: Umbel, key: str, entry: Any) -> Iterator[Problem]:
+    try:
+        require_name(key)
+    except TypeError as error:
+        yield Problem(key, f"does not run: {error}")
+        return
     fields = entry if isinstance(entry, Mapping) else getattr(entry, "__dict__", None)
     if not fields or "schedule" not in fields:
         yield Problem(
@@ -152,7 +167,7 @@ def _of(app: Umbel, key: str, entry: Any) -> Iterator[Problem]:
         return
     if fields is entry:
         yield from (Problem(key, *found) for found in _strange(fields))
-    for text in _schedule(app, fields):
+    for text in (*_schedule(app, fields), *_rules(fields)):
         yield Problem(key, text)
     task = fields.get("task")
     if not isinstance(task, str) or not task.strip():
@@ -174,7 +189,7 @@ def _strange(fields: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
             near = nearest(str(name), FIELDS)
             if near and near not in fields:
                 yield f"has an unknown field {name!r}.{asked(near)}", True
-            elif near or name != "enabled":
+            else:
                 yield f"has an unknown field {name!r}. An entry has: {', '.join(FIELDS)}.", False
 
 
@@ -185,16 +200,27 @@ def _schedule(app: Umbel, fields: Mapping[str, Any]) -> Iterator[str]:
         if found is None:
             yield "has None as its schedule. Give seconds, a timedelta, or a crontab(...)."
             return
-        due = found.next_after(app.now())
-    except NotImplementedError:
-        return  # one of somebody's own, of which more is not known
     except (TypeError, ValueError, AttributeError) as error:
         yield f"has no schedule: {error}"
+        return
+    try:
+        due = found.next_after(app.now())
+    except (AttributeError, NotImplementedError):
+        return  # one of somebody's own, of which more is not known
+    except Exception as error:  # noqa: BLE001 - a schedule of somebody's own; the others go on
+        yield f"cannot tell when it is due: {error!r}"
         return
     if due is None:
         yield f"is never due: its schedule is {found!r}."
     elif isinstance(found, schedule) and not found.seconds:
-        yield "is due all the time: its schedule is an interval of 0 seconds."
+        yield f"does not run: its schedule is an interval of {found.run_every.total_seconds():g} seconds."
+
+
+def _rules(fields: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        rules_of(fields)
+    except (TypeError, ValueError) as error:
+        yield f"has a rule that it cannot follow: {error}"
 
 
 def _unknown(app: Umbel, key: str, task: str) -> Problem:
@@ -222,6 +248,8 @@ def _sending(app: Umbel, name: str, fields: Mapping[str, Any]) -> Iterator[str]:
         return  # the broker is not there now, which says nothing of the entry
     except (TypeError, ValueError, NotImplementedError, UmbelError) as error:
         yield f"cannot be sent: {error}"
+    except Exception as error:  # noqa: BLE001 - a router of somebody's own; the others go on
+        yield f"cannot be sent: {error!r}"
 
 
 def _example(app: Umbel) -> str:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from umbel import publish, serialization, signals
+from umbel import current, publish, serialization, signals
 from umbel.absent import tell_of_absent
 from umbel.clock import unique_id
 from umbel.compression import compress
 from umbel.connections import Channel, Connection, Pool, Shared, given_or
-from umbel.entities import Exchange
+from umbel.entities import Exchange, is_queue
 from umbel.entities import delivery_mode as checked_mode
 from umbel.message import Message, Publication
 from umbel.options import CallOptions
@@ -99,10 +99,14 @@ class Producer(Shared):
 
         The body is written by `serializer`, or sent as it is with a `content_type`. As `retry` and
         `retry_policy` say, and within `timeout` seconds, a broker that cannot be reached is tried again.
-        `expiration` is in seconds. Raises Unroutable, EncodeError and OperationalError.
+        `expiration` is in seconds, and `declare` names queues that messages find from now on. Raises
+        Unroutable, EncodeError and OperationalError.
         """
         kinds = (serializer or self.serializer, compression or self.compression)
         place = self.exchange if exchange is None else exchange
+        for one in declare or ():
+            if is_queue(one):  # an exchange is where its queues are
+                self.app.amqp.queues.declare(one)
         if delivery_mode is not None:
             properties["delivery_mode"] = checked_mode(delivery_mode)
         if expiration is not None:
@@ -132,7 +136,7 @@ class Producer(Shared):
             routing_key=given.routing_key,
             more_queues=tuple(more),
         )
-        _deliver(self.app, publication, given.options)
+        _deliver(self.app, self.app.broker, publication, given.options)
 
     def __repr__(self) -> str:
         return f"<Producer: {self.connection!r}>"
@@ -191,8 +195,10 @@ def _written(given: Given) -> Message:
     return Message(headers, properties, data, content_type, encoding or "utf-8")
 
 
-def _deliver(app: Umbel, publication: Publication, options: CallOptions) -> None:
-    publish.deliver(app.broker, [publication], app.conf.snapshot, app.clock, options)
+def _deliver(
+    app: Umbel, broker: publish.Sink, publication: Publication, options: CallOptions
+) -> None:
+    publish.deliver(broker, [publication], app.conf.snapshot, app.clock, options)
 
 
 # Calls
@@ -242,7 +248,8 @@ class _CallProducer(Producer):
         publication = replace(publication, message=message)
         if (given.exchange, given.routing_key) != (publication.exchange, publication.routing_key):
             publication = self._elsewhere(publication, given)
-        _deliver(self.app, publication, self._options)
+        # What follows a call is kept, and published by who settles that.
+        _deliver(self.app, current.outbox.get() or self.app.broker, publication, self._options)
 
     def _elsewhere(self, publication: Publication, given: Given) -> Publication:
         """Return the publication as it goes to another place than it was to go to."""

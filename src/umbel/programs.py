@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from umbel.location import script_name
 
@@ -46,6 +47,12 @@ def worker_main(app: Umbel, argv: Sequence[str] | None = None) -> None:
             ' app.worker_main(["worker", "-l", "INFO"]); app.start runs other commands.'
         )
     start(app, words if argv is not None else words[1:])
+
+
+def beat_class(app: Umbel) -> Any:
+    """Return beat as a class: ``app.Beat(loglevel="INFO").run()``; see `umbel.beat.program.Beat`."""
+    # Beat stands on the app, so it is found here and not above.
+    return partial(import_module("umbel.beat.program").Beat, app=app)
 
 
 def place_of(app: Umbel) -> str:

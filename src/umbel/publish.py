@@ -16,20 +16,21 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache, partial
 from typing import Any, Protocol
 
-from umbel import serialization, signals
+from umbel import serialization, signals, tails
 from umbel.clock import Clock, unique_id, utc
 from umbel.compression import compress
 from umbel.entities import Queue
 from umbel.exceptions import EncodeError, OperationalError
-from umbel.links import as_data, as_list
-from umbel.message import Call, Message, Publication, content_of, decode, encode, timestamp
-from umbel.options import CallOptions, warn_once
+from umbel.links import Tail, as_data, as_list
+from umbel.message import Call, Message, Publication, decode, timestamp
+from umbel.options import NO_OPTIONS, CallOptions, warn_once
 from umbel.policies import PublishPolicy, publish_policy
 from umbel.ports import Broker
 from umbel.request import Request
 from umbel.routing import Route
 from umbel.settings import Settings, zone
 from umbel.unsendable import of_call
+from umbel.writing import content_of, encode
 
 logger = logging.getLogger("umbel.publish")
 
@@ -37,7 +38,6 @@ logger = logging.getLogger("umbel.publish")
 ONE_TRY = 1.0
 #: The delivery mode of messages that survive a restart of the broker.
 PERSISTENT = 2
-_NO_OPTIONS = CallOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,15 @@ class Template:
 class Context:
     """Where and when a call is made. `parent` is the task that makes it, if one does.
 
-    `tag` is given where a call may be built twice and must be the same publication.
+    `tag` is given where a call may be built twice and must be the same publication, `reply_to` where results
+    are sent to who asked for them.
     """
 
     settings: Settings
     clock: Clock
     parent: Request | None = None
     tag: str | None = None
+    reply_to: str | None = None
 
 
 def build(
@@ -98,8 +100,7 @@ def build(
             settings.task_protocol,
         )
     except EncodeError as error:
-        names = _parameters(template)
-        raise of_call(error, template.name, args, kwargs, serializer, names) from error
+        raise unsendable(error, template, args, kwargs, serializer) from error
     key = route.routing_key
     if route.exchange or route.delivery_mode != PERSISTENT:
         message = _routed(message, route)
@@ -114,8 +115,20 @@ def build(
         more_queues=route.more_queues,
         task=call.task,
         task_id=call.id,
-        call=call,
+        content=content_of(call, settings.task_protocol),
+        is_new=context.tag is None,
     )
+
+
+def unsendable(
+    error: EncodeError,
+    template: Template,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    serializer: serialization.Serializer,
+) -> EncodeError:
+    """Return an error that names the task and the argument that cannot be serialized."""
+    return of_call(error, template.name, args, kwargs, serializer, _parameters(template))
 
 
 def _warn_if_not_accepted(name: str, settings: Settings) -> None:
@@ -195,7 +208,7 @@ def _call(
         parent_id=options.parent_id or (parent.id if parent else None),
         group_id=options.group_id,
         group_index=options.group_index,
-        reply_to=options.reply_to,
+        reply_to=options.reply_to or context.reply_to,
         correlation_id=options.correlation_id,
         origin=options.origin or _origin(os.getpid()),
         ignore_result=_first("ignore_result", options, template),
@@ -209,8 +222,8 @@ def _call(
         properties=options.properties,
         callbacks=as_data(as_list(options.link)),
         errbacks=as_data(as_list(options.link_error)),
-        chain=as_data(options.chain),
-        chord=options.chord,
+        chain=list(options.chain) if isinstance(options.chain, Tail) else as_data(options.chain),
+        chord=options.chord if type(options.chord) is dict else as_data(options.chord),
     )
     return call, due
 
@@ -222,6 +235,11 @@ def derived_tag(tag: str, purpose: str) -> str:
     """
     digest = hashlib.sha256(f"{tag}/{purpose}".encode()).hexdigest()
     return f"{tag[:14]}{digest[:4]}-{digest[4:8]}-{digest[8:20]}"
+
+
+def tagged(publication: Publication, tag: str) -> Publication:
+    """Return a publication with a tag that is computed, so that others may publish it, too."""
+    return replace(publication, tag=tag, is_new=False)
 
 
 class Sink(Protocol):
@@ -245,10 +263,13 @@ def send(
     says, until ``broker_publish_timeout`` has passed in total; then its error is raised. All tries
     have the same tags: an engine that dedupes keeps one, whichever of them arrived.
     """
-    options = options or _NO_OPTIONS
+    options = options or NO_OPTIONS
     around = around or _NOTHING
     # Any receiver counts, also one that listens to a single task: the batch may be of many.
-    if signals.before_task_publish.receivers:
+    before, after = signals.before_task_publish.is_heard, signals.after_task_publish.is_heard
+    if before or after or around.publish is not None:
+        publications = [_open(publication) for publication in publications]
+    if before:
         announce = partial(_announce_before, settings=settings, options=options, around=around)
         publications = [announce(publication) for publication in publications]
     if around.publish is None:
@@ -256,10 +277,10 @@ def send(
     else:
         for publication in publications:
             around.publish(publication, options)
-    if signals.after_task_publish.receivers:
+    if after:
         for publication in publications:
             _announce_after(publication)
-    if signals.task_sent.receivers:
+    if signals.task_sent.is_heard:
         _announce_sent(publications, settings)
 
 
@@ -312,13 +333,8 @@ def _policy(settings: Settings, options: CallOptions) -> PublishPolicy:
 
 
 def content(publication: Publication) -> Any:
-    """Return the body of a publication as it was before it was written, which signals and wrappers get."""
-    call = publication.call
-    if call is None:
-        return publication.message.body
-    protocol = 2 if "task" in publication.message.headers else 1
-    kwargs = call.kwargs if isinstance(call.kwargs, dict) else dict(call.kwargs)
-    return content_of(call, kwargs, protocol)
+    """Return the body of a publication as it was before it was written, if that is known."""
+    return publication.message.body if publication.content is None else publication.content
 
 
 def rewritten(message: Message, body: Any) -> Message:
@@ -333,6 +349,17 @@ def rewritten(message: Message, body: Any) -> Message:
 def retry_policy_of(settings: Settings, options: CallOptions) -> dict[str, Any]:
     """Return how a publish is tried again, as a mapping, which is how Celery tells it."""
     return {**settings.task_publish_retry_policy, **(options.retry_policy or {})}
+
+
+def _open(publication: Publication) -> Publication:
+    """Return a publication whose headers, properties and content others may change."""
+    message, content = publication.message, tails.whole(publication.content)
+    headers, properties = dict(message.headers), dict(message.properties)
+    if isinstance(content, tuple):
+        args, kwargs, embed = content
+        content = args, kwargs, dict(embed)
+    message = replace(message, headers=headers, properties=properties)
+    return replace(publication, message=message, content=content)
 
 
 def _announce_before(
@@ -353,7 +380,7 @@ def _announce_before(
         declare=around.declared(publication.queue),
         retry_policy=retry_policy_of(settings, options),
     )
-    if publication.call is None:
+    if publication.content is None:
         return publication
     changed = rewritten(message, body)
     return publication if changed == message else replace(publication, message=changed)

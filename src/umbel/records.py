@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -111,7 +111,8 @@ class TaskResult:
 def encode(result: TaskResult, expires: float | None = None, form: Form = PLAIN) -> ResultRecord:
     """Write a result. Raises EncodeError when the returned value cannot be written.
 
-    An exception always can: as JSON, where the serializer of results does not take it.
+    An exception always can: as JSON, where the serializer of results does not take it. Children are left out
+    where they are what cannot be written.
     """
     name = form.result_serializer
     try:
@@ -119,12 +120,24 @@ def encode(result: TaskResult, expires: float | None = None, form: Form = PLAIN)
             result, JSON if name == "json" else serialization.serializer(name), form
         )
     except (EncodeError, ImproperlyConfigured):
+        childless = replace(result, children=None)
         if result.state not in states.EXCEPTION_STATES or not isinstance(
             result.result, BaseException
         ):
-            raise
-        document = _written(result, JSON, PLAIN)
+            if not result.children:
+                raise
+            document = _written(childless, serialization.serializer(name), form)
+        else:
+            document = _plainly(result, childless)
     return ResultRecord(result.task_id, result.state, document, expires)
+
+
+def _plainly(result: TaskResult, childless: TaskResult) -> str | bytes:
+    """Return the document of a failure as JSON."""
+    try:
+        return _written(result, JSON, PLAIN)
+    except EncodeError:
+        return _written(childless, JSON, PLAIN)
 
 
 def _written(result: TaskResult, serializer: Serializer, form: Form) -> str | bytes:
@@ -145,6 +158,43 @@ def decode_group(group: str, document: str | bytes, form: Form = PLAIN) -> Any:
     if not isinstance(found, dict) or "result" not in found:
         raise DecodeError(f"What is saved of the group {group} is not the document of one.")
     return found["result"]
+
+
+def encode_part(task_id: str, state: str, value: Any, form: Form = PLAIN) -> str | bytes:
+    """Write what a call of a chord's header came to, as Celery's chords have it.
+
+    Raises EncodeError when a returned value cannot be written; an exception always can.
+    """
+    name = form.result_serializer
+    try:
+        return _part(
+            task_id, state, value, JSON if name == "json" else serialization.serializer(name), form
+        )
+    except (EncodeError, ImproperlyConfigured):
+        if not isinstance(value, BaseException):
+            raise
+        return _part(task_id, state, value, JSON, PLAIN)
+
+
+def _part(task_id: str, state: str, value: Any, serializer: Serializer, form: Form) -> str | bytes:
+    if state in states.EXCEPTION_STATES and isinstance(value, BaseException):
+        value = failures.to_stored(value, serializer)
+    return _as_document([1, task_id, state, value], serializer, form)
+
+
+def decode_part(document: str | bytes, form: Form = PLAIN) -> tuple[str, str, Any]:
+    """Return the id of a call of a chord's header, its state, and what it returned or raised."""
+    found = _read(document, form)
+    if not isinstance(found, list | tuple) or len(found) != 4 or not isinstance(found[1], str):
+        raise DecodeError(
+            "What is stored of a chord's header is not the outcome of one of its calls."
+        )
+    _, task_id, state, value = found
+    return (
+        task_id,
+        state,
+        failures.from_stored(value) if state in states.EXCEPTION_STATES else value,
+    )
 
 
 def _as_document(document: Any, serializer: Serializer, form: Form) -> str | bytes:
@@ -282,7 +332,7 @@ def _read(text: str | bytes, form: Form) -> Any:
     return serialization.decode(data, content_type, accept, form)
 
 
-_YAML = re.compile(rb"[a-z_]+: ")
+_YAML = re.compile(rb"[a-z_]+: |- ")
 _OWN = ("json", "pickle", "yaml", "msgpack")
 
 
@@ -292,9 +342,9 @@ def _content_type(data: bytes, configured: str) -> str:
         first = data[0] if data else 0
         if data[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             configured = "pickle"
-        elif 0x80 <= first <= 0x8F or first in (0xDE, 0xDF):
+        elif 0x80 <= first <= 0x9F or first in (0xDE, 0xDF):
             configured = "msgpack"
-        elif data[:1] == b"{":
+        elif data[:1] in (b"{", b"["):
             configured = "json"
         elif _YAML.match(data):
             configured = "yaml"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, Unpack, overload
 
 from umbel import current, models
 from umbel.absent import tell_of_absent
+from umbel.built_in import BUILT_IN, OPTIONS
 from umbel.canvas.signable import P, R
 from umbel.exceptions import DuplicateTaskNameWarning, NotRegistered
 from umbel.functions import (
@@ -157,13 +158,17 @@ def automatic_name(main: str | None, name: str, module: str) -> str:
 
 @tell_of_absent
 class Tasks(Mapping[str, Task[Any, Any]]):
-    """An app's tasks by name, those made with ``@shared_task`` included."""
+    """An app's tasks by name, those made with ``@shared_task`` included.
+
+    The tasks that every app has by itself are found by their names, and not listed.
+    """
 
     NotRegistered = NotRegistered
 
     def __init__(self, app: Umbel) -> None:
         self._app = app
         self._own: dict[str, Task[Any, Any]] = {}
+        self._made: dict[str, Task[Any, Any]] = {}
         self._hidden: set[str] = set()
         self._annotated = False
         self._lock = threading.RLock()
@@ -174,7 +179,7 @@ class Tasks(Mapping[str, Task[Any, Any]]):
         That is the first one, as in Celery: another function of the same name is not registered,
         with a DuplicateTaskNameWarning. A module that is loaded again replaces its tasks.
         """
-        first = self.find(made.name)
+        first = None if self._is_built_in(made.name) else self.find(made.name)
         if first is not None:
             if first.function is made.function:
                 return first
@@ -245,7 +250,9 @@ class Tasks(Mapping[str, Task[Any, Any]]):
     def find(self, name: str) -> Task[Any, Any] | None:
         """Return a task by its name; None where there is none, which is not worth an error's text."""
         found = self._own.get(name)
-        return self._made_of_shared(name) if found is None else found
+        if found is None:
+            found = self._made_of_shared(name)
+        return self._built_in(name) if found is None else found
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a task by its name, or `default`."""
@@ -271,6 +278,21 @@ class Tasks(Mapping[str, Task[Any, Any]]):
             if found is None and name in _shared and name not in self._hidden:
                 found = self._bind(_shared[name].recipe.make(self._app))
             return found
+
+    def _is_built_in(self, name: str) -> bool:
+        """Tell whether the only task of a name is one that every app has."""
+        return name in BUILT_IN and name not in self._names()
+
+    def _built_in(self, name: str) -> Task[Any, Any] | None:
+        """Return the task of a name that every app has."""
+        if name not in BUILT_IN or name in self._hidden:
+            return None
+        with self._lock:
+            found = self._made.get(name)
+            if found is None:
+                made = Recipe(BUILT_IN[name], name, bind=True, options=OPTIONS.get(name, {}))
+                found = self._made[name] = made.make(self._app)
+        return found
 
     def _names(self) -> set[str]:
         return self._own.keys() | (_shared.keys() - self._hidden)

@@ -91,7 +91,10 @@ def representation(value: object, limit: int = LIMIT, levels: int = LEVELS) -> s
     Nothing in the value raises from here, whatever containers of one's own it has.
     """
     if _is_plain(value):
-        text = careful_repr(value)
+        try:
+            text = repr(value)
+        except ValueError:  # an integer of thousands of digits
+            text = careful_repr(value)
         if len(text) < limit:
             return text
     writer = _Writer(limit, levels)

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from umbel import current, signals
 from umbel.exceptions import Retry
-from umbel.options import CALL_NAMES, CallOptions, call_options
+from umbel.hooks import PUBLISH
+from umbel.message import Publication
+from umbel.options import CALL_NAMES, CallOptions, as_keywords, call_options
 from umbel.policies import RetryPolicy
 from umbel.publish import Context, build
 from umbel.request import Request
@@ -20,13 +23,17 @@ if TYPE_CHECKING:
     from umbel.task import Task
 
 _rng = random.Random()
+_OF_PUBLISHES = (signals.before_task_publish, signals.after_task_publish, signals.task_sent)
+#: What the call has none of, because it took it back, its retry does not get from its task again.
+_TAKEN_BACK = ("expires", "time_limit", "soft_time_limit")
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
     """What `Task.retry` asks for: the same call once more, with these arguments and options.
 
-    `route` is where it goes; None is where it came from. `sent` when that has been done already.
+    `route` is where it goes; None is where it came from. `sent` when that has been done already. `messages`
+    are those that `apply_async` made of it, where others are around that.
     """
 
     args: Sequence[Any]
@@ -34,6 +41,7 @@ class Again:
     options: CallOptions
     route: Route | None = None
     sent: bool = False
+    messages: tuple[Publication, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +107,22 @@ def next_try_after(task: Task[Any, Any], error: BaseException, policy: RetryPoli
         keywords["countdown"] = delay
     names = ("args", "kwargs", "max_retries", "eta", "countdown")
     args, kwargs, most, eta, countdown = (keywords.pop(name, None) for name in names)
-    return next_try(task, Given(args, kwargs, error, most, When(eta, countdown), keywords))
+    asked = Given(args, kwargs, error, most, When(eta, countdown), keywords)
+    return as_sent(task, next_try(task, asked))
 
 
 def send_now(task: Task[Any, Any], retry: Retry) -> Retry:
     """Send a retry that is not raised, so that the task may go on; return it."""
     again: Again = retry.sig
+    if _is_watched(task):
+        _call_again(task, again)
+    else:
+        _publish(task, again)
+    retry.sig = replace(again, sent=True)
+    return retry
+
+
+def _publish(task: Task[Any, Any], again: Again) -> None:
     app = task.app
     settings, options = app.conf.snapshot, again.options
     route = again.route or back_from(task.request, options)
@@ -112,8 +130,74 @@ def send_now(task: Task[Any, Any], retry: Retry) -> Retry:
         route, _ = app.amqp.router.where(task.name, options, task)
     template, context = task.template(settings), Context(settings, app.clock)
     app.publish([build(template, again.args, again.kwargs, options, route, context)])
-    retry.sig = replace(again, sent=True)
+
+
+# What others are around
+
+
+def as_sent(task: Task[Any, Any], retry: Retry) -> Retry:
+    """Return a retry with the messages that `apply_async` makes of it, where somebody is around that.
+
+    In Celery a retry is a call like others: tracers give it a span, a class may have an `apply_async` of its
+    own, signals are sent. All that happens here while the task runs, within what is around the task. The
+    messages are published in the step that settles the call.
+
+    One that sends nothing, since it takes the retry for a second call, say, does not make it vanish: then it
+    is sent as if nobody was around. Whoever means to refuse it raises.
+    """
+    if retry.is_eager or not _is_watched(task):
+        return retry
+    kept = _Kept()
+    token = current.outbox.set(kept)
+    try:
+        _call_again(task, retry.sig)
+    finally:
+        current.outbox.reset(token)
+    if kept.publications:
+        retry.sig = replace(retry.sig, messages=tuple(kept.publications))
     return retry
+
+
+class _Kept:
+    """Takes the place of the broker, and keeps what is published."""
+
+    def __init__(self) -> None:
+        self.publications: list[Publication] = []
+
+    def publish(self, publications: Sequence[Publication], timeout: float) -> None:
+        """Keep publications."""
+        self.publications += publications
+
+
+def _is_watched(task: Task[Any, Any]) -> bool:
+    """Tell whether anybody hears of calls of a task that are sent, or is around that."""
+    app = task.app
+    return (
+        type(task).apply_async is not task.originals["apply_async"]
+        or type(app).send_task is not type(app).own_send_task
+        or PUBLISH.replaced_by() is not None
+        or any(signal.is_heard for signal in _OF_PUBLISHES)
+    )
+
+
+def _call_again(task: Task[Any, Any], again: Again) -> None:
+    """Send a retry as Celery does, through the `apply_async` of its task."""
+    keywords = {**as_keywords(again.options), "add_to_parent": False}
+    # Some of those who are around change the headers that they are given.
+    keywords["headers"] = dict(again.options.headers or {})
+    if again.route is None:
+        keywords |= _place(task.request)
+    task.apply_async(again.args, again.kwargs, **keywords)
+
+
+def _place(request: Request) -> dict[str, Any]:
+    """Return as options where a call came from; none for what came through no queue."""
+    info = request.delivery_info or {}
+    mode = (request.properties or {}).get("delivery_mode")
+    found = {} if mode in (2, None) else {"delivery_mode": mode}
+    if info.get("exchange"):
+        return {**found, "exchange": info["exchange"], "routing_key": info.get("routing_key")}
+    return found if request.came_through is None else {**found, "queue": request.came_through}
 
 
 def _raise(error: BaseException) -> NoReturn:
@@ -149,7 +233,7 @@ def same_call(
         "eta": when.eta,
         "link": request.callbacks,
         "link_error": request.errbacks,
-        "chain": request.chain,
+        "chain": request.raw_chain,
         "chord": request.chord,
         "origin": request.origin,
         "replaced_task_nesting": request.replaced_task_nesting,
@@ -160,8 +244,7 @@ def same_call(
     kept |= {name: getattr(given, name) for name in options if name in CALL_NAMES}
     if "stamped_headers" in options:
         kept["stamps"] = given.stamps
-    # What the call has none of, because it took it back, it does not get from its task again.
-    none = {name for name in ("expires", "time_limit", "soft_time_limit") if kept[name] is None}
+    none = {name for name in _TAKEN_BACK if kept[name] is None}
     return CallOptions(**kept, cleared=given.cleared | none)
 
 

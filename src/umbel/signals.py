@@ -245,7 +245,7 @@ worker_ready = Signal("worker_ready")
 worker_shutting_down = Signal("worker_shutting_down", ("sig", "how", "exitcode"))
 #: In the worker, last. Sender: the worker.
 worker_shutdown = Signal("worker_shutdown")
-#: Not sent yet.
+#: In the worker's main process, when it has renewed its leases. Sender: the worker.
 heartbeat_sent = Signal("heartbeat_sent")
 
 # Logs
@@ -261,9 +261,10 @@ after_setup_task_logger = Signal(
 )
 
 # Beat and the command line
-#: Not sent yet.
+#: In each process that runs beat, when it starts, whether it sends or waits for its turn. Sender: the
+#: service, whose `scheduler` is the scheduler.
 beat_init = Signal("beat_init")
-#: Not sent yet.
+#: After it, where that process is a worker's. Sender: the service.
 beat_embedded_init = Signal("beat_embedded_init")
 #: Where the app adds options to all commands, in each process that imports it for a command, before its other
 #: modules are imported: `options` are their values. Sender: the command's name.

@@ -18,6 +18,8 @@ REVOKED = "REVOKED"
 REJECTED = "REJECTED"
 #: It is to run again.
 RETRY = "RETRY"
+#: It runs, and tells how far it is.
+PROGRESS = "PROGRESS"
 #: It raised `Ignore`.
 IGNORED = "IGNORED"
 
@@ -46,6 +48,16 @@ PRECEDENCE = (
 )
 PRECEDENCE_LOOKUP = {name: place for place, name in enumerate(PRECEDENCE)}
 NONE_PRECEDENCE = PRECEDENCE_LOOKUP[None]
+
+
+def stays(stored: str, new: str) -> bool:
+    """Tell whether a state that is stored stays so, whatever a late word of another state says.
+
+    A success does, until there is another one. A task that has ended is not on its way any more.
+    """
+    if new == PROGRESS:
+        return stored in READY_STATES
+    return stored == SUCCESS and new != SUCCESS
 
 
 def precedence(state: str) -> int:

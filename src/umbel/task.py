@@ -8,7 +8,6 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack, cast
 
@@ -19,12 +18,12 @@ from umbel.arguments import checker
 from umbel.backend import Backend
 from umbel.calls import (
     Target,
-    maker,
     note_options,
     publish,
     require_arguments,
     result_of,
     send_by_app,
+    task_maker,
 )
 from umbel.canvas.signable import P, R, Signable
 from umbel.checks import require_order
@@ -37,10 +36,12 @@ from umbel.exceptions import (
     OperationalError,
     Retry,
 )
+from umbel.lazy import lazy
 from umbel.message import Publication
 from umbel.options import (
     CALL_POSITIONS,
     EAGER_POSITIONS,
+    NO_OPTIONS,
     CallKeywords,
     CallOptions,
     EagerKeywords,
@@ -52,9 +53,11 @@ from umbel.options import (
     without_strange,
 )
 from umbel.publish import Template
+from umbel.replacing import Replaceable
+from umbel.reporting import Reporting
 from umbel.request import Request
 from umbel.result import AsyncResult, EagerResult
-from umbel.retrying import Given, When, next_try, next_try_after, send_now
+from umbel.retrying import Given, When, as_sent, next_try, next_try_after, send_now
 from umbel.settings import Settings
 from umbel.trace import Hooks, find_hooks, task_has_custom
 
@@ -71,7 +74,7 @@ BULK = 2000
 
 
 @tell_of_absent
-class Task(Definition, Signable[P, R]):
+class Task(Definition, Signable[P, R], Replaceable, Reporting):
     """A task of an app. Made by ``@app.task``; subclass it for tasks with behaviour of their own.
 
     Class attributes are defaults for all tasks of that class; the decorator's options replace them.
@@ -106,12 +109,12 @@ class Task(Definition, Signable[P, R]):
 
     # What follows from the attributes
 
-    @cached_property
+    @lazy
     def hooks(self) -> Hooks:
         """What running the task calls."""
         return find_hooks(self)
 
-    @cached_property
+    @lazy
     def _check(self) -> Callable[..., None] | None:
         """Return what raises TypeError for wrong arguments; None where nobody knows what is right."""
         if "function" in vars(type(self)):
@@ -140,13 +143,13 @@ class Task(Definition, Signable[P, R]):
         """Tell whether its class sends calls in a way of its own."""
         return type(self).apply_async is not Task.apply_async
 
-    @cached_property
+    @lazy
     def _own_shadow(self) -> bool:
         return getattr(self.shadow_name, "__func__", None) is not Task.shadow_name
 
     def forget_derived(self) -> None:
         """Let what was computed from the attributes be computed anew: they have changed."""
-        for name in ("hooks", "_check", "_own_shadow", "_retry_policy"):
+        for name in ("hooks", "_check", "_own_shadow", "_retry_policy", "_kept"):
             self.__dict__.pop(name, None)
 
     def verify(self) -> None:
@@ -207,10 +210,13 @@ class Task(Definition, Signable[P, R]):
         options, EncodeError for arguments that cannot be sent, and OperationalError when the broker cannot
         be reached.
         """
-        keywords = by_position(CALL_POSITIONS, more, options, "apply_async")
-        if type(self).apply_async is not Task.apply_async:
-            keywords = without_strange(keywords)
-        checked = call_options(keywords)
+        keywords: Mapping[str, Any] = options
+        checked = NO_OPTIONS
+        if more or options:
+            keywords = by_position(CALL_POSITIONS, more, options, "apply_async")
+            if type(self).apply_async is not Task.apply_async:
+                keywords = without_strange(keywords)
+            checked = call_options(keywords)
         app = self.app
         if not app.finalized:
             app.finalize()
@@ -219,7 +225,7 @@ class Task(Definition, Signable[P, R]):
         if type(app).send_task is not type(app).own_send_task:
             target = self.target(app, checked)
             return send_by_app(app, target, args or (), kwargs or {}, checked, keywords)
-        publication = self._publisher(app, checked)(args or (), kwargs or {})
+        publication = task_maker(app, self, checked)(args or (), kwargs or {})
         publish(app, [publication], checked)
         return result_of(app, publication, checked, self)
 
@@ -252,9 +258,8 @@ class Task(Definition, Signable[P, R]):
         """
         checked = eager_options(by_position(EAGER_POSITIONS, more, options, "apply"))
         self.app.finalize()
-        args, kwargs = args or (), kwargs or {}
-        require_arguments(args, kwargs)
-        return apply(self, args, kwargs, checked)
+        require_arguments(args or (), kwargs or {})
+        return apply(self, args or (), kwargs or {}, checked)
 
     def delay_many(
         self, calls: Iterable[Sequence[Any]], **options: Unpack[CallKeywords]
@@ -274,7 +279,7 @@ class Task(Definition, Signable[P, R]):
             return [self._apply_instead(args, {}, checked) for args in calls]
         if type(self).apply_async is not self.originals["apply_async"]:
             return [self.apply_async(args, **options) for args in calls]
-        publication = self._publisher(app, checked)
+        publication = task_maker(app, self, checked)
         results: list[AsyncResult[R]] = []
         batch: list[Publication] = []
         for args in calls:
@@ -304,12 +309,6 @@ class Task(Definition, Signable[P, R]):
     ) -> AsyncResult[R]:
         """Send like `apply_async`, without blocking the event loop."""
         return await asyncio.to_thread(self.apply_async, args, kwargs, *more, **options)
-
-    def _publisher(
-        self, app: Umbel, options: CallOptions
-    ) -> Callable[[Sequence[Any], Mapping[str, Any]], Publication]:
-        """Return what makes a publication of arguments."""
-        return maker(app, self.target(app, options), options)
 
     def template(self, settings: Settings) -> Template:
         """Return what all messages of this task share."""
@@ -375,7 +374,7 @@ class Task(Definition, Signable[P, R]):
             found = found.outer
         return self._no_request if found is None else found
 
-    @cached_property
+    @lazy
     def _no_request(self) -> Request:
         return Request()
 
@@ -393,33 +392,12 @@ class Task(Definition, Signable[P, R]):
     def _copied_request(self, **fields: Any) -> Request:
         """Return a call within the one that runs, and with its fields if that is this task's too."""
         request = copy.copy(self.request)
-        for name in ("outer", "entered", "way"):
+        for name in ("outer", "entered", "way", "told_at"):
             request.__dict__.pop(name, None)
         if request.called_directly:  # else what it calls belongs to the call that it is a copy of
             fields["children"] = []
         request.__dict__.update(fields, task=self.name, running_task=self)
         return request
-
-    def update_state(
-        self,
-        task_id: str | None = None,
-        state: str | None = None,
-        meta: Any = None,
-        traceback: str | None = None,
-    ) -> None:
-        """Store a state of the task's own, and anything to tell about it, at once.
-
-        Without a result store nothing happens. Raises ValueError outside of a task, EncodeError for
-        what cannot be stored, and OperationalError when the store cannot be reached.
-        """
-        request, app = self.request, self.app
-        if task_id is None:
-            task_id = request.id
-        if app.results is None:
-            return
-        if not task_id:
-            raise ValueError(f"task_id must not be empty. Got {task_id} instead.")
-        app.backend.store_result(task_id, meta, state or "", traceback or None, request)
 
     def add_trail(self, result: T) -> T:
         """Note a result as a child of the call that runs, if the task keeps a trail; return it."""
@@ -457,7 +435,7 @@ class Task(Definition, Signable[P, R]):
         when = When(eta, countdown)
         made = next_try(self, Given(args, kwargs, exc, max_retries, when, options))
         if throw:
-            raise made from exc
+            raise as_sent(self, made) from exc
         return made if made.is_eager else send_now(self, made)
 
     def autoretry(self, error: BaseException) -> Retry | None:

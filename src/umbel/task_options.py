@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
-from umbel.checks import refuse_unknown, require_text
+from umbel.checks import refuse_unknown, require_executor, require_text
 from umbel.entities import Exchange, Queue
 
 Handler = Callable[..., Any]
@@ -45,6 +45,7 @@ class TaskKeywords(TypedDict, total=False):
     reject_on_worker_lost: bool | None
     retry_on_worker_lost: bool | None
     track_started: bool | None
+    executor: Literal["threads", "asyncio"] | None
     throws: tuple[type[BaseException], ...] | type[BaseException]
     typing: bool | None
     trail: bool
@@ -73,8 +74,9 @@ TASK_NAMES = tuple(TaskKeywords.__annotations__)
 
 
 def check_task_keywords(keywords: Mapping[str, Any], base: Callable[..., Any] | type) -> None:
-    """Refuse an option that neither umbel nor the task's base class knows, and a name that is no text."""
+    """Refuse an option that neither umbel nor the task's base class knows, and no name or executor."""
     known = tuple(name for name in keywords if hasattr(base, name))
     refuse_unknown(keywords, (*TASK_NAMES, "bind", "base", *known), "@app.task")
     if keywords.get("name"):
         require_text("name", keywords["name"])
+    require_executor(keywords.get("executor"))

@@ -109,6 +109,12 @@ class Queues(MutableMapping[str, Queue]):
         self[queue.name] = queue
         return self._queues[queue.name]
 
+    def declare(self, queue: Any) -> Queue:
+        """Add a queue that whoever publishes or consumes brings along, unless it is there just like that."""
+        wanted = self._filled(as_queue(queue))
+        found = self._queues.get(wanted.name)
+        return found if found == wanted else self.add(wanted)
+
     def _changed(self) -> None:
         self._bindings = None
         self.version += 1
@@ -138,6 +144,11 @@ class Queues(MutableMapping[str, Queue]):
             name,
             queue_arguments=None if kind == "classic" else {"x-queue-type": kind},
         )
+
+    def as_declared(self, name: str) -> Queue:
+        """Return how a queue is declared at a broker, whether it is one of these or not; it is not added."""
+        found = self._queues.get(self.aliases.get(name, name))
+        return self._filled(self._missing(name)) if found is None else found
 
     # What is consumed
 

@@ -53,10 +53,10 @@ class Guard(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How tasks are run. `drive` runs a coroutine to its end."""
+    """How tasks are run. `drive` runs a coroutine to its end; None: it is awaited."""
 
     clock: Clock
-    drive: Drive
+    drive: Drive | None
     mode: Mode = Mode.WORKER
     guard: Guard | None = None
 
@@ -118,10 +118,22 @@ def trace(
     worker nothing that the task does raises from here; an eager caller gets the errors of handlers
     and, in the mode `RAISED`, the task's.
     """
-    fields = request.__dict__
-    if build_tracer is not OWN_TRACER and "way" not in fields:
+    if build_tracer is not OWN_TRACER and "way" not in request.__dict__:
         return _traced_by_others(task, request, how, check)
-    fields["running_task"] = task
+    running = trace_async(task, request, how, check)
+    try:
+        running.send(None)
+    except StopIteration as end:
+        traced: Traced = end.value
+        return traced
+    raise RuntimeError(f"{task.name} was to be driven, and waits instead.")
+
+
+async def trace_async(
+    task: Task[Any, Any], request: Request, how: How, check: Check = None
+) -> Traced:
+    """Do the same on the event loop that awaits this or, where coroutines are driven, without waiting."""
+    request.__dict__["running_task"] = task
     token = current.enter(request)
     outcome: Ended | None = None
     try:
@@ -129,8 +141,25 @@ def trace(
             if signals.task_prerun.is_heard:
                 announcing.send_prerun(task, request)
             hooks = task.hooks
-            started = how.clock.monotonic()
-            found = _call(task, request, hooks, how, check)
+            started, called = how.clock.monotonic(), False
+            found: Ended
+            try:
+                if hooks.before_start is not None:
+                    hooks.before_start(request.id, request.args, request.kwargs)
+                called = True
+                value = (
+                    hooks.call(*request.args or (), **request.kwargs or {})
+                    if how.guard is None
+                    else _guarded(hooks, request, how.guard)
+                )
+                if inspect.iscoroutine(value):
+                    value = await value if how.drive is None else how.drive(value)
+                called = False
+                if check is not None:
+                    check(value)
+                found = Success(value)
+            except BaseException as error:  # noqa: BLE001 - tasks may raise exits and cancellations, too
+                found = ended_by(task, request, error, called, how.mode)
             seconds = how.clock.monotonic() - started
             outcome = found if isinstance(found, Success) else None
             outcome = handle(task, request, hooks, how, found, seconds)
@@ -144,40 +173,25 @@ def trace(
     return outcome, seconds
 
 
-def _call(
-    task: Task[Any, Any],
-    request: Request,
-    hooks: Hooks,
-    how: How,
-    check: Check,
+def _guarded(hooks: Hooks, request: Request, guard: Guard) -> Any:
+    """Call the task under a guard; return its value, or the coroutine that has it."""
+    value = guard.call(hooks.call, request.args or (), request.kwargs or {})
+    return guard.watched(value) if inspect.iscoroutine(value) else value
+
+
+def is_traced_by_others() -> bool:
+    """Tell whether another package's tracer is around tasks: it calls functions, which need threads."""
+    return build_tracer is not OWN_TRACER
+
+
+def ended_by(
+    task: Task[Any, Any], request: Request, error: BaseException, called: bool, mode: Mode
 ) -> Ended:
-    """Call the task and turn whatever it does into an outcome."""
-    called = False
-    try:
-        if hooks.before_start is not None:
-            hooks.before_start(request.id, request.args, request.kwargs)
-        called = True
-        value = (
-            hooks.call(*request.args or (), **request.kwargs or {})
-            if how.guard is None
-            else how.guard.call(hooks.call, request.args or (), request.kwargs or {})
-        )
-        if inspect.iscoroutine(value):
-            value = how.drive(value if how.guard is None else how.guard.watched(value))
-        called = False
-        if check is not None:
-            check(value)
-        return Success(value)
-    except BaseException as error:  # noqa: BLE001 - tasks may raise anything, exits and cancellations too
-        return ended_by(task, error, called, how.mode)
-
-
-def ended_by(task: Task[Any, Any], error: BaseException, called: bool, mode: Mode) -> Ended:
     """Return the outcome of a call that raised: in its function if it was `called`, else in a handler.
 
     For an eager caller it raises what is for the caller.
     """
-    if isinstance(error, Ignore):
+    if isinstance(error, Ignore) or request.given_back:
         return Ignored(error)
     if isinstance(error, Reject):
         return Rejected(str(error.reason), bool(error.requeue), error)
@@ -478,7 +492,7 @@ def _drivable(task: Task[Any, Any]) -> Callable[..., Any] | None:
     def run_to_end(*args: Any, **kwargs: Any) -> Any:
         value, request = run(*args, **kwargs), current.running.get()
         way = None if request is None else request.__dict__.get("way")
-        if way is None or not inspect.iscoroutine(value):
+        if way is None or way.how.drive is None or not inspect.iscoroutine(value):
             return value
         return way.how.drive(value)
 

@@ -3,8 +3,9 @@
 pytest imports it in each run, wherever umbel is installed. So it is no part of the package umbel, whose
 import takes time, and imports nothing of it before a fixture is asked for.
 
-The fixtures are in ``fixtures``. Those with Celery's names are in ``celery_names``, which stays away where
-Celery's own plugin, or pytest-celery, has been loaded: these names are theirs then.
+The fixtures are in ``fixtures``, and what is said of apps and workers in ``values``. Apps and workers of
+Celery's names are in ``celery_names``, which stays away where Celery's own plugin, or pytest-celery, has been
+loaded: these names are theirs then.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
     manager = config.pluginmanager
     if not any(_is_celerys(plugin) for plugin in manager.get_plugins()):
         manager.import_plugin("umbel_pytest.celery_names")
-    manager.import_plugin("umbel_pytest.fixtures")
+    for name in ("values", "fixtures"):
+        manager.import_plugin(f"umbel_pytest.{name}")
 
 
 def _is_celerys(plugin: object) -> bool:

@@ -18,6 +18,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 Check = Callable[[], None]
@@ -79,6 +80,27 @@ def a_patch_hits_the_code_that_runs() -> None:
 
 
 @check
+def a_patch_of_what_was_there_before_hits_the_code_that_runs() -> None:
+    """A thread may hold the distribution's own module, if it asked for it while another one imported it."""
+    import umbel.states
+    from umbel.alias import take_the_place_of
+
+    now = sys.modules.get("celery.states")
+    before = sys.modules["celery.states"] = ModuleType("celery.states")
+    vars(before)["__getattr__"] = take_the_place_of("celery.states")
+    assert sys.modules["celery.states"] is umbel.states
+    before.STARTED = "BEGUN"
+    assert umbel.states.STARTED == before.STARTED == "BEGUN"
+    before.STARTED = "STARTED"
+    assert umbel.states.STARTED == before.STARTED == "STARTED"
+    before.more = 1
+    assert umbel.states.more == 1
+    del before.more
+    assert not hasattr(umbel.states, "more")
+    assert now in (None, umbel.states)
+
+
+@check
 def all_rows_are_modules_of_umbel_with_umbels_names() -> None:
     from umbel.alias.table import TABLE
 
@@ -122,7 +144,7 @@ def it_can_be_looked_for_without_importing() -> None:
     assert importlib.util.find_spec("celery.app.amqp") is not None
     assert importlib.util.find_spec("no_such_package_at_all") is None
     assert importlib.util.find_spec("celery.no_such_module") is None
-    assert importlib.util.find_spec("celery.bootsteps") is None
+    assert importlib.util.find_spec("celery.loaders") is None
 
 
 @check
@@ -168,10 +190,10 @@ def the_versions_are_celerys() -> None:
 @check
 def what_is_missing_says_so() -> None:
     for statement, words in (
-        ("import celery.bootsteps", "celery.bootsteps is part of Celery's worker from within"),
+        ("import celery.concurrency", "celery.concurrency is part of Celery's worker from within"),
         ("import celery.app.nothing", "celery.app.nothing is no module of celery that umbel has"),
         ("import kombu.mixins", "kombu.mixins is kombu's"),
-        ("from kombu import Consumer", "kombu.Consumer is kombu's"),
+        ("from kombu import eventloop", "kombu.eventloop is kombu's"),
         ("from celery import maybe", "cannot import name 'maybe'"),
         ("from celery.exceptions import Terminated", "is raised by no part of umbel"),
         ("import billiard.heap", "billiard.heap is billiard's"),
@@ -182,6 +204,40 @@ def what_is_missing_says_so() -> None:
             assert words in str(error), error  # noqa: PT017
         else:
             raise AssertionError(f"{statement} worked")
+
+
+@check
+def a_step_consumes_as_celerys_documentation_says() -> None:
+    from celery import Celery, bootsteps
+    from kombu import Consumer, Exchange, Queue
+
+    import umbel
+
+    mine = Queue("custom", Exchange("custom"), "routing_key")
+    app = Celery(broker="memory://")
+    got: list[object] = []
+
+    class Step(bootsteps.ConsumerStep):  # type: ignore[misc]
+        def get_consumers(self, channel: object) -> list[object]:
+            options = {"queues": [mine], "callbacks": [self.handle], "accept": ["json"]}
+            return [Consumer(channel, **options)]
+
+        def handle(self, body: object, message: object) -> None:
+            got.append(body)
+
+    assert Consumer is umbel.Consumer
+    with app.producer_or_acquire() as producer:
+        producer.publish(
+            {"hello": "you"},
+            serializer="json",
+            exchange=mine.exchange,
+            routing_key="routing_key",
+            declare=[mine],
+            retry=True,
+        )
+    assert app.queues.depths()["custom"].ready == 1
+    (consumer,) = Step(None).get_consumers(app.connection_for_read())
+    assert [queue.name for queue in consumer.queues] == ["custom"]
 
 
 @check

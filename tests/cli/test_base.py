@@ -231,7 +231,7 @@ def test_a_module_to_include_that_is_not_there(
     ("words", "text"),
     [
         (("quues",), "There is no command 'quues'. Did you mean 'queues'?"),
-        (("nothing-like-it",), "There is no command 'nothing-like-it'. Known are call, "),
+        (("nothing-like-it",), "There is no command 'nothing-like-it'. Known are beat, call, "),
         (("help",), "Write umbel --help, or COMMAND --help."),
         (("dead", "help"), "Write umbel dead --help, or COMMAND --help."),
         (("dead", "lits"), "There is no command 'lits'. Did you mean 'list'?"),

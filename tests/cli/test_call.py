@@ -77,7 +77,7 @@ def test_as_json(umbel: Command, project: Umbel, monkeypatch: pytest.MonkeyPatch
     assert ended.data == {"id": only_call(project).id}
     ended = umbel("call", "add", "-a", "[2]", "--json", "--wait", "0")
     assert (ended.code, ended.data["state"]) == (3, "PENDING")
-    monkeypatch.setattr("umbel.publish.unique_id", lambda: "i")
+    monkeypatch.setattr("umbel.blanks.unique_id", lambda: "i")
     project.result_store().put([encode(TaskResult("i", states.FAILURE, ValueError("boom")))])
     ended = umbel("call", "add", "-a", "[2]", "--json", "--wait", "5")
     assert (ended.code, ended.data["result"]) == (1, "ValueError('boom')")
@@ -108,7 +108,7 @@ def test_waiting_for_the_outcome(
     err: str,
 ) -> None:
     # The call gets an id that is known here, and under which an outcome is stored already.
-    monkeypatch.setattr("umbel.publish.unique_id", lambda: "i")
+    monkeypatch.setattr("umbel.blanks.unique_id", lambda: "i")
     project.result_store().put([encode(result)])
     ended = umbel("call", "add", "-a", "[1]", "--wait", "5")
     assert ended.code == code

@@ -38,7 +38,7 @@ def test_one_dead_letter_is_shown_whole(umbel: Command, project: Umbel) -> None:
 def test_a_dead_letter_that_is_not_there(umbel: Command) -> None:
     ended = umbel("dead", "show", "nope")
     assert ended.code == 1
-    assert "There is no dead letter 'nope'." in ended.err
+    assert "There is no dead letter with the key 'nope'." in ended.err
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,8 @@ def test_keys_that_are_none_do_nothing(umbel: Command, project: Umbel, verb: str
     bury(project, "a")
     ended = umbel("dead", verb, "nope", "99999")
     assert "0 messages" in ended.out
-    assert "There are no dead letters '99999', 'nope'." in ended.err
+    assert "There are no dead letters with the keys '99999', 'nope'." in ended.err
+    assert "`umbel dead list` shows the keys" in ended.err
     assert ended.code == 1
     assert len(keys(project)) == 1
 

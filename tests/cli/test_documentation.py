@@ -27,7 +27,7 @@ BLOCK = re.compile(r"```console\n\$ (?P<command>.*)\n(?P<output>(?s:.*?))```")
 CHANGING = [
     (re.compile(r"(SQLite|click|rich|system|machine|implementation): .*"), r"\1: …"),
     # What is not needed may be installed.
-    (re.compile(r"\n  (celery|kombu|billiard|redis|pika|psycopg|Django): .*"), ""),
+    (re.compile(r"\n  (celery|kombu|billiard|redis|amqp|psycopg|Django): .*"), ""),
     (re.compile(r"\n  (msgpack|PyYAML|zstandard|cryptography): .*"), ""),
 ]
 
@@ -99,7 +99,7 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
     runner = Runner(project)
     environment = runner._environment
     worker = subprocess.Popen(
-        [sys.executable, "-m", "umbel", "-q", "-A", "shop", "worker", "-P", "solo"],
+        [sys.executable, "-m", "umbel", "-q", "-A", "shop", "worker", "-P", "solo", "-n", "first"],
         cwd=project,
         env=environment,
     )

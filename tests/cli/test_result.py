@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.cli.conftest import Command
+from tests.cli.conftest import Command, Terminal, bury
 from umbel import Umbel, states
 from umbel.exceptions import TaskRevokedError
+from umbel.ports import FetchRequest, Owner
+from umbel.progress import Progress
 from umbel.records import TaskResult, encode
+from umbel.testing.conformance.support import until
 
 
 @pytest.mark.parametrize(
@@ -19,7 +24,7 @@ from umbel.records import TaskResult, encode
             "REVOKED: TaskRevokedError(",
         ),
         (TaskResult("i", states.STARTED, {"pid": 1}), 3, "STARTED: {'pid': 1}\n"),
-        (TaskResult("j", states.SUCCESS, 1), 3, "PENDING: None\n"),
+        (TaskResult("j", states.SUCCESS, 1), 3, "PENDING: nothing is known of this id. "),
     ],
 )
 @pytest.mark.parametrize("wait", [(), ("--wait", "0.01")])
@@ -35,6 +40,31 @@ def test_states_and_codes(
     ended = umbel("result", "i", *wait)
     assert (ended.code, ended.err) == (code, "")
     assert ended.out.startswith(out)
+
+
+def test_a_call_without_a_result_is_looked_for(umbel: Command, project: Umbel) -> None:
+    waiting = project.send_task("add", (1,))
+    due = project.send_task("add", (1,), countdown=60, queue="slow")
+    bury(project, "d", queue="bad")
+    held = project.send_task("add", (1,), queue="fast")
+    consumer = project.broker.consumer(Owner("o", "n", "h", 1), 60.0)
+    consumer.fetch(FetchRequest(("fast",), 1), 0.0)
+    said = {
+        waiting.id: "it waits in the queue celery.",
+        due.id: "it waits in the queue slow until it is due.",
+        held.id: "a worker that serves the queue fast has it.",
+        "d": "its message is a dead letter: see `umbel dead list`.",
+    }
+    for id, text in said.items():
+        ended = umbel("result", id)
+        assert (ended.code, ended.out) == (3, f"PENDING: {text}\n")
+
+
+def test_a_broker_that_cannot_be_asked_is_told(umbel: Command, project: Umbel) -> None:
+    results = project.conf.result_backend
+    ended = umbel("-b", "redis://localhost:1", "--result-backend", results, "result", "i")
+    assert ended.code == 3
+    assert ended.out.startswith("PENDING: no result is stored of this id, and the broker could not")
 
 
 def test_the_traceback_is_shown_when_it_is_wanted(umbel: Command, project: Umbel) -> None:
@@ -64,3 +94,29 @@ def test_the_task_may_be_named_as_in_celery(umbel: Command, project: Umbel) -> N
     ended = umbel("result", "i", "--task", "ad")
     assert ended.code == 1
     assert "There is no task 'ad'" in ended.err
+
+
+def test_what_a_task_tells_is_followed(umbel: Command, project: Umbel) -> None:
+    told = Progress(1, 4, "reading").as_meta()
+    project.result_store().put([encode(TaskResult("i", states.PROGRESS, told))])
+    line = "PROGRESS: 25 % (1 of 4): reading\n"
+    assert umbel("result", "i").out == line
+    ended = umbel("result", "i", "--follow", "--wait", "0.01")
+    assert (ended.code, ended.out) == (3, 2 * line)
+    lines = umbel("result", "i", "--follow", "--wait", "0.01", "--json").out.splitlines()
+    assert json.loads(lines[0]) == {"state": "PROGRESS", "progress": told}
+    assert json.loads(lines[1])["state"] == "PROGRESS"
+
+
+def test_a_bar_is_drawn_on_a_terminal_until_the_task_has_ended(project: Umbel) -> None:
+    store = project.result_store()
+    store.put([encode(TaskResult("i", states.STARTED, {"pid": 1}))])
+    terminal = Terminal("-A", "tasks", "result", "i", "--follow")
+    until(lambda: "STARTED" in terminal.text, 20.0)
+    told = Progress(3, 4, "reading [a]")
+    store.put([encode(TaskResult("i", states.PROGRESS, told.as_meta()))])
+    until(lambda: "PROGRESS" in terminal.text and "3/4" in terminal.text)
+    assert "reading [a]" in terminal.text
+    store.put([encode(TaskResult("i", states.SUCCESS, "done"))])
+    assert terminal.end() == 0
+    assert terminal.text.endswith("SUCCESS: 'done'\n")

@@ -82,7 +82,8 @@ def test_on_a_terminal(project: Umbel, tmp_path: Path) -> None:
     startup.write_text("mine = 41\n")
     terminal = Terminal("-A", "tasks", "shell", "-P", environment={"PYTHONSTARTUP": str(startup)})
     until(lambda: ">>> " in terminal.text)
-    assert "Names: app, celery, Task, signature, subtask, add" in terminal.text
+    names = "chord, group, chain, chunks, xmap, xstarmap, signature, subtask, add"
+    assert f"Names: app, celery, Task, {names}" in terminal.text
     terminal.type("add(mine, 1)\n")
     until(lambda: "\n42\n" in terminal.text)
     terminal.type("\x04")

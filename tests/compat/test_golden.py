@@ -17,9 +17,10 @@ import pytest
 
 from umbel import Umbel, records
 from umbel.exceptions import RemoteError, TaskRevokedError
-from umbel.message import Call, Message, decode, encode, timestamp
+from umbel.message import Call, Message, decode, timestamp
 from umbel.records import CallInfo, ResultRecord
 from umbel.serialization import JSON
+from umbel.writing import encode
 
 Record = dict[str, Any]
 

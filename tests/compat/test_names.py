@@ -232,7 +232,9 @@ def test_each_command_is_here_or_says_why_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in CELERY["commands"] if name not in ABSENT_COMMANDS]
+    "name",
+    # `umbel migrate` and `umbel graph` are other commands than Celery's, and say so to who means those.
+    [name for name in CELERY["commands"] if name not in {*ABSENT_COMMANDS, "migrate", "graph"}],
 )
 def test_a_command_takes_the_same_options(name: str) -> None:
     command: Any = group if name == "celery" else group.get_command(click.Context(group), name)

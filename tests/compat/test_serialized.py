@@ -18,8 +18,9 @@ from tests.compat.test_golden import Record, as_json_reads_it, as_message, untag
 from umbel import failures, records, serialization
 from umbel.compression import decompress
 from umbel.exceptions import ContentDisallowed, DecodeError, Reject, RemoteError
-from umbel.message import decode, encode
+from umbel.message import decode
 from umbel.records import CallInfo, FixedForm, ResultRecord
+from umbel.writing import encode
 
 ALL: dict[str, Record] = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))

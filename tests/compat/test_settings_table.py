@@ -75,6 +75,7 @@ def test_no_old_name_means_something_else_in_celery() -> None:
 
 def test_these_defaults_are_others_than_celerys() -> None:
     assert {name for name, row in TABLE.items() if row.differs} == {
+        "broker_heartbeat",
         "task_acks_late",
         "task_reject_on_worker_lost",
         "task_publish_retry_policy",

@@ -1,12 +1,25 @@
 """The Django code of an article for Celery's first users (November 2019), as it is printed there.
 
-What the page lost of its text is filled in, and said beside it. `FRAMEWORK` is what the code imports in place
-of Celery.
+What the page lost of its text is filled in, and said beside it.
 """
 
 from __future__ import annotations
 
-FRAMEWORK = "umbel"
+#: The first example. The page lost the decorator, without which a function has no `delay`.
+TWEETS = """
+from celery import Celery
+
+import requests
+
+app = Celery()
+
+@app.task
+def send_tweet(username, content):
+    raise NotImplementedError
+
+if __name__ == '__main__':
+    send_tweet.delay("wkulikowski1", "Nice haircut! 🔥")
+"""
 
 #: ``project_name/taskapp/__init__.py``. The page lost ``app_config.name``.
 TASKAPP = """
@@ -59,6 +72,19 @@ class BookViewset(mixins.ListModelMixin,
 """
 
 
-def written(text: str) -> str:
-    """Return the text of a file."""
-    return text.replace("from celery import", f"from {FRAMEWORK} import")
+#: What the article adds to `ready`, with the import that it does not print.
+SCHEDULE = """
+        from celery.schedules import crontab
+
+        app.conf.beat_schedule = {
+            "send_conversations_details": {
+                "task": "",
+                "schedule": crontab(day_of_week='monday', hour=0, minute=0),
+            }
+        }
+"""
+
+
+def written(text: str, framework: str) -> str:
+    """Return the text of a file that imports a framework in Celery's place."""
+    return text.replace("from celery", f"from {framework}")

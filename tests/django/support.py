@@ -25,14 +25,15 @@ SOURCE = Path(umbel.__file__).parents[1]
 SETTINGS = "config.settings.local"
 
 
-def make_project(directory: Path) -> Path:
-    """Write the project, with what the article prints."""
+def make_project(directory: Path, framework: str = "umbel") -> Path:
+    """Write the project, with what the article prints, but for what it imports."""
     shutil.copytree(Path(__file__).with_name("project"), directory, dirs_exist_ok=True)
     (directory / "project_name" / "taskapp").mkdir()
     (directory / "project_name" / "taskapp" / "__init__.py").write_text(
-        article.written(article.TASKAPP)
+        article.written(article.TASKAPP, framework)
     )
-    (directory / "project_name" / "books" / "article.py").write_text(article.written(article.VIEW))
+    view = article.written(article.VIEW, framework)
+    (directory / "project_name" / "books" / "article.py").write_text(view)
     (directory / "run").mkdir()
     return directory
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.checks import run_checks
 
-from umbel import Umbel
+from umbel import Umbel, signals
+from umbel.contrib.django import checks
 from umbel.contrib.django.checks import check_umbel
 
 
@@ -55,9 +57,9 @@ def test_a_value_that_is_wrong(setting: Any, namespace: str) -> None:
 
 @pytest.mark.parametrize("name", ["BROKER_URL", "RESULT_BACKEND"])
 def test_a_server_that_nobody_serves(setting: Any, name: str) -> None:
-    setting(f"CELERY_{name}", "amqp://localhost")
+    setting(f"CELERY_{name}", "sqs://localhost")
     assert f"umbel.E002 {name.lower()} of the app" in found()
-    assert "rabbitmq is not part of it yet" in found()
+    assert "No engine serves URLs that begin with 'sqs'" in found()
 
 
 def test_a_file_that_cannot_be_made(setting: Any, tmp_path: Path) -> None:
@@ -83,3 +85,31 @@ def test_settings_that_no_app_reads(setting: Any, monkeypatch: pytest.MonkeyPatc
     assert 'namespace="UMBEL"' in found()
     setting("UMBEL_TASK_TIME_LIMIT", 5, "UMBEL")
     assert "UMBEL" not in found()
+
+
+def test_an_old_name_that_no_app_reads(setting: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = setting("CELERYD_CONCURRENCY", 4)
+    # Modules of other tests may have apps, too, which read all names.
+    monkeypatch.setattr(checks, "project_apps", lambda: {"project_name.taskapp:app": app})
+    said = found()
+    assert "umbel.W002 The settings have CELERYD_CONCURRENCY, and no app reads it" in said
+    assert "Name it CELERY_WORKER_CONCURRENCY." in said
+
+
+def test_an_old_name_beside_the_new_one(setting: Any) -> None:
+    """It may be for a program of another kind."""
+    setting("BROKER_URL", "redis://localhost")
+    setting("CELERY_BROKER_URL", "memory://shop")
+    assert "BROKER_URL" not in found()
+
+
+def test_a_worker_does_not_say_twice_what_is_wrong(
+    setting: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It ends with the same error, when it uses the settings."""
+    setting("CELERY_TASK_TIME_LIMIT", "soon")
+    app = Umbel("proj", broker="memory://")
+    instance = SimpleNamespace(hostname="w@h", app=app)
+    signals.celeryd_init.send("w@h", instance=instance, conf=app.conf, options={})
+    app.import_modules()
+    assert "umbel.E" not in caplog.text

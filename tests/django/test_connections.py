@@ -35,25 +35,36 @@ def looked_after(reuse_max: int | None = None) -> Iterator[Connections]:
         connection_created.disconnect(found._created)
 
 
-def run(work: Any = Book.objects.count, is_eager: bool = False) -> None:
+@contextmanager
+def task_running(is_eager: bool = False, is_async: bool = False) -> Iterator[None]:
     """Send what is sent around a task."""
-    task = SimpleNamespace(name="task", request=SimpleNamespace(is_eager=is_eager))
-    signals.task_prerun.send(task, task_id="1", task=task, args=(), kwargs={})
-    work()
-    signals.task_postrun.send(
-        task, task_id="1", task=task, args=(), kwargs={}, retval=1, state="SUCCESS"
-    )
+    request = SimpleNamespace(is_eager=is_eager)
+    task = SimpleNamespace(name="task", request=request, is_async=is_async)
+    about = {"task_id": "1", "task": task, "args": (), "kwargs": {}}
+    signals.task_prerun.send(task, **about)
+    yield
+    signals.task_postrun.send(task, **about, retval=1, state="SUCCESS")
+
+
+def run(work: Any = Book.objects.count, is_eager: bool = False, is_async: bool = False) -> None:
+    with task_running(is_eager, is_async):
+        work()
 
 
 def is_open() -> bool:
     return connection.connection is not None
 
 
+def close_here_and_of_coroutines() -> None:
+    connection.close()
+    SyncToAsync.single_thread_executor.submit(close_all).result(10)
+
+
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
-    connection.close()
+    close_here_and_of_coroutines()
     yield
-    connection.close()
+    close_here_and_of_coroutines()
 
 
 @pytest.fixture
@@ -132,9 +143,6 @@ def test_queries_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_connections_of_coroutines_are_closed_where_they_were_opened(age: Any) -> None:
-    def look() -> tuple[int, bool]:
-        return threading.get_ident(), is_open()
-
     def work() -> None:
         async def coroutine() -> int:
             return int(await Book.objects.acount())
@@ -143,11 +151,84 @@ def test_connections_of_coroutines_are_closed_where_they_were_opened(age: Any) -
 
     age(0)
     with looked_after():
-        run(work)
-        SyncToAsync.single_thread_executor.submit(lambda: None).result(10)
-        thread, opened = asyncio.run(sync_to_async(look)())
+        run(work, is_async=True)
+        thread, opened = of_coroutines()
     assert thread != threading.get_ident()
     assert not opened
+
+
+def of_coroutines() -> tuple[int, bool]:
+    """Return the thread on which coroutines use the database, and whether it has a connection."""
+
+    def look() -> tuple[int, bool]:
+        return threading.get_ident(), is_open()
+
+    SyncToAsync.single_thread_executor.submit(lambda: None).result(10)
+    return asyncio.run(sync_to_async(look)())
+
+
+@pytest.mark.parametrize("reuse_max", [None, 1])
+def test_a_coroutine_reads_its_rows_to_the_end_while_others_begin_and_end(
+    age: Any, reuse_max: int | None
+) -> None:
+    """They share a connection, which is closed when the last of them has ended."""
+
+    async def read() -> list[str]:
+        found = []
+        with task_running(is_async=True):
+            async for book in Book.objects.order_by("title").aiterator(chunk_size=1):
+                found.append(str(book.title))
+                with task_running(is_async=True):
+                    await Book.objects.acount()
+        return found
+
+    age(0)
+    titles = [f"Dune {number}" for number in range(3)]
+    Book.objects.bulk_create(Book(title=title) for title in titles)
+    connection.close()
+    with looked_after(reuse_max):
+        assert asyncio.run(read()) == titles
+        _, opened = of_coroutines()
+    assert not opened
+    Book.objects.all().delete()
+
+
+def test_a_broken_connection_of_coroutines_is_closed_though_others_run(
+    age: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def find_it_broken() -> bool:
+        await Book.objects.acount()
+        await sync_to_async(break_it)()
+        with task_running(is_async=True):
+            return await sync_to_async(is_open)()
+
+    def break_it() -> None:
+        monkeypatch.setattr(connections["default"], "is_usable", lambda: False)
+        connection.errors_occurred = True
+
+    age(None)
+    with looked_after(), task_running(is_async=True):
+        assert not asyncio.run(find_it_broken())
+
+
+def test_each_thread_counts_its_own_tasks(age: Any) -> None:
+    age(None)
+    opened: list[bool] = []
+
+    def other() -> None:
+        run()
+        opened.append(is_open())
+        connection.close()
+
+    with looked_after(2):
+        run()
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(10)
+        opened.append(is_open())
+        run()
+        opened.append(is_open())
+    assert opened == [True, True, False]
 
 
 def test_caches_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:

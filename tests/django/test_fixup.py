@@ -190,6 +190,14 @@ class TestProcesses:
         said = run(project, "-c", text, code=1)
         assert "Call django.setup() first, or run the program by manage.py." in said
 
+    def test_settings_that_are_not_there(self, project: Path) -> None:
+        words = ("-m", "umbel", "-A", "project_name.taskapp", "worker")
+        variables = {"DJANGO_SETTINGS_MODULE": "config.setings.local"}
+        said = run(project, *words, code=2, variables=variables)
+        assert "DJANGO_SETTINGS_MODULE is 'config.setings.local', and there is no module" in said
+        assert "'config.setings'" in said
+        assert "Traceback" not in said
+
     def test_a_lazy_discovery_that_ready_asks_for(self, project: Path) -> None:
         """Who connects to a signal while it is sent does not hear it: Django is set up before."""
         text = (

@@ -38,9 +38,13 @@ class Worker:
             )
         url = f"sqlite:///{project / 'umbel.db'}"
         self.app = Umbel(broker=url, backend=url, fixups=[], set_as_current=False)
-        until(self._is_ready)
-        #: What the first task found.
-        self.first = self.call("connections")
+        try:
+            until(self._is_ready)
+            #: What the first task found.
+            self.first = self.call("connections")
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def text(self) -> str:
@@ -110,3 +114,27 @@ def test_the_first_task_finds_no_connection(solo: Worker) -> None:
 def test_nothing_made_the_worker_start_children_from_scratch(prefork: Worker) -> None:
     assert "from scratch" not in prefork.text
     assert "Traceback" not in prefork.text
+
+
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
+def test_tasks_that_run_at_the_same_time_do_not_close_each_others_connections(
+    prefork: Worker, tmp_path: Path, pool: str
+) -> None:
+    """With CONN_MAX_AGE = 0, Django's default, each task closes what it has used."""
+    project = make_project(tmp_path / "project")
+    shutil.copy(prefork.project / "shop.db", project)
+    with contextlib.closing(sqlite3.connect(project / "shop.db")) as database, database:
+        database.execute("DELETE FROM books_book")
+        rows = [(f"Dune {number}",) for number in range(3)]
+        database.executemany("INSERT INTO books_book (title, charged) VALUES (?, 0)", rows)
+    words = ("manage.py", "umbel", "worker", "-c", "4", "-P", pool, "-l", "INFO")
+    worker = Worker(project, *words, SHOP_AGE="0")
+    try:
+        books = worker.app.send_task("read", queue="books")
+        assert [worker.call("connections_async")[1] for _ in range(3)] == [True] * 3
+        assert worker.call("open_gate")
+        assert books.get(timeout=PATIENCE) == 3
+        assert [worker.call("connections") for _ in range(8)] == [[False, True]] * 8
+        assert "Traceback" not in worker.text
+    finally:
+        worker.close()

@@ -14,7 +14,12 @@ import pytest
 from tests.docs.pages import BLOCK, ROOT, Block, Project, agrees, blocks
 
 DOCS = ROOT / "docs"
-PAGES = [DOCS / "start.md", DOCS / "testing.md", *sorted((DOCS / "learn").glob("*.md"))]
+PAGES = [
+    DOCS / "start.md",
+    DOCS / "testing.md",
+    DOCS / "workflows.md",
+    *sorted((DOCS / "learn").glob("*.md")),
+]
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,16 @@ import pytest
 from tests.e2e.support import Start
 from tests.redis_clusters import PrivateCluster, private_cluster, role
 from umbel import Umbel
+from umbel.failpoints import NAMES
+from umbel.ports import QueueDepth
 from umbel.testing.conformance.support import LONG, PATIENCE, until
 
 pytestmark = pytest.mark.engine
+
+#: Each queue has a slot of its own.
+SPREAD = "test:{queue}:"
+#: Between two writes in different slots.
+BETWEEN_PLACES = [name for name in NAMES if name.startswith("spread.")]
 
 TASKS = """
 import os
@@ -55,6 +64,15 @@ class Project:
         self.app.conf.broker_publish_timeout = LONG
         self.note: Any = self.app.task(name="tasks.note")(lambda number: None)
 
+    def send(self, number: int, queues: Sequence[str], **options: Any) -> Any:
+        """Send a task to one of three queues that two others follow, each in another queue."""
+        first, *others = [queues[(number + one) % 3] for one in range(3)]
+        follow = [
+            self.note.si(number + 1000 * nth).set(queue=queue)
+            for nth, queue in enumerate(others, 1)
+        ]
+        return self.note.apply_async((number,), queue=first, link=follow, **options)
+
     def close(self) -> None:
         self.app.close()
 
@@ -78,16 +96,71 @@ def test_a_worker_runs_tasks_on_a_cluster(
         assert client.noted() == list(range(25))
 
 
+@pytest.mark.parametrize("cluster", [0], indirect=True)
+def test_a_worker_of_queues_in_several_slots_runs_tasks(
+    project: Path, start: Start, cluster: PrivateCluster
+) -> None:
+    """It waits for all of them at once, and its tasks send to others."""
+    queues = _queues(cluster)
+    with closing(Project(project, cluster, SPREAD, "{results}:")) as client:
+        worker = start("-c", "1", "-Q", ",".join(queues))
+        one_by_one = [
+            client.note.apply_async((number,), queue=queue).get(timeout=PATIENCE)
+            for number, queue in enumerate(queues)
+        ]
+        assert one_by_one == [0, 1, 2]
+        sent = [
+            client.send(number, queues, countdown=0.2 if number % 5 == 0 else None)
+            for number in range(10, 40)
+        ]
+        assert [one.get(timeout=PATIENCE) for one in sent] == list(range(10, 40))
+        expected = [0, 1, 2, *range(10, 40), *range(1010, 1040), *range(2010, 2040)]
+        until(lambda: client.noted() == expected)
+        worker.send(signal.SIGTERM)
+        assert worker.wait() == 0
+        depths = client.app.queues.depths()
+        assert {queue: depths[queue] for queue in queues} == dict.fromkeys(queues, QueueDepth())
+        assert client.app.queues.holdings() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", [0], indirect=True)
+@pytest.mark.parametrize("point", BETWEEN_PLACES)
+def test_nothing_is_lost_when_a_process_dies_between_two_slots(
+    project: Path, start: Start, cluster: PrivateCluster, point: str
+) -> None:
+    """It dies once, whoever comes there: a child, a supervisor that takes over, or one that leaves."""
+    queues = _queues(cluster)
+    struck = project / "struck"
+    before = f"export UMBEL_FAILPOINTS={point}=kill UMBEL_FAILPOINTS_ONCE={struck}"
+    with closing(Project(project, cluster, SPREAD, "{results}:")) as client:
+        options = ("-c", "2", "-Q", ",".join(queues))
+        start(*options, "-n", "one@here", logs_to="other")
+        worker = start(*options, "-n", "two@here", before=before)
+        sent = [client.send(number, queues) for number in range(60)]
+        if point == "spread.reclaim.between":
+            os.kill(worker.child(), signal.SIGKILL)
+        if point == "spread.close.between":
+            worker.send(signal.SIGTERM)
+        until((struck / point).exists, LONG)
+        assert [one.get(timeout=LONG) for one in sent] == list(range(60))
+        expected = {*range(60), *range(1000, 1060), *range(2000, 2060)}
+        until(lambda: set(client.noted()) == expected, LONG)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cluster", [1], indirect=True)
+@pytest.mark.parametrize("spread", [False, True])
 def test_nothing_is_lost_when_a_replica_takes_over(
-    project: Path, start: Start, cluster: PrivateCluster
+    project: Path, start: Start, cluster: PrivateCluster, spread: bool
 ) -> None:
     """What had not reached the replica would be lost, as it is with any failover of Redis."""
     master, (replica,) = cluster.masters[0], cluster.replicas
-    prefix = cluster.prefix_at(master)
-    with closing(Project(project, cluster, prefix, prefix)) as client:
-        worker = start("-c", "2")
+    results = cluster.prefix_at(master)
+    queue = _queues(cluster)[0]
+    with closing(Project(project, cluster, SPREAD if spread else results, results)) as client:
+        client.app.conf.task_default_queue = queue
+        worker = start("-c", "2", "-Q", queue)
         sent = [client.note.apply_async((number,), countdown=2) for number in range(100)]
         sent += [client.note.delay(number) for number in range(100, 500)]
         until(lambda: _offset(replica) >= _offset(master))
@@ -98,6 +171,11 @@ def test_nothing_is_lost_when_a_replica_takes_over(
         assert set(client.noted()) == set(range(550))
         # Once for each child.
         assert worker.text.count("The broker does not answer; trying until it does.") <= 2
+
+
+def _queues(cluster: PrivateCluster) -> list[str]:
+    """Return three queues, each at another server."""
+    return [cluster.prefix_at(one, "queue").strip("{}:") for one in cluster.masters]
 
 
 def _offset(server: Any) -> int:

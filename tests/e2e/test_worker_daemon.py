@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-from tests.e2e.support import Start, has_ended, left_behind
+from tests.e2e.support import HOST, TASKS, Start, has_ended, left_behind
 from umbel import Umbel
 from umbel.testing.conformance.support import PATIENCE, until
 
@@ -35,3 +35,25 @@ def test_a_worker_in_the_background(start: Start, app: Umbel, project: Path) -> 
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def test_settings_of_a_worker_that_has_a_namesake(start: Start, app: Umbel, project: Path) -> None:
+    settings = "\napp.conf.update(worker_umask='077', worker_pidfile=str(here / '%n.pid'))\n"
+    (project / "tasks.py").write_text(TASKS + settings)
+    worker = start("-c", "1", "-n", "one")
+    pid = worker.process.pid
+    assert (project / "one.pid").read_text() == f"{pid}\n"
+    for process in (pid, worker.fork_server(), worker.child()):
+        assert "\nUmask:\t0077\n" in Path(f"/proc/{process}/status").read_text()
+    again = start("-c", "1", "-n", "one", ready=False, logs_to="second")
+    assert again.wait() == 2
+    assert f"one.pid: the process {pid} runs already." in again.text
+    assert "has the name" not in worker.text
+    other = start("-c", "1", "-n", "one", "--pidfile", "other", logs_to="third")
+    assert f"Another worker on this host has the name one@{HOST}, too: pid {pid}. " in other.text
+    assert (project / "other").read_text() == f"{other.process.pid}\n"
+    for one in (worker, other):
+        one.send(signal.SIGTERM)
+        assert one.wait() == 0
+    assert not list(project.glob("*.pid"))
+    assert left_behind(project) == []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import sqlite3
+import termios
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,34 @@ def test_a_terminal_that_closes_stops_warmly(start: Start, app: Umbel, project: 
     until(worker.is_gone)
     assert left_behind(project) == []
     assert "ERROR" not in worker.text
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_a_terminal_that_shows_nothing_more_does_not_keep_a_worker(
+    start: Start, app: Umbel, project: Path, pool: str
+) -> None:
+    """Ctrl+S, and then Ctrl+C twice."""
+    (project / "tasks.py").write_text(
+        f"""from umbel.signals import worker_shutting_down
+{TASKS}
+@worker_shutting_down.connect
+def stopping(how, **_):
+    (here / how).touch()
+"""
+    )
+    ours, terminal = os.openpty()
+    worker = start("-P", pool, before=f"exec >/dev/fd/{terminal}", keeps=[terminal])
+    app.tasks["tasks.hold"].delay()
+    until((project / "entered").exists)
+    termios.tcflow(terminal, termios.TCOOFF)
+    assert not select.select([], [terminal], [], 0)[1]  # who writes to it now waits
+    worker.send(signal.SIGINT)
+    until((project / "Warm").exists)
+    worker.send(signal.SIGINT)
+    assert worker.wait() == 1, worker.text
+    until(worker.is_gone)
+    for end in (ours, terminal):
+        os.close(end)
 
 
 def test_a_hangup_restarts_with_newer_code(start: Start, app: Umbel, project: Path) -> None:
@@ -414,3 +444,28 @@ def test_spawned_children_that_import_slowly_do_not_hold_up_a_stop(
     until((project / "late").exists)
     stops(worker, project)
     assert worker.text.count("ERROR") == 1, worker.text  # the one that was killed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spawned", [True, False])
+def test_a_worker_whose_app_cannot_be_imported_any_more_gives_up(
+    start: Start, project: Path, spawned: bool
+) -> None:
+    """It says how often it tried and what was wrong; what watches over it shall hear of that."""
+    text = f"{TASKS}\nif (here / 'broken').exists(): raise RuntimeError('mine')\n"
+    (project / "tasks.py").write_text(text + (THREAD if spawned else ""))
+    worker = start("-c", "1")
+    (project / "broken").touch()
+    if spawned:
+        os.kill(children_of(worker.process.pid)[0], signal.SIGKILL)
+    else:
+        child = worker.child()
+        os.kill(worker.fork_server(), signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)
+    assert worker.process.wait(60) == 1
+    said = (
+        "6 children in a row died" if spawned else "importing the app again failed 6 times in a row"
+    )
+    assert f"Error: the worker gives up: {said}" in worker.text
+    assert worker.text.count("RuntimeError: mine") == 6
+    assert left_behind(project) == []

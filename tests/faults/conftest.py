@@ -1,14 +1,14 @@
 """Fault tests: real processes are killed, stopped and cut off, and a ledger tells what ran.
 
-An experiment that asks for `make_fleet` runs on every engine, but in the quick form on Redis only where it is
-marked with ``quick_on_redis``. One that is
+An experiment that asks for `make_fleet` runs on every engine, but in the quick form on a server only where it
+is marked with ``quick_on_servers``. One that is
 marked with ``forms`` is made in these forms only.
 
 ``--faults=quick`` (the default) runs the short form of each experiment once, ``short`` repeats it
 50 times, ``full`` runs the long form once. ``--faults-repeats`` overrides the number.
 
 How soon a fleet recovers is measured, so that not much else should run beside it: ``make test`` runs these
-tests apart from the others, two fleets at a time, and ``make faults`` one.
+tests apart from the others, one fleet at a time, as ``make faults`` does.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ import pytest
 
 from tests.faults.fleet import Fleet, Told, wait_until
 from tests.faults.oracles import Figures, judge, percentile
+from tests.faults.postgres_fleet import PostgresFleet
 from tests.faults.redis_fleet import RedisFleet
-from tests.faults.scenes import ENGINES, on
+from tests.faults.scenes import ENGINES, SERVERS, on
+from tests.postgres_servers import PrivateServer as PostgresServer
+from tests.postgres_servers import private_server as private_postgres
 from tests.redis_servers import private_server
 
 T = TypeVar("T")
@@ -96,7 +99,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_left_out(item: pytest.Item, form: str) -> bool:
-    """Tell whether a form does without an experiment, or the quick one without making it on Redis.
+    """Tell whether a form does without an experiment, or the quick one without making it on a server.
 
     There a fail point of the worker itself is struck on a file only.
     """
@@ -106,10 +109,11 @@ def _is_left_out(item: pytest.Item, form: str) -> bool:
     if form != "quick":
         return False
     given = getattr(getattr(item, "callspec", None), "params", {})
-    if "make_fleet" not in getattr(item, "fixturenames", ()) or given.get("engine") != "redis":
+    engine = given.get("engine")
+    if "make_fleet" not in getattr(item, "fixturenames", ()) or engine not in SERVERS:
         return False
-    place = given.get("point", given.get("operation", "redis."))
-    return not (place.startswith("redis.") and item.get_closest_marker("quick_on_redis"))
+    place = given.get("point", given.get("operation", f"{engine}."))
+    return not (place.startswith(f"{engine}.") and item.get_closest_marker("quick_on_servers"))
 
 
 class MakeFleet(Protocol):
@@ -119,13 +123,29 @@ class MakeFleet(Protocol):
 
 
 @pytest.fixture
-def make_fleet(place: Path, engine: str) -> Iterator[MakeFleet]:
+def make_fleet(place: Path, engine: str, request: pytest.FixtureRequest) -> Iterator[MakeFleet]:
     """Make the fleet of an experiment, with more settings: on a file, or on a server of its own."""
     if engine == "sqlite":
         yield lambda **settings: Fleet(place, **settings)
         return
+    if engine == "postgres":
+        server = request.getfixturevalue("postgres")
+        with server.space() as url:
+            yield lambda **settings: PostgresFleet(place, server, url, **settings)
+        return
     with private_server(place) as server:
         yield lambda **settings: RedisFleet(place, server, **settings)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for experiments that do not harm it; each has a schema of its own."""
+    memory = MEMORY if MEMORY.is_dir() else None
+    with (
+        tempfile.TemporaryDirectory(prefix="umbel-faults-", dir=memory) as name,
+        private_postgres(Path(name)) as server,
+    ):
+        yield server
 
 
 @pytest.fixture
@@ -175,7 +195,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for name, value in report.user_properties if report.when == "call" else ():
         if name == MEASURED:
             test = report.nodeid.rpartition("::test_")[2].partition("[")[0]
-            measured[f"redis: {test}" if "redis" in report.nodeid else test].add(
+            engine = next((name for name in SERVERS if name in report.nodeid), "")
+            measured[f"{engine}: {test}" if engine else test].add(
                 Figures(**cast("dict[str, Any]", value))
             )
 

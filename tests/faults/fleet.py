@@ -29,7 +29,7 @@ from umbel.clock import SYSTEM
 from umbel.records import decode
 from umbel.testing.ledger import History, Ledger, read
 from umbel.worker.nodes import runtime_directory
-from umbel.worker.page import Page
+from umbel.worker.page import Held, Page, Snapshot
 from umbel.worker.processes import start_time
 
 PROJECT = Path(__file__).with_name("project")
@@ -346,22 +346,38 @@ class Fleet:
                 harmed = {int(pid)}.union(*children)
                 self.ledger.fault(f"died at {path.name}", harmed, float(moment))
 
+    def waits_nowhere(self, node: Node) -> bool:
+        """Tell whether a node's children have nothing that they have not started."""
+        for directory in self.node_directories():
+            if _pid_of_node(directory) == node.pid:
+                pages = [_snapshot(path) for path in directory.glob("*.page")]
+                return not any(page.keys(Held.WAITING) for page in pages if page is not None)
+        return True
+
     def leased(self) -> int:
         """Return how many messages are held by workers."""
         return sum(depth.leased for depth in self.app.queues.depths().values())
 
+    def stored(self) -> dict[str, int]:
+        """Return how much the engine keeps of each kind."""
+        names = [
+            name for (name,) in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
+        return {name: self.query(f"SELECT count(*) FROM {name}")[0][0] for name in names}
+
     def _in_broker(self) -> dict[str, str]:
-        rows = self._query("SELECT json_extract(headers, '$.id'), state FROM message")
+        rows = self.query("SELECT json_extract(headers, '$.id'), state FROM message")
         return {id: ("ready", "scheduled", "leased", "leased")[state] for id, state in rows}
 
     def _owners(self) -> list[tuple[str, int]]:
         """Return node and pid of each owner of leases."""
-        return self._query("SELECT node, pid FROM owner")
+        return self.query("SELECT node, pid FROM owner")
 
     def _leased_by_nobody(self) -> list[str]:
-        return [f"leased row: {row}" for row in self._query(LEASED)]
+        return [f"leased row: {row}" for row in self.query(LEASED)]
 
-    def _query(self, statement: str) -> list[Any]:
+    def query(self, statement: str) -> list[Any]:
+        """Ask the file itself."""
         path = self.app.broker_url.removeprefix("sqlite:///")
         with contextlib.closing(sqlite3.connect(path, timeout=10)) as connection:
             return connection.execute(statement).fetchall()
@@ -434,10 +450,15 @@ def _pid_of_node(directory: Path) -> int:
 
 
 def _pid_of_page(path: Path) -> int:
+    snapshot = _snapshot(path)
+    return snapshot.pid if snapshot else 0
+
+
+def _snapshot(path: Path) -> Snapshot | None:
     try:
         page = Page.open(path)
     except (OSError, ValueError):  # the child is just going
-        return 0
+        return None
     snapshot = page.read()
     page.close()
-    return snapshot.pid if snapshot else 0
+    return snapshot

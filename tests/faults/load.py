@@ -28,8 +28,12 @@ class Load:
     A call that fails may have been accepted all the same.
     """
 
-    def __init__(self, fleet: Fleet, dice: random.Random, enough: int) -> None:
-        """Send `enough` calls before anything is done, and each time after."""
+    def __init__(self, fleet: Fleet, dice: random.Random, enough: int, retry: bool = True) -> None:
+        """Send `enough` calls before anything is done, and each time after.
+
+        Without `retry` no call is repeated whose answer was lost, for servers that would not recognize it.
+        """
+        self._retry = retry
         self._fleet = fleet
         self._dice = dice
         self._enough = enough
@@ -75,7 +79,7 @@ class Load:
         self._fleet.ledger.sent(id, "unknown")
         try:
             task = self._fleet.app.tasks["work"]
-            task.apply_async((self._dice.uniform(0.001, 0.02),), task_id=id)
+            task.apply_async((self._dice.uniform(0.001, 0.02),), task_id=id, retry=self._retry)
         except OperationalError as error:
             self.refusals.append(Refusal(SYSTEM.monotonic() - begun, error))
         else:

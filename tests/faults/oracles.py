@@ -36,7 +36,10 @@ class Evidence:
     """The broker cannot publish what follows and acknowledge in one step: a run that is repeated
     may publish it again, and what is published again does not know that it is."""
     forgotten: frozenset[str] = frozenset()
-    """Tasks that a server may have lost with its memory, messages and results, as it was configured to."""
+    """Tasks that may be lost, message and result: a server loses its memory, as it was configured to, and
+    Celery what it takes before it writes that down."""
+    deaf: frozenset[int] = frozenset()
+    """Processes of Celery's: of what umbel gave back they do not see that it has been delivered before."""
 
     def starts(self, id: str) -> list[Start]:
         """Return the starts of a task."""
@@ -164,8 +167,15 @@ def no_riddle(evidence: Evidence) -> Iterator[str]:
         id = extra.start.id
         if extra.fault is None:
             yield f"O3: started again without a fault: {evidence.story(id)}"
-        elif not extra.labelled and not _was_sent_again(evidence, extra.fault, id):
+        elif not (extra.labelled or _could_not_know(evidence, extra)) and not _was_sent_again(
+            evidence, extra.fault, id
+        ):
             yield f"O3: started again without being told: {evidence.story(id)}"
+
+
+def _could_not_know(evidence: Evidence, extra: Duplicate) -> bool:
+    """Tell whether Celery ran what umbel had run before, and gave back with a count that is umbel's own."""
+    return extra.start.pid in evidence.deaf and extra.before.pid not in evidence.deaf
 
 
 def _was_sent_again(evidence: Evidence, fault: Fault, id: str) -> bool:

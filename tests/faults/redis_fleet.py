@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ class RedisFleet(Fleet):
         a fleet that is stopped then leaves it there.
         """
         return super().is_quiet() and not self._admin.eval(COUNT, 0)
+
+    def stored(self) -> dict[str, int]:
+        """Return how many keys there are, by how their names begin."""
+        kinds = [key.decode("utf-8", "replace").rpartition(":")[0] for key in self._admin.keys("*")]
+        return dict(Counter(kinds))
 
     def _owners(self) -> list[tuple[str, int]]:
         found = [self._admin.hmget(key, "node", "pid") for key in self._admin.keys("umbel:owner:*")]

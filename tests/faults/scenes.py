@@ -13,7 +13,9 @@ import pytest
 from tests.faults.fleet import Fleet, Node, wait_until
 from umbel.failpoints import NAMES
 
-ENGINES = ("sqlite", "redis")
+ENGINES = ("sqlite", "redis", "postgres")
+#: Those that are servers.
+SERVERS = ENGINES[1:]
 #: An engine, and a fail point to which a process on it can come, or the operation that has such points.
 Place = tuple[str, str]
 
@@ -49,7 +51,7 @@ def at_each(name: str, places: Iterable[Place]) -> pytest.MarkDecorator:
 
 def on(engine: str, *values: str, id: str | None = None) -> Any:
     """Return parameters of an experiment on an engine."""
-    marks = [pytest.mark.engine] if engine == "redis" else []
+    marks = [pytest.mark.engine] if engine in SERVERS else []
     return pytest.param(engine, *values, marks=marks, id=id)
 
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.faults.conftest import Form, MakeFleet, Settle
-from tests.faults.fleet import Fleet, lasts, wait_until
+from tests.faults.fleet import Fleet, Node, lasts, wait_until
 from tests.faults.oracles import percentile
 from umbel.clock import SYSTEM
 
@@ -44,8 +44,13 @@ def test_children_killed_with_many_tasks_in_flight(
         for name in ("work", "wait"):
             fleet.send(name, [(0.4,)] * form.pick(24, 400))
         for _ in range(form.pick(2, 20)):
-            wait_until(lambda: len(_running(fleet)) >= 8, 10.0, "many tasks to run")
-            node.kill_child(form.dice.choice(node.children()))
+            wait_until(lambda: len(_running(fleet, node)) >= 8, 10.0, "many tasks to run")
+            running = _running(fleet, node)
+            pid = form.dice.choice(list(running.values()))
+            node.kill_child(pid)
+            # A task that dies three times is a dead letter, and runs alone before that.
+            hit = {id for id, owner in running.items() if owner == pid}
+            _wait_for_ends(fleet, hit)
         figures = settle(fleet)
         assert figures.dead == 0
         assert percentile(figures.recoveries, 0.99) <= 1.0
@@ -68,9 +73,40 @@ def test_task_that_kills_its_process_and_its_neighbours(
         assert set(fleet.evidence().dead) == poisoned
 
 
-def _running(fleet: Fleet) -> set[str]:
-    history = fleet.history()
-    return {one.id for one in history.starts} - {one.id for one in history.ends}
+@pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio"])
+def test_what_waits_behind_a_task_that_turns_out_long(
+    make_fleet: MakeFleet, form: Form, settle: Settle, pool: str
+) -> None:
+    """It is handed back within half a second, and another child runs it."""
+    with make_fleet(worker_pool=pool, worker_processes=2) as fleet:
+        fleet.concurrency = 2 if pool == "prefork" else 1
+        fleet.start("one")
+        waits = []
+        for _ in range(form.pick(2, 50)):
+            fleet.send("work", [(0.0,)] * 100)  # of such a child takes many at a time
+            long, *short = fleet.send("work", [(1.0,)] + [(0.0,)] * 30)
+            _wait_for_ends(fleet, {long, *short})
+            history = fleet.history()
+            (begun,) = [start.t for start in history.starts if start.id == long]
+            waits.append(max(end.t for end in history.ends if end.id in short) - begun)
+        figures = settle(fleet, *waits)
+        assert max(waits) <= 0.5, waits
+        assert (figures.duplicates, figures.dead) == (0, 0)
+
+
+def _running(fleet: Fleet, node: Node) -> dict[str, int]:
+    """Return the tasks that run, by id, and the pids of the children in which they do."""
+    children, history = set(node.children()), fleet.history()
+    ended = {one.run for one in history.ends}
+    runs = [one for one in history.starts if one.pid in children and one.run not in ended]
+    return {one.id: one.pid for one in runs}
+
+
+def _wait_for_ends(fleet: Fleet, ids: set[str]) -> None:
+    def ended() -> bool:
+        return ids <= {one.id for one in fleet.history().ends}
+
+    wait_until(ended, 20.0, "tasks to end")
 
 
 def test_task_that_kills_its_process(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:

@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 import umbel
+from tests.e2e.test_redis_cluster import BETWEEN_PLACES
+from tests.faults import test_rabbitmq
 from tests.faults.conftest import Form, MakeFleet, Settle
 from tests.faults.fleet import Fleet, wait_until
 from tests.faults.scenes import (
+    SERVERS,
     at,
     at_each,
     keep_busy,
@@ -32,6 +35,7 @@ from tests.faults.scenes import (
     send_some,
     stop_under_load,
 )
+from tests.faults.test_chords import CHORDS
 from umbel.failpoints import NAMES
 
 pytestmark = pytest.mark.faults
@@ -42,10 +46,16 @@ SOURCE = Path(umbel.__file__).parent
 CLIENT = points_of("publish")
 CHILD = points_of("child", "fetch", "settle", "mark_early", "release")
 LEAVING = points_of("close")
-#: On Redis what follows is always published in the step that settles.
-TWO_STORES = [one for one in points_of("settler") if one != ("redis", "settler.after_publish")]
+#: On a server what follows is always published in the step that settles.
+TWO_STORES = [
+    (engine, point)
+    for engine, point in points_of("settler")
+    if engine not in SERVERS or point != "settler.after_publish"
+]
 TAKING_OVER = points_of("supervisor", "reclaim")
 TAKING_BACK = points_of("take_back")
+#: In test_beats.py.
+BEATS = points_of("beat", "change")
 
 
 def test_each_stands_in_the_source() -> None:
@@ -54,8 +64,9 @@ def test_each_stands_in_the_source() -> None:
 
 
 def test_each_is_died_at() -> None:
-    tested = [*CLIENT, *CHILD, *LEAVING, *TWO_STORES, *TAKING_OVER, *TAKING_BACK]
-    assert sorted({point for _, point in tested}) == sorted(NAMES)
+    dying = (CLIENT, CHILD, LEAVING, TWO_STORES, TAKING_OVER, TAKING_BACK, CHORDS, BEATS)
+    tested = {point for scenes in dying for _, point in scenes}
+    assert sorted(tested.union(test_rabbitmq.POINTS, BETWEEN_PLACES)) == sorted(NAMES)
 
 
 #: What makes a child come to the fail points of an operation, where that is not what is sent otherwise.
@@ -88,7 +99,7 @@ def test_client_dies(make_fleet: MakeFleet, form: Form, settle: Settle, point: s
         assert ran == (nth if ".after" in point else nth - 1)
 
 
-@pytest.mark.quick_on_redis
+@pytest.mark.quick_on_servers
 @at_each("point", CHILD)
 def test_child_dies(make_fleet: MakeFleet, form: Form, settle: Settle, point: str) -> None:
     dice, scene = form.dice, _scene(operation_of(point))
@@ -101,7 +112,7 @@ def test_child_dies(make_fleet: MakeFleet, form: Form, settle: Settle, point: st
         assert max(figures.recoveries, default=0.0) <= 1.0
 
 
-@pytest.mark.quick_on_redis
+@pytest.mark.quick_on_servers
 @at_each("point", LEAVING)
 def test_child_dies_while_leaving(
     make_fleet: MakeFleet, form: Form, settle: Settle, point: str
@@ -139,7 +150,7 @@ def _two_stores(make_fleet: MakeFleet, place: Path, point: str, how: str) -> Ite
         yield fleet
 
 
-@pytest.mark.quick_on_redis
+@pytest.mark.quick_on_servers
 @at_each("point", TAKING_OVER)
 def test_supervisor_dies(make_fleet: MakeFleet, form: Form, settle: Settle, point: str) -> None:
     """It takes over what a dead child held, and dies over that; a neighbour finishes the work."""
@@ -154,7 +165,7 @@ def test_supervisor_dies(make_fleet: MakeFleet, form: Form, settle: Settle, poin
         assert max(figures.recoveries, default=0.0) <= 3.0
 
 
-@pytest.mark.quick_on_redis
+@pytest.mark.quick_on_servers
 @at_each("point", TAKING_BACK)
 def test_supervisor_dies_taking_back(
     make_fleet: MakeFleet, form: Form, settle: Settle, point: str
@@ -193,7 +204,7 @@ def test_supervisor_dies_while_leaving(
 # A broker that refuses: first to do something, then to say that it did
 
 
-@pytest.mark.quick_on_redis
+@pytest.mark.quick_on_servers
 def test_client_is_refused(make_fleet: MakeFleet, form: Form, settle: Settle, engine: str) -> None:
     """It tries again with the same tag, so that there is one message of each call.
 
@@ -235,7 +246,7 @@ def test_client_that_does_not_try_again_is_told(
         assert figures.duplicates == 0
 
 
-@pytest.mark.quick_on_redis
+@pytest.mark.quick_on_servers
 @at_each("operation", operations_of("fetch", "settle", "mark_early", "release"))
 def test_child_is_refused(
     make_fleet: MakeFleet, form: Form, settle: Settle, operation: str

@@ -1,4 +1,4 @@
-"""P8: a node is stopped for longer than its lease, and then goes on."""
+"""P8, P9: a node is stopped for longer than its lease, or hardly gets a processor."""
 
 from __future__ import annotations
 
@@ -60,3 +60,19 @@ def test_supervisor_frozen_beyond_its_lease(
 def _words(log: str) -> int:
     """Count how often the node said that its leases were taken over."""
     return log.count("was taken for dead")
+
+
+def test_processors_are_taken(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
+    """P9: twenty tasks compute at a time. Leases are renewed all the same: nobody is taken for dead."""
+    lease, seconds, length = form.pick((2.0, 4.0, 1.0), (15.0, 600.0, 20.0))
+    with make_fleet(worker_lease_ttl=lease) as fleet:
+        fleet.concurrency = 10
+        nodes = fleet.start("one", "two")
+        for _ in range(int(seconds / (10 * length)) + 1):
+            fleet.send("burn", [(length,)] * 20)
+        fleet.send_load(form.pick(20, 1_000), form.dice)
+        fleet.wait_until_quiet(60.0 + 20 * seconds)
+        assert settle(fleet).duplicates == 0
+        for node in nodes:
+            assert "taken for dead" not in node.text()
+            assert "fell silent" not in node.text()

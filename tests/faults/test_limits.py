@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -23,6 +24,10 @@ def send_limited(fleet: Fleet, name: str, seconds: float, limit: float) -> str:
     return id
 
 
+def has_started(fleet: Fleet, id: str) -> bool:
+    return id in fleet.started()
+
+
 def lateness(fleet: Fleet, id: str, limit: float) -> float:
     """Wait until a task is recorded; return how much later than its limit that was."""
     result = fleet.app.AsyncResult(id)
@@ -32,7 +37,7 @@ def lateness(fleet: Fleet, id: str, limit: float) -> float:
     return found - start.t - limit
 
 
-@pytest.mark.quick_on_redis
+@pytest.mark.quick_on_servers
 @pytest.mark.parametrize("name", ["stuck", "work", "once"])
 def test_task_that_exceeds_its_hard_limit(
     make_fleet: MakeFleet, form: Form, settle: Settle, name: str
@@ -92,6 +97,30 @@ def _send_some(fleet: Fleet, dice: random.Random) -> None:
     fleet.send_load(15, dice)
     for _ in range(2):
         send_limited(fleet, "work", dice.choice((0.05, 600.0)), 0.15)
+
+
+@pytest.mark.parametrize("pool", ["threads", "asyncio"])
+def test_tasks_that_exceed_their_limits_among_many_in_a_process(
+    make_fleet: MakeFleet, form: Form, settle: Settle, pool: str
+) -> None:
+    """P6, with children that run eight tasks at a time: recorded in time, and no neighbour counts a crash."""
+    with make_fleet(worker_pool=pool, worker_processes=2) as fleet:
+        fleet.concurrency = 8
+        fleet.start("one")
+        late, dice, limit = [], form.dice, form.pick(0.4, 2.0)
+        for _ in range(form.pick(1, 10)):
+            for name in ("wait", "work", "stuck"):
+                fleet.send("work", [(dice.uniform(0.0, 0.5),) for _ in range(12)])
+                fleet.send("wait", [(dice.uniform(0.0, 0.5),) for _ in range(12)])
+                id = send_limited(fleet, name, 30.0, limit)
+                wait_until(partial(has_started, fleet, id), 10.0, f"{id} to start")
+                if name == "stuck":  # with it goes its process
+                    (start,) = [start for start in fleet.history().starts if start.id == id]
+                    fleet.ledger.fault("stuck", [start.pid], start.t)
+                late.append(lateness(fleet, id, limit))
+        figures = settle(fleet, *late)
+        assert max(late) <= 1.0, late
+        assert figures.dead == 0
 
 
 @pytest.mark.parametrize("threads", [False, True])

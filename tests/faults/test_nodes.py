@@ -49,7 +49,7 @@ def _is_lost(fleet: Fleet, id: str) -> bool:
     return record is not None and record.state == states.FAILURE
 
 
-@pytest.mark.quick_on_redis
+@pytest.mark.quick_on_servers
 def test_node_killed_with_all_its_children(
     make_fleet: MakeFleet, form: Form, settle: Settle
 ) -> None:

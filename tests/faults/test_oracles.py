@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults import oracles
+from tests.faults.mixed_fleet import Witness
 from tests.faults.oracles import Evidence, judge
+from umbel.clock import unique_id
 from umbel.exceptions import TimeLimitExceeded, WorkerLostError
 from umbel.records import TaskResult
 from umbel.request import Request
@@ -117,6 +119,37 @@ def test_what_is_planted_is_found(plant: Callable[[Evidence], None], found: str)
     with pytest.raises(AssertionError, match=found) as caught:
         judge(evidence)
     assert "started as run 2." in str(caught.value)
+
+
+def test_celery_alone_need_not_be_told_of_what_umbel_gave_back() -> None:
+    evidence = sound()
+    take_off_the_label(evidence)
+    evidence.deaf = frozenset({2})
+    judge(evidence)
+    for deaf in ({1}, {1, 2}):
+        evidence.deaf = frozenset(deaf)
+        with pytest.raises(AssertionError, match="O3: started again without being told"):
+            judge(evidence)
+
+
+@pytest.mark.parametrize(
+    ("last", "is_lost_by_celery"),
+    [
+        ('LPUSH celery {"correlation_id": "%s"}', True),
+        ('RPUSH celery\\x06\\x163 {"correlation_id":"%s"}', True),
+        ('HSET umbel:held:x k L6:6:celery{"correlation_id": "%s"}', False),
+        ('HSET unacked tag [{\\"correlation_id\\": \\"%s\\"}]', False),
+        ('LPUSH other {"correlation_id": "%s"}', False),
+    ],
+)
+def test_a_witness_says_where_a_message_was_last(last: str, is_lost_by_celery: bool) -> None:
+    id = unique_id()
+    witness = Witness()
+    witness.hear(f'LPUSH celery {{"correlation_id": "{id}"}}')
+    assert witness.last[id].is_on_its_list
+    witness.hear(last % id)
+    witness.hear(f'EVALSHA sha 0 LPUSH celery {{"correlation_id": "{id}"}}')
+    assert witness.last[id].is_on_its_list is is_lost_by_celery
 
 
 def test_a_task_lost_by_right_and_a_dead_one_are_no_loss() -> None:

@@ -152,6 +152,45 @@ def {prefix}_class_tasks(): return [Made]
 
 
 @pytest.mark.parametrize("prefix", ["celery", "umbel"])
+def test_values_are_those_of_the_tests_own_module(pytester: pytest.Pytester, prefix: str) -> None:
+    """And of its class, in any scope, parametrized or not."""
+    module = f"""
+import pytest
+
+@pytest.fixture(scope="module")
+def {prefix}_config(): return {{"task_default_queue": "of NAME"}}
+
+@pytest.fixture
+def {prefix}_worker_parameters(): return {{"queues": ["of NAME"]}}
+
+def test(celery_app, celery_worker):
+    assert celery_app.conf.task_default_queue == "of NAME"
+    assert celery_worker.queues == ("of NAME",)
+
+class TestMore:
+    @pytest.fixture(params=["one", "two"])
+    def word(self, request): return request.param
+
+    @pytest.fixture
+    def {prefix}_config(self, {prefix}_config, word): return {{**{prefix}_config, "word": word}}
+
+    def test(self, celery_app, word):
+        assert celery_app.conf.task_default_queue == "of NAME"
+        assert celery_app.conf["word"] == word
+
+@pytest.mark.parametrize("{prefix}_config", [{{"task_default_queue": "one"}}])
+def test_parametrized(umbel_app):
+    assert umbel_app.conf.task_default_queue == "one"
+"""
+    pytester.makepyfile(**{f"test_{name}": module.replace("NAME", name) for name in ("a", "b")})
+    passes(
+        pytester,
+        "def test(celery_app): assert celery_app.conf.task_default_queue == 'celery'",
+        count=9,
+    )
+
+
+@pytest.mark.parametrize("prefix", ["celery", "umbel"])
 def test_an_app_of_ones_own(pytester: pytest.Pytester, prefix: str) -> None:
     passes(
         pytester,

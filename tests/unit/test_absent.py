@@ -80,13 +80,13 @@ def test_an_app_does_not_have_them_either(app: Umbel) -> None:
 
 def test_instances_and_subclasses_may_have_it_after_all(app: Umbel) -> None:
     class Own(umbel.Task[..., Any]):
-        def replace(self) -> str:
-            return "replaced"
+        def start_strategy(self) -> str:
+            return "own"
 
     task: Any = app.task(base=Own)(lambda: None)
-    assert task.replace() == "replaced"
-    with pytest.raises(NotThere, match="link calls to each other"):
-        task.chunks()
+    assert task.start_strategy() == "own"
+    with pytest.raises(NotThere, match="is part of Celery's worker from within"):
+        task.Strategy()
     anything: Any = app
     anything.control = "own"
     assert anything.control == "own"

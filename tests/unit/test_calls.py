@@ -74,16 +74,6 @@ def test_an_option_without_a_meaning_says_so_once(
     app.send_task("t", **options)
 
 
-def test_chords_are_refused_and_nothing_is_lost(app: Umbel) -> None:
-    task = app.task(name="t")(lambda: None)
-    options: Any = {"chord": task.s()}
-    for send in (task.apply_async, task.apply, lambda **kw: app.send_task("t", **kw)):
-        with pytest.raises(NotImplementedError, match="The option chord is part of chords"):
-            send(**options)
-    assert calls(app) == []
-    task.apply_async(chord=None)
-
-
 @pytest.mark.parametrize("name", ["link", "link_error", "chain"])
 def test_what_follows_is_checked_where_it_is_written(app: Umbel, name: str) -> None:
     task = app.task(name="t")(lambda: None)

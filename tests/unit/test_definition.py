@@ -26,6 +26,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("max_retries", "3", "max_retries is '3', but must be a whole number"),
     ("rate_limit", "10/fortnight", "rate_limit is '10/fortnight', but must be a number a second"),
     ("rate_limit", -1, "rate_limit is -1, but must be"),
+    ("executor", "greenlets", r"executor is 'greenlets', but must be 'threads' or 'asyncio'\.$"),
+    (
+        "executor",
+        "prefork",
+        r"'prefork' is for a whole worker \(umbel worker -P prefork\): give the",
+    ),
 ]
 
 
@@ -58,3 +64,13 @@ def test_and_so_is_an_attribute_of_a_class(app: Umbel, name: str, value: Any, to
 def test_what_celery_takes_is_taken(app: Umbel, name: str, value: Any) -> None:
     options: Any = {name: value}
     assert getattr(app.task(**options)(lambda: None), name) == value
+
+
+def test_a_class_may_have_an_executor_of_its_own(app: Umbel) -> None:
+    pool = object()
+    options: Any = {"executor": pool}
+    kind = type("Own", (Task,), {"name": "own", "executor": pool, "run": lambda self: None})
+    app.register_task(kind())
+    assert app.tasks["own"].executor is pool
+    with pytest.raises(TypeError, match="but must be 'threads' or 'asyncio'"):
+        app.task(**options)(lambda: None)

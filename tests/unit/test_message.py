@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from umbel.exceptions import ContentDisallowed, DecodeError, EncodeError
-from umbel.message import Call, Delivery, Message, decode, encode, parse_time, timestamp
+from umbel.message import Call, Delivery, Message, decode, parse_time, timestamp
 from umbel.serialization import JSON
+from umbel.writing import encode
 
 ACCEPT = ("json",)
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from umbel import serialization
 from umbel.compression import compress
 from umbel.exceptions import ContentDisallowed, DecodeError, EncodeError
-from umbel.message import Call, Message, decode, encode, timestamp
+from umbel.message import Call, Message, decode, timestamp
 from umbel.serialization import JSON
+from umbel.writing import encode
 
 GOLDEN = Path(__file__).parents[1] / "compat" / "golden"
 HEADERS = [*encode(Call("task", "id"), JSON).headers, "compression", "x-trace"]

@@ -185,7 +185,8 @@ def test_more_is_not_asked_of_a_schedule_of_ones_own(app: Umbel) -> None:
         ({"task": "proj.ad"}, "which this app does not have. Did you mean 'proj.add'?"),
         ({"schedule": None}, "has None as its schedule. Give seconds"),
         ({"schedule": "0 4 * * *"}, "has no schedule: '0 4 * * *' is no schedule"),
-        ({"schedule": 0}, "is due all the time"),
+        ({"schedule": 0}, "does not run: its schedule is an interval of 0 seconds"),
+        ({"schedule": -5}, "an interval of -5 seconds"),
         (
             {"schedule": clocked(datetime(2000, 1, 1, tzinfo=UTC))},
             "is never due: its schedule is <clocked",

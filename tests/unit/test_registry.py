@@ -12,10 +12,12 @@ import pytest
 
 from tests.conftest import calls, only_call
 from tests.unit.worker.support import delivery_of
-from umbel import NotRegistered, Task, Umbel, current, current_app, shared_task
+from umbel import NotRegistered, Task, Umbel, current, current_app, records, shared_task
 from umbel.exceptions import DuplicateTaskNameWarning, ImproperlyConfigured
 from umbel.outcomes import Success
+from umbel.records import TaskResult
 from umbel.task import AsyncTask
+from umbel.testing.running import run_pending
 from umbel.worker.execute import Runner
 
 
@@ -420,3 +422,38 @@ def test_a_bound_task_takes_itself(app: Umbel) -> None:
         ):
             app.task(bind=True)(function)  # type: ignore[arg-type]
     app.task(bind=True)(lambda *args: None)
+
+
+# Tasks that every app has
+
+
+def test_expired_results_can_be_deleted_by_a_task(app: Umbel) -> None:
+    """As django-celery-beat asks each day."""
+    assert app.tasks["celery.backend_cleanup"].app is app
+    assert app.results is not None
+    expired = [records.encode(TaskResult(name, "SUCCESS", 1), 1.0) for name in ("a", "b")]
+    app.results.put(expired)
+    app.send_task("celery.backend_cleanup")
+    (ran,) = run_pending(app)
+    assert ran.state == "SUCCESS"
+    assert app.results.cleanup() == 0
+    app.results.put(expired)
+    assert app.results.cleanup() == 2
+
+
+def test_without_results_there_is_nothing_to_delete(memory: str) -> None:
+    assert Umbel("proj", broker=memory).tasks["celery.backend_cleanup"].apply().get() is None
+
+
+def test_a_task_that_every_app_has_is_not_listed_and_may_be_replaced(app: Umbel) -> None:
+    name = "celery.backend_cleanup"
+    built_in = app.tasks[name]
+    assert (name in app.tasks, list(app.tasks)) == (True, [])
+    assert app.tasks.get(name) is built_in
+
+    @app.task(name=name)
+    def own() -> None: ...
+
+    assert app.tasks[name] is own
+    app.tasks.unregister(name)
+    assert name not in app.tasks

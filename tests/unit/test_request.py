@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 
 from umbel.message import Call, Delivery, Message
-from umbel.request import Request, request_of
+from umbel.request import _RARE, Request, request_of
 
 DELIVERY = Delivery(
     key="1",
@@ -175,6 +175,12 @@ def test_the_options_of_another_call_of_the_same_work() -> None:
 
 def test_the_request_of_a_worker_has_every_field() -> None:
     call, delivery = Call("t", "i"), Delivery("1", "q", Message({}, {}, b""))
-    found = vars(request_of(call, delivery, "h"))
-    assert found.keys() == {field.name for field in fields(Request)}
-    assert found["children"] is not vars(request_of(call, delivery, "h"))["children"]
+    found, none = request_of(call, delivery, "h"), Request()
+    for field in fields(Request):
+        if field.name not in vars(found):  # what few calls have costs the others nothing
+            assert getattr(found, field.name) == getattr(none, field.name)
+    assert found.children is not request_of(call, delivery, "h").children
+    told = Call("t", "i", **{name: 1 for name in _RARE.values()}, retries=2)  # type: ignore[arg-type]
+    found = request_of(told, replace(delivery, crashes=3), "h")
+    assert {getattr(found, name) for name in _RARE} == {1}
+    assert (found.retries, found.crashes, found.timelimit) == (2, 3, (1, 1))

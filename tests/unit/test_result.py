@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from umbel import AsyncResult, Umbel, states
+from umbel import AsyncResult, Umbel, kin, states
 from umbel.current import running
 from umbel.exceptions import (
     ImproperlyConfigured,
@@ -624,6 +624,60 @@ def test_copies(app: Umbel) -> None:
     copied, unpickled = copy.copy(result), pickle.loads(pickle.dumps(result))  # noqa: S301 - ours
     assert copied.as_tuple() == unpickled.as_tuple() == result.as_tuple()
     assert copied.app is app
+
+
+LONG = 5000
+
+
+def in_a_row(app: Umbel, count: int = LONG) -> AsyncResult[Any]:
+    """Return the result of the last of so many calls that follow each other."""
+    result = AsyncResult[Any]("0", app=app)
+    for number in range(1, count):
+        result = AsyncResult(str(number), app=app, parent=result)
+    return result
+
+
+def test_a_result_may_have_thousands_of_parents(app: Umbel) -> None:
+    app.set_current()
+    result = in_a_row(app)
+    written = result.as_tuple()
+    again = [
+        result_from_tuple(written, app),
+        pickle.loads(pickle.dumps(result)),  # noqa: S301 - ours
+        copy.deepcopy(result),
+        copy.copy(result),
+    ]
+    for one in again:
+        assert (one.as_list(), repr(one)) == (result.as_list(), "<AsyncResult: 4999>")
+        assert kin.split(one.as_tuple()[0])[0] == "4999"
+    assert len(result.as_list()) == LONG
+
+
+def test_groups_may_follow_thousands_of_groups(app: Umbel) -> None:
+    def made() -> Any:
+        result = None
+        for number in range(LONG):
+            result = app.GroupResult(f"g{number}", [app.AsyncResult(f"m{number}")], parent=result)
+        return result
+
+    app.set_current()
+    result = made()
+    assert result == made()
+    assert result_from_tuple(result.as_tuple(), app) == result
+    assert pickle.loads(pickle.dumps(result)) == result  # noqa: S301 - ours
+
+
+def test_a_walk_may_pass_thousands_of_calls(app: Umbel) -> None:
+    for number in range(LONG):
+        children = [[[str(number + 1), None], None]] if number < LONG - 1 else []
+        done = TaskResult(str(number), states.SUCCESS, number, children=children)
+        app.result_store().put([encode(done)])
+    root = app.AsyncResult("0")
+    graph = root.graph
+    assert graph.valency_of("0") == LONG - 1
+    assert graph.topsort()[0] == str(LONG - 1)
+    assert root.get_leaf() == LONG - 1
+    assert len(list(root.collect(timeout=1))) == LONG
 
 
 def test_the_id_may_be_a_uuid_and_may_change(app: Umbel) -> None:

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umbel import serialization
+from tests.conftest import calls
+from umbel import Umbel, chain, group, serialization
 from umbel.exceptions import (
     ContentDisallowed,
     DecodeError,
@@ -363,6 +364,26 @@ class TestRegister:
             assert serialization.decode(b"A", "text/x-shout", accept) == "A"
         with pytest.raises(ContentDisallowed):
             serialization.decode(b"A", "text/x-shout", ("json",))
+
+    def test_one_in_the_place_of_json_reads_and_writes_all(self, app: Umbel) -> None:
+        used: list[str] = []
+
+        def write(value: Any) -> str:
+            used.append("write")
+            return json.dumps(value, default=str)
+
+        def read(data: bytes) -> Any:
+            used.append("read")
+            return json.loads(data)
+
+        serialization.register("json", write, read, "application/json")
+        task = app.task(name="t")(lambda x=None: x)
+        group([task.s(number) for number in range(5)]).apply_async()
+        assert used.count("write") == 5
+        chain(task.s("x" * 3000), *(task.s() for _ in range(30))).apply_async()
+        used.clear()
+        assert len(calls(app)) == 6
+        assert used.count("read") == 6
 
     @pytest.mark.parametrize("error", [KeyError("mine"), MemoryError(), RecursionError()])
     def test_what_it_raises_is_translated(self, error: Exception) -> None:

@@ -62,13 +62,11 @@ class Project:
 
     def python(self, code: str) -> subprocess.CompletedProcess[str]:
         """Run code in a process of its own, in the project."""
-        environment = {**os.environ, "PYTHONPATH": self._path}
-        environment["XDG_RUNTIME_DIR"] = str(self.directory / "run")
         command = [sys.executable, "-W", "ignore", "-c", code]
         found = subprocess.run(
             command,
             cwd=self.directory,
-            env=environment,
+            env=self._environment,
             capture_output=True,
             text=True,
             timeout=LONG,
@@ -76,6 +74,22 @@ class Project:
         )
         assert found.returncode == 0, found.stderr
         return found
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a process of Python's in the project; its output can be read."""
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", *words],
+            cwd=self.directory,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        runtime = str(self.directory / "run")
+        return {**os.environ, "PYTHONPATH": self._path, "XDG_RUNTIME_DIR": runtime}
 
     def client(self, code: str) -> Any:
         """Run a client's code; return what it prints last, as JSON."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from tests import postgres_servers
 from tests.witnesses.support import Project
 
 SETTINGS = """
@@ -45,6 +48,11 @@ def bad(x):
 @app.task(bind=True)
 def outer(self, x):
     return add.delay(x, 1).id
+
+
+@app.task
+def total(numbers):
+    return sum(numbers)
 """
 MIGRATE = """
 from tasks import app
@@ -85,6 +93,21 @@ def groups_of(results):
     app.GroupResult.restore("gone").delete()
     return told + [app.GroupResult.restore("gone")]
 """
+CHORDS = """
+from celery import chain, chord
+
+done = chord([add.s(n, n) for n in range(20)], total.s()).delay()
+nested = chord([chain(add.s(1, 1), add.s(2)), add.s(3, 3)], total.s()).delay()
+failed = chord([add.s(1, 1), bad.s(0)], total.s()).delay()
+values = [one.get(timeout=30) for one in (done, nested)]
+error = app.AsyncResult(failed.id)
+print(json.dumps([values, type(error.get(timeout=30, propagate=False)).__name__, error.state]))
+"""
+COUNTERS = """
+from django_celery_results.models import ChordCounter
+
+print(json.dumps(ChordCounter.objects.count()))
+"""
 ROWS = """
 from django_celery_results.models import GroupResult, TaskResult
 
@@ -92,7 +115,7 @@ fields = ["task_id", "task_name", "task_args", "task_kwargs", "status", "result"
 fields.append("periodic_task_name")
 rows = list(TaskResult.objects.values(*fields))
 started = TaskResult.objects.filter(date_started__isnull=False).count()
-traced = TaskResult.objects.get(status="FAILURE").traceback
+traced = TaskResult.objects.filter(task_name="tasks.bad").first().traceback
 groups = list(GroupResult.objects.values_list("group_id", flat=True))
 print(json.dumps([rows, started, traced, groups]))
 """
@@ -105,6 +128,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, backend: str) -> tuple[Projec
     project = Project(directory, TASKS.format(backend=backend))
     project.python(MIGRATE)
     with project.worker():
+        chords = project.client(CHORDS)
+        assert chords == [[380, 10], "ChordError", "FAILURE"]
         return project, project.client(GROUPS + CALLS)
 
 
@@ -150,6 +175,62 @@ def _check_rows(project: Project, ids: list[str]) -> None:
     }
     assert by_id[ids[0]]["worker"].startswith("celery@")
     assert by_id[ids[2]]["periodic_task_name"] == "nightly"
-    assert started == len(by_id) == 4
+    called = [row["task_name"] for row in by_id.values()]
+    assert started == len(by_id) - 1  # all but the body of the chord that failed
+    assert (called.count("tasks.total"), called.count("tasks.add"), len(by_id)) == (2, 26, 32)
+    assert project.client(COUNTERS) == 0
     assert "1 / x" in traced
     assert groups == ["all"]
+
+
+POSTGRES = """
+DATABASES["default"] = {{
+    "ENGINE": "django.db.backends.postgresql",
+    "HOST": "127.0.0.1",
+    "USER": "postgres",
+    "NAME": "test",
+    "OPTIONS": {{"options": "-c search_path={schema}"}},
+}}
+"""
+DIES = """
+
+import os, signal
+from django_celery_results.backends.database import DatabaseBackend
+
+count = DatabaseBackend.on_chord_part_return
+
+
+def dies(*args, **kwargs):
+    def once(name):
+        if not (here / name).exists():
+            (here / name).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    once("before")
+    count(*args, **kwargs)
+    once("after")
+
+
+DatabaseBackend.on_chord_part_return = dies
+"""
+CHORD = """
+from celery import chord
+
+print(json.dumps(chord([add.s(n, n) for n in range(20)], total.s()).delay().get(timeout=30)))
+"""
+
+
+@pytest.mark.engine
+def test_chords_survive_workers_that_die_while_they_count(tmp_path: Path) -> None:
+    """In a database that stores and counts in one step."""
+    with postgres_servers.shared_space() as (_, schema):
+        with psycopg.connect(postgres_servers.SHARED, autocommit=True) as connection:
+            connection.execute(f'CREATE SCHEMA "{schema}"')
+        settings = SETTINGS + POSTGRES.format(schema=schema)
+        (tmp_path / "project_settings.py").write_text(settings)
+        project = Project(tmp_path, TASKS.format(backend="django-db") + DIES)
+        project.python(MIGRATE)
+        with project.worker():
+            assert project.client(CHORD) == 380
+            assert project.client(COUNTERS) == 0
+        assert {path.name for path in tmp_path.iterdir()} > {"before", "after"}

@@ -49,12 +49,19 @@ class Own(app.Task):
 @app.task(base=Own)
 def own(x):
     return 1 / x
+
+
+@app.task(bind=True)
+def again(self, x):
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+    return x
 """
 CALLS = """
 with sentry_sdk.start_transaction(name="client", op="test"):
     trace = sentry_sdk.get_current_span().trace_id
     results = [add.delay(1, 2), bad.delay(0), later.delay(0), own.delay(0)]
-    results.append(app.send_task("tasks.add", (3, 4)))
+    results += [app.send_task("tasks.add", (3, 4)), again.delay(5)]
 found = [repr(result.get(timeout=30, propagate=False)) for result in results]
 print(json.dumps([trace, [result.id for result in results], found]))
 """
@@ -67,7 +74,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str], list
     with project.worker():
         trace, ids, found = project.client(CALLS)
     error = "ZeroDivisionError('division by zero')"
-    assert found == ["3", error, error, error, "7"]
+    assert found == ["3", error, error, error, "7", "5"]
     return trace, ids, project.lines("sent")
 
 
@@ -79,7 +86,7 @@ def test_each_call_is_a_transaction_of_the_clients_trace(told: Told) -> None:
     found = [item["payload"] for item in sent if item["type"] == "transaction"]
     ran = {one["tags"]["celery_task_id"]: one for one in found if one["transaction"] != "client"}
     assert set(ran) == set(ids)
-    names = ["tasks.add", "tasks.bad", "tasks.later", "tasks.own", "tasks.add"]
+    names = ["tasks.add", "tasks.bad", "tasks.later", "tasks.own", "tasks.add", "tasks.again"]
     assert [ran[task_id]["transaction"] for task_id in ids] == names
     for one in ran.values():
         context = one["contexts"]["trace"]
@@ -90,7 +97,18 @@ def test_each_call_is_a_transaction_of_the_clients_trace(told: Told) -> None:
         assert span["data"]["messaging.destination.name"] == "celery"
         assert span["data"]["messaging.message.receive.latency"] > 0
     statuses = [ran[task_id]["contexts"]["trace"]["status"] for task_id in ids]
-    assert statuses == ["ok", *["internal_error"] * 3, "ok"]
+    assert statuses == ["ok", *["internal_error"] * 3, "ok", "ok"]
+
+
+def test_a_retry_is_published_within_the_transaction_of_the_try_before(told: Told) -> None:
+    _, ids, sent = told
+    found = [item["payload"] for item in sent if item["type"] == "transaction"]
+    first, second = (one for one in found if one["transaction"] == "tasks.again")
+    published = {span["op"]: span for span in first["spans"]}["queue.publish"]
+    assert published["data"]["messaging.message.id"] == ids[-1]
+    assert published["data"]["messaging.message.retry.count"] == 1
+    assert published["parent_span_id"] in {span["span_id"] for span in first["spans"]}
+    assert second["contexts"]["trace"]["trace_id"] == first["contexts"]["trace"]["trace_id"]
 
 
 def test_each_publish_is_a_span_of_the_client(told: Told) -> None:

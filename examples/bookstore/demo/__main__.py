@@ -1,4 +1,4 @@
-"""`make demo`: half a minute in the book store, with a child killed and a worker restarted meanwhile.
+"""`make demo`: a minute in the book store, with a child killed and a worker restarted meanwhile.
 
 Starts the payment service, the mail server, the web site and a worker, lets a crowd of readers open books
 over HTTP, and at the end lets the services' own books say whether anything was lost or done twice. Exit

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mailbox
 import os
 import re
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 from umbel import Umbel
+from umbel.beat.editing import Schedule
 
 PROJECT = Path(__file__).parents[1]
 ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
+LIBRARIAN = "librarian@bookstore.example"
 
 
 class GivenUp(Exception):
@@ -61,9 +65,14 @@ class Shop:
         self.site = self._start_server("-m", "demo.site")
 
     def start_worker(self) -> None:
-        """Start a worker with two children."""
-        arguments = ("umbel", "-A", "demo.watched", "worker", "--concurrency", "2")
+        """Start a worker with two children, and a beat within it."""
+        arguments = ("umbel", "-A", "demo.watched", "worker", "--concurrency", "2", "--beat")
         self.worker = self._start(self.worker_log, "manage.py", *arguments)
+
+    def schedule_now(self, name: str, task: str) -> None:
+        """Add an entry to the schedule that is due at once; whichever beat sends hears of it."""
+        moment = datetime.now(UTC) + timedelta(seconds=0.1)
+        Schedule(self.app).add(name, {"task": task, "schedule": {"at": moment.isoformat()}})
 
     def ended(self) -> str | None:
         """Return what is said of the worker if it has ended."""
@@ -106,6 +115,11 @@ class Shop:
     def mails(self) -> int:
         """Return how many mails were delivered."""
         return sum(1 for _ in (self.maildir / "new").iterdir())
+
+    def reports(self) -> list[str]:
+        """Return the subjects of the librarian's mails."""
+        mails = mailbox.Maildir(self.maildir)
+        return [str(mail["Subject"]) for mail in mails if str(mail["To"]) == LIBRARIAN]
 
     def rows(self, query: str) -> list[Any]:
         """Return what the shop's database answers."""

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from demo.screen import Check, View
-from demo.shop import Shop
+from demo.shop import LIBRARIAN, Shop
 from umbel import states
 
 PRICE = 100  # cents
-LIBRARIAN = "librarian@bookstore.example"
 ANSWERED = "SELECT conversation_id FROM chat_message WHERE from_shop"
 
 
@@ -84,11 +83,7 @@ def _chat(story: Story, view: View, shop: Shop) -> Iterator[Check]:
         set(story.cured) <= answered,
         f"{len(answered.intersection(story.cured))} of {len(story.cured)} were answered",
     )
-    subjects = [
-        str(mail["Subject"])
-        for mail in mailbox.Maildir(shop.maildir)
-        if str(mail["To"]) == LIBRARIAN
-    ]
+    subjects = shop.reports()
     total = len(story.raced) + len(story.cured)
     wanted = f"Conversations: {total}, unanswered: {len(waiting)}"
     yield Check("the weekly report is right", subjects == [wanted], "; ".join(subjects))

@@ -11,8 +11,9 @@ from umbel.absent.modules import (
     ABSENT_FROM,
     ABSENT_MODULES,
     ABSENT_VARIABLES,
+    MOVING,
 )
-from umbel.absent.reasons import HOOKS, MEANINGLESS, WORKFLOWS
+from umbel.absent.reasons import HOOKS, MEANINGLESS
 from umbel.absent.telling import (
     NotThere,
     NotThereToImport,
@@ -30,7 +31,7 @@ __all__ = [
     "ABSENT_VARIABLES",
     "HOOKS",
     "MEANINGLESS",
-    "WORKFLOWS",
+    "MOVING",
     "NotThere",
     "NotThereToImport",
     "absent_from",

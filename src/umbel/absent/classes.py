@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from umbel.absent.reasons import (
-    BEAT,
+    CHORDS,
     CONTROL,
     DICT,
     DICT_QUEUES,
@@ -18,11 +18,9 @@ from umbel.absent.reasons import (
     PLACE,
     QUEUE_SETTINGS,
     REVOKE,
-    STEPS,
     STORE,
     WIRE,
     WITHIN,
-    WORKFLOWS,
     WRITER,
 )
 
@@ -37,8 +35,6 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
     "Umbel": {
         "control": CONTROL,
         "events": EVENTS,
-        "Beat": BEAT,
-        "steps": STEPS,
         **dict.fromkeys(
             ("Worker", "WorkController"),
             "is Celery's worker as an object; app.worker_main(['worker', '-l', 'INFO']) starts one",
@@ -59,10 +55,6 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
     },
     "Task": {
         **dict.fromkeys(
-            (*("map", "starmap", "chunks", "replace", "add_to_chord", "on_replace"),),
-            WORKFLOWS,
-        ),
-        **dict.fromkeys(
             ("Strategy", "start_strategy", "Request"),
             "is part of Celery's worker from within; handlers such as before_start are the same here",
         ),
@@ -80,7 +72,6 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
     "ResultSet": {
         "revoke": REVOKE,
         "on_ready": "has no meaning here: result.then(callback) is told of the end",
-        "supports_native_join": "has no meaning here: one subscription hears of any number of results",
     },
     "AMQP": {
         **dict.fromkeys(
@@ -136,7 +127,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
                 *("set_chord_size", "ensure_chords_allowed", "chord_error_from_stack"),
                 "iter_native",
             ),
-            WORKFLOWS,
+            CHORDS,
         ),
         **dict.fromkeys(
             (
@@ -163,7 +154,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
         ),
         **dict.fromkeys(
             (*("chord_expires", "chord_keyprefix", "get_key_for_chord"),),
-            WORKFLOWS,
+            CHORDS,
         ),
         **dict.fromkeys(
             ("reload_task_result", "reload_group_result"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from umbel.absent.reasons import (
-    BEAT,
     CONTROL,
     EVENTS,
     EXCEPTION,
@@ -15,16 +14,11 @@ from umbel.absent.reasons import (
     STORE,
     VERSION,
     WITHIN,
-    WORKFLOWS,
 )
 
 #: Names of modules that are missing, by module.
 ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
     "umbel": {
-        **dict.fromkeys(
-            (*("chain", "chord", "chunks", "group", "xmap", "xstarmap"),),
-            WORKFLOWS,
-        ),
         "maybe_patch_concurrency": "is for gevent and eventlet, for which umbel runs threads",
         **dict.fromkeys(
             ("SERIES", "VERSION", "VERSION_BANNER", "version_info", "version_info_t"), VERSION
@@ -45,12 +39,6 @@ ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
         ),
     },
     "umbel.beat": {
-        "PersistentScheduler": (
-            "is Celery's scheduler with a file of pickles, which would run what others write there; here"
-            " umbel.beat.Scheduler keeps its state in memory, and beat, which comes in a later version, in"
-            " the engines"
-        ),
-        **dict.fromkeys(("Service", "EmbeddedService"), BEAT),
         "BeatPidbox": CONTROL,
     },
     "umbel.utils": {"gen_task_name": "is app.gen_task_name here"},
@@ -62,9 +50,7 @@ ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
             "is about billiard's logger, which umbel does not use",
         ),
     },
-    "umbel.canvas": dict.fromkeys(
-        ("chain", "chord", "chunks", "group", "xmap", "xstarmap"), WORKFLOWS
-    ),
+    "umbel.canvas": {"abstract": WITHIN},
     "umbel.exceptions": {
         **dict.fromkeys(
             ("BackendError", "BackendGetMetaError", "BackendStoreError"),
@@ -84,13 +70,18 @@ ABSENT_FROM: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+#: Why nothing moves messages from one broker to another, as ``celery migrate`` does.
+MOVING = (
+    "has no counterpart yet; send new calls to the new broker, and let"
+    " `umbel -A proj -b OLD-URL worker` empty the old one"
+)
+
 #: Commands that are missing.
 ABSENT_COMMANDS: Mapping[str, str] = {
     "amqp": (
         "is a shell of AMQP; `umbel list bindings` shows bindings, `umbel queues` what waits, and"
         " `umbel purge` deletes it"
     ),
-    "beat": BEAT,
     "control": (
         "is part of remote control, which comes in a later version; until then SIGTERM stops a worker, and"
         " it is started again with other options"
@@ -100,17 +91,12 @@ ABSENT_COMMANDS: Mapping[str, str] = {
         "is the dashboard, which comes in a later version; `umbel queues`, `umbel dead list` and the log say"
         " what goes on"
     ),
-    "graph": "has no meaning here: there are no bootsteps to draw",
     "inspect": (
         "is part of remote control, which comes in a later version; `umbel queues` shows what waits and"
         " what workers hold, `umbel list tasks` the tasks, `umbel config` the settings"
     ),
     "logtool": (
         "is for the texts of Celery's logs; a handler of the logger umbel.trace gets the same facts as data"
-    ),
-    "migrate": (
-        "has no counterpart yet; send new calls to the new broker, and let"
-        " `umbel -A proj -b OLD-URL worker` empty the old one"
     ),
     "status": (
         "is part of remote control, which comes in a later version; ask what has started the workers, and"
@@ -133,7 +119,6 @@ _BACKENDS = (
     "cosmosdbsql",
     "couchbase",
     "couchdb",
-    "database",
     "dynamodb",
     "elasticsearch",
     "filesystem",
@@ -154,8 +139,9 @@ ABSENT_MODULES: Mapping[str, str] = {
         ("app.backends", *(f"backends.{name}" for name in _BACKENDS)),
         f"{STORE}, or subclasses those of umbel.backends.base",
     ),
+    "backends.database": "is umbel.backends.tables, without models of SQLAlchemy's for its two tables",
     "app.base": "is umbel.app",
-    "app.builtins": WORKFLOWS,
+    "app.builtins": "has Celery's built-in tasks; here an app finds them by name, such as celery.map",
     "app.control": CONTROL,
     **dict.fromkeys(("app.defaults", "app.utils"), "is umbel.settings; Settings is Config there"),
     **dict.fromkeys(("app.events", "events"), EVENTS),
@@ -166,8 +152,8 @@ ABSENT_MODULES: Mapping[str, str] = {
         ("apps", "bin"),
         "is Celery's command line from within; app.worker_main(['worker', '-l', 'INFO']) starts a worker",
     ),
-    **dict.fromkeys(("bootsteps", "concurrency", "worker"), STEPS),
-    "contrib.migrate": ABSENT_COMMANDS["migrate"],
+    **dict.fromkeys(("concurrency", "worker"), STEPS),
+    "contrib.migrate": MOVING,
     "contrib.rdb": "has no counterpart; run the task with apply() under a debugger",
     "contrib.sphinx": "has no counterpart; a task has its function's docstring and signature",
     "loaders": LOADERS,

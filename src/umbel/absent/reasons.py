@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-WORKFLOWS = (
-    "is part of workflows (chains, groups, chords), which come in a later version. Until then, link calls to"
-    " each other: task.apply_async(link=other.s())"
-)
+CHORDS = "is how Celery's backends count chords; here umbel.ports.ResultStore.add_parts does"
 CONTROL = (
     "is part of remote control, which comes in a later version. The command `umbel queues` shows what"
     " waits"
@@ -19,14 +16,13 @@ REVOKE = (
 EVENTS = (
     "is part of events, which come in a later version; the signals of umbel.signals tell of tasks"
 )
-BEAT = "is part of periodic tasks, which come in a later version; call `umbel call` from cron until then"
 STEPS = (
     "is part of Celery's worker from within; its signals, such as worker_ready, are the same here"
 )
 STORE = (
     "is how Celery's stores work within; a store of one's own implements umbel.ports.ResultStore"
 )
-WRITER = "is how Celery writes messages; they are written by umbel.message.encode"
+WRITER = "is how Celery writes messages; they are written by umbel.writing.encode"
 WIRE = "is kombu's; umbel talks to brokers through engines of its own"
 FIXED = "has no meaning here: there is one class of that part"
 EXCEPTION = "is raised by no part of umbel"

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from umbel.alias.finder import FINDER
@@ -62,13 +63,32 @@ def take_the_place_of(name: str) -> Callable[[str], Any]:
     """Let a module that is being imported be umbel's: for the packages of umbel-as-celery.
 
     What comes back is to be its ``__getattr__``: a thread that waited for this import may be given the module
-    that was there before. Nothing is said of real Celery here: who installed umbel-as-celery wants umbel.
+    that was there before. What such a thread sets there, a patch, is set on umbel's. Nothing is said of real
+    Celery here: who installed umbel-as-celery wants umbel.
     Raises NoSuchModule for a row of the table whose module umbel does not have yet.
     """
     _put_in_place()
     module = import_module(FINDER.target_of(name).name)
+    before = sys.modules.get(name)
+    if before is not None and before is not module:
+        before.__class__ = _passing_on_to(module)
     sys.modules[name] = module
     return partial(getattr, module)
+
+
+def _passing_on_to(target: ModuleType) -> type[ModuleType]:
+    """Return a class of modules that set and delete nothing of their own, but on another module."""
+
+    class Passing(ModuleType):
+        def __setattr__(self, name: str, value: object) -> None:
+            # What Python itself notes about a module that it imports stays with that.
+            notes = name.startswith("__")
+            super().__setattr__(name, value) if notes else setattr(target, name, value)
+
+        def __delattr__(self, name: str) -> None:
+            delattr(target, name)
+
+    return Passing
 
 
 def _put_in_place() -> None:

@@ -31,10 +31,12 @@ _CELERY: Mapping[str, str] = {
     "celery.app.utils": "umbel.alias.celery.app.utils",
     "celery.backends": "umbel.backends",
     "celery.backends.base": "umbel.backends.base",
+    "celery.backends.database": "umbel.backends.tables",
     "celery.beat": "umbel.beat",
     "celery.bin": "umbel.alias.celery.bin",
     "celery.bin.base": "umbel.cli.plugins",
     "celery.bin.celery": "umbel.cli.as_celery",
+    "celery.bootsteps": "umbel.bootsteps",
     "celery.canvas": "umbel.canvas",
     "celery.contrib": "umbel.contrib",
     "celery.contrib.abortable": "umbel.contrib.abortable",
@@ -107,7 +109,7 @@ _BILLIARD: Mapping[str, str] = {
 TABLE: Mapping[str, str] = {**_CELERY, **_KOMBU, **_BILLIARD}
 
 _PROGRAM = (
-    f"{WIRE}. A program that uses kombu itself, to consume or to publish messages of its own, needs the real"
+    f"{WIRE}. A program that uses kombu itself, and drains connections by itself, needs the real"
     " kombu: let it run in a process that does not take umbel for Celery"
 )
 _STATE = "is a variable of Celery's from within; current_task says which task runs"
@@ -127,10 +129,10 @@ ELSEWHERE: Mapping[str, str] = {
     "kombu": _PROGRAM,
     **dict.fromkeys(
         (
-            *("kombu.Consumer", "kombu.Message", "kombu.connections", "kombu.eventloop"),
+            *("kombu.connections", "kombu.eventloop"),
             *("kombu.parse_url", "kombu.producers", "kombu.common.collect_replies"),
             *("kombu.common.drain_consumer", "kombu.common.eventloop", "kombu.common.itermessages"),
-            *("kombu.common.insured", "kombu.common.send_reply", "kombu.messaging.Consumer"),
+            *("kombu.common.insured", "kombu.common.send_reply"),
             *("kombu.pools.connections", "kombu.pools.producers", "kombu.pools.set_limit"),
         ),
         _PROGRAM,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from umbel.backend import Meta
+from umbel.result_backend import Meta
 
 
 class SavesGroups:

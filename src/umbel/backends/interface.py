@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any
 
-from umbel import current, failures, serialization, states
-from umbel.backend import Meta, ResultBase
+from umbel import current, failures, kin, serialization, states
+from umbel.backend import ResultBase
+from umbel.backends.chords import CountsChords
 from umbel.backends.groups import SavesGroups
 from umbel.compression import compress, decompress
-from umbel.exceptions import TaskRevokedError, TimeoutError
 from umbel.masking import masked_url
 from umbel.options import warn_once
 from umbel.records import COMPRESSED
 from umbel.request import Request
+from umbel.result_backend import Meta
 
 #: Seconds before a second try, and the most, after errors that are safe to retry.
 FIRST_PAUSE, MOST_PAUSE = 0.01, 10.0
@@ -42,18 +43,13 @@ class _Forgetful(dict[Any, Any]):
         """Keep nothing."""
 
 
-class Backend(SavesGroups):
+class Backend(CountsChords, SavesGroups):
     """Base of result backends. A subclass has at least `_store_result` and `_get_task_meta_for`.
 
     `app` is the app; `serializer`, `accept` and `expires` take the place of the settings
     ``result_serializer``, ``result_accept_content`` and ``result_expires``; `url` is what ``result_backend``
     says.
     """
-
-    READY_STATES = states.READY_STATES
-    UNREADY_STATES = states.UNREADY_STATES
-    EXCEPTION_STATES = states.EXCEPTION_STATES
-    TimeoutError = TimeoutError
 
     #: Seconds between two looks of whoever waits; None: half a second.
     subpolling_interval: float | None = None
@@ -145,22 +141,10 @@ class Backend(SavesGroups):
         """Read a stored result, with a real exception in it."""
         return self.meta_from_decoded(self.decode(payload))
 
-    def meta_from_decoded(self, meta: Meta) -> Meta:
-        """Put a real exception into a result that was just read."""
-        if meta["status"] in self.EXCEPTION_STATES:
-            meta["result"] = self.exception_to_python(meta["result"])
-        return meta
-
-    def encode_result(self, result: Any, state: str) -> Any:
-        """Return what a task returned or raised as it is written."""
-        if state in self.EXCEPTION_STATES and isinstance(result, BaseException):
-            return self.prepare_exception(result)
-        return self.prepare_value(result)
-
     def prepare_value(self, result: Any) -> Any:
         """Return a value as it is written: a result that a task returned becomes its tuple."""
         if self.serializer != "pickle" and isinstance(result, ResultBase):
-            return result.as_tuple()
+            return self._ids(result)
         return result
 
     def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Any:
@@ -168,15 +152,6 @@ class Backend(SavesGroups):
         if (serializer or self.serializer) == "pickle":
             return failures.for_pickle(exc)
         return failures.to_data(exc, self.encode)
-
-    def exception_to_python(self, exc: Any) -> BaseException | None:
-        """Return the exception that was stored. Classes are looked up, as ever, in imported modules only."""
-        if not exc:
-            return None
-        found = failures.from_stored(exc)
-        if not isinstance(found, BaseException):
-            raise TypeError(f"A stored exception is an exception or a mapping, not {exc!r}.")
-        return found
 
     def prepare_compression(self, compression: str | None) -> str | None:
         """Return the compression to use; None, with a warning, where it cannot be."""
@@ -248,7 +223,15 @@ class Backend(SavesGroups):
         request = request or current_request()
         if not request:
             return None
-        return [child.as_tuple() for child in getattr(request, "children", None) or ()]
+        children = kin.named(getattr(request, "children", None) or ())
+        return [
+            self._ids(child) if isinstance(child, ResultBase) else child.as_tuple()
+            for child in children
+        ]
+
+    def _ids(self, result: ResultBase) -> kin.Written:
+        """Return the ids of a result as they are stored: without parents that are too far away."""
+        return kin.written(result, kin.generations(self._limits, self.serializer))
 
     # Storing
 
@@ -272,60 +255,6 @@ class Backend(SavesGroups):
     def _store_result(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not store results: _store_result.")
 
-    def mark_as_started(self, task_id: str, **meta: Any) -> Any:
-        """Store that a task has started."""
-        return self.store_result(task_id, meta, states.STARTED)
-
-    def mark_as_done(
-        self,
-        task_id: str,
-        result: Any,
-        request: Any = None,
-        store_result: bool = True,
-        state: str = states.SUCCESS,
-    ) -> None:
-        """Store that a task ended well."""
-        if store_result and not getattr(request, "ignore_result", None):
-            self.store_result(task_id, result, state, request=request)
-
-    def mark_as_failure(
-        self,
-        task_id: str,
-        exc: BaseException,
-        traceback: str | None = None,
-        request: Any = None,
-        store_result: bool = True,
-        call_errbacks: bool = True,
-        state: str = states.FAILURE,
-    ) -> None:
-        """Store that a task failed; what follows it is the worker's to send."""
-        if store_result:
-            self.store_result(task_id, exc, state, traceback=traceback, request=request)
-
-    def mark_as_retry(
-        self,
-        task_id: str,
-        exc: BaseException | None,
-        traceback: str | None = None,
-        request: Any = None,
-        store_result: bool = True,
-        state: str = states.RETRY,
-    ) -> Any:
-        """Store that a task will run again, and why."""
-        return self.store_result(task_id, exc, state, traceback=traceback, request=request)
-
-    def mark_as_revoked(
-        self,
-        task_id: str,
-        reason: str = "",
-        request: Any = None,
-        store_result: bool = True,
-        state: str = states.REVOKED,
-    ) -> None:
-        """Store that a task was revoked."""
-        if store_result:
-            self.store_result(task_id, TaskRevokedError(reason), state, request=request)
-
     # Reading
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> Meta:
@@ -338,31 +267,9 @@ class Backend(SavesGroups):
             f"{type(self).__name__} does not read results: _get_task_meta_for."
         )
 
-    def get_state(self, task_id: str) -> str:
-        """Return a task's state."""
-        return str(self.get_task_meta(task_id)["status"])
-
-    get_status = get_state
-
-    def get_result(self, task_id: str) -> Any:
-        """Return what a task returned, or the exception it raised."""
-        return self.get_task_meta(task_id).get("result")
-
-    def get_traceback(self, task_id: str) -> str | None:
-        """Return the traceback of a failed task."""
-        return self.get_task_meta(task_id).get("traceback")
-
-    def get_children(self, task_id: str) -> list[Any] | None:
-        """Return the calls that a task made, as stored."""
-        return self.get_task_meta(task_id).get("children")
-
     def task_result_exists(self, task_id: str) -> bool:
         """Tell whether anything is stored for a task."""
         return self.get_state(task_id) != states.PENDING
-
-    def is_cached(self, task_id: str) -> bool:
-        """Tell whether a result is kept in this process, which none is."""
-        return False
 
     def reload_task_result(self, task_id: str) -> None:
         """Do nothing: results are read each time."""
@@ -406,22 +313,7 @@ class Backend(SavesGroups):
             self.app.clock.sleep(min(FIRST_PAUSE * 2**retries, MOST_PAUSE))
             retries += 1
 
-    # Workflows, which are not this class's to decide on
-
-    def _no_workflows(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError(
-            f"{type(self).__name__} is a result backend of Celery's kind, which keep no parts of chords here."
-            " Use a store of umbel's own for workflows: sqlite://, redis://."
-        )
-
-    add_to_chord = apply_chord = on_chord_part_return = _no_workflows
-
-    def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """Do nothing: chords are counted elsewhere."""
-
-    def ensure_chords_allowed(self) -> None:
-        """Raise NotImplementedError: there is nothing to count their parts."""
-        self._no_workflows()
+    # Calling
 
     def on_task_call(self, producer: Any, task_id: str) -> Meta:
         """Return options to send a call with: none."""

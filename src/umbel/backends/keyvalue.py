@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from umbel import states
-from umbel.backend import Meta
+from umbel.backends.chords import header_of, send_body
 from umbel.backends.interface import Backend
 from umbel.backends.polling import SyncBackendMixin
+from umbel.canvas.signature import maybe_signature
+from umbel.exceptions import ChordError
+from umbel.result import GroupResult
+from umbel.result_backend import Meta
+
+logger = logging.getLogger("umbel.chords")
 
 
 def ensure_bytes(text: Any) -> bytes:
@@ -109,7 +116,7 @@ class BaseKeyValueStoreBackend(Backend):
         meta["task_id"] = _text(task_id)
         # A success stays, whatever a late duplicate says, unless that is one too.
         won = state == states.SUCCESS
-        if won or self._get_task_meta_for(task_id)["status"] != states.SUCCESS:
+        if won or not states.stays(self._get_task_meta_for(task_id)["status"], state):
             self._set_with_state(self.get_key_for_task(task_id), self.encode(meta), state)
         return result
 
@@ -135,7 +142,7 @@ class BaseKeyValueStoreBackend(Backend):
         self.delete(self.get_key_for_task(task_id))
 
     def _save_group(self, group_id: str, result: Any) -> Any:
-        document = self.encode({"result": result.as_tuple()})
+        document = self.encode({"result": self._ids(result)})
         self._set_with_state(self.get_key_for_group(group_id), document, states.SUCCESS)
         return result
 
@@ -148,6 +155,69 @@ class BaseKeyValueStoreBackend(Backend):
 
     def _delete_group(self, group_id: str) -> None:
         self.delete(self.get_key_for_group(group_id))
+
+    # Chords, where `implements_incr`
+
+    def apply_chord(
+        self, header_result_args: Sequence[Any] | GroupResult, body: Any, **kwargs: Any
+    ) -> None:
+        """Save the header, so that whoever ends a call of it can count; without `incr` have it looked at."""
+        if not self.implements_incr:
+            super().apply_chord(header_result_args, body, **kwargs)
+            return
+        self.ensure_chords_allowed()
+        header = header_of(header_result_args, self.app)
+        self.save_group(header.id or "", header)
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
+        """Count a call of a header, and send the body after the last."""
+        if not self.implements_incr or not request.group:
+            return
+        header = self._header_of(request)
+        if header is None:
+            return
+        key = self.get_key_for_chord(request.group)
+        count = self.incr(key)
+        size = request.chord.get("chord_size") or len(header)
+        if count < size:
+            self.expire(key, self.expires)
+        elif count > size:
+            logger.warning("Chord counter incremented too many times for %r", request.group)
+        else:
+            try:
+                send_body(self, request.chord, header)
+            finally:
+                self.delete_group(request.group)
+                self.delete(key)
+
+    def doubt_chord(self, group_id: str, body: Any) -> None:
+        """Have it looked whether a chord stays open though its header has ended."""
+        header = self.restore_group(group_id) if self.implements_incr else None
+        if header is not None:
+            callback = maybe_signature(dict(body), app=self.app)
+            self.fallback_chord_unlock(header, callback, doubt=1)
+
+    def end_doubtful_chord(self, group_id: str, body: Any) -> None:
+        """Send the body of a chord that is open though its header has ended, and close it."""
+        header = self.restore_group(group_id)
+        if header is not None:
+            logger.warning("A call of the chord %s was not counted: a worker died then.", group_id)
+            send_body(self, body, header)
+            self.delete_group(group_id)
+            self.delete(self.get_key_for_chord(group_id))
+
+    def _header_of(self, request: Any) -> GroupResult | None:
+        """Return the header that was saved; without one the body fails."""
+        try:
+            header = self.restore_group(request.group)
+            if header is None:
+                raise ChordError(f"The header of chord {request.group!r} is not there any more")
+        except Exception as error:
+            logger.exception("Chord %r raised: %r", request.group, error)
+            body = maybe_signature(request.chord, app=self.app)
+            self.chord_error_from_stack(body, ChordError(f"Cannot restore group: {error!r}"))
+            return None
+        return cast(GroupResult, header)
 
     def task_result_exists(self, task_id: str) -> bool:
         """Tell whether anything is stored for a task."""

@@ -19,6 +19,8 @@ from umbel.dotted import named
 from umbel.exceptions import ImproperlyConfigured
 
 GROUP = "celery.result_backends"
+#: Celery's own names of backends that are here, too: ``db+postgresql://…``, and ``database``.
+_OWN = dict.fromkeys(("db", "database"), "umbel.backends.tables:DatabaseBackend")
 
 
 def other_stores(app: Any) -> Callable[[str], BackendEngine | None]:
@@ -62,7 +64,7 @@ def _class(app: Any, name: str) -> Any:
                 f" imported: {error}"
             ) from error
     loaded = getattr(getattr(app, "loader", None), "override_backends", None) or {}
-    path = {**app.conf.snapshot.override_backends, **loaded}.get(name, name)
+    path = {**_OWN, **app.conf.snapshot.override_backends, **loaded}.get(name, name)
     if not isinstance(path, str):
         return path
     return named(path) if "." in path or ":" in path else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from umbel.backend import Meta, out_of_time
+from umbel.backend import out_of_time
+from umbel.result_backend import Meta
 
 
 class SyncBackendMixin:

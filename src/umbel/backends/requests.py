@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from umbel import kin
 from umbel.message import Call
 from umbel.records import CallInfo, TaskResult
 from umbel.request import Request
@@ -16,6 +17,11 @@ class _Child:
 
     def __init__(self, ids: Any) -> None:
         self._ids = ids
+
+    @property
+    def id(self) -> Any:
+        """Its id."""
+        return kin.split(self._ids[0])[0]
 
     def as_tuple(self) -> Any:
         """Return its ids."""

@@ -6,20 +6,43 @@ dashboards read through it, and wait by looking again and again.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
 from typing import Any, NoReturn
 
 from umbel import states
-from umbel.backend import Meta
+from umbel.backend import written
+from umbel.backends.chords import CountsChords
 from umbel.backends.interface import Backend
 from umbel.backends.keyvalue import BaseKeyValueStoreBackend
 from umbel.backends.requests import told
-from umbel.exceptions import OperationalError, UmbelError
-from umbel.ports import Engine, Features, ResultStore, ResultSubscription
-from umbel.records import FixedForm, Form, ResultRecord, decode, decode_group, encode_group
+from umbel.backends.transactions import one_step
+from umbel.exceptions import ChordError, OperationalError, UmbelError
+from umbel.ports import (
+    Engine,
+    Features,
+    GroupOpening,
+    GroupPart,
+    ResultStore,
+    ResultSubscription,
+)
+from umbel.records import (
+    FixedForm,
+    Form,
+    ResultRecord,
+    TaskResult,
+    decode,
+    decode_group,
+    decode_part,
+    encode_group,
+)
+from umbel.request import Request
+from umbel.result_backend import Meta
+
+logger = logging.getLogger("umbel.chords")
 
 #: Seconds before the second look of whoever waits; they double up to the backend's own interval.
 FIRST_PAUSE = 0.02
@@ -46,10 +69,16 @@ class BackendStore(ResultStore):
     Each thread has a backend of its own, as in Celery, unless ``result_backend_thread_safe`` is set.
     """
 
+    counts_parts = False
+
     def __init__(self, make: Callable[[], Any], form: Callable[[], Form], shared: bool) -> None:
         self._make = make
         self._form = form
         self._own: Any = _Shared() if shared else threading.local()
+        #: Calls of chords whose results had been stored before: whoever did that told the backend.
+        self._counted: set[str] = set()
+        #: Those of which this process is telling it: it may not have answered.
+        self._uncounted: set[str] = set()
 
     @property
     def backend(self) -> Any:
@@ -71,20 +100,69 @@ class BackendStore(ResultStore):
 
     def _put(self, record: ResultRecord, call: Any) -> None:
         found = decode(record, _written(self._form()))
-        if record.state != states.SUCCESS and self._succeeded(record.task_id):
+        step = None
+        if record.ready and (call is None or getattr(call, "chord", None)):
+            step = None if call is None else one_step(self.backend)
+            if step is not None:
+                self._uncounted.discard(record.task_id)  # what is stored is counted
+            self._note_end(record.task_id)
+        if record.state != states.SUCCESS and self._stays(record):
             return
+        request = told(call, found)
+        if (
+            step is None
+            or record.task_id not in self._uncounted
+            or not self._store_and_count(step, record, found, request, call.chord)
+        ):
+            self._store(record, found, request)
+
+    def _store(self, record: ResultRecord, found: TaskResult, request: Request) -> None:
         self.backend.store_result(
             record.task_id,
             found.result,
             record.state,
             traceback=found.traceback,
-            request=told(call, found),
+            request=request,
         )
 
-    def _succeeded(self, task_id: str) -> bool:
-        """Tell whether a success is stored, which no other state replaces."""
+    def _store_and_count(
+        self,
+        step: AbstractContextManager[Any],
+        record: ResultRecord,
+        found: TaskResult,
+        request: Request,
+        body: Any,
+    ) -> bool:
+        """Store a result and count it, both or neither; False where the backend itself fails at one of them.
+
+        Then each is tried by itself: a result that cannot be stored is an error of its call, and one that
+        cannot be counted lets the chord's body fail (`pass_on`).
+        """
+        try:
+            with self._translated(), step:
+                self._store(record, found, request)
+                self._tell_end(request, body, record.state, found.result)
+        except OperationalError:
+            raise
+        except Exception as error:  # noqa: BLE001 - code of others
+            logger.debug("Storing and counting %s in one step failed: %r", record.task_id, error)
+            return False
+        self._uncounted.discard(record.task_id)
+        self._counted.add(record.task_id)
+        return True
+
+    def _note_end(self, task_id: str) -> None:
+        """Note that what may be a call of a chord has ended before, unless it was not counted then."""
+        if task_id in self._uncounted:
+            return
         found = self._metas([task_id]).get(task_id)
-        return found is not None and found["status"] == states.SUCCESS
+        ended = found is not None and found["status"] in states.READY_STATES
+        (self._counted if ended else self._uncounted).add(task_id)
+
+    def _stays(self, record: ResultRecord) -> bool:
+        """Tell whether what is stored stays, whatever this says."""
+        found = self._metas([record.task_id]).get(record.task_id)
+        return found is not None and states.stays(found["status"], record.state)
 
     def get(
         self, task_ids: Collection[str], timeout: float | None = None
@@ -116,11 +194,82 @@ class BackendStore(ResultStore):
             for task_id in task_ids:
                 self.backend.forget(task_id)
 
-    def add_part(self, group: str, part: str, document: str, size: int, claimant: str) -> bool:
-        """Raise NotImplementedError: there are no parts of chords."""
+    def open_groups(self, openings: Sequence[GroupOpening]) -> None:
+        """Tell the backend of chords that begin, each with the results of its header."""
+        for opening in openings:
+            with self._translated():
+                self._begin(opening)
+
+    def _begin(self, opening: GroupOpening) -> None:
+        app = self.backend.app
+        written = decode_group(opening.group, opening.document or "", _written(self._form()))
+        header = app.result_from_tuple(written)
+        body = app.signature({**(opening.body or {}), "chord_size": opening.size})
+        try:
+            self.backend.set_chord_size(opening.group, opening.size)
+            self.backend.apply_chord((header.id, header.results), body)
+        except Exception as error:
+            # Who was killed, or heard no answer, begins it again: it is there.
+            if "IntegrityError" not in _kinds(error):
+                raise
+
+    def extend_group(self, group: str, part: str) -> None:
+        """Let a chord have one result more. Raises NotImplementedError where the backend cannot."""
+        with self._translated():
+            self.backend.add_to_chord(group, self.backend.app.AsyncResult(part))
+
+    def pass_on(self, parts: Sequence[tuple[GroupPart, Mapping[str, Any]]]) -> None:
+        """Tell the backend that calls of chords have ended, once of each.
+
+        Of one whose result had been stored before nobody knows: who stored it may have died before it told.
+        """
+        for part, body in parts:
+            if part.part in self._counted:
+                self._counted.discard(part.part)
+                with self._translated():
+                    self._doubt(part, body)
+                continue
+            self._uncounted.add(part.part)
+            try:
+                with self._translated():
+                    self._count(part, body)
+            except OperationalError:
+                raise
+            except Exception as error:
+                logger.exception("Chord %r raised: %r", part.group, error)
+                callback = self.backend.app.signature(dict(body))
+                self.backend.chord_error_from_stack(callback, ChordError(repr(error)))
+            self._uncounted.discard(part.part)
+
+    def _doubt(self, part: GroupPart, body: Mapping[str, Any]) -> None:
+        """Tell the backend that a call may not have been counted, if it wants to know."""
+        if isinstance(self.backend, CountsChords):
+            self.backend.doubt_chord(part.group, body)
+
+    def _count(self, part: GroupPart, body: Mapping[str, Any]) -> None:
+        _, state, value = decode_part(part.document, self._form())
+        ended = Request(id=part.part, group=part.group, group_index=part.index)
+        self._tell_end(ended, body, state, value)
+
+    def _tell_end(self, ended: Request, body: Any, state: str, value: Any) -> None:
+        request = Request(
+            id=ended.id,
+            group=ended.group,
+            group_index=ended.group_index,
+            chord=body,
+            called_directly=False,
+        )
+        self.backend.on_chord_part_return(request, state, value)
+
+    def open_group(self, group: str, size: int, expires: float | None) -> None:
+        """Raise NotImplementedError: a backend has to know the header's results, too."""
         self._no_parts()
 
-    def parts(self, group: str) -> dict[str, str]:
+    def add_parts(self, parts: Sequence[GroupPart]) -> list[bool]:
+        """Raise NotImplementedError: what parts a chord has is known to the backend alone."""
+        self._no_parts()
+
+    def parts(self, group: str) -> list[str | bytes]:
         """Raise NotImplementedError."""
         self._no_parts()
 
@@ -139,7 +288,7 @@ class BackendStore(ResultStore):
         """Return as a document what the backend restores."""
         with self._translated():
             found = self.backend.restore_group(group)
-        return None if found is None else encode_group(found.as_tuple(), self._form())
+        return None if found is None else encode_group(written(found, self._form()), self._form())
 
     def forget_group(self, group: str) -> None:
         """Let the backend delete what it saved."""
@@ -148,8 +297,7 @@ class BackendStore(ResultStore):
 
     def _no_parts(self) -> NoReturn:
         raise NotImplementedError(
-            f"The result backend {type(self.backend).__name__} keeps no parts of chords. Set result_backend"
-            " to a store of umbel's own for them, such as sqlite:// or redis://."
+            f"The result backend {type(self.backend).__name__} counts the results of chords in its own way."
         )
 
     def cleanup(self) -> int:
@@ -191,8 +339,12 @@ def _is_refused(error: Exception) -> bool:
     """Tell whether a backend refused a value, rather than not to have reached its server."""
     if isinstance(error, OSError):  # some are ValueErrors too
         return False
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, _OF_VALUES) or not names.isdisjoint(_OF_DATA)
+    return isinstance(error, _OF_VALUES) or not _kinds(error).isdisjoint(_OF_DATA)
+
+
+def _kinds(error: Exception) -> frozenset[str]:
+    """Return the names of an exception's classes."""
+    return frozenset(kind.__name__ for kind in type(error).__mro__)
 
 
 def _written(form: Form) -> Form:

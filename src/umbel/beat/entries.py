@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from umbel.current import get_current_app
 from umbel.representation import call_representation
 from umbel.schedules import maybe_schedule
+from umbel.schedules.rules import Rules, rules_of
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -54,6 +55,8 @@ class ScheduleEntry:
     options: Any = None
     last_run_at: Any = None
     total_run_count: int = 0
+
+    _editable: tuple[str, ...] = EDITABLE
 
     def __init__(  # noqa: PLR0913, PLR0917 - Celery's signature
         self,
@@ -102,12 +105,12 @@ class ScheduleEntry:
 
     def update(self, other: ScheduleEntry) -> None:
         """Take over what another entry says but for its runs: task, schedule, arguments and options."""
-        for name in EDITABLE:
+        for name in self._editable:
             self.__dict__[name] = getattr(other, name)
 
     def editable_fields_equal(self, other: object) -> bool:
         """Tell whether another entry says the same, whenever each ran."""
-        for name in EDITABLE:
+        for name in self._editable:
             mine, others = getattr(self, name), getattr(other, name, None)
             # Mostly the same objects, which need not be compared: this is asked of all entries at each step.
             if mine is not others and mine != others:
@@ -128,6 +131,12 @@ class ScheduleEntry:
             return (str(self.name), id(self)) < (str(other.name), id(other))
         return NotImplemented
 
+    def __copy__(self) -> Self:
+        # By its attributes: what pickles have would be without an app, and take that from the schedule, too.
+        made = object.__new__(type(self))
+        vars(made).update(vars(self))
+        return made
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (
             self.name,
@@ -143,3 +152,51 @@ class ScheduleEntry:
     def __repr__(self) -> str:
         call = call_representation(self.task, self.args or (), self.kwargs or {})
         return f"<{type(self).__name__}: {self.name} {call} {self.schedule}>"
+
+
+class _Own:
+    """An attribute that is a dictionary of its object's own, made when it is asked for: few have any."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, entry: object, kind: type | None = None) -> Any:
+        if entry is None:
+            return None
+        setattr(entry, self._name, {})
+        return getattr(entry, self._name)
+
+
+class LiveEntry(ScheduleEntry):
+    """An entry with rules for runs that are late or overlap; see `umbel.schedules.rules.Rules`.
+
+    Its runs are not kept here: `last_run_at` and `total_run_count` are copies of what the store has.
+    """
+
+    _editable = (*EDITABLE, "rules")
+    kwargs: Any = _Own()
+    options: Any = _Own()
+
+    def __init__(
+        self,
+        *args: Any,
+        rules: Rules | None = None,
+        catch_up: str | None = None,
+        deadline: Any = None,
+        overlap: bool | None = None,
+        jitter: Any = None,
+        enabled: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("kwargs", "options"):
+            if not getattr(self, name):
+                delattr(self, name)
+        given = {
+            "catch_up": catch_up,
+            "deadline": deadline,
+            "overlap": overlap,
+            "jitter": jitter,
+            "enabled": enabled,
+        }
+        self.rules = rules or rules_of(given)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from umbel import producers
 from umbel.beat.entries import ScheduleEntry, evaluated
+from umbel.beat.pace import RETRY_AFTER
 from umbel.exceptions import ImproperlyConfigured, OperationalError, SchedulingError
 from umbel.localtimes import aware
 from umbel.loggers import get_logger
@@ -20,8 +21,6 @@ logger = get_logger(__name__)
 
 #: Most seconds between two looks at the schedule.
 DEFAULT_MAX_INTERVAL = 300
-#: Seconds until what could not be sent is sent again.
-RETRY_AFTER = 1.0
 #: Seconds between two looks at the settings while there is always something to send.
 LOOK_EVERY = 1.0
 _PRIORITY = 5

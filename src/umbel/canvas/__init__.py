@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from umbel.absent import absent_from
+from umbel.canvas.maps import chunks, xmap, xstarmap
 from umbel.canvas.signature import (
     Signature,
     maybe_signature,
@@ -11,14 +12,23 @@ from umbel.canvas.signature import (
     subtask,
 )
 from umbel.canvas.stamping import StampingVisitor
+from umbel.canvas.workflows import _chain, _chord, chain, chord, group
 
 __all__ = [
     "Signature",
     "StampingVisitor",
+    "_chain",
+    "_chord",
+    "chain",
+    "chord",
+    "chunks",
+    "group",
     "maybe_signature",
     "maybe_subtask",
     "signature",
     "subtask",
+    "xmap",
+    "xstarmap",
 ]
 
 

@@ -34,3 +34,11 @@ class Option(Key[V]):
     def _place(self, owner: dict[str, Any]) -> dict[str, Any]:
         options: dict[str, Any] = owner.setdefault("options", {})
         return options
+
+
+class Part(Key[V]):
+    """An attribute that is a key of the dictionary ``kwargs`` in its dictionary."""
+
+    def _place(self, owner: dict[str, Any]) -> dict[str, Any]:
+        kwargs: dict[str, Any] = owner["kwargs"]
+        return kwargs

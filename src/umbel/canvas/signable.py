@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from umbel.canvas.maps import chunks, xmap, xstarmap
 from umbel.canvas.signature import Signature, signature
 from umbel.request import Request
 
@@ -65,6 +66,18 @@ class Signable(Generic[P, R]):
         return Signature(self, args, kwargs, options, **more)
 
     subtask = signature
+
+    def map(self, it: Iterable[Any]) -> xmap:
+        """Return a signature that calls this task with each item, in one message."""
+        return xmap(self.s(), it, app=self.app)
+
+    def starmap(self, it: Iterable[Any]) -> xstarmap:
+        """Return a signature that calls this task with each item as its arguments, in one message."""
+        return xstarmap(self.s(), it, app=self.app)
+
+    def chunks(self, it: Iterable[Any], n: int) -> chunks:
+        """Return a signature that calls this task with each item as its arguments, `n` in each message."""
+        return chunks(self.s(), it, n, app=self.app)
 
     def signature_from_request(
         self,

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack, overload
 
-from umbel.absent import WORKFLOWS, tell_of_absent, told_absent
+from umbel.absent import tell_of_absent
+from umbel.canvas.algebra import join
 from umbel.canvas.keys import Key, Option
+from umbel.canvas.kinds import CLASSES, class_of
 from umbel.canvas.merging import merged_arguments, merged_options
 from umbel.canvas.stamping import StampingVisitor, linked_stamps, stamps_of
 from umbel.clock import unique_id
@@ -44,7 +46,7 @@ class Signature(dict[str, Any], Generic[R]):
     """
 
     #: Kinds of signatures beside this one, by the ``subtask_type`` of their dictionaries.
-    TYPES: ClassVar[dict[str, type[Signature[Any]]]] = {}
+    TYPES: ClassVar[dict[str | None, Any]] = CLASSES
 
     _app: Umbel | None = None
     _type: Task[..., Any] | None = None
@@ -96,7 +98,7 @@ class Signature(dict[str, Any], Generic[R]):
         """Register a kind of signature: a decorator for its class."""
 
         def register(kind: type[T]) -> type[T]:
-            cls.TYPES[name or kind.__name__] = cast(type[Signature[Any]], kind)
+            cls.TYPES[name or kind.__name__] = kind
             return kind
 
         return register
@@ -107,15 +109,10 @@ class Signature(dict[str, Any], Generic[R]):
 
         Raises NotImplementedError for a kind that there is not.
         """
-        kind = d.get("subtask_type")
-        if kind:
-            found = Signature.TYPES.get(kind)
-            if found is None:
-                raise NotImplementedError(
-                    f"There is no kind {kind!r} of signatures: it {WORKFLOWS}."
-                )
-            if found is not cls:
-                return found.from_dict(d, app=app)
+        found = class_of(d)
+        if found is not Signature and found is not cls:
+            made: Signature[Any] = found.from_dict(d, app=app)
+            return made
         return Signature(dict(d), app=app)
 
     # What it is about
@@ -309,13 +306,17 @@ class Signature(dict[str, Any], Generic[R]):
         return [self, *(one for link in links for one in link.flatten_links())]
 
     def __or__(self, other: Any) -> Any:
-        """Refuse to make a chain, which there is not yet."""
-        if isinstance(other, Signature):
-            raise told_absent(Signature, "__or__ (the operator |)", WORKFLOWS)
-        return NotImplemented
+        """Return what runs this signature, and then another with its result."""
+        return join(self, other) if isinstance(other, Signature) else NotImplemented
 
     def __ior__(self, other: Any) -> Any:
         return self.__or__(other)
+
+    if (
+        TYPE_CHECKING
+    ):  # else checkers take the one of dictionaries, where the right one is of a subclass
+
+        def __ror__(self, other: Any) -> Any: ...
 
     # Stamps
 
@@ -364,6 +365,9 @@ class Signature(dict[str, Any], Generic[R]):
         made = memo[id(self)] = dict(self)
         made["options"] = copy.deepcopy(self.options, memo)
         return made
+
+
+CLASSES[None] = Signature
 
 
 def _told(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from umbel.canvas.kinds import CLASSES
+
 Stamps = Mapping[str, Any]
 
 
@@ -19,6 +21,34 @@ class StampingVisitor(ABC):
     def on_signature(self, sig: Any, **headers: Any) -> Stamps | None:
         """Return the stamps of a signature."""
 
+    def on_group_start(self, sig: Any, **headers: Any) -> Stamps | None:
+        """Return the stamps of all members of a group, before they are stamped themselves."""
+        return {}
+
+    def on_group_end(self, sig: Any, **headers: Any) -> None:
+        """Be called when all members of a group have been stamped."""
+        return
+
+    def on_chain_start(self, sig: Any, **headers: Any) -> Stamps | None:
+        """Return the stamps of all tasks of a chain, before they are stamped themselves."""
+        return {}
+
+    def on_chain_end(self, sig: Any, **headers: Any) -> None:
+        """Be called when all tasks of a chain have been stamped."""
+        return
+
+    def on_chord_header_start(self, sig: Any, **header: Any) -> Stamps | None:
+        """Return the stamps of a chord's header: by default those of a group; `sig` is the chord."""
+        return self.on_group_start(as_group(sig), **header)
+
+    def on_chord_header_end(self, sig: Any, **header: Any) -> None:
+        """Be called when a chord's header has been stamped."""
+        self.on_group_end(as_group(sig), **header)
+
+    def on_chord_body(self, sig: Any, **header: Any) -> Stamps | None:
+        """Return the stamps of a chord's body; `sig` is the chord."""
+        return {}
+
     def on_callback(self, callback: Any, **header: Any) -> Stamps | None:
         """Return the stamps of a call that follows one that ended well."""
         return {}
@@ -26,6 +56,14 @@ class StampingVisitor(ABC):
     def on_errback(self, errback: Any, **header: Any) -> Stamps | None:
         """Return the stamps of a call that follows one that failed."""
         return {}
+
+
+def as_group(chord: Any) -> Any:
+    """Return a chord's header as a group, which it is from then on."""
+    header = chord.kwargs["header"]
+    if not isinstance(header, Mapping):
+        header = chord.kwargs["header"] = CLASSES["group"](header, app=chord._app)
+    return header
 
 
 def stamps_of(

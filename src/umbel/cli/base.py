@@ -21,18 +21,22 @@ from umbel.exceptions import ImproperlyConfigured, UmbelError
 #: The commands, each in a module of that name whose attribute ``command`` it is, with the first
 #: line of its help: the modules are imported only when they are used.
 COMMANDS = {
+    "beat": "Send periodic tasks when they are due.",
     "call": "Send a call of a task.",
     "completion": "Print the script that completes umbel's words in a shell.",
     "config": "Explain settings: value, origin, meaning, default.",
     "dead": "Show, retry or drop dead letters.",
     "dev": "Run a worker that starts anew when the code changes.",
+    "graph": "Draw a workflow, or a call with all that belongs to it.",
     "handback": "Give back to the queues what dead workers hold.",
     "list": "List tasks, queues or bindings.",
+    "migrate": "Make or update the tables in a database.",
     "multi": "Start and stop several workers of this machine.",
     "purge": "Delete every message that waits in queues.",
     "queues": "Show what waits in each queue.",
     "report": "Print what a bug report should contain.",
     "result": "Show what became of a call.",
+    "schedule": "Look at periodic tasks, and change them while beats run.",
     "shell": "Open a Python shell with the app and its tasks.",
     "worker": "Start a worker.",
 }

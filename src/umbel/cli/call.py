@@ -15,7 +15,8 @@ from umbel.cli.result import NOT_YET, as_data, exit_code, wait_for
 from umbel.exceptions import NotRegistered
 
 
-def _json(text: str, kind: type, option: str) -> Any:
+def read_json(text: str, kind: type, option: str) -> Any:
+    """Return what an option says as JSON. Raises BadParameter for what is not of that kind."""
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -77,7 +78,7 @@ def command(
     """
     given: Global = context.obj
     app = given.load()
-    args, kwargs = _json(args_text, list, "--args"), _json(kwargs_text, dict, "--kwargs")
+    args, kwargs = read_json(args_text, list, "--args"), read_json(kwargs_text, dict, "--kwargs")
     chosen = _chosen(**options, expires=expires)
     try:
         if by_name and task not in app.tasks:

@@ -54,7 +54,7 @@ def show(given: Global, key: str, as_json: bool) -> None:
     """Show the dead letter KEY with its headers and body, as JSON."""
     letters = Filter(keys=frozenset({key})).find(given.load().queues, 1)
     if not letters:
-        raise click.ClickException(f"There is no dead letter {key!r}.")
+        raise click.ClickException(_no_such([key]))
     data = as_data(letters[0])
     if as_json:
         show_json(data)
@@ -146,5 +146,15 @@ def _tell(given: Global, data: dict[str, Any], text: str, as_json: bool) -> None
 
 def _refuse_missing(missing: list[str]) -> None:
     if missing:
-        verb = "is no dead letter" if len(missing) == 1 else "are no dead letters"
-        raise click.ClickException(f"There {verb} {', '.join(map(repr, missing))}.")
+        raise click.ClickException(_no_such(missing))
+
+
+def _no_such(keys: list[str]) -> str:
+    """Return that there are no dead letters of these keys, and where to look for others."""
+    what = (
+        "is no dead letter with the key" if len(keys) == 1 else "are no dead letters with the keys"
+    )
+    return (
+        f"There {what} {', '.join(map(repr, keys))}. `umbel dead list` shows the keys; a task's id is"
+        " none."
+    )

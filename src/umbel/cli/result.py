@@ -8,9 +8,14 @@ from typing import Any
 import click
 
 from umbel import states
+from umbel.app import Umbel
+from umbel.cli import following
 from umbel.cli.given import Global
 from umbel.cli.groups import examples
 from umbel.cli.output import json_option, show_json
+from umbel.exceptions import ImproperlyConfigured, OperationalError
+from umbel.ports import StoredMessage
+from umbel.progress import Progress
 from umbel.result import AsyncResult
 
 #: The exit code that says: it has not ended yet.
@@ -21,6 +26,7 @@ NOT_YET = 3
     "result",
     epilog=examples(
         "umbel -A tasks result 019f2f6e-6a4b-7d07-b0a2-3d1f0e6f1c2a --wait 10",
+        "umbel -A tasks result 019f2f6e-6a4b-7d07-b0a2-3d1f0e6f1c2a --follow",
         codes="Exit codes: 0 it succeeded, 1 it failed or was revoked, 3 it has not ended yet.",
     ),
 )
@@ -28,6 +34,11 @@ NOT_YET = 3
 @click.option("-t", "--task", help="Name of the task; accepted as in Celery, and not needed.")
 @click.option("--traceback", is_flag=True, help="Show the traceback of a failure, too.")
 @click.option("--wait", type=float, help="Wait so many seconds for it to end.")
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Wait until it ends, or for --wait seconds, and show how far it is.",
+)
 @json_option
 @click.pass_context
 def command(
@@ -36,6 +47,7 @@ def command(
     task: str | None,
     traceback: bool,
     wait: float | None,
+    follow: bool,
     as_json: bool,
 ) -> None:
     """Show what became of a call.
@@ -47,13 +59,19 @@ def command(
     if task is not None:
         app.tasks[task]  # a wrong name is told
     found = app.AsyncResult(task_id)
-    wait_for(found, wait)
+    if follow:
+        following.follow(found, wait, as_json)
+    else:
+        wait_for(found, wait)
     data = as_data(found)
     if as_json:
         show_json(data)
+    elif data["state"] == states.PENDING:
+        click.echo(f"{states.PENDING}: {whereabouts(app, task_id)}")
     else:
         value = found.result if data["state"] in states.READY_STATES else data["result"]
-        click.echo(f"{data['state']}: {value!r}")
+        told = None if data["state"] in states.ALL_STATES else Progress.of(value)
+        click.echo(f"{data['state']}: {value!r}" if told is None else f"{data['state']}: {told}")
         if traceback and data["traceback"]:
             click.echo(data["traceback"])
     context.exit(exit_code(data["state"]))
@@ -64,6 +82,35 @@ def wait_for(found: AsyncResult[Any], seconds: float | None) -> None:
     if seconds is not None:
         with contextlib.suppress(TimeoutError):
             found.get(timeout=seconds, propagate=False)
+
+
+#: What is said of a message without a result, by where it is.
+_PLACES = {
+    "ready": "it waits in the queue {queue}.",
+    "scheduled": "it waits in the queue {queue} until it is due.",
+    "leased": "a worker that serves the queue {queue} has it.",
+    "dead": "its message is a dead letter: see `umbel dead list`.",
+}
+_UNKNOWN = (
+    "nothing is known of this id. Either it was never sent to this broker, or its task keeps no result, or"
+    " the result has expired (result_expires)."
+)
+
+
+def whereabouts(app: Umbel, task_id: str) -> str:
+    """Return what can be said of a call of which no result is stored, for people to read."""
+    try:
+        if not app.broker.features.find:
+            return "no result is stored of this id."
+        messages = app.queues.find(task_id)
+    except (OperationalError, ImproperlyConfigured) as error:
+        return f"no result is stored of this id, and the broker could not be asked. {error}"
+    # Of a call that was sent several times: the one that is furthest.
+    by_place: dict[str, StoredMessage] = {message.where: message for message in messages}
+    for place in ("leased", "ready", "scheduled", "dead"):
+        if place in by_place:
+            return _PLACES[place].format(queue=by_place[place].queue)
+    return _UNKNOWN
 
 
 def exit_code(state: str) -> int:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import click
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
 from umbel.cli.output import Rows, numeric
+from umbel.progress import Progress
 
 
 def console() -> Console:
@@ -48,3 +51,29 @@ def live(draw: Callable[[], Table], pause: Callable[[], None]) -> None:
         while True:
             pause()
             shown.update(draw(), refresh=True)
+
+
+@contextlib.contextmanager
+def bar() -> Iterator[Callable[[str, Progress | None], None]]:
+    """Draw one bar in one place; give what shows a state there, and how far a task is. Then it is erased."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.fields[state]}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[count]}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[message]}", markup=False),
+    )
+    with Bars(*columns, console=console(), transient=True) as bars:
+        line = bars.add_task("", total=None, state="", count="", message="")
+
+        def show(state: str, told: Progress | None) -> None:
+            done, total, count = (0.0, None, "") if told is None else (told.done, told.total, "")
+            if told is not None:
+                count = f"{told.done:g}" if told.total is None else f"{told.done:g}/{told.total:g}"
+            message = "" if told is None else told.message
+            bars.update(
+                line, completed=done, total=total, state=state, count=count, message=message
+            )
+
+        yield show

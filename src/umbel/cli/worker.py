@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 import click
 
+from umbel.app import Umbel
+from umbel.beat.service import beside
 from umbel.cli.completing import queue_names
 from umbel.cli.given import Global
 from umbel.cli.groups import examples
 from umbel.cli.purge import names
 from umbel.cli.user_options import own_values, preload_values, travelling
-from umbel.cli.worker_options import WorkerCommand, later_options, standing_options, warn_of
-from umbel.cli.worker_values import POOLS, children, node_name
+from umbel.cli.worker_options import (
+    WorkerCommand,
+    beat_options,
+    later_options,
+    standing_options,
+    warn_of,
+)
+from umbel.cli.worker_values import POOLS, bounds, concurrency, node_name
 from umbel.settings.sources import from_words
 from umbel.worker.bootstrap import Source
 from umbel.worker.daemon import Standing, run_as
@@ -61,7 +70,8 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 @click.option(
     "--autoscale",
     metavar="MAX,MIN",
-    help="Most and fewest child processes: as many as are needed. It goes before -c.",
+    help="Most and fewest tasks at a time: as many child processes as are needed. It goes before -c, which"
+    " with threads and asyncio is how many each of them runs.",
 )
 @click.option(
     "-P",
@@ -140,6 +150,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     metavar="KIB",
     help="Replace a child that has taken more memory, after its running task.",
 )
+@beat_options
 @standing_options
 @later_options
 @click.argument("words", nargs=-1, metavar="[-- SETTING=VALUE ...]")
@@ -160,28 +171,27 @@ def command(
 
     It takes messages from queues and runs their tasks. TERM or one Ctrl+C lets running tasks end first;
     a second Ctrl+C, or QUIT, does not, and what was running is run again by another worker.
-
     All of Celery's options are accepted. One that does not work yet says so.
     """
     # It is run when the command line is done with: tasks shall not find its context.
     given: Global = context.obj
     warn_of(more)
-    concurrency, most = children(more["concurrency"], more["autoscale"])
+    more["concurrency"] = concurrency(more["concurrency"])
     wanted = Wanted(
         hostname=node_name(hostname),
         loglevel=loglevel.upper(),
         logfile=more["logfile"],
         queues=tuple(names(queues)),
         exclude_queues=tuple(names(exclude_queues)),
-        concurrency=concurrency,
-        most=most,
+        concurrency=more["concurrency"],
+        scale=bounds(more["autoscale"]),
         executor=pool,
         purge=purge,
         quiet=given.quiet,
+        pidfile=more["pidfile"],
+        beside=_beside(**more),
     )
-    settings = (
-        given.settings() | from_words(words) | _settings(**more | {"concurrency": concurrency})
-    )
+    settings = given.settings() | from_words(words) | _settings(**more)
     preload = preload_values()
     source = Source(
         given.named_app(),
@@ -194,6 +204,19 @@ def command(
     )
     run = partial(run_worker, source, wanted, begun_in=given.begun_in)
     return partial(run_as, _standing(**more), wanted.hostname, wanted.logfile, run)
+
+
+def _beside(
+    *, beat: bool, schedule_filename: str | None, scheduler: str | None, **_: Any
+) -> Callable[[Umbel], AbstractContextManager[None]] | None:
+    """Return what runs a beat beside the node, if one is wanted."""
+    if not beat:
+        return None
+    return lambda app: beside(
+        app,
+        schedule_filename=schedule_filename,
+        scheduler_cls=scheduler or app.conf.snapshot.beat_scheduler,
+    )
 
 
 def _standing(
@@ -224,6 +247,9 @@ def _settings(
     log_format: str | None,
     processes: int | None,
     sync_threads: int | None,
+    uid: str | None,
+    gid: str | None,
+    umask: str | None,
     **_: Any,
 ) -> dict[str, Any]:
     multiplier = 1 if disable_prefetch else prefetch_multiplier
@@ -241,5 +267,8 @@ def _settings(
         "worker_log_json": None if log_format is None else log_format == "json",
         "worker_processes": processes,
         "worker_sync_threads": sync_threads,
+        "worker_umask": umask,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    found = {name: value for name, value in found.items() if value is not None}
+    # Who is named here has no group, or is of no user, that settings name.
+    return found if uid is None and gid is None else {**found, "worker_uid": uid, "worker_gid": gid}

@@ -1,8 +1,7 @@
 """The options of ``umbel worker`` that are Celery's: those that do not work yet, and what that means.
 
 An option of Celery's is never unknown here. One whose promise is kept anyway is silent; one whose
-absence a worker can live with is a warning; one without which the worker would do something else than
-its owner believes is an error.
+absence a worker can live with is a warning.
 """
 
 from __future__ import annotations
@@ -19,18 +18,17 @@ Command = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """An option that does not work yet. `why` says what is missing.
+    """An option that does not work yet, or `never` will. `why` says what is missing, or what is instead.
 
-    With `fatal` the worker does not start. `kept` is the value, or True for any, whose promise is kept
-    anyway, without a word.
+    `kept` is the value, or True for any, whose promise is kept anyway, without a word.
     """
 
     names: tuple[str, ...]
     help: str
     why: str = ""
     type: Any = str
-    fatal: bool = False
     kept: object = None
+    never: bool = False
     metavar: str | None = None
 
     @property
@@ -47,21 +45,17 @@ class Later:
         )
 
 
-_NO_BEAT = "there is no beat"
-
 LATER = (
-    Later(("-B", "--beat"), "Run beat inside the worker.", fatal=True, type=bool,
-          why="there is no beat, and periodic tasks would silently not run. Leave it out."),
     Later(("-E", "--task-events", "--events"), "Send an event for each step of a task.",
           why="no events are sent", type=bool),
-    Later(("-S", "--statedb"), "File for revoked ids.", metavar="PATH",
-          why="the broker will keep revoked ids"),
-    Later(("--executable",), "Python to run.", metavar="PATH", why="it is the Python that runs umbel"),
-    Later(("-s", "--schedule-filename", "--schedule"), "File of beat.", metavar="PATH", why=_NO_BEAT),
-    Later(("--scheduler",), "Class of beat.", why=_NO_BEAT),
-    Later(("--heartbeat-interval",), "Seconds between heartbeats.", type=int,
-          why="workers send no heartbeats; the broker keeps their leases"),
+    Later(("-S", "--statedb"), "File for revoked ids.", metavar="PATH", never=True,
+          why="no file is written, since what it holds in Celery is the broker's to keep, for all workers"),
+    Later(("--executable",), "Python to run.", metavar="PATH", never=True,
+          why="it is the Python that runs umbel"),
+    Later(("--heartbeat-interval",), "Seconds between heartbeats.", type=int, never=True,
+          why="a worker's heartbeat is that it renews its leases, three times in worker_lease_ttl seconds"),
     Later(("--pool-start-method",), "fork or spawn.", type=click.Choice(["fork", "spawn"]), kept="fork",
+          never=True,
           why="children are forked from a clean process, or started from scratch where importing the app"
           " leaves threads or sockets open"),
     Later(("-O", "--optimization"), "default or fair: here always fair.", kept=True,
@@ -88,13 +82,30 @@ def standing_options(function: Command) -> Command:
     return reduce(lambda made, option: option(made), reversed(options), function)
 
 
+def beat_options(function: Command) -> Command:
+    """Give a command the options of a beat that runs beside the node."""
+    options = (
+        click.option("-B", "--beat", is_flag=True, help="Send periodic tasks, too; as umbel beat."),
+        click.option(
+            "-s",
+            "--schedule-filename",
+            "--schedule",
+            "schedule_filename",
+            metavar="PATH",
+            help="With -B: Celery's file of last runs, to take them over once.",
+        ),
+        click.option("--scheduler", metavar="CLASS", help="With -B: the class of the scheduler."),
+    )
+    return reduce(lambda made, option: option(made), reversed(options), function)
+
+
 class WorkerCommand(click.Command):
-    """Shows the options that do nothing yet in a section of their own."""
+    """Shows the options that do nothing in a section of their own."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options that work, then the others."""
         others = {one.parameter: one for one in LATER}
-        for title, wanted in (("Options", False), ("Accepted, but without effect yet", True)):
+        for title, wanted in (("Options", False), ("Accepted, but without effect", True)):
             rows = [
                 row
                 for option in self.get_params(ctx)
@@ -112,11 +123,10 @@ def later_options(function: Command) -> Command:
 
 
 def warn_of(given: Mapping[str, Any]) -> None:
-    """Say of each option that was given that it does nothing yet. Raises UsageError for the fatal ones."""
+    """Say of each option that was given that it does nothing yet."""
     for one in LATER:
         value = given[one.parameter]
         if value in (None, False) or one.kept is True or one.kept == value:
             continue
-        if one.fatal:
-            raise click.UsageError(f"{one.names[-1]} does not work yet: {one.why}")
-        click.echo(f"Warning: {one.names[-1]} has no effect yet: {one.why}.", err=True)
+        effect = "no effect" if one.never else "no effect yet"
+        click.echo(f"Warning: {one.names[-1]} has {effect}: {one.why}.", err=True)

@@ -15,13 +15,8 @@ from umbel.worker.autoscale import Bounds
 POOLS = ("prefork", "threads", "asyncio", "solo", "processes", "gevent", "eventlet", "custom")
 
 
-def children(given: str | None, autoscale: str | None) -> tuple[int | None, int | None]:
-    """Return how many children are wanted, if that is said, and how many --autoscale allows at most."""
-    scale = _bounds(autoscale)
-    return (_children(given), None) if scale is None else (scale.fewest, scale.most)
-
-
-def _children(given: str | None) -> int | None:
+def concurrency(given: str | None) -> int | None:
+    """Return how many tasks are to run at a time, if that is said."""
     if given == "auto":
         return _processors()
     if given is not None:
@@ -29,8 +24,8 @@ def _children(given: str | None) -> int | None:
     return None
 
 
-def _bounds(autoscale: str | None) -> Bounds | None:
-    """Return what --autoscale says: most and fewest children, in either order, or the most alone."""
+def bounds(autoscale: str | None) -> Bounds | None:
+    """Return what --autoscale says: most and fewest tasks at a time, in either order, or the most alone."""
     if autoscale is None:
         return None
     what = "no pair of numbers, such as 10,3"

@@ -16,16 +16,15 @@ _BUILT_IN = {
     "cache+memory": "umbel.engines.memory",  # the result store that Celery's tests name
     "sqlite": "umbel.engines.sqlite",
     **dict.fromkeys(_REDIS, "umbel.engines.redis"),
+    **dict.fromkeys(("postgresql", "postgres"), "umbel.engines.postgres"),
+    **dict.fromkeys(("amqp", "amqps", "pyamqp"), "umbel.engines.rabbitmq"),
 }
 #: Libraries that engines need, and the extra that brings them.
-_NEEDS = {"redis": "redis"}
-#: Schemes whose engines are planned as extras, for an error that says so.
-_EXTRAS: Mapping[str, str] = {
-    "amqp": "rabbitmq",
-    "amqps": "rabbitmq",
-    "pyamqp": "rabbitmq",
-    "postgresql": "postgres",
-    "postgres": "postgres",
+_NEEDS = {"redis": "redis", "psycopg": "postgres", "amqp": "rabbitmq"}
+#: Names of result stores that packages bring, for an error that names the package.
+_PACKAGES: Mapping[str, str] = {
+    "django-db": "django-celery-results",
+    "django-cache": "django-celery-results",
 }
 
 
@@ -36,11 +35,16 @@ def open_engine(url: str, options: EngineOptions | None = None) -> Engine:
     """
     scheme = url.partition(":")[0].lower()
     factory = _factory(scheme)
+    if factory is None and "://" not in url:
+        package = _PACKAGES.get(scheme)
+        raise ImproperlyConfigured(
+            f"{scheme!r} is neither a URL, such as redis://localhost, nor the name of a result store that an"
+            " installed package declares." + (f" Run: pip install {package}" if package else "")
+        )
     if factory is None:
         known = ", ".join(f"{name}://" for name in sorted(_BUILT_IN))
         raise ImproperlyConfigured(
-            f"No engine serves URLs that begin with {scheme!r}. This umbel has {known}"
-            + (f"; {_EXTRAS[scheme]} is not part of it yet." if scheme in _EXTRAS else ".")
+            f"No engine serves URLs that begin with {scheme!r}. This umbel has {known}."
         )
     engine: Engine = factory(url, options or {})
     return engine

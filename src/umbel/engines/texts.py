@@ -8,6 +8,8 @@ from umbel.exceptions import EncodeError
 def check_text(*texts: str) -> None:
     """Raise EncodeError for a text that is not UTF-8: half a surrogate pair, as from ``os.fsdecode``."""
     for text in texts:
+        if text.isascii():
+            continue
         try:
             text.encode()
         except UnicodeEncodeError as error:

@@ -1,7 +1,8 @@
 """Django's connections in a process that runs tasks: around each task as around a request.
 
-Django keeps connections for each thread. Tasks run on one thread; what ``async def`` tasks do with the
-database is done on a thread of asgiref's (`sync_to_async`), so its connections are looked after there.
+Django keeps connections for each thread. What plain tasks use is of the thread that runs them; what ``async
+def`` tasks do with the database is done on a thread of asgiref's (`sync_to_async`), one for all of them, so
+its connections are looked after there.
 """
 
 from __future__ import annotations
@@ -25,14 +26,20 @@ logger = logging.getLogger("umbel.django")
 class Connections:
     """What happens to Django's connections before and after each task.
 
-    With `reuse_max` they live for so many tasks, as in Celery, and not as CONN_MAX_AGE says.
+    With `reuse_max` they live for so many tasks of their thread, as in Celery, and not as CONN_MAX_AGE says.
+
+    Coroutines share the connections of asgiref's thread, where each may be in the middle of reading rows
+    while another ends. So these are closed for their age when no coroutine runs, and else only when they
+    are broken.
     """
 
     def __init__(self, reuse_max: int | None) -> None:
         self._reuse_max = reuse_max or 0
-        self._ran = 0
+        self._here = _Ran()
         self._thread = threading.get_ident()
         self._elsewhere = False
+        self._coroutines = 0
+        self._lock = threading.Lock()
 
     def look_after(self) -> None:
         """Begin, in the thread that runs the tasks."""
@@ -45,48 +52,69 @@ class Connections:
 
     def _before(self, sender: Any, **_: Any) -> None:
         # What runs where it was called, in a request or a transaction perhaps, uses its caller's connections.
-        if not sender.request.is_eager:
-            self._everywhere(self._begin)
+        if sender.request.is_eager:
+            return
+        self._begin(alone=True)
+        if sender.is_async:
+            self._where_coroutines_are(self._begin, alone=self._count(1) == 1)
 
     def _after(self, sender: Any, **_: Any) -> None:
         if sender.request.is_eager:
             return
-        self._ran += 1
-        if self._reuse_max and self._ran >= self._reuse_max:
-            self._ran = 0
-            self._everywhere(close_all)
-        else:
-            self._everywhere(self._end)
+        self._end(alone=True)
+        if sender.is_async:
+            self._where_coroutines_are(self._end, alone=self._count(-1) == 0)
 
-    def _everywhere(self, work: Callable[[], None]) -> None:
-        """Do something in each thread that has connections."""
-        work()
+    def _count(self, change: int) -> int:
+        """Return how many coroutines run from now on."""
+        with self._lock:
+            self._coroutines += change
+            return self._coroutines
+
+    def _where_coroutines_are(self, work: Callable[[bool], None], alone: bool) -> None:
+        """Do something on the thread on which coroutines use the database, if they do."""
         if self._elsewhere:
             # Nobody waits: what the next task does there comes after it.
-            SyncToAsync.single_thread_executor.submit(work)
+            SyncToAsync.single_thread_executor.submit(work, alone)
 
-    def _begin(self) -> None:
+    def _begin(self, alone: bool) -> None:
         reset_queries()
-        self._close_old()
+        self._close_old(alone)
 
-    def _end(self) -> None:
-        self._close_old()
-        close_caches()
+    def _end(self, alone: bool) -> None:
+        self._here.tasks += 1
+        if alone and self._reuse_max and self._here.tasks >= self._reuse_max:
+            self._here.tasks = 0
+            close_all()
+            return
+        self._close_old(alone)
+        if alone:
+            close_caches()
 
-    def _close_old(self) -> None:
-        """Close this thread's connections that are too old or broken."""
+    def _close_old(self, alone: bool) -> None:
+        """Close this thread's connections that are broken and, if nobody else uses them, too old."""
         for connection in _outside_of_transactions():
-            if self._reuse_max:
-                connection.close_at = None  # their age does not count
+            due = connection.close_at
+            if self._reuse_max or not alone:
+                connection.close_at = None  # its age does not count
             with _complaining(connection):
                 connection.close_if_unusable_or_obsolete()
+            connection.close_at = due
+
+
+class _Ran(threading.local):
+    """How many tasks have run on this thread since its connections were closed."""
+
+    tasks = 0
 
 
 def close_all() -> None:
     """Close all connections of this thread and those of caches; but for one that is in a transaction."""
     for connection in _outside_of_transactions():
-        with _complaining(connection):
-            connection.close()
+        # On the thread of an event loop none is open, and Django forbids even to close it.
+        if connection.connection is not None:
+            with _complaining(connection):
+                connection.close()
     close_caches()
 
 

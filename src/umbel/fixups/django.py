@@ -29,7 +29,11 @@ logger = logging.getLogger("umbel.django")
 TASK_CLASS = "umbel.contrib.django.task:DjangoTask"
 
 
-def fixup(app: Umbel, env: str = "DJANGO_SETTINGS_MODULE") -> DjangoFixup | None:
+#: Names the module of a project's settings, as Django has it.
+VARIABLE = "DJANGO_SETTINGS_MODULE"
+
+
+def fixup(app: Umbel, env: str = VARIABLE) -> DjangoFixup | None:
     """Integrate Django where the environment variable names its settings; else return None."""
     if not os.environ.get(env):
         return None
@@ -67,6 +71,7 @@ class DjangoFixup:
     def set_up(self) -> None:
         """Set Django up, unless it is. A worker also says what Django's checks find."""
         if not _registry().ready:
+            _require_settings()
             import_module("django").setup()
             _let_loggers_speak()
         if self._in_worker and not os.environ.get("CELERY_SKIP_CHECKS"):
@@ -126,6 +131,22 @@ def _registry() -> Any:
     return import_module("django.apps").apps
 
 
+def _require_settings() -> None:
+    """Raise ImproperlyConfigured where the module of the settings is not there."""
+    name = os.environ.get(VARIABLE, "")
+    if import_module("django.conf").settings.configured:
+        return
+    try:
+        import_module(name)
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):
+            raise  # the settings are there, and import something else
+        raise ImproperlyConfigured(
+            f"{VARIABLE} is {name!r}, and there is no module {error.name!r}. It is looked for in"
+            f" {os.getcwd()} and where Python finds packages."
+        ) from error
+
+
 def _let_loggers_speak() -> None:
     """Undo what LOGGING does to all loggers that it does not name, but for ``disable_existing_loggers``."""
     for name, found in list(logging.getLogger().manager.loggerDict.items()):
@@ -136,5 +157,7 @@ def _let_loggers_speak() -> None:
 def _say_what_checks_find() -> None:
     checks = import_module("django.core.checks")
     for message in checks.run_checks():
-        if message.level >= checks.WARNING and not message.is_silenced():
+        # What is wrong with our own settings, the worker says itself when it uses them.
+        ours = str(message.id).startswith("umbel.E")
+        if message.level >= checks.WARNING and not message.is_silenced() and not ours:
             logger.warning("A check of Django's found: %s", message)

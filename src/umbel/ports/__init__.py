@@ -28,21 +28,25 @@ from umbel.ports.broker import (
 )
 from umbel.ports.engine import Engine, EngineOptions
 from umbel.ports.queues import DeadLetter, Holding, QueueAdmin, QueueDepth, StoredMessage
-from umbel.ports.results import ResultStore, ResultSubscription
-from umbel.ports.state import StateStore
+from umbel.ports.results import GroupOpening, GroupPart, ResultStore, ResultSubscription
+from umbel.ports.state import Change, Put, StateStore
 
 __all__ = [
     "Action",
     "Broadcast",
     "Broker",
+    "Change",
     "Consumer",
     "DeadLetter",
     "Engine",
     "EngineOptions",
     "Features",
     "FetchRequest",
+    "GroupOpening",
+    "GroupPart",
     "Holding",
     "Owner",
+    "Put",
     "QueueAdmin",
     "QueueDepth",
     "ResultStore",

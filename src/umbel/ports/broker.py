@@ -31,9 +31,10 @@ class Features:
     fencing: bool
     """A consumer that lost its leases is refused when it settles."""
     leases: bool
-    """The broker keeps who holds what.
+    """The broker keeps who holds what, and what it is.
 
-    Else the connection is the claim, and its end gives all back.
+    A delivery that is settled or given back need not have its message any more. Else the connection is the
+    claim, and its end gives all back.
     """
     dedupes: bool
     """A publication repeated with the same tag within `remembers` seconds of the first is recognized."""
@@ -56,6 +57,12 @@ class Features:
     """Messages can be looked at without being taken."""
     find: bool
     """Messages can be found by task id."""
+    accounts: bool = True
+    """`QueueAdmin` knows all queues, and what of each is scheduled and leased.
+
+    Else it tells what is ready and dead in the queues that its engine object has heard of, and `purge` leaves
+    what is scheduled.
+    """
     lowest_first: bool = False
     """Of priorities the lowest number is the most urgent, where a wire form has it so; else the highest."""
     queues_in_order: bool = True
@@ -63,6 +70,9 @@ class Features:
 
     Else the engine may take turns, and put the urgent messages of all before the others of any.
     """
+
+    joint_state: bool = False
+    """`StateStore.change` works, and can publish in the same step."""
 
     @property
     def most_urgent(self) -> int:
@@ -219,6 +229,9 @@ class Consumer(ABC):
         The most urgent of a queue come first, equal ones in the order of their arrival. When there
         is none, wait up to `wait` seconds for one. It may return early with nothing. Of many
         waiting consumers an engine wakes as few as it can for a message.
+
+        Where nobody counts deliveries (``features.counts``), what was handed over before may have been what
+        ended its process: it may be given alone, after what it was fetched with.
         """
 
     @abstractmethod
@@ -233,12 +246,20 @@ class Consumer(ABC):
 
         With ``features.atomic_settle`` everything a settlement says becomes true in one step with
         its acknowledgement. A settlement whose lease is no longer this consumer's is refused as a
-        whole: nothing of it becomes true. A result is allowed only if `Broker.join` was given its store.
+        whole: nothing of it becomes true, but without ``features.atomic_settle`` it may have published what
+        follows. A result is allowed only if `Broker.join` was given its store.
         """
 
     @abstractmethod
     def mark_early(self, deliveries: Sequence[Delivery]) -> None:
         """Note that deliveries are about to start and may not be delivered again (at most once)."""
+
+    def expect_end(self, delivery: Delivery, limit: float) -> None:  # noqa: B027 - most need not
+        """Note that the process is about to be killed because a delivery exceeds its hard time limit.
+
+        Where nobody can take over from a dead process, the message comes back with that (`over_time`), if its
+        process does not live to settle it. With ``features.leases`` there is nothing to do.
+        """
 
     @abstractmethod
     def release(self, keys: Collection[str]) -> int:

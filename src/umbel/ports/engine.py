@@ -61,6 +61,14 @@ class Engine(ABC):
         """
         return []
 
+    def migrate(self) -> list[str] | None:
+        """Make the place ready for this umbel, and return what was done, a sentence each.
+
+        None where there is nothing that would ever have to be done. Many may do it at once. Raises
+        OperationalError, and ImproperlyConfigured for a place that cannot be made ready.
+        """
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Give back all connections."""

@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from time import monotonic
 from typing import Any
 
 from umbel.records import ResultRecord
+from umbel.values import value
+
+
+@value
+class GroupPart:
+    """The outcome of one call of a group.
+
+    `part` is the call's id and `index` its place in the group; both together name the part. `claimant` is who
+    wants to go on when the group is complete: it is the same when the same part is recorded again. `expires`
+    is when the group is given up, in seconds since the epoch; None means never.
+    """
+
+    group: str
+    part: str
+    index: int | None
+    document: str | bytes
+    claimant: str
+    expires: float | None = None
+
+
+@value
+class GroupOpening:
+    """A group that begins: how many parts it has, when it is given up, and its document, if one is saved.
+
+    `body` is the signature that gets its results, as a mapping. With a `size` of 0 it is a document alone, of
+    which no parts are counted.
+    """
+
+    group: str
+    size: int
+    expires: float | None = None
+    document: str | bytes | None = None
+    body: Mapping[str, Any] | None = None
 
 
 class ResultSubscription(ABC):
@@ -53,11 +86,21 @@ class ResultSubscription(ABC):
 class ResultStore(ABC):
     """States and results by task id."""
 
+    #: Whether it counts the parts of groups; else the methods that do raise NotImplementedError, and the
+    #: document of each group is saved when it is opened.
+    counts_parts = True
+
+    @property
+    def reply_to(self) -> str | None:
+        """Where results of calls of this process go, if their messages have to say it."""
+        return None
+
     @abstractmethod
     def put(self, records: Sequence[ResultRecord]) -> None:
         """Store results and tell whoever listens for them.
 
-        A SUCCESS is never replaced by another state.
+        A SUCCESS is never replaced by another state, nor is any final state by PROGRESS
+        (`umbel.states.stays`).
         """
 
     def put_of(self, results: Sequence[tuple[ResultRecord, Any]]) -> None:
@@ -101,20 +144,54 @@ class ResultStore(ABC):
         """Delete results, in one call however many."""
 
     @abstractmethod
-    def add_part(self, group: str, part: str, document: str, size: int, claimant: str) -> bool:
-        """Record one part of a group; True when all `size` parts are there and the claim is `claimant`'s.
+    def open_group(self, group: str, size: int, expires: float | None) -> None:
+        """Say how many parts a group has; only then can it be complete.
 
-        A part that is recorded again is counted once. The first claimant of a complete group keeps
-        the claim, also when it asks again, until `close_group`.
+        A group that was opened before stays as it is, and a closed one closed.
+        """
+
+    def open_groups(self, openings: Sequence[GroupOpening]) -> None:
+        """Open groups, and save their documents; to do so twice does no harm."""
+        for opening in openings:
+            if opening.document is not None:
+                self.save_group(opening.group, opening.document, opening.expires)
+            if opening.size:
+                self.open_group(opening.group, opening.size, opening.expires)
+
+    @abstractmethod
+    def extend_group(self, group: str, part: str) -> None:
+        """Let a group that is open have one part more, of a call by its id; once for each id."""
+
+    @abstractmethod
+    def add_parts(self, parts: Sequence[GroupPart]) -> list[bool]:
+        """Record parts; for each: are all parts of its group there, and is the claim its claimant's?
+
+        Of a part that is recorded again the first document counts. Of several claimants of a complete group
+        one gets the claim, and keeps it until `close_group`, or for so long as the engine says: after that
+        another may get it, so what is done with a claim has to be the same whoever does it. Parts of a closed
+        group change nothing.
+        """
+
+    def pass_on(self, parts: Sequence[tuple[GroupPart, Mapping[str, Any]]]) -> None:
+        """Be told of parts, each with its chord's body, where `counts_parts` is False.
+
+        Their results are stored. It may be told of one again.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def parts(self, group: str) -> list[str | bytes]:
+        """Return the documents recorded for a group, in the order of their places.
+
+        Spaces may stand behind one.
         """
 
     @abstractmethod
-    def parts(self, group: str) -> dict[str, str]:
-        """Return the documents recorded for a group, by part."""
-
-    @abstractmethod
     def close_group(self, group: str, claimant: str) -> bool:
-        """Delete a group's parts if the claim is `claimant`'s; True if it was."""
+        """Delete a group's parts if the claim is `claimant`'s; True if it was.
+
+        It is remembered as closed for a day at least.
+        """
 
     @abstractmethod
     def save_group(self, group: str, document: str | bytes, expires: float | None) -> None:

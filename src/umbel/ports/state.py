@@ -3,7 +3,34 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+
+from umbel.message import Publication
+from umbel.values import value as value_class
+
+
+@value_class
+class Put:
+    """A value to store, whatever was there."""
+
+    kind: str
+    key: str
+    value: str
+
+
+@value_class
+class Change:
+    """A change of one value, made only while that is what it `was`; None means that there is none.
+
+    What is in `puts` and `publish` is stored and published in the same step, or not at all.
+    """
+
+    kind: str
+    key: str
+    was: str | None
+    value: str | None
+    puts: tuple[Put, ...] = ()
+    publish: tuple[Publication, ...] = ()
 
 
 class StateStore(ABC):
@@ -44,6 +71,17 @@ class StateStore(ABC):
     @abstractmethod
     def version(self, kind: str) -> int:
         """Return a number that grows with every change of a kind: a cheap way to notice changes."""
+
+    def change(self, changes: Sequence[Change], timeout: float) -> list[bool]:
+        """Make changes, each for itself, all in one step; tell of each whether it is made.
+
+        Only with ``features.joint_state``: what they publish goes to the queues of this engine's broker.
+        A change whose value is there already counts as made, and nothing of it is done again; so one whose
+        answer was lost may be repeated. No two of them are about the same value, and there are at most
+        ``features.batch``. Raises as `Broker.publish` does, and has changed nothing then, or its answer
+        was lost.
+        """
+        raise NotImplementedError("This engine does not change values and publish in one step.")
 
     @abstractmethod
     def take(self, bucket: str, amount: float, rate: float, burst: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing
@@ -9,14 +10,17 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
-from umbel import records, states
+from umbel import kin, records, states
 from umbel.absent import tell_of_absent
-from umbel.backend import Backend, Meta, ResultBase, Source, out_of_time
+from umbel.backend import Backend, ResultBase, Source, out_of_time
 from umbel.current import get_current_app
-from umbel.exceptions import TimeoutError, UmbelError
+from umbel.exceptions import TimeoutError
+from umbel.progress import Progress
 from umbel.records import CallInfo, ResultRecord, TaskResult
+from umbel.result.ending import call_back, exception_of
 from umbel.result.graph import DependencyGraph, descend, graph_of
 from umbel.result.joining import assert_will_not_block
+from umbel.result_backend import Meta
 from umbel.waiting import News, OutOfPatience, Patience, hub_of, result_of
 
 R = TypeVar("R")
@@ -130,6 +134,17 @@ class AsyncResult(ResultBase, Generic[R]):
     def date_done(self) -> datetime | None:
         """When the task ended."""
         return self._current().date_done
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the task is, as it told last; None before that, and once it has ended."""
+        found = self._current()
+        ended = found.state in states.READY_STATES or found.state in states.EXCEPTION_STATES
+        return None if ended else Progress.of(found.result)
+
+    async def aprogress(self) -> Progress | None:
+        """Return `progress` without blocking the event loop."""
+        return await asyncio.to_thread(lambda: self.progress)
 
     @property
     def _call(self) -> CallInfo:
@@ -433,7 +448,7 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def as_tuple(self) -> tuple[Any, Any]:
         """Return ids as documents have them: ``((id, parent's tuple), None)``."""
-        return (self.id, self.parent.as_tuple() if self.parent else None), None
+        return kin.written(self)
 
     def as_list(self) -> list[str]:
         """Return the ids of this result and its parents."""
@@ -457,31 +472,8 @@ class AsyncResult(ResultBase, Generic[R]):
         return type(self)(self.id, self._backend, None, self._app, self.parent)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.id, None, None, None, self.parent)
+        return kin.reduced(self)
 
-
-def call_back(
-    result: Any,
-    callback: Callable[[Any], object],
-    on_error: Callable[[Exception], object] | None,
-    news: News | None,
-) -> None:
-    """Call a callback with a result that has ended, or `on_error` with what it or the store raises."""
-    try:
-        if isinstance(news, Exception):
-            raise news
-        callback(result)
-    except Exception as error:
-        if on_error is None:
-            raise
-        on_error(error)
-
-
-def exception_of(found: TaskResult) -> BaseException:
-    """Return the exception to raise, with the worker's traceback as a note."""
-    error: BaseException = found.result
-    if not isinstance(found.result, BaseException):
-        error = UmbelError(f"Task {found.task_id} ended as {found.state}: {error!r}")
-    if found.traceback and not getattr(error, "__notes__", None):
-        error.add_note(f"\nIn the worker:\n{found.traceback}")
-    return error
+    def _alone(self) -> tuple[Any, ...]:
+        """Return what makes it again without its parent, and the arguments of that (`umbel.kin.reduced`)."""
+        return type(self), (self.id,)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from umbel import states
-from umbel.backend import Meta
 from umbel.exceptions import TaskRevokedError
 from umbel.records import CallInfo, TaskResult
-from umbel.result.asyncresult import AsyncResult, R, exception_of
+from umbel.result.asyncresult import AsyncResult, R
+from umbel.result.ending import exception_of
 from umbel.result.joining import assert_will_not_block
+from umbel.result_backend import Meta
 
 
 class EagerResult(AsyncResult[R]):
@@ -100,5 +101,8 @@ class EagerResult(AsyncResult[R]):
         return cast("EagerResult[R]", kind(*values))
 
     def __reduce__(self) -> tuple[Any, ...]:
+        return self._alone()
+
+    def _alone(self) -> tuple[Any, ...]:
         found = self._current()
         return type(self), (self.id, found.result, found.state, found.traceback, self.name)

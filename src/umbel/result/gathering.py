@@ -7,10 +7,11 @@ from contextlib import closing
 from typing import Any
 
 from umbel import records
-from umbel.backend import Backend, Meta
+from umbel.backend import Backend
 from umbel.exceptions import TimeoutError
 from umbel.records import ResultRecord
 from umbel.result.asyncresult import AsyncResult
+from umbel.result_backend import Meta
 from umbel.waiting import OutOfPatience, Patience
 
 Leaf = AsyncResult[Any]

@@ -45,9 +45,12 @@ class DependencyGraph:
         return (obj for obj, neighbours in self.items() if neighbours)
 
     def valency_of(self, obj: Any) -> int:
-        """Return how many edges go out from an object and from all below it."""
-        neighbours = self.adjacent.get(obj, ())
-        return len(neighbours) + sum(self.valency_of(one) for one in neighbours)
+        """Return how many edges go out from an object and from all below it, on each way to them."""
+        counts: dict[Any, int] = {}
+        for one in TopologicalSorter(self.adjacent).static_order():
+            neighbours = self.adjacent.get(one, ())
+            counts[one] = len(neighbours) + sum(counts[other] for other in neighbours)
+        return counts.get(obj, 0)
 
     def topsort(self) -> list[Any]:
         """Return the objects so that each comes after all that depend on it."""

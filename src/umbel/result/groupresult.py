@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
+from umbel import kin
 from umbel.backend import Backend, ResultBase, Source
 from umbel.current import get_current_app
 from umbel.result.resultset import ResultSet
@@ -42,6 +44,13 @@ class GroupResult(ResultSet):
         """Delete what `save` stored."""
         (backend or self.backend).delete_group(self.id or "")
 
+    def forget(self) -> None:
+        """Delete the stored results, those of their parents, and what `save` stored."""
+        super().forget()
+        if self.id:
+            with contextlib.suppress(NotImplementedError):  # some stores keep no groups
+                self.delete()
+
     @classmethod
     def restore(
         cls, id: str, backend: Backend | None = None, app: Source | None = None
@@ -53,8 +62,7 @@ class GroupResult(ResultSet):
 
     def as_tuple(self) -> tuple[Any, Any]:
         """Return ids as documents have them: ``((id, parent's tuple), [the members' tuples])``."""
-        parent = self.parent.as_tuple() if self.parent else None
-        return (self.id, parent), [member.as_tuple() for member in self.results]
+        return kin.written(self)
 
     # Identity
 
@@ -63,11 +71,13 @@ class GroupResult(ResultSet):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, GroupResult):
-            mine, others = (
-                (self.id, self.results, self.parent),
-                (other.id, other.results, other.parent),
-            )
-            return mine == others
+            mine: Any = self
+            theirs: Any = other
+            while isinstance(mine, GroupResult) and isinstance(theirs, GroupResult):
+                if (mine.id, mine.results) != (theirs.id, theirs.results):
+                    return False
+                mine, theirs = mine.parent, theirs.parent
+            return bool(mine == theirs)
         return self.id == other if isinstance(other, str) else NotImplemented
 
     def __hash__(self) -> int:  # type: ignore[override]  # its id does not change
@@ -81,4 +91,8 @@ class GroupResult(ResultSet):
         return f"<{type(self).__name__}: {self.id} [{members}]>"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        return kin.reduced(self)
+
+    def _alone(self) -> tuple[Any, ...]:
+        """Return what makes it again without its parent, and the arguments of that (`umbel.kin.reduced`)."""
         return type(self), (self.id, self.results)

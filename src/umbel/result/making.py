@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from umbel import kin
 from umbel.backend import Backend, ResultBase, Source
 from umbel.result.asyncresult import AsyncResult
 from umbel.result.groupresult import GroupResult
@@ -13,15 +14,20 @@ from umbel.result.resultset import ResultSet
 
 def result_from_tuple(r: Any, app: Source | None = None) -> Any:
     """Return the result, of a call or of a group, that ``as_tuple`` wrote, or one as it is."""
-    if isinstance(r, ResultBase):
-        return r
-    ids, members = r
-    id, above = ids if isinstance(ids, list | tuple) else (ids, None)
-    parent = result_from_tuple(above, app) if above else None
-    if members is None:
-        return AsyncResult(id, app=app, parent=parent)
-    results = [result_from_tuple(member, app) for member in members]
-    return GroupResult(id, results, parent, app=app)
+
+    def relatives(one: Any, generation: int) -> tuple[Any, Iterable[Any]]:
+        return (None, ()) if isinstance(one, ResultBase) else kin.kin_of(one)
+
+    def make(one: Any, parent: Any, results: Sequence[Any]) -> Any:
+        if isinstance(one, ResultBase):
+            return one
+        ids, members = one
+        id = kin.split(ids)[0]
+        if members is None:
+            return AsyncResult(id, app=app, parent=parent)
+        return GroupResult(id, list(results), parent, app=app)
+
+    return kin.fold(r, relatives, make)
 
 
 def app_result_from_tuple(self: Source, written: Any) -> Any:

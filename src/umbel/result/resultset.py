@@ -8,12 +8,15 @@ from typing import Any, cast
 
 from umbel import states
 from umbel.absent import tell_of_absent
-from umbel.backend import Backend, Meta, ResultBase, Source
+from umbel.backend import Backend, ResultBase, Source
 from umbel.current import get_current_app
+from umbel.progress import Progress
 from umbel.records import ResultRecord
-from umbel.result.asyncresult import AsyncResult, call_back
+from umbel.result.asyncresult import AsyncResult
+from umbel.result.ending import call_back
 from umbel.result.gathering import Leaf, arriving, look
 from umbel.result.joining import assert_will_not_block
+from umbel.result_backend import Meta
 from umbel.waiting import News, Patience, hub_of
 
 Callback = Callable[[Any, Any], object]
@@ -26,6 +29,8 @@ class ResultSet(ResultBase):
     """Several results, which may be sets themselves. ``get()`` waits for all of them."""
 
     parent: ResultBase | None = None
+    #: One subscription hears of all members.
+    supports_native_join = True
 
     def __init__(
         self, results: Iterable[Any] | None = None, app: Source | None = None, **kwargs: Any
@@ -104,9 +109,27 @@ class ResultSet(ResultBase):
         """Tell whether any has failed."""
         return states.FAILURE in look(self.backend, self._leaves()).values()
 
+    def _failed_join_report(self) -> Iterator[Leaf]:
+        """Yield the results of calls that have failed; result backends ask why a chord cannot go on."""
+        leaves = self._leaves()
+        found = look(self.backend, leaves)
+        return (leaf for leaf in leaves if found[leaf] in states.PROPAGATE_STATES)
+
     def completed_count(self) -> int:
         """Return how many have ended well."""
         return sum(self._members(_is_successful))
+
+    @property
+    def progress(self) -> Progress:
+        """How many of the calls have ended, well or not, of how many."""
+        leaves = self._leaves()
+        found = look(self.backend, leaves)
+        ended = sum(_is_ready(leaf, found[leaf]) for leaf in leaves)
+        return Progress(ended, len(leaves))
+
+    async def aprogress(self) -> Progress:
+        """Return `progress` without blocking the event loop."""
+        return await asyncio.to_thread(lambda: self.progress)
 
     def maybe_throw(self, callback: Callback | None = None, propagate: bool = True) -> None:
         """Raise the exception of the first that has failed; call `callback` with id and value of others."""

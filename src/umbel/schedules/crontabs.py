@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
-from functools import cached_property
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from umbel.cron import Calendar, Cronspec, Days, Times, elapsing, expand
+from umbel.lazy import lazy
 from umbel.localtimes import aware, next_each, next_first
 from umbel.schedules.base import NEVER, BaseSchedule, schedstate
 
@@ -79,11 +79,11 @@ class crontab(BaseSchedule):
 
     # When it is due
 
-    @cached_property
+    @lazy
     def _days(self) -> Days:
         return Days(self.month_of_year, self.day_of_month, self.day_of_week)
 
-    @cached_property
+    @lazy
     def _calendars(self) -> tuple[Calendar | None, Calendar | None]:
         """What is due once at each time of a day, and what is due whenever the clock shows it."""
         each = elapsing(self._orig_hour, self.hour)

@@ -17,7 +17,6 @@ from umbel.settings.declare import (
     whole,
 )
 
-_NO_RABBITMQ = "has no effect yet: there is no RabbitMQ engine"
 _IN_THE_URL = "It belongs into broker_url: scheme://user:password@host:port/vhost."
 _FOR_EVER = (
     "Workers and clients always connect again, with growing pauses, for as long as it takes; a publish"
@@ -45,6 +44,12 @@ class Brokers:
         later="has no effect yet: broker_url is used",
         like="broker_url",
     )
+    state_url = url(
+        None,
+        "Where the state of a fleet is kept, such as the last runs of periodic tasks, or who listens to a"
+        " broadcast. None: broker_url where that keeps state, else result_backend.",
+        ours=True,
+    )
     broker_transport_options = transport({}, "Options of the broker's engine.")
     broker_highest_priority_first = flag(
         False,
@@ -66,13 +71,17 @@ class Brokers:
         "Encrypt connections: True, or a mapping of options such as ssl_ca_certs.",
     )
     broker_heartbeat = number.or_none(
-        120, "Seconds between signs of life on a connection to RabbitMQ.", later=_NO_RABBITMQ
+        10,
+        "Seconds between signs of life on a connection to RabbitMQ, which gives back what a process holds"
+        " that is silent for twice as long. 0 or None: none.",
+        celery=120,
+        why="a machine that is gone is noticed within 20 s",
     )
     broker_heartbeat_checkrate = unused(
         3.0, "The connection checks its heartbeat as often as it has to."
     )
     broker_native_delayed_delivery_queue_type = choice("quorum", "classic")(
-        "quorum", "Type of RabbitMQ's queues for calls that are due later.", later=_NO_RABBITMQ
+        "quorum", "Type of RabbitMQ's queues for calls that are due later."
     )
     broker_pool_limit = unused(
         10, "A process has one connection for each thread that needs one at a time, and no pool."

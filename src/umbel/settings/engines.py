@@ -41,10 +41,14 @@ def engine_options(settings: Settings, *, broker: bool, results: bool) -> dict[s
                 options[option] = value
         options |= given
         options["result_keyprefix"] = given.get("global_keyprefix", "")
+        options["result_persistent"] = settings.result_persistent
     if broker:
         if settings.broker_use_ssl:
             options["ssl"] = settings.broker_use_ssl
         options.pop("global_keyprefix", None)
         options["broker_highest_priority_first"] = settings.broker_highest_priority_first
+        options["heartbeat"] = settings.broker_heartbeat or 0
+        options["delayed_queue_type"] = settings.broker_native_delayed_delivery_queue_type
+        options["queue_max_priority"] = settings.task_queue_max_priority
         options |= settings.broker_transport_options
     return options

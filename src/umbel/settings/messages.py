@@ -17,8 +17,6 @@ from umbel.settings.declare import (
     zone_name,
 )
 
-_DECLARED_BY_ENGINE = "has no effect yet: there is no RabbitMQ engine"
-
 
 class Messages:
     """Messages."""
@@ -58,6 +56,12 @@ class Messages:
         " read. Version 1 has no parent, shadow, stamps or ignore_result.",
         old="CELERY_TASK_PROTOCOL",
     )
+    workflow_by_reference = flag(
+        False,
+        "Messages of large workflows name what follows them, and the result store has it: for fleets in which"
+        " all workers are umbel's, or umbel's consume from every queue.",
+        ours=True,
+    )
     enable_utc = flag(
         True,
         "Without timezone, the app's time zone is UTC. If False, it is the system's.",
@@ -90,7 +94,7 @@ class Queues:
         like="task_default_queue",
     )
     task_default_queue_type = choice("classic", "quorum")(
-        "classic", "The type of the default queue on RabbitMQ.", later=_DECLARED_BY_ENGINE
+        "classic", "The type of the default queue on RabbitMQ."
     )
     task_default_delivery_mode = anything(
         2, "2 or persistent: messages survive the broker's restart. 1 or transient: they may not."
@@ -99,7 +103,7 @@ class Queues:
         None, "Priority of messages that name none, 0 to 255; higher is more urgent, but see Redis."
     )
     task_queue_max_priority = priority(
-        None, "The highest priority of RabbitMQ's queues.", later=_DECLARED_BY_ENGINE
+        None, "The highest priority of RabbitMQ's queues; None: they have none."
     )
     task_inherit_parent_priority = flag(
         False, "Calls made within a task have its priority, unless they name one."
@@ -112,7 +116,7 @@ class Queues:
         True, "A queue that is named but not in task_queues is made; else naming it is an error."
     )
     task_create_missing_queue_type = choice("classic", "quorum")(
-        "classic", "Type of queues that are made so, on RabbitMQ.", later=_DECLARED_BY_ENGINE
+        "classic", "Type of queues that are made so, on RabbitMQ."
     )
     task_create_missing_queue_exchange_type = text(
         None, "Type of the exchanges of queues that are made so. None: direct."

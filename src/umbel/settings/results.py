@@ -16,9 +16,6 @@ from umbel.settings.declare import (
     unused,
 )
 
-_NO_CHORDS = "has no effect yet: there are no chords"
-_NO_TABLES = "has no effect yet: there is no SQLAlchemy result store"
-
 
 class Results:
     """Results."""
@@ -52,7 +49,6 @@ class Results:
     result_persistent = flag(
         None,
         "Result messages of rpc:// survive the broker's restart.",
-        later="has no effect yet: there is no RabbitMQ engine",
     )
     result_cache_max = unused(
         -1,
@@ -65,14 +61,18 @@ class Results:
     result_exchange_type = unused("direct", "It belonged to a result backend that Celery removed.")
     result_chord_expires = seconds(
         None,
-        "Seconds that a chord's counters are kept; None: as result_expires says.",
-        later=_NO_CHORDS,
+        "Seconds that a chord's counters are kept after each result of its header; None: a week, or as long"
+        " as results if that is longer.",
     )
     result_chord_join_timeout = seconds(
-        3.0, "Seconds that collecting the results of a chord's header may take.", later=_NO_CHORDS
+        3.0,
+        "Seconds that a result backend of Celery's kind may take to read the results of a chord's header."
+        " With stores of umbel's own they come with its parts.",
     )
-    result_chord_retry_interval = unused(
-        1.0, "Nothing polls for the end of a chord's header: its last task starts the body."
+    result_chord_retry_interval = seconds(
+        1.0,
+        "Seconds between two looks of celery.chord_unlock, which only Celery's workers send: here the last"
+        " task of a chord's header starts the body.",
     )
     result_backend_always_retry = flag(
         False,
@@ -99,18 +99,16 @@ class Results:
 class Database:
     """The SQLAlchemy result store."""
 
-    database_url = text(None, "URL of the database.", old="CELERY_RESULT_DBURI", later=_NO_TABLES)
+    database_url = text(None, "URL of the database.", old="CELERY_RESULT_DBURI")
     database_engine_options = mapping(
         {"pool_pre_ping": True, "pool_recycle": 3600},
         "Options of SQLAlchemy's engine.",
         old="CELERY_RESULT_ENGINE_OPTIONS",
-        later=_NO_TABLES,
     )
     database_engine_callback = anything(
         None,
         "Called with SQLAlchemy's engine when it is made.",
         old="DATABASE_ENGINE_CALLBACK",
-        later=_NO_TABLES,
     )
     database_short_lived_sessions = flag(
         False,
@@ -118,8 +116,8 @@ class Database:
         old="CELERY_RESULT_DB_SHORT_LIVED_SESSIONS",
         unused="Each call always has.",
     )
-    database_table_names = mapping(
-        None, "Names of the tables.", old="CELERY_RESULT_DB_TABLENAMES", later=_NO_TABLES
+    database_table_names = mapping(None, "Names of the tables.", old="CELERY_RESULT_DB_TABLENAMES")
+    database_table_schemas = mapping(None, "Schemas of the tables.")
+    database_create_tables_at_setup = flag(
+        True, "Make missing tables.", unused="They are made when they are first needed."
     )
-    database_table_schemas = mapping(None, "Schemas of the tables.", later=_NO_TABLES)
-    database_create_tables_at_setup = flag(True, "Make missing tables.", later=_NO_TABLES)

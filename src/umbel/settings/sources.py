@@ -147,7 +147,7 @@ def _without_prefix(written: str, place: str) -> str | None:
     if unrelated(written):
         first = written.partition("_")[0]
         near = near_miss(written)
-        if near and first not in PROJECTS_OWN and written != "TIME_ZONE":
+        if near and first not in PROJECTS_OWN and written not in DJANGOS:
             logger.warning(
                 "%s sets %s, which umbel does not know. Did you mean %s?", place, written, near
             )
@@ -165,6 +165,9 @@ def _without_prefix(written: str, place: str) -> str | None:
         return None
     return written
 
+
+#: Django's settings that look like slips of ours.
+DJANGOS = ("TIME_ZONE", "STATIC_URL")
 
 _CAST = re.compile(r"\((\w+)\)")
 _CASTS: Mapping[str, Callable[[str], Any]] = {

@@ -105,5 +105,4 @@ class Tasks:
     task_allow_error_cb_on_chord_header = flag(
         False,
         "A chord's errback is also called for each failed task of its header.",
-        later="has no effect yet: there are no chords",
     )

@@ -12,9 +12,18 @@ from typing import Any
 from umbel.nearest import SLIPS, asked, nearest
 from umbel.options import warn_once
 
-#: What an engine of ours reads; docs/redis.md says what each means.
+#: What an engine of ours reads; the pages of the engines in docs/ say what each means.
 HEEDED = (
-    *("broker_highest_priority_first", "client_name", "credential_provider", "db", "durability"),
+    *("connect_timeout", "create_tables", "poll_interval", "pooler", "schema", "timeout"),
+    "queue_name_prefix",
+    *(
+        "broker_highest_priority_first",
+        "client_name",
+        "credential_provider",
+        "db",
+        "delayed_queue_type",
+    ),
+    *("durability", "heartbeat", "hold_after", "queue_max_priority", "ssl_server_hostname"),
     *("global_keyprefix", "health_check_interval", "host", "master_name", "message_max_bytes"),
     *("min_other_sentinels", "password", "port"),
     *("priority_steps", "queue_order_strategy", "sentinel_kwargs", "sep", "socket_connect_timeout"),
@@ -65,14 +74,14 @@ NEEDLESS: Mapping[str, tuple[tuple[Any, ...], str]] = {
 
 #: What means something to kombu's transports of other servers: no misspelling of anything.
 FOREIGN = (
-    *("client", "client_properties", "connect_timeout", "conn_string", "control_folder"),
+    *("client", "client_properties", "conn_string", "control_folder"),
     *("data_folder_in", "data_folder_out", "deadletter_queue", "encoding"),
     "fetch_message_attributes",
     *("fifo_mode", "is_secure", "login_method", "max_poll_seconds", "message_tablename", "path"),
     *("pool_timeout", "predefined_exchanges", "predefined_queues", "processed_folder", "protocol"),
-    *("queue_name_prefix", "queue_tablename", "queue_tags", "read_timeout", "region", "regioninfo"),
+    *("queue_tablename", "queue_tags", "read_timeout", "region", "regioninfo"),
     *("retry", "retry_total", "secure", "socket_read_size", "socket_settings", "ssl_ocsp_context"),
-    *("store_processed", "sts_role_arn", "sts_token_timeout", "supports_fanout", "timeout"),
+    *("store_processed", "sts_role_arn", "sts_token_timeout", "supports_fanout"),
     *("use_notify", "wait_time_seconds", "write_timeout"),
 )
 

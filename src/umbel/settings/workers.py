@@ -18,12 +18,7 @@ from umbel.settings.declare import (
 
 _NO_CONTROL = "has no effect yet: workers take no remote commands"
 _NO_EVENTS = "has no effect yet: events are not sent"
-_NO_BEAT = "has no effect yet: there is no beat"
-_NO_COMMAND = (
-    "is not run by any command yet: umbel.beat.Scheduler sends what is due, and `umbel beat` comes in a later"
-    " version"
-)
-_NO_DAEMON = "has no effect: the command line says it (--pidfile, --uid, --gid, --umask)"
+_NO_CONTROL_OF_BEAT = "has no effect yet: beat takes no remote commands"
 _BY_CHILDREN = "Each child fetches its own messages, and only as many as it can run at once."
 _SUPERVISED = "A child is replaced as soon as its process has ended; nothing waits for it."
 
@@ -216,17 +211,42 @@ class Logs:
 class Daemons:
     """Daemons."""
 
-    worker_pidfile = path(None, "Write the process id into this file.", later=_NO_DAEMON)
-    worker_uid = anything(None, "User to become.", later=_NO_DAEMON)
-    worker_gid = anything(None, "Group to become.", later=_NO_DAEMON)
-    worker_umask = anything(None, "Mask of the modes of new files.", later=_NO_DAEMON)
-    worker_executable = path(None, "The Python to run.", later=_NO_DAEMON)
-    beat_logfile = path(None, "Log to this file.", later=_NO_BEAT)
-    beat_pidfile = path(None, "Write the process id into this file.", later=_NO_BEAT)
-    beat_uid = anything(None, "User to become.", later=_NO_BEAT)
-    beat_gid = anything(None, "Group to become.", later=_NO_BEAT)
-    beat_umask = anything(None, "Mask of the modes of new files.", later=_NO_BEAT)
-    beat_executable = path(None, "The Python to run.", later=_NO_BEAT)
+    worker_pidfile = path(
+        None, "File for the process id of a worker, as --pidfile says; %n is the node's name."
+    )
+    worker_uid = anything(
+        None,
+        "User that a worker becomes, by name or number, once its app is there and before the modules of"
+        " tasks are imported. --uid does so before the app is imported.",
+    )
+    worker_gid = anything(None, "Group that it becomes. None: the user's.")
+    worker_umask = anything(
+        None,
+        "Mask of the modes of new files of a worker: a number, or an octal text such as '027'.",
+    )
+    worker_executable = path(
+        None, "The Python to run.", unused="It is the Python that runs the command."
+    )
+    beat_logfile = path(
+        None,
+        "File to which beat logs, as -f says; %n, %h and %i are written out. None: standard error.",
+    )
+    beat_pidfile = path(
+        None, "File for the process id of umbel beat, as --pidfile says; %n is its name."
+    )
+    beat_uid = anything(
+        None,
+        "User that umbel beat becomes, by name or number, once its app is there and before the modules of"
+        " tasks are imported. --uid does so before the app is imported.",
+    )
+    beat_gid = anything(None, "Group that it becomes. None: the user's.")
+    beat_umask = anything(
+        None,
+        "Mask of the modes of new files of umbel beat: a number, or an octal text such as '027'.",
+    )
+    beat_executable = path(
+        None, "The Python to run.", unused="It is the Python that runs the command."
+    )
     events_logfile = path(None, "Log to this file.", later=_NO_EVENTS)
     events_pidfile = path(None, "Write the process id into this file.", later=_NO_EVENTS)
     events_uid = anything(None, "User to become.", later=_NO_EVENTS)
@@ -238,14 +258,20 @@ class Daemons:
 class Beat:
     """Beat."""
 
-    beat_schedule = mapping({}, "The periodic tasks by name.", later=_NO_COMMAND)
+    beat_schedule = mapping({}, "The periodic tasks by name.")
+    beat_name = text(
+        None,
+        "Whose schedule it is, where several apps share a state store: beats of one name take turns. None:"
+        " the name that the app was made with.",
+        ours=True,
+    )
     beat_scheduler = text(
-        "celery.beat:PersistentScheduler", "The class that keeps the schedule.", later=_NO_BEAT
+        "celery.beat:PersistentScheduler",
+        "The class that keeps the schedule, or a package's name for it.",
     )
     beat_schedule_filename = path(
         "celerybeat-schedule",
-        "File of Celery's beat, whose last runs are taken over.",
-        later=_NO_BEAT,
+        "File of Celery's beat, whose last runs are taken over once.",
     )
     beat_max_loop_interval = seconds(
         0, "Most seconds between looks at the schedule; 0 is what the scheduler says."
@@ -254,9 +280,11 @@ class Beat:
     beat_cron_starting_deadline = seconds(
         None, "How late, in seconds, a run of a crontab may be made up for; None is for ever."
     )
-    beat_enable_remote_control = flag(False, "Beat answers remote commands.", later=_NO_BEAT)
+    beat_enable_remote_control = flag(
+        False, "Beat answers remote commands.", later=_NO_CONTROL_OF_BEAT
+    )
     beat_remote_control_max_tick_age = seconds(
-        None, "Seconds without a tick after which beat calls itself ill.", later=_NO_BEAT
+        None, "Seconds without a tick after which beat calls itself ill.", later=_NO_CONTROL_OF_BEAT
     )
 
 

@@ -15,11 +15,15 @@ from umbel.clock import SYSTEM, Clock, unique_id
 from umbel.engines.memory import MemoryEngine
 from umbel.outcomes import ending
 from umbel.ports import Broker, FetchRequest, Owner
+from umbel.worker.completing import Chords
 from umbel.worker.decide import decide
 from umbel.worker.embedded import EmbeddedWorker
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import (
+    Condemned,
+    Copied,
     Expired,
+    Interrupted,
     Lost,
     NotDue,
     Outcome,
@@ -99,7 +103,7 @@ def _drain(
     ran: list[Ran] = []
     owner = Owner(unique_id(), unique_id(), platform.node(), os.getpid())
     with closing(broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)) as consumer:
-        settler = Settler(broker, consumer, app.results)
+        settler = Settler(broker, consumer, app.results, Chords(app, app.results))
         while fetched := consumer.fetch(request, 0.0):
             run = runner.run(runner.prepare(fetched[0]))
             verdict = decide(run, app.conf.snapshot, app.clock)
@@ -130,8 +134,8 @@ def _ending(outcome: Outcome) -> tuple[str | None, Any]:
             return states.FAILURE, error
         case Unknown(error, _):
             return None, error
-        case NotDue() | Lost() | OverTime() | Postponed():  # none of them is reported
-            return None, None
+        case NotDue() | Lost() | Condemned() | Interrupted() | OverTime() | Postponed() | Copied():
+            return None, None  # none of them is reported
     return ending(outcome)
 
 

@@ -14,10 +14,13 @@ def banner(app: Umbel, orders: Orders) -> str:
     """Return the worker's configuration as a few lines of text."""
     executor = orders.executor
     concurrency = "1" if executor == "solo" else str(orders.concurrency)
-    if orders.slots and orders.processes > 1:
-        concurrency = f"{orders.processes} x {concurrency}"
-    if orders.most is not None and executor == "prefork":
-        concurrency = f"{{min={orders.concurrency}, max={orders.most}}}"
+    children = str(orders.children)
+    if orders.most is not None:
+        children = f"{{min={children}, max={orders.most}}}"
+    if orders.slots and children != "1":
+        concurrency = f"{children} x {concurrency}"
+    elif orders.most is not None:
+        concurrency = children
     lines = [
         f"{orders.hostname} umbel v{__version__}, Python {platform.python_version()}",
         "",

@@ -24,6 +24,7 @@ from umbel.exceptions import ImproperlyConfigured
 from umbel.nearest import nearest
 from umbel.settings import COMMAND_LINE
 from umbel.worker import preload
+from umbel.worker.daemon import stand_as
 
 #: The executors of children that run many tasks at a time.
 CONCURRENT = ("threads", "asyncio")
@@ -65,6 +66,7 @@ class Source:
         if "include" in given:
             given["include"] = (*app.conf.snapshot.include, *given["include"])
         app.conf.load(given, COMMAND_LINE)
+        stand_as(app.conf.snapshot)
         # The module may make several; shared tasks belong to the one that was named.
         current.set_default_app(app)
         app.import_modules()
@@ -87,7 +89,7 @@ class Orders:
     concurrency: int
     loglevel: str
     logfile: str | None = None
-    #: The most children of a node that begins with `concurrency`, and leaves or takes as it needs them.
+    #: The most children of a node that takes more, or lets some leave, as it needs them.
     most: int | None = None
     executor: str = "prefork"
     processes: int = 1

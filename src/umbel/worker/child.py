@@ -11,7 +11,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from random import random
 
 from umbel import signals
@@ -20,16 +19,17 @@ from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
 from umbel.ports import Consumer, FetchRequest
-from umbel.records import ResultRecord
 from umbel.redirected import flush_redirected
 from umbel.worker import report
+from umbel.worker.chords import needs_its_thread
+from umbel.worker.copies import Copies
 from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
 from umbel.worker.lifetime import Lifetime
 from umbel.worker.limits import Limits
-from umbel.worker.outcome import Job, Lost, Prepared, Run, Waiting
+from umbel.worker.outcome import Job, Lost, Prepared, Run, Waiting, is_early, marked
 from umbel.worker.page import Page
-from umbel.worker.prefetch import Prefetch
+from umbel.worker.prefetch import Pace, Prefetch
 from umbel.worker.rates import Rates
 from umbel.worker.settler import Settler
 from umbel.worker.timelimits import NO_LIMITS, time_limits
@@ -38,11 +38,11 @@ logger = logging.getLogger("umbel.worker")
 
 #: Seconds of one wait for messages; a longer one would save nothing.
 IDLE_WAIT = 60.0
-#: Seconds that an outcome waits for others to be settled with.
-SETTLE_WITHIN = 0.01
 #: Longest pause, in seconds, between two tries to reach a broker that does not answer: so much later than it
 #: is back is it found.
 MOST_PATIENCE = 1.0
+#: Seconds before a hard time limit passes in which a broker is told of it.
+FORETOLD = 1.0
 #: Seconds between two looks of who may be killed any moment.
 PARDON = 0.001
 
@@ -73,28 +73,34 @@ class Child:
         self._make_settler = make_settler
         self._settler: Settler | None = None
         self._runner = Runner(app, hostname)
+        self._copies = Copies(app)
         bound = app.conf.snapshot.worker_prefetch_multiplier or app.broker.features.batch
         self._prefetch = Prefetch(min(bound, app.broker.features.batch))
         self._unreachable_since: float | None = None
         #: The broker did not answer: it may have leased messages to us that we do not know of.
         self._in_doubt = False
-        # Shared with the helper: under `lock` whoever talks to the broker; the deques by atomic
-        # steps.
+        # Shared with the helper: under `lock` whoever talks to the broker; the deques by atomic steps.
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.waiting: deque[Waiting] = deque()
         self.returning: deque[Waiting] = deque()
         self.finished: deque[Verdict] = deque()
+        #: How much of what is finished its helper has just left to this thread.
+        self.holds = 0
         self.current: Waiting | None = None
         self.started_at = 0.0
         #: The hard and the soft time limit of what runs.
         self.limits: tuple[float, float] = NO_LIMITS
         self._soft = False
-        self._settled_at = 0.0
+        #: What the broker knows to be near its hard time limit.
+        self._foretold: Waiting | None = None
+        self._pace = Pace()
         self.on_batch: Callable[[], None] = lambda: None
+        #: Called when something has ended that nobody settles soon.
+        self.on_leftovers: Callable[[], None] = lambda: None
         self.heed(limits or Limits(Lifetime(), Rates(app.clock)))
-        #: Called before it leaves because its lifetime is over.
-        self.on_retire: Callable[[], None] = lambda: None
+        #: Called before it leaves because its lifetime is over; None where nobody would replace it.
+        self.on_retire: Callable[[], None] | None = None
 
     def heed(self, limits: Limits) -> None:
         """Live as long as these say, and keep to their rates."""
@@ -134,10 +140,15 @@ class Child:
             self.step()
         if why:
             logger.info("Pid %d leaves, and another takes its place: %s.", self._pid, why)
-            self.on_retire()
+            self.retire()
             # Until the broker takes it: nothing that has run shall run again because of this.
             self._persist(lambda: self._settle(None))
         self._leave()
+
+    def retire(self) -> None:
+        """Say that it leaves, and is to be replaced."""
+        if self.on_retire is not None:
+            self.on_retire()
 
     def step(self) -> None:
         """Settle the last batch, fetch the next and run it."""
@@ -181,22 +192,37 @@ class Child:
                 self.consumer.close()
             self._attach()
 
-    def settle_finished(self, request: FetchRequest | None = None) -> Sequence[Delivery]:
-        """Settle what is finished, under the lock, or a batch of it; on failure it stays finished."""
+    def settle_finished(
+        self, request: FetchRequest | None = None, by_helper: bool = False
+    ) -> Sequence[Delivery]:
+        """Settle what is finished, under the lock, or a batch of it; on failure it stays finished.
+
+        So does what needs code of tasks, which its helper does not run.
+        """
         most = self._app.broker.features.batch
         verdicts = [self.finished.popleft() for _ in range(min(len(self.finished), most))]
         if not verdicts and request is None:
             return ()
-        self._settled_at = self._clock.monotonic()
+        begun = self._clock.monotonic()
+        held: list[Verdict] | None = [] if by_helper else None
         try:
-            fetched = self.settler.settle(verdicts, request)
+            fetched = self.settler.settle(verdicts, request, held)
         except (OperationalError, LeaseLost):
             self.finished.extendleft(reversed(verdicts))
             raise
         except Exception:
+            if by_helper:
+                self.finished.extendleft(reversed(verdicts))
+                self.holds = len(verdicts)
+                return ()
             logger.exception("An outcome cannot be settled; settling one by one.")
             self._settle_one_by_one(verdicts)
             return ()
+        self._pace.settled(begun, self._clock.monotonic())
+        self.holds = len(held or ())
+        if held:
+            self.finished.extend(held)
+            verdicts = [one for one in verdicts if not any(one is other for other in held)]
         self._let_go(verdicts)
         return fetched
 
@@ -207,6 +233,11 @@ class Child:
         """Settle all that is finished, under the lock."""
         while self.finished:
             self.settle_finished()
+
+    def _settle_by_helper(self) -> None:
+        """Settle what its helper may, under the lock; what it leaves is delivered again elsewhere."""
+        for _ in range(0, len(self.finished), self._app.broker.features.batch):
+            self.settle_finished(by_helper=True)
 
     def _settle_one_by_one(self, verdicts: Sequence[Verdict]) -> None:
         """Settle each outcome for itself; one that cannot be becomes a dead letter with the reason."""
@@ -219,10 +250,7 @@ class Child:
             self.finished.extendleft(reversed(left))
 
     def _persist(self, act: Callable[[], Sequence[Delivery]]) -> Sequence[Delivery]:
-        """Talk to the broker until it answers.
-
-        Say once that it does not, and once that it does again.
-        """
+        """Talk to the broker until it answers; say once that it does not, and once that it does again."""
         pause = 0.05
         while True:
             try:
@@ -268,7 +296,7 @@ class Child:
 
     def _work(self, deliveries: Sequence[Delivery]) -> None:
         """Run a batch in order; the helper may take from its end."""
-        prepared = [self._runner.prepare(delivery) for delivery in deliveries]
+        prepared = [self._prepare(delivery) for delivery in deliveries]
         # Said first: what dies while the broker marks them has started none of them.
         self._page.load([delivery.key for delivery in deliveries])
         if not self._mark_early(prepared):
@@ -280,22 +308,25 @@ class Child:
         prepared = [marked(item) if is_early(item) else item for item in prepared]
         self.waiting.extend(Waiting(*one) for one in enumerate(prepared))
         self.on_batch()
-        begun = self._clock.monotonic()
+        self._pace.begin(self._clock.monotonic())
         count = 0
         while (item := self._next()) is not None:
             if self.stopping.is_set() or not self._start(item):
                 self.waiting.appendleft(item)
                 break
-            self._run(item)
+            verdict = self._run(item)
             count += 1
-            self._settle_in_time()
+            self._settle_in_time(verdict)
         self.current = None
         if self.waiting or self.returning:  # else there is nothing that a broker could answer
             self._persist(self.hand_back)  # also what the helper could not
         if not self.returning:
             self._page.clear()
         if count:
-            self._prefetch.observe(count, self._clock.monotonic() - begun)
+            self._prefetch.observe(count, self._pace.worked(self._clock.monotonic()))
+
+    def _prepare(self, delivery: Delivery) -> Prepared:
+        return self._copies.admit(self._runner.prepare(delivery))
 
     def _next(self) -> Waiting | None:
         try:
@@ -337,15 +368,19 @@ class Child:
             self._runner.soft.end()
         return starts
 
-    def _run(self, item: Waiting) -> None:
+    def _run(self, item: Waiting) -> Verdict:
         admitted, policy = item.prepared, item.prepared.policy
         if policy is not None and policy.rate:
             admitted = self._rates.admit(admitted)
         record = started(admitted, self._hostname, self._pid, self._app.conf.snapshot, self._clock)
         if record is not None:
-            self._tell_started(record, admitted)
+            self.settler.tell(record, admitted)
         limited = self.limits != NO_LIMITS
-        run = self._run_limited(admitted) if limited else self._runner.run(admitted)
+        run = (
+            self._run_limited(Waiting(item.index, admitted))
+            if limited
+            else self._runner.run(admitted)
+        )
         flush_redirected()
         fail_point("child.after_run")
         verdict = decide(run, self._app.conf.snapshot, self._clock)
@@ -355,15 +390,16 @@ class Child:
         if self._lifetime.limited and isinstance(admitted.work, Job):
             self._lifetime.count()
         report.finished(verdict.run)
+        return verdict
 
-    def _run_limited(self, prepared: Prepared) -> Run:
+    def _run_limited(self, item: Waiting) -> Run:
         """Run what has time limits. It does not return if the hard one passed just before its end."""
-        soft, self._soft = self._soft, False
+        soft, self._soft = self._runner.soft if self._soft else None, False
         try:
-            run = self._runner.run(prepared, limited=soft)
+            run = self._runner.run(item.prepared, soft)
         finally:
             self._runner.soft.end()
-        while self._page.lift() == prepared.delivery.key:
+        while self._page.lift(item.index) == item.prepared.delivery.key:
             self._clock.sleep(PARDON)
         return run
 
@@ -373,22 +409,34 @@ class Child:
         if self._runner.soft.look(now) and current is not None:
             report.soft_limit(current.prepared, self.limits[1])
 
-    def _tell_started(self, record: ResultRecord, prepared: Prepared) -> None:
-        """Store STARTED, if that works: the task does not depend on it."""
-        try:
-            self.settler.store(record, prepared)
-        except OperationalError as error:
-            logger.warning("The state STARTED of %s was not stored. %s", record.task_id, error)
+    def is_ending(self, now: float) -> bool:
+        """Tell whether the broker is to hear that a hard time limit passes soon."""
+        hard, current = self.limits[0], self.current
+        if not hard or current is None or current is self._foretold:
+            return False
+        return now - self.started_at >= hard - min(FORETOLD, hard / 2)
 
-    def _settle_in_time(self) -> None:
+    def foretell(self, now: float) -> None:
+        """Tell the broker under the lock, shortly before, that the process may be killed."""
+        current = self.current
+        if current is not None and self.is_ending(now):
+            self.consumer.expect_end(current.prepared.delivery, self.limits[0])
+            self._foretold = current
+
+    def _settle_in_time(self, last: Verdict) -> None:
         """Settle within a batch what must not wait longer: less runs again if the process dies.
 
-        What nothing waits behind is settled next anyway, with the fetch.
+        Nor does what the helper could not settle while the next task runs. What nothing waits behind is
+        settled next anyway, with the fetch.
         """
         if not self.waiting or not self.finished:
             return
-        if self._clock.monotonic() - self._settled_at > SETTLE_WITHIN:
+        begun = self._clock.monotonic()
+        if self._pace.is_due(begun) or (
+            last.members and needs_its_thread(last.members, self.waiting)
+        ):
             self._persist(lambda: self._settle(None))
+            self._pace.waited(self._clock.monotonic() - begun)
 
     def hand_back(self) -> Sequence[Delivery]:
         """Give back what has not started, as if it had never been fetched."""
@@ -405,8 +453,7 @@ class Child:
             self.returning.append(self.waiting.pop())
         if not self.returning:
             return 0
-        keys = [item.prepared.delivery.key for item in self.returning]
-        released = self.consumer.release(keys)
+        released = self.consumer.release([one.prepared.delivery.key for one in self.returning])
         while self.returning:
             self._page.drop(self.returning.pop().index)
         return released
@@ -420,14 +467,14 @@ class Child:
         return bool(self.waiting) or self.current is not None
 
     def has_leftovers(self) -> bool:
-        """Tell whether there is something to settle or to give back while a task runs."""
-        return bool(self.finished or self.waiting or self.returning)
+        """Tell whether the helper has something to settle or to give back while a task runs."""
+        return bool(len(self.finished) > self.holds or self.waiting or self.returning)
 
     # The end
 
     def abandon(self, reason: str, *, stopped: bool = False) -> None:
         """Settle what is finished and give up what runs, under the lock, just before the process exits."""
-        self.settle_all()
+        self._settle_by_helper()
         self.release_waiting()
         item = self.current
         if item is not None:
@@ -448,13 +495,3 @@ class Child:
         signals.worker_process_shutdown.send(self._hostname, pid=self._pid, exitcode=0)
         self._runner.close()
         self._rates.close()
-
-
-def is_early(item: Prepared) -> bool:
-    """Tell whether a delivery is acknowledged before it starts: at most once."""
-    return isinstance(item.work, Job) and item.policy is not None and not item.policy.acks_late
-
-
-def marked(item: Prepared) -> Prepared:
-    """Return it with the mark the broker has now: giving it up must not deliver it again."""
-    return replace(item, delivery=replace(item.delivery, early=True))

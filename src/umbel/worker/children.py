@@ -29,7 +29,9 @@ logger = logging.getLogger("umbel.worker")
 
 #: Seconds after a child's end within which the fork server, if it lives, has told its exit status.
 STATUS_WAIT = 0.5
-#: Seconds before the app is imported again after that failed.
+#: Seconds that a child has to end by itself where it runs coroutines, which are cancelled.
+CLEARING_UP = 1.0
+#: Most seconds before the app is imported again after that failed.
 PAUSE = 5.0
 
 
@@ -43,7 +45,7 @@ class ChildProcess:
 
     `status` is its exit code, negative for a signal, once it is known. Nobody will tell it of an
     `orphaned` one, whose fork server is dead. One that `retires` has said that its lifetime is over, and one
-    that is `expected` takes the place of such a one.
+    that is `expected` takes the place of such a one. The system has ended a `starved` one for want of memory.
     """
 
     number: int
@@ -59,6 +61,9 @@ class ChildProcess:
     retires: bool = False
     expected: bool = False
     killed: bool = False
+    starved: bool = False
+    #: By when it is to end by itself, once it was told to.
+    ends_by: float | None = None
     fenced_batch: int = -1
     gone_since: float | None = None
     orphaned: bool = False
@@ -96,17 +101,23 @@ class ChildProcess:
         snapshot = self.page.read()
         return snapshot is not None and bool(snapshot.condemned)
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether its end was made by us, and not by itself or a task."""
+        return self.killed or self.ends_by is not None
+
     def how_it_died(self) -> str:
         """Return a phrase for logs: ``pid 4711 ended with signal 9 (SIGKILL)``."""
         if self.status is None:
             return f"pid {self.pid} vanished"
-        return f"pid {self.pid} ended with {ending(self.status)}"
+        why = ", for want of memory (oom_kill)" if self.starved else ""
+        return f"pid {self.pid} ended with {ending(self.status)}{why}"
 
     def went_as_told(self) -> bool:
         """Tell whether its end is the one that was asked for."""
         if not self.told_to_stop:
             return self.retires and self.status in (0, None)
-        if self.killed:
+        if self.is_ended:
             return True
         # One that was still importing the app ends in the middle of that.
         return self.status in (0, None) or self.page.read() is None
@@ -116,6 +127,15 @@ class ChildProcess:
         self.told_to_stop = True
         with contextlib.suppress(OSError):
             self.control.send(stop_word())
+
+    def end(self, now: float, clears_up: bool) -> None:
+        """End it now or, if it has something to clear up, have it end by itself in a moment."""
+        if not clears_up or (self.ends_by is not None and now >= self.ends_by):
+            self.kill()
+        elif self.ends_by is None:
+            self.ends_by = now + CLEARING_UP
+            with contextlib.suppress(OSError):
+                self.control.send(stop_word(0.0))
 
     def kill(self) -> None:
         """End it now."""
@@ -138,6 +158,8 @@ class Nursery:
         self._spawning = False
         self._importing = False
         self._not_before = 0.0
+        #: How many fork servers in a row could not import the app.
+        self.failures = 0
         self._waiting_for_pid: list[ChildProcess] = []
         self._by_pid: dict[int, ChildProcess] = {}
 
@@ -197,6 +219,7 @@ class Nursery:
 
     def _imported(self, answer: dict[str, Any]) -> None:
         self._importing = False
+        self.failures = 0
         unsafe = answer.get("unsafe")
         if isinstance(unsafe, list) and unsafe and not self._spawning:
             logger.warning(
@@ -275,7 +298,9 @@ class Nursery:
                 "The fork server died: %s; starting another. Running children are not affected.",
                 how,
             )
-        self._not_before = self._clock.monotonic() + (PAUSE if self._importing else 0.0)
+        self.failures += self._importing
+        pause = min(2.0**self.failures / 2, PAUSE) if self._importing else 0.0
+        self._not_before = self._clock.monotonic() + pause
         self._importing = False
         for child in (*self._waiting_for_pid, *self._by_pid.values()):
             child.orphaned = True

@@ -1,6 +1,7 @@
-"""How a worker's process stands in the system: in the background, as whom, with which mask and pid file.
+"""How a worker's process, or beat's, stands in the system: in the background, as whom, with which mask.
 
-All of it is done before the app is imported, so that none of its code runs with the rights of before.
+What the command line says is done before the app is imported, so that none of its code runs with the
+rights of before. What settings say cannot be known before that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from umbel.exceptions import ImproperlyConfigured
 from umbel.nodenames import node_format
+from umbel.settings import Settings
 from umbel.worker.processes import is_alive
 
 try:
@@ -57,13 +59,38 @@ def run_as(standing: Standing, hostname: str, logfile: str | None, run: Callable
         return run()
 
 
-def _mask(text: str) -> int:
+def stand_as(settings: Settings, of: str = "worker", given: Standing | None = None) -> None:
+    """Do what the settings of a ``worker`` or ``beat`` say of user, group and mask, but for what is `given`.
+
+    Raises ImproperlyConfigured where the system does not allow it.
+    """
+    mask, user, group = (getattr(settings, f"{of}_{name}") for name in ("umask", "uid", "gid"))
+    if mask is not None and (given is None or given.umask is None):
+        os.umask(_mask(mask))
+    if given is None or (given.uid is None and given.gid is None):
+        become(None if user is None else str(user), None if group is None else str(group))
+
+
+def pidfile_of(
+    settings: Settings, hostname: str, of: str = "worker"
+) -> contextlib.AbstractContextManager[None]:
+    """Have this process's pid in the file that settings name, if any, during a block."""
+    path = getattr(settings, f"{of}_pidfile")
+    if not path:
+        return contextlib.nullcontext()
+    return written(Path(node_format(path, hostname)).absolute())
+
+
+def _mask(given: object) -> int:
+    """Return a mask that was given as a number or as octal digits."""
     try:
-        mask = int(text, 8)
+        mask = given if isinstance(given, int) else int(str(given), 8)
     except ValueError:
         mask = -1
     if not 0 <= mask <= 0o777:
-        raise ImproperlyConfigured(f"--umask {text!r} is no octal number, such as 022.")
+        raise ImproperlyConfigured(
+            f"--umask, or beat_umask or worker_umask, is {given!r}, which is no octal number such as 022."
+        )
     return mask
 
 
@@ -86,8 +113,8 @@ def become(uid: str | None, gid: str | None) -> None:
         os.setuid(number)
     except PermissionError as error:
         raise ImproperlyConfigured(
-            f"--uid {uid}, --gid {gid}: only root may become somebody else. Start the worker as root, or as"
-            " that user."
+            f"--uid {uid}, --gid {gid}, or settings like worker_uid: only root may become somebody else."
+            " Start it as root, or as that user."
         ) from error
 
 
@@ -95,14 +122,18 @@ def _user(name: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
     except KeyError:
-        raise ImproperlyConfigured(f"--uid {name}: there is no such user.") from None
+        raise ImproperlyConfigured(
+            f"--uid {name} (or a setting like worker_uid): there is no such user."
+        ) from None
 
 
 def _group(name: str) -> int:
     try:
         return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
     except KeyError:
-        raise ImproperlyConfigured(f"--gid {name}: there is no such group.") from None
+        raise ImproperlyConfigured(
+            f"--gid {name} (or a setting like worker_gid): there is no such group."
+        ) from None
 
 
 def _to_background(log: Path | None) -> bool:

@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 from umbel import records, states
-from umbel.backend import ResultBase, call_info, children_of, expiry, unstorable
+from umbel.backend import ResultBase, expiry, unstorable, written
 from umbel.clock import Clock, utc
 from umbel.definition import Policy
 from umbel.exceptions import (
+    DecodeError,
     EncodeError,
     ImproperlyConfigured,
     Reject,
@@ -22,17 +23,19 @@ from umbel.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
+from umbel.links import is_signature
 from umbel.message import (
-    Call,
     Delivery,
     Message,
     Publication,
     offered_again,
     offers,
 )
-from umbel.ports import Action, Settlement
-from umbel.publish import Context, build, derived_tag, spread
-from umbel.records import CallInfo, ResultRecord, TaskResult
+from umbel.pieces import due
+from umbel.ports import Action, GroupOpening, Settlement
+from umbel.publish import Context, build, derived_tag, spread, tagged
+from umbel.records import ResultRecord, TaskResult
+from umbel.replacing import Replaced
 from umbel.representation import careful_repr
 from umbel.request import delivery_info
 from umbel.retrying import Again, When, same_call
@@ -40,10 +43,14 @@ from umbel.routing import back_to
 from umbel.settings import Settings
 from umbel.task import Task
 from umbel.values import value
-from umbel.worker.follow_ups import errbacks_only, failures_of_chain
+from umbel.worker.chords import Doom, Member, Unreached, doom_of_chain, member_of
+from umbel.worker.follow_ups import errbacks_only
 from umbel.worker.outcome import (
+    Condemned,
     Expired,
     Failure,
+    Ignored,
+    Interrupted,
     Job,
     Lost,
     NotDue,
@@ -57,12 +64,13 @@ from umbel.worker.outcome import (
     Success,
     Unknown,
     Unprocessable,
+    about,
 )
 from umbel.worker.rates import given_turn
 
 #: What sending a call again raises: arguments that its serializer cannot write, no such serializer, a time
 #: that does not exist.
-UNSENDABLE = (EncodeError, ImproperlyConfigured, OverflowError)
+UNSENDABLE = (DecodeError, EncodeError, ImproperlyConfigured, OverflowError)
 
 
 @value
@@ -70,16 +78,32 @@ class Verdict:
     """What is to be settled, and the run it comes from.
 
     The run's outcome is the final one: a success whose value cannot be stored has become a failure.
-    `others` are results of other calls, stored before: to store them again does no harm.
+    `others` are results of other calls, stored before, as `openings` of chords are made before: to do so
+    again does no harm. `members` are the chords that hear of it (`umbel.worker.chords`). `unreached` are
+    pieces of its workflow whose steps never run, and `used` those that nobody needs once this is settled;
+    those in `renewed` are to be kept for longer.
     """
 
     run: Run
     settlement: Settlement
     others: tuple[ResultRecord, ...] = ()
+    members: tuple[Member, ...] = ()
+    openings: tuple[GroupOpening, ...] = ()
+    unreached: tuple[Unreached, ...] = ()
+    used: tuple[str, ...] = ()
+    renewed: tuple[str, ...] = ()
 
 
 def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
     """Return the verdict on a run."""
+    verdict = _decided(run, settings, clock)
+    renewed = (
+        due(run.prepared.call, settings, clock.time()) if settings.workflow_by_reference else ()
+    )
+    return replace(verdict, renewed=renewed) if renewed else verdict
+
+
+def _decided(run: Run, settings: Settings, clock: Clock) -> Verdict:
     decision = _Decision(run, settings, clock)
     match run.outcome:
         case Success(value):
@@ -90,10 +114,14 @@ def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
             return decision.retry(task, retry, traceback)
         case Lost() as lost:
             return decision.lost(lost)
+        case Condemned(crashes, job):
+            return decision.of(job).condemned(crashes)
+        case Interrupted(job):
+            return decision.of(job).lost(Lost("its process died", running=True))
         case OverTime(limit):
             return decision.failure(TimeLimitExceeded(limit), "")
         case outcome:
-            return Verdict(run, decision.not_run(outcome))
+            return decision.told(Verdict(run, decision.not_run(outcome)))
 
 
 def unsettleable(
@@ -116,7 +144,8 @@ def unsettleable(
     result = None
     if nameable and decision.wants_result(error=True):
         result = decision.record(states.FAILURE, EncodeError(safe))
-    return Verdict(run, decision.dead(safe, result=result))
+    verdict = Verdict(run, decision.dead(safe, result=result))
+    return decision.hears_of_failure(verdict, EncodeError(safe)) if nameable else verdict
 
 
 def default_policy(settings: Settings) -> Policy:
@@ -146,32 +175,9 @@ def started(
         value,
         parent_id=call.parent_id,
         group_id=call.group_id,
-        **_about(prepared, settings),
+        **about(prepared, settings),
     )
     return records.encode(result, expiry(settings, states.STARTED, clock.time()), settings)
-
-
-def _about(prepared: Prepared, settings: Settings) -> dict[str, Any]:
-    """Return what a result says of its call beside the ids: the calls that it made, and its arguments."""
-    work = prepared.work
-    if isinstance(work, Job):
-        call = call_info(work.request) if settings.result_extended else None
-        return {"children": children_of(work.request), "call": call}
-    if prepared.call is None or not settings.result_extended:
-        return {}
-    return {"call": _call_that_did_not_run(prepared.call, prepared.delivery.queue)}
-
-
-def _call_that_did_not_run(call: Call, queue: str) -> CallInfo:
-    return CallInfo(
-        name=call.task,
-        args=call.args,
-        kwargs=call.kwargs,
-        retries=call.retries,
-        queue=queue,
-        stamped_headers=call.stamped_headers,
-        stamps=call.stamps,
-    )
 
 
 @value
@@ -191,14 +197,14 @@ class _Decision:
         return self.run.prepared.policy or default_policy(self.settings)
 
     def success(self, value: Any) -> Verdict:
-        """Store the value, if it is wanted and can be."""
-        follow = self.run.follow
-        if not self.wants_result():
-            return Verdict(self.run, Settlement(self.delivery, publish=follow))
+        """Store the value, if it is wanted and can be, and tell the call's chord of it."""
         if isinstance(value, ResultBase):
-            value = value.as_tuple()
+            value = written(value, self.settings)
+        record = None
         try:
-            record = self.record(states.SUCCESS, value)
+            if self.wants_result():
+                record = self.record(states.SUCCESS, value)
+            members = self.members(states.SUCCESS, value)
         except EncodeError as error:
             call = self.run.prepared.call
             name = call.task if call else "The task"
@@ -206,32 +212,48 @@ class _Decision:
         except ImproperlyConfigured as error:
             # There is no such serializer or compression, or no library of it.
             return self.failure(error, "")
-        return Verdict(self.run, Settlement(self.delivery, result=record, publish=follow))
+        settlement = Settlement(self.delivery, result=record, publish=self.run.follow)
+        return Verdict(self.run, settlement, members=members, openings=self.run.openings)
+
+    def members(self, state: str, value: Any) -> tuple[Member, ...]:
+        """Return the chord that hears of the call's end, if it has one."""
+        call = self.run.prepared.call
+        if call is None or not call.group_id or not is_signature(call.chord):
+            return ()
+        about = (self.delivery.tag, self.settings, self.clock.time())
+        return (member_of(call, state, value, *about),)
+
+    def hears_of_failure(
+        self, verdict: Verdict, error: BaseException, traceback: str | None = None
+    ) -> Verdict:
+        """Add to a verdict what is told of a failure: the rest of the chain, and chords."""
+        call = self.run.prepared.call
+        if call is None or not (call.chain or call.chord):
+            return verdict
+        stored = self.wants_result(error=True)
+        about = (self.delivery.tag, self.settings, self.clock.time())
+        doom = doom_of_chain(call.chain, error, traceback, *about) if call.chain else Doom()
+        state = states.REVOKED if isinstance(error, TaskRevokedError) else states.FAILURE
+        return replace(
+            verdict,
+            others=doom.results if stored else (),
+            members=(*self.members(state, error), *doom.members),
+            unreached=tuple(replace(one, stored=stored) for one in doom.unreached),
+        )
 
     def failure(self, error: BaseException, traceback: str) -> Verdict:
         """Store the error, if it is wanted."""
         run = self.run
         if not isinstance(run.outcome, Failure):
-            follow = errbacks_only(run.prepared.work, self.delivery)
-            run = replace(run, outcome=Failure(error, traceback), follow=follow)
+            run = self.with_errbacks(replace(run, outcome=Failure(error, traceback)))
         record = None
         if self.wants_result(error=True):
             record = self.record(states.FAILURE, error, traceback)
         settlement = self._failed(error, record)
         if settlement.action is Action.REQUEUE:
             return Verdict(run, settlement)
-        return Verdict(
-            run, replace(settlement, publish=run.follow), self.failed_chain(error, traceback)
-        )
-
-    def failed_chain(
-        self, error: BaseException, traceback: str | None = None
-    ) -> tuple[ResultRecord, ...]:
-        """Return the failures of the rest of the call's chain, if errors are stored."""
-        call = self.run.prepared.call
-        if call is None or not call.chain or not self.wants_result(error=True):
-            return ()
-        return failures_of_chain(call, error, traceback, self.settings, self.clock)
+        verdict = Verdict(run, replace(settlement, publish=run.follow), openings=run.openings)
+        return self.hears_of_failure(verdict, error, traceback)
 
     def _failed(self, error: BaseException, record: ResultRecord | None) -> Settlement:
         """Acknowledge a failure, unless the task says that its failures are not to be."""
@@ -257,12 +279,22 @@ class _Decision:
         if again.sent:
             return Verdict(self.run, Settlement(self.delivery, result=record))
         try:
-            publication = self.again(task, again)
+            publications = spread(self._messages(task, again))
         except UNSENDABLE as error:
             return self.failure(error, traceback)
         return Verdict(
-            self.run, Settlement(self.delivery, result=record, publish=tuple(spread([publication])))
+            self.run, Settlement(self.delivery, result=record, publish=tuple(publications))
         )
+
+    def _messages(self, task: Task[Any, Any], again: Again) -> list[Publication]:
+        """Return the message of the next try, or those that were made of it while the task ran."""
+        if again.messages is None:
+            return [self.again(task, again)]
+        purpose = f"retry {again.options.retries}"
+        return [
+            tagged(message, derived_tag(self.delivery.tag, f"{purpose} message {index}"))
+            for index, message in enumerate(again.messages)
+        ]
 
     def again(self, task: Task[Any, Any], again: Again) -> Publication:
         """Return the message of the next try; the same message whenever it is decided on."""
@@ -302,6 +334,15 @@ class _Decision:
         text = f"{crashes} processes died running it. The last time: {lost.reason}"
         return self._condemned(run, text, crashed=lost.running)
 
+    def condemned(self, crashes: int) -> Verdict:
+        """Put away what comes back once too often."""
+        return self._condemned(self.run, f"{crashes} processes died running it", crashed=False)
+
+    def of(self, job: Job) -> _Decision:
+        """Return the decision on a job that was not run."""
+        run = replace(self.run, prepared=replace(self.run.prepared, work=job))
+        return replace(self, run=run)
+
     def _condemned(self, run: Run, text: str, crashed: bool) -> Verdict:
         """Put what its processes die of with the dead letters."""
         error = WorkerLostError(f"Worker lost: {text}")
@@ -310,9 +351,18 @@ class _Decision:
 
     def _lost_for_good(self, run: Run, settlement: Settlement, error: Exception) -> Verdict:
         """Let the errbacks follow the failure of what ran when its process died."""
-        follow = errbacks_only(run.prepared.work, self.delivery)
-        settlement = replace(settlement, publish=follow)
-        return Verdict(replace(run, follow=follow), settlement, self.failed_chain(error))
+        outcome = (
+            replace(run.outcome, error=error) if isinstance(run.outcome, Lost) else run.outcome
+        )
+        run = self.with_errbacks(replace(run, outcome=outcome))
+        settlement = replace(settlement, publish=run.follow)
+        return self.hears_of_failure(Verdict(run, settlement, openings=run.openings), error)
+
+    def with_errbacks(self, run: Run) -> Run:
+        """Return a run that is followed by its errbacks, and nothing else."""
+        sent = errbacks_only(run.prepared.work, self.delivery)
+        follow, openings = ((), ()) if sent is None else (sent.publications, sent.openings)
+        return replace(run, follow=tuple(follow), openings=tuple(openings))
 
     def _failed_with_its_process(self, lost: Lost, end: str) -> Verdict:
         """Acknowledge what does not run again after its process died; `end` says why not."""
@@ -332,6 +382,19 @@ class _Decision:
         error = WorkerLostError(f"Worker lost: {lost.reason}")
         record = self.record(states.RETRY, error) if self.wants_result() else None
         return Verdict(self.run, Settlement(self.delivery, result=record, publish=(publication,)))
+
+    def told(self, verdict: Verdict) -> Verdict:
+        """Add to the verdict on what did not run what its chain and its chord are told of that."""
+        match self.run.outcome:
+            case Expired():
+                return self.hears_of_failure(verdict, TaskRevokedError("expired"))
+            case Rejected(reason, False):
+                return self.hears_of_failure(verdict, Reject(reason))
+            case Unprocessable(error, _):
+                return self.hears_of_failure(verdict, error)
+            case Ignored(Replaced() as made):
+                return replace(verdict, openings=made.openings, used=made.used)
+        return verdict
 
     def not_run(self, outcome: Outcome) -> Settlement:
         """Settle what did not run, or asked for nothing to be stored."""
@@ -355,6 +418,8 @@ class _Decision:
                 return self.dead(f"Rejected by the task: {reason}", result=result)
             case Unprocessable(error, reason):
                 return self.dead(reason, result=self.record(states.FAILURE, error))
+            case Ignored(Replaced() as made):
+                return Settlement(self.delivery, publish=made.publications)
             case _:  # Ignored
                 return Settlement(self.delivery)
 
@@ -407,7 +472,7 @@ class _Decision:
             date_done=utc(now) if state in states.READY_STATES else None,
             parent_id=call.parent_id if call else None,
             group_id=call.group_id if call else None,
-            **_about(self.run.prepared, self.settings),
+            **about(self.run.prepared, self.settings),
         )
         return records.encode(result, expiry(self.settings, state, now), self.settings)
 

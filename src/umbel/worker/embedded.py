@@ -23,6 +23,7 @@ from umbel.clock import unique_id
 from umbel.exceptions import ImproperlyConfigured, LeaseLost, OperationalError, QueueNotFound
 from umbel.ports import Owner
 from umbel.worker.child import Child
+from umbel.worker.completing import Chords
 from umbel.worker.helper import Helper
 from umbel.worker.lifetime import Lifetime
 from umbel.worker.limits import Limits
@@ -104,7 +105,7 @@ class EmbeddedWorker:
             page.identify(os.getpid(), my_start_time(), owner.id)
         app = self.app
         consumer = app.broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
-        return Settler(app.broker, consumer, app.results)
+        return Settler(app.broker, consumer, app.results, Chords(app, app.results))
 
     @property
     def node(self) -> str:
@@ -209,7 +210,8 @@ class _Keeper:
         self._broker, self._ttl = app.broker, app.conf.snapshot.worker_lease_ttl
         self._recovery = Recovery(app, app.broker, worker.attach)
         queues = [app.amqp.queues[name] for name in worker.queues]
-        self._listening = listening(queues, app.engine(app.broker_url), self._ttl)
+        admin = app.engine(app.broker_url).queues
+        self._listening = listening(queues, app.engines.state_store, admin, self._ttl)
         self._ended = threading.Event()
         self._silent = False
         self._thread = threading.Thread(target=self._run, name="umbel-leases", daemon=True)

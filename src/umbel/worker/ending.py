@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+#: Seconds for which a node that stops, and has no children any more, tries to take over what they held.
+LAST_TRIES = 5.0
+#: How a child died that its supervisor ended, in the reason why what may run only once failed.
+ENDED = "the worker was stopped before it ended"
+
 
 @dataclass(slots=True)
 class Ending:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from umbel import signals
 from umbel.app import Umbel
-from umbel.async_trace import trace_async
 from umbel.backend import require_storable
 from umbel.definition import Policy
-from umbel.driving import Drive, Loop
+from umbel.driving import Drive, Loop, drive_here
 from umbel.exceptions import DecodeError, NotRegistered
 from umbel.following import refusal
-from umbel.message import Call, Delivery, decode, offers, timestamp
+from umbel.message import Call, Delivery, Message, decode, offers, timestamp
+from umbel.outcomes import Ended
 from umbel.request import request_of
-from umbel.trace import Check, How, trace
-from umbel.worker.follow_ups import FollowUps, is_followed
+from umbel.trace import Check, Guard, How, Traced, trace, trace_async
+from umbel.worker.follow_ups import FollowUps, is_followed, is_followed_by_calls
 from umbel.worker.outcome import (
+    Condemned,
     Expired,
+    Interrupted,
     Job,
     NotDue,
     Outcome,
+    OverTime,
     Prepared,
     Run,
     Unknown,
@@ -32,6 +37,7 @@ from umbel.worker.softlimit import SoftLimit
 
 #: Most seconds that a message waits for a worker that knows its task, between two offers.
 MOST_WAIT = 60.0
+_NOTHING: Mapping[str, Any] = {}
 
 
 class Runner:
@@ -44,9 +50,13 @@ class Runner:
         self._policies: dict[str, Policy] = {}
         self._loop = Loop()
         self._how = How(app.clock, drive or self._loop.drive)
-        #: The soft limit of what runs; heeded for what is run with it.
+        self._awaited = How(app.clock, None)
+        #: For async tasks that are to have a thread: no other's coroutine runs on its event loop.
+        self._alone = self._how if drive is None else How(app.clock, drive_here)
+        #: Whether of a message that is to run no more is kept than its task has: its broker has it.
+        self.forgets = False
+        #: The soft limit of what runs in the main thread; heeded for what is run with it.
         self.soft = SoftLimit(app.clock)
-        self._limited = replace(self._how, guard=self.soft)
 
     def prepare(self, delivery: Delivery) -> Prepared:
         """Read a delivery and find its task, or the reason why it cannot or must not run now."""
@@ -63,7 +73,16 @@ class Runner:
         if policy is None:
             policy = self._policies[call.task] = task.policy(self._settings)
         refused = _refused(call) or self._untimely(call)
+        work: Job | Outcome
         work = refused or Job(task, call, request_of(call, delivery, self._hostname))
+        if isinstance(work, Job) and delivery.early:
+            work = Interrupted(work)
+        elif isinstance(work, Job) and delivery.crashes >= self._settings.worker_max_deliveries:
+            work = Condemned(delivery.crashes, work)
+        elif isinstance(work, Job) and delivery.over_time is not None:
+            work = OverTime(delivery.over_time)
+        elif self.forgets and isinstance(work, Job) and not policy.rate:
+            delivery = _without_message(delivery, call)
         return Prepared(delivery, work, call, policy)
 
     def _follow_settings(self) -> None:
@@ -95,37 +114,42 @@ class Runner:
             return Unprocessable(error, f"NotRegistered: {error}")
         return Unknown(error, 2.0**offered if offered < 6 else MOST_WAIT)
 
-    def run(self, prepared: Prepared, limited: bool = False) -> Run:
+    def run(self, prepared: Prepared, guard: Guard | None = None) -> Run:
         """Run a prepared delivery to its outcome. Nothing that the task does raises from here.
 
-        When `limited`, the task's function may be interrupted by its soft time limit.
+        The task's function may be interrupted by its `guard`.
         """
-        how = self._limited if limited else self._how
         job = prepared.work
         if not isinstance(job, Job):
             return self._refuse(prepared, job)
+        how = self._alone if job.task.executor == "threads" else self._how
+        if guard is not None:
+            how = replace(how, guard=guard)
         follow_ups, check = self._begin(job, prepared)
         outcome, seconds = trace(job.task, job.request, how, check)
-        if follow_ups is None:
-            return Run(prepared, outcome, seconds)
-        return Run(prepared, outcome, seconds, follow_ups.of(outcome))
+        return _run(prepared, outcome, seconds, follow_ups)
 
-    async def run_async(self, prepared: Prepared) -> Run:
-        """Run a prepared delivery of an async task to its outcome, on the event loop that awaits this."""
-        job = prepared.work
-        if not isinstance(job, Job):
-            return self._refuse(prepared, job)
+    def begin_async(
+        self, prepared: Prepared, job: Job, guard: Guard | None = None
+    ) -> tuple[Coroutine[Any, Any, Traced], FollowUps | None]:
+        """Return what runs a job on the event loop, where it is to be awaited, and what follows it.
+
+        Not awaited here: each coroutine around another is kept for as long as a task is in flight.
+        """
+        how = self._awaited if guard is None else replace(self._awaited, guard=guard)
         follow_ups, check = self._begin(job, prepared)
-        outcome, seconds = await trace_async(job.task, job.request, self._how, check)
-        if follow_ups is None:
-            return Run(prepared, outcome, seconds)
-        return Run(prepared, outcome, seconds, follow_ups.of(outcome))
+        return trace_async(job.task, job.request, how, check), follow_ups
+
+    def end_async(self, prepared: Prepared, traced: Traced, follow_ups: FollowUps | None) -> Run:
+        """Return what became of a job, which the one has returned and the other may follow."""
+        return _run(prepared, *traced, follow_ups)
 
     def _begin(self, job: Job, prepared: Prepared) -> tuple[FollowUps | None, Check]:
         """Say that a task runs, and return what follows it and what checks its value."""
         if signals.task_received.is_heard:
             signals.task_received.send(job.task, request=job.request)
-        follow_ups = FollowUps(job, prepared.delivery) if is_followed(job.call) else None
+        followed = is_followed_by_calls(job.call)
+        follow_ups = FollowUps(job, prepared.delivery) if followed else None
         check: Check = None
         if wants_value(prepared) and (follow_ups is not None or job.task.hooks.ends):
             # What cannot be stored is a failure before any handler hears of a success.
@@ -155,6 +179,20 @@ class Runner:
     def close(self) -> None:
         """End the event loop."""
         self._loop.close()
+
+
+def _run(prepared: Prepared, outcome: Ended, seconds: float, follow_ups: FollowUps | None) -> Run:
+    if follow_ups is None:
+        return Run(prepared, outcome, seconds)
+    sent = follow_ups.of(outcome)
+    return Run(prepared, outcome, seconds, tuple(sent.publications), tuple(sent.openings))
+
+
+def _without_message(delivery: Delivery, call: Call) -> Delivery:
+    """Return a delivery of which nothing is sent again here, with what says whose it is."""
+    properties = delivery.message.properties  # which its request has, too
+    headers = _NOTHING if properties.get("correlation_id") == call.id else {"id": call.id}
+    return replace(delivery, message=Message(headers, properties, b""))
 
 
 def _refused(call: Call) -> Outcome | None:

@@ -33,6 +33,7 @@ from typing import Any, NoReturn
 from umbel import signals
 from umbel.app import Umbel
 from umbel.clock import Clock, unique_id
+from umbel.exceptions import UmbelError
 from umbel.ports import Owner
 from umbel.redirected import own_streams
 from umbel.tracebacks import traceback_text
@@ -43,6 +44,7 @@ from umbel.worker.bootstrap import (
     threads_and_connections,
 )
 from umbel.worker.child import Child
+from umbel.worker.completing import Chords
 from umbel.worker.executors.aio import AsyncioExecutor
 from umbel.worker.executors.base import Executor
 from umbel.worker.executors.threads import ThreadExecutor
@@ -55,8 +57,9 @@ from umbel.worker.pool import Worker
 from umbel.worker.processes import my_start_time, signalled_by
 from umbel.worker.rates import Rates
 from umbel.worker.settler import Settler
+from umbel.worker.slot_helper import SlotHelper
 from umbel.worker.slot_page import SlotPage
-from umbel.worker.slots import SlotChild, SlotHelper
+from umbel.worker.slots import SlotChild
 from umbel.worker.stops import heed_all, heed_nothing
 
 try:
@@ -68,6 +71,10 @@ except ImportError:  # Windows, where nothing is forked
 GRACE = 3.0
 #: What a child says to its supervisor: that it takes messages, and that it leaves, to be replaced.
 READY, RETIRES = b"r", b"e"
+#: Seconds for which a thread may keep the interpreter while another one waits for it, in children that run
+#: many tasks at a time: so long waits what comes and goes, at each change of threads, beside a task that
+#: computes.
+SWITCH = 0.001
 #: The level up to which logging is off while the app is imported; none that a module would choose.
 KEPT_BACK = logging.WARNING + 1
 
@@ -177,8 +184,9 @@ def _load_once(app: Umbel) -> None:
 
     What is there then stays: no collection needs to look at it again, and to touch its pages.
     """
-    for url in filter(None, (app.broker_url, app.result_url)):
-        app.engine(url)  # its modules; it opens nothing
+    with contextlib.suppress(UmbelError):  # the supervisor meets the same, and says it
+        for url in filter(None, (app.broker_url, app.result_url)):
+            app.engine(url)  # its modules; it opens nothing
     gc.collect()
     gc.freeze()
 
@@ -198,6 +206,8 @@ def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> N
     settings = app.conf.snapshot
     lifetime = Lifetime(settings.worker_max_tasks_per_child, settings.worker_max_memory_per_child)
     child = make_child(app, orders, page, pid, lifetime)
+    if orders.slots:
+        sys.setswitchinterval(min(SWITCH, sys.getswitchinterval()))
     child.on_retire = partial(_say, control, RETIRES)
     helper = make_helper(child, page, control, app.clock)
     app.on_after_fork.send(app)
@@ -226,7 +236,7 @@ def make_child(
         # Identified first: whoever finds the page of a dead process finds all that it may hold.
         page.identify(pid, started, owner.id)
         consumer = broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
-        return Settler(broker, consumer, app.results)
+        return Settler(broker, consumer, app.results, Chords(app, app.results))
 
     limits = Limits(lifetime or Lifetime(), Rates(app.clock, page.path.parent))
     if not isinstance(page, SlotPage):

@@ -18,6 +18,7 @@ from umbel.app import Umbel
 from umbel.clock import unique_id
 from umbel.ports import Action, Holding, Owner
 from umbel.worker import report
+from umbel.worker.completing import Chords
 from umbel.worker.decide import Verdict
 from umbel.worker.nodes import NodeDirectory, runtime_directory
 from umbel.worker.outcome import Lost
@@ -47,6 +48,7 @@ class Handback:
     def __init__(self, app: Umbel) -> None:
         self.counts = Counts()
         self._broker, self._queues, self._results = app.broker, app.queues, app.results
+        self._chords = Chords(app, app.results, plainly=True)
         self._clock = app.clock
         self._node = unique_id()
         self._ttl = app.conf.snapshot.worker_lease_ttl
@@ -69,7 +71,9 @@ class Handback:
     def _attach(self) -> Settler:
         owner = Owner(unique_id(), self._node, platform.node(), os.getpid())
         self._directory.enter(owner.id)
-        return Settler(self._broker, self._broker.consumer(owner, self._ttl), self._results)
+        return Settler(
+            self._broker, self._broker.consumer(owner, self._ttl), self._results, self._chords
+        )
 
     def _decided(self, verdict: Verdict) -> None:
         """Count what does not go back."""

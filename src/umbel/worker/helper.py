@@ -1,8 +1,9 @@
 """The helper: a child's second thread, which looks after the batch while the main thread runs a long task.
 
-It sleeps while nothing runs. During a batch it looks every few milliseconds; when a task has run
-for longer than that, it settles what is finished and gives back what waits, once. It also listens
-to the supervisor: a word to stop, or the end of the pipe, which means that the supervisor is dead.
+It sleeps while nothing runs. During a batch it looks every few milliseconds. It sees to time limits, and
+when a task has run for longer than that, it has what is finished settled and what waits given back, once, by
+a third thread (courier.py): it never waits for the broker itself. It also listens to the supervisor: a word
+to stop, or the end of the pipe, which means that the supervisor is dead.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from umbel.clock import Clock
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.worker.child import Child
+from umbel.worker.courier import Courier
 from umbel.worker.page import Page
 
 logger = logging.getLogger("umbel.worker")
@@ -60,8 +62,10 @@ class Helper:
         self._asleep = False
         self._ending = False
         self._relieved: object = None
+        self._courier = Courier(self.relieve, leave)
         self._thread = threading.Thread(target=self.run, name="umbel-helper", daemon=True)
         child.on_batch = self.wake
+        child.on_leftovers = self._courier.call
 
     def start(self) -> None:
         """Start the thread."""
@@ -78,6 +82,7 @@ class Helper:
         self._ending = True
         self._wake_in.send(b"!")
         self._thread.join()
+        self._courier.end()
         for end in (self._wake_out, self._wake_in):
             end.close()
 
@@ -127,39 +132,53 @@ class Helper:
         return None
 
     def step(self, now: float) -> None:
-        """Relieve a batch whose current task runs long."""
+        """See to time limits, and whether the broker has to be told anything while a task runs."""
         self._page.beat(now)
         self._child.look(now)
         if now >= self._deadline:
             self._give_up()
-        current = self._child.current
-        if current is None or current is self._relieved:
-            return
-        if now - self._child.started_at < LONG:
-            return
-        if not self._child.has_leftovers() or self._relieve():
-            self._relieved = current
+        if self._is_wanted(now):
+            self._courier.call()
 
-    def _relieve(self) -> bool:
-        """Settle what is finished and give back what waits; False when it has to be tried again."""
-        if not self._child.lock.acquire(blocking=False):
+    def _is_wanted(self, now: float) -> bool:
+        """Tell whether the courier has anything to do."""
+        return self._runs_long(now) or self._child.is_ending(now)
+
+    def _runs_long(self, now: float) -> bool:
+        """Tell whether a task that was not relieved yet runs long, or nothing more is to start."""
+        current, stops = self._child.current, self._child.stopping.is_set()
+        if current is None or (current is self._relieved and not stops):
             return False
+        if now - self._child.started_at < LONG and not stops:
+            return False
+        if self._child.has_leftovers():
+            return True
+        self._relieved = current
+        return False
+
+    def relieve(self) -> None:
+        """Do what the courier is for: settle, give back and tell of a hard time limit, as it is due."""
+        child, current = self._child, self._child.current
+        now = self._clock.monotonic()
+        if not self._is_wanted(now) or not child.lock.acquire(blocking=False):
+            return
         try:
-            self._child.settle_finished()
-            self._child.release_waiting()
+            child.foretell(now)
+            child.settle_finished(by_helper=True)
+            child.release_waiting()
         except OperationalError:
-            return False
+            return  # the next look has it tried again
         except LeaseLost:
             pass  # the main thread meets the same, and says so
         finally:
-            self._child.lock.release()
-        return True
+            child.lock.release()
+        self._relieved = current
 
     def _stop(self) -> None:
         """Let the main thread end after its current task; what waits goes back at once."""
         self._child.stopping.set()
         self._child.interrupt()
-        self._relieve()
+        self._courier.call()
 
     def _hasten(self, words: bytes) -> None:
         """Note by when a running task is to end, if the words say so (`stop_word`)."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import select
+import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
 
+from umbel import signals
 from umbel.app import Umbel
 from umbel.clock import Clock, unique_id
 from umbel.exceptions import LeaseLost, OperationalError
@@ -23,14 +24,17 @@ from umbel.ports import Broker, ResultStore
 from umbel.worker.autoscale import Autoscaler
 from umbel.worker.bootstrap import Orders
 from umbel.worker.children import ChildProcess, Nursery
-from umbel.worker.ending import Ending
+from umbel.worker.ending import ENDED, LAST_TRIES, Ending
 from umbel.worker.forkserver import READY, RETIRES
 from umbel.worker.health import ChildSeen, Seen
+from umbel.worker.news import News
 from umbel.worker.nodes import NodeDirectory
+from umbel.worker.oom import Kills
 from umbel.worker.page import Held, Page
-from umbel.worker.places import Slot
+from umbel.worker.places import GIVE_UP, GaveUp, Slot
 from umbel.worker.recovery import Recovery
 from umbel.worker.timekeeper import Timekeeper
+from umbel.worker.timers import Jumps, Timer
 
 logger = logging.getLogger("umbel.worker")
 
@@ -51,31 +55,9 @@ FENCE_SETTLES = 0.005
 #: A child that lived shorter than this is started again after a growing pause, unless a task was
 #: what it died of: tasks are counted, and those that go on killing are put away.
 SHORT_LIFE = 1.0
-#: Seconds for which a node that stops, and has no children any more, tries to take over what they held.
-LAST_TRIES = 5.0
-#: Seconds by which the wall clock may move against the monotonic one between two steps.
-JUMP = 2.0
-
-#: How a child died that its supervisor ended, in the reason why what may run only once failed.
-ENDED = "the worker was stopped before it ended"
 
 #: Something that may fail, and is tried again with the next step.
 Duty = Callable[..., object]
-
-
-@dataclass(slots=True)
-class Timer:
-    """Says when something is due again."""
-
-    every: float
-    due: float = 0.0
-
-    def is_due(self, now: float) -> bool:
-        """Tell whether it is due, and if so begin the next period."""
-        if now < self.due:
-            return False
-        self.due = now + self.every
-        return True
 
 
 class Keeper:
@@ -101,23 +83,21 @@ class Keeper:
         slots = orders.children if nursery is not None else 0
         self._slots = [Slot(number) for number in range(1, slots + 1)]
         self.is_ready = False
-        #: What the thread tells the main thread: a byte when all children are ready, and its end.
-        self.news, self._tells = socket.socketpair()
+        self.news = News()
         #: Called by the thread when it ends, for whatever reason.
         self.on_end: Callable[[], None] = lambda: None
         #: Called whenever leases are renewed: for what else a living node has to say again.
         self.on_renewal: Callable[[], None] = lambda: None
         #: Decides on the number of children, and says how many messages wait for them.
         self.scaling: tuple[Autoscaler, Callable[[], int]] | None = None
-        self._scaling = Timer(LOOK_AROUND)
+        self._scaling, self._look_around = Timer(LOOK_AROUND), Timer(LOOK_AROUND)
         self._ttl = app.conf.snapshot.worker_lease_ttl
         self._renewal, self._expiry = Timer(self._ttl / 3), Timer(min(self._ttl / 3, 1.0))
-        self._look_around = Timer(LOOK_AROUND)
         self._clean_up = Timer(CLEAN_UP, self._clock.monotonic() + CLEAN_UP)
         #: What the last step saw, for probes, and when the broker last answered.
         self.seen: Seen | None = None
         self._contact: float | None = None
-        self._drift = self._clock.time() - self._clock.monotonic()
+        self._jumps, self._oom = Jumps(self._clock), Kills()
         #: Whether any child held something when it was last looked at.
         self._works = True
         #: Who is not buried yet, and who retires and has given up its slot.
@@ -141,13 +121,16 @@ class Keeper:
         self._thread.start()
 
     def stop(self, within: float | None = None) -> None:
-        """Let children end after their current tasks; end them after `within` seconds, unless that is None.
-
-        Of several such words the strictest counts.
-        """
+        """Let children end after their current tasks; end them after so many seconds, unless that is None."""
         self._ending.ask(within, self._clock.monotonic())
         with contextlib.suppress(OSError):
             self._word_in.send(b"!")
+        self.news.ring()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the node has been told to stop."""
+        return self._ending.asked
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the thread's end; True when it has come."""
@@ -156,7 +139,8 @@ class Keeper:
 
     def close(self) -> None:
         """Close the sockets, once the thread has ended."""
-        for end in (self.news, self._tells, self._word_out, self._word_in):
+        self.news.close()
+        for end in (self._word_out, self._word_in):
             end.close()
 
     def _run(self) -> None:
@@ -173,12 +157,12 @@ class Keeper:
             self.error = error
         finally:
             self._timekeeper.end()
-            self._tells.close()
+            self.news.end()
             self.on_end()
 
     def _pages(self) -> list[Page]:
         """Return the pages of all children that may run something; called by the timekeeper."""
-        return [child.page for slot in self._slots if (child := slot.child) is not None]
+        return [child.page for child in self._children()]
 
     def _children(self) -> list[ChildProcess]:
         """Return all children that are not known to be dead."""
@@ -324,6 +308,8 @@ class Keeper:
                 slot.child = None
                 amiss = self._is_amiss(child)
                 slot.expects = child.retires and not amiss
+                if child.ready:
+                    slot.failures = 0
                 if amiss:
                     self._tell_of(slot, child, now)
                 self._dead.append(child)
@@ -340,6 +326,7 @@ class Keeper:
             self._hear(child)
         if child.went_as_told():
             return False
+        child.starved = child.status == -signal.SIGKILL and self._oom.are_more()
         if child.was_condemned():
             text = "Child %d: pid %d was killed: its task exceeded the hard time limit."
             logger.warning(text, child.number, child.pid)
@@ -349,20 +336,36 @@ class Keeper:
     def _tell_of(self, slot: Slot, child: ChildProcess, now: float) -> None:
         """Say how a child died, and when the next one begins if not at once."""
         pause = ""
-        if now - child.begun < SHORT_LIFE and not child.runs():
+        if not child.ready or (now - child.begun < SHORT_LIFE and not child.runs()):
             slot.stumble(now)
-            pause = f" It lived for a moment only: the next one begins in {slot.not_before - now:.1f} s."
+            slot.failures += not child.ready
+            why = (
+                "It lived for a moment only" if child.ready else "It had not begun to take messages"
+            )
+            pause = f" {why}: the next one begins in {slot.not_before - now:.1f} s."
         else:
             slot.recover()
         logger.error("Child %d: %s.%s", child.number, child.how_it_died(), pause)
+        if slot.failures >= GIVE_UP:
+            self._give_up(
+                f"{slot.failures} children in a row died before they took messages. The last one:"
+                f" {child.how_it_died()}."
+            )
+
+    def _give_up(self, why: str) -> None:
+        """End the node where no child can begin: whoever watches over it shall hear of that."""
+        if self.error is None and not any(child.ready for child in self._children()):
+            self.error = GaveUp(why)
+            self.stop()
 
     def _bury(self, child: ChildProcess) -> None:
         snapshot = child.page.read()
         if snapshot is not None:
-            if child.told_to_stop or self._ending.is_due(self._clock.monotonic()):
-                # It was stopped, by us or by whoever stops us: no task is to blame.
+            left = child.retires and child.status == 0
+            if left or child.told_to_stop or self._ending.is_due(self._clock.monotonic()):
+                # It left, or was stopped, by us or by whoever stops us: no task is to blame.
                 snapshot = snapshot.blameless()
-            how = ENDED if child.killed else child.how_it_died()
+            how = ENDED if child.is_ended else child.how_it_died()
             self._recovery.child_died(snapshot.owner, snapshot, how)
         child.page.remove()
         child.control.close()
@@ -391,19 +394,18 @@ class Keeper:
             self._answered(self._broker.take_back)
 
     def _scale(self, scaler: Autoscaler, waiting: Callable[[], int]) -> None:
-        """Have as many children as are needed now; those that are not needed leave when they are idle."""
-        slots = [slot for slot in self._slots if not slot.leaving]
-        idle = [slot for slot in slots if slot.child is None or not slot.child.runs()]
-        present, busy = len(slots), len(slots) - len(idle)
-        depth = waiting() if scaler.may_grow(present, busy) else 0
-        wanted = scaler.wanted(self._clock.monotonic(), present, busy, depth)
+        """Have as many children as are needed now; those that are not, and run least, are to leave."""
+        slots = sorted((slot for slot in self._slots if not slot.leaving), key=Slot.running)
+        present, running = len(slots), sum(slot.running() for slot in slots)
+        depth = waiting() if scaler.may_grow(present, running) else 0
+        wanted = scaler.wanted(self._clock.monotonic(), present, running, depth)
         if wanted == present:
             return
-        logger.info("%d of %d children are busy: there will be %d.", busy, present, wanted)
+        logger.info("%d tasks run in %d children: there will be %d.", running, present, wanted)
         taken = {slot.number for slot in self._slots}
         free = (number for number in count(1) if number not in taken)
         self._slots += [Slot(number) for number in islice(free, max(wanted - present, 0))]
-        for slot in idle[wanted - present :] if wanted < present else ():
+        for slot in slots[: max(present - wanted, 0)]:
             slot.leaving = True
             if slot.child is not None:
                 slot.child.tell_to_stop()
@@ -412,6 +414,10 @@ class Keeper:
         """Start children where there are none."""
         if self._nursery is None:
             return
+        if self._nursery.failures >= GIVE_UP:
+            self._give_up(
+                f"importing the app again failed {self._nursery.failures} times in a row."
+            )
         self._slots = [slot for slot in self._slots if slot.child is not None or not slot.leaving]
         for slot in self._slots:
             if slot.child is None and now >= slot.not_before and self._nursery.is_ready():
@@ -439,19 +445,19 @@ class Keeper:
 
     def _end_children(self, children: Sequence[ChildProcess]) -> None:
         """End those that are still there when the time is up; what ran in them runs again."""
-        running = sum(child.runs() for child in children if not child.killed)
+        running = sum(child.runs() for child in children if not child.is_ended)
         if running and not self._ending.at_once:
             logger.warning(
                 "The time to stop is up: tasks still run in %d children; they are ended.", running
             )
         for child in children:
-            child.kill()
+            child.end(self._clock.monotonic(), clears_up=self._orders.slots > 0)
 
     def _say_ready(self) -> None:
         """Let the main thread say it: its receivers of signals must not hold this thread up."""
         if not self.is_ready and all(slot.child and slot.child.ready for slot in self._slots):
             self.is_ready = True
-            self._tells.send(b"r")
+            self.news.ring()
 
     # Duties
 
@@ -464,6 +470,9 @@ class Keeper:
         if self._broker.features.leases and own not in alive:
             self._recovery.start_over()
         self._renewal.is_due(self._clock.monotonic())
+        if signals.heartbeat_sent.is_heard:
+            self.news.renewed = True
+            self.news.ring()
         self.on_renewal()
 
     def _reclaim_expired(self) -> None:
@@ -476,12 +485,11 @@ class Keeper:
         Leases end by the wall clock, which goes on while the machine sleeps; the monotonic clock of
         our timers stands still.
         """
-        drift = self._clock.time() - now
-        if abs(drift - self._drift) > JUMP:
-            logger.warning("The clock jumped by %.0f s: leases are renewed.", drift - self._drift)
+        jump = self._jumps.since_last(now)
+        if jump:
+            logger.warning("The clock jumped by %.0f s: leases are renewed.", jump)
             self._renewal.due = now
             self._expiry.due = now + self._ttl
-        self._drift = drift
 
     def _reclaim_nodes(self) -> None:
         """Take over what dead nodes of this host left behind, once their children are gone too."""

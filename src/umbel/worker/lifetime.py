@@ -40,6 +40,7 @@ class Lifetime:
         self._memory = memory or 0
         self._measure = measure
         self._run = 0
+        self._ended = ""
         #: Whether it ever ends: else nothing needs to be counted.
         self.limited = bool(tasks or memory)
 
@@ -51,8 +52,14 @@ class Lifetime:
         """Note that a task was run."""
         self._run += 1
 
+    def end(self, why: str) -> None:
+        """End it, whatever its limits are."""
+        self._ended = why
+
     def over(self) -> str:
         """Return why it is over, in words, or nothing. Asked after each batch."""
+        if self._ended:
+            return self._ended
         if self._tasks and self._run >= self._tasks:
             return f"it ran {self._run} tasks (worker_max_tasks_per_child)"
         if self._memory and self._run and (found := self._measure()) > self._memory:

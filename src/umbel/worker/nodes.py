@@ -84,8 +84,10 @@ class DeadNode:
 class NodeDirectory:
     """This node's place on its host."""
 
-    def __init__(self, base: Path, node: str) -> None:
+    def __init__(self, base: Path, node: str, name: str = "") -> None:
+        """`name` is what people call the node."""
         self._base = base
+        self._name = name
         self.path = base / node
         self._lock: IO[str] | None = None
         self._owner = ""
@@ -120,7 +122,8 @@ class NodeDirectory:
     def _write(self, lock: IO[str], owner: str) -> None:
         lock.seek(0)
         lock.truncate()
-        json.dump({"owner": owner, "pid": os.getpid(), "host": platform.node()}, lock)
+        who = {"owner": owner, "pid": os.getpid(), "host": platform.node(), "name": self._name}
+        json.dump(who, lock)
         lock.flush()
 
     def new_page(self, owner: str, slots: int = 0) -> Page:
@@ -147,6 +150,21 @@ class NodeDirectory:
                 lock.close()
             else:
                 yield _read_dead_node(directory, lock)
+
+    def namesakes(self) -> list[int]:
+        """Return the pids of other nodes of this host, user and broker that live and have the same name."""
+        found = []
+        for directory in sorted(self._base.iterdir()):
+            if directory == self.path:
+                continue
+            try:
+                who = json.loads((directory / "lock").read_text())
+                pid, name = int(who["pid"]), who["name"]
+            except (OSError, ValueError, TypeError, LookupError):  # it is just coming, or going
+                continue
+            if name == self._name and _is_held(directory / "lock"):
+                found.append(pid)
+        return found
 
     def leave(self) -> None:
         """Delete the directory and let go of the lock."""
@@ -186,6 +204,14 @@ def _locked(path: Path, mode: str) -> IO[str] | None:
         file.close()
         return None
     return file
+
+
+def _is_held(path: Path) -> bool:
+    """Tell whether a living process has this lock."""
+    lock = _locked(path, "r+")
+    if lock is not None:
+        lock.close()
+    return lock is None and path.exists()
 
 
 def _read_dead_node(directory: Path, lock: IO[str]) -> DeadNode:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from umbel.backend import call_info, children_of
 from umbel.definition import Policy
 from umbel.exceptions import NotRegistered
 from umbel.message import Call, Delivery, Publication
 from umbel.outcomes import Ended, Failure, Ignored, Rejected, Retried, Success
+from umbel.ports import GroupOpening
+from umbel.records import CallInfo
 from umbel.request import Request
+from umbel.settings import Settings
 from umbel.task import Task
 from umbel.values import value
 
 __all__ = [
+    "Condemned",
+    "Copied",
     "Expired",
     "Failure",
     "Ignored",
+    "Interrupted",
     "Job",
     "Lost",
     "NotDue",
@@ -31,7 +38,10 @@ __all__ = [
     "Unknown",
     "Unprocessable",
     "Waiting",
+    "about",
     "call_of",
+    "is_early",
+    "marked",
     "wants_value",
 ]
 
@@ -73,13 +83,32 @@ class Lost:
 
     `running` when the task had started and not ended, and its process died of it, perhaps. `stopped` when
     somebody stopped the process, for which no task is to blame. `end` says why it does not run again, where
-    that is decided.
+    that is decided, and `error` is what it has failed by then.
     """
 
     reason: str
     running: bool
     end: str = ""
     stopped: bool = False
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condemned:
+    """The message says itself that so many processes died running it, which is enough.
+
+    So it is where nobody takes over from the dead, and their broker delivers it again.
+    """
+
+    crashes: int
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The message says itself that it had begun, and it may run only once: its process died."""
+
+    job: Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +125,24 @@ class Postponed:
     turn: float
 
 
-Outcome = Ended | Expired | NotDue | Unknown | Unprocessable | Lost | OverTime | Postponed
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Another copy of the message was taken up before, and is the one that runs."""
+
+
+Outcome = (
+    Ended
+    | Expired
+    | NotDue
+    | Unknown
+    | Unprocessable
+    | Lost
+    | Condemned
+    | Interrupted
+    | OverTime
+    | Postponed
+    | Copied
+)
 
 
 @value
@@ -144,10 +190,44 @@ def wants_value(prepared: Prepared) -> bool:
 class Run:
     """A delivery and what became of it; `seconds` is how long the task ran.
 
-    `follow` are the messages of what follows it.
+    `follow` are the messages of what follows it, and `openings` the chords that begin with them.
     """
 
     prepared: Prepared
     outcome: Outcome
     seconds: float = 0.0
     follow: tuple[Publication, ...] = ()
+    openings: tuple[GroupOpening, ...] = ()
+
+
+def is_early(item: Prepared) -> bool:
+    """Tell whether a delivery is acknowledged before it starts: at most once."""
+    return isinstance(item.work, Job) and item.policy is not None and not item.policy.acks_late
+
+
+def marked(item: Prepared) -> Prepared:
+    """Return it with the mark the broker has now: giving it up must not deliver it again."""
+    return replace(item, delivery=replace(item.delivery, early=True))
+
+
+def about(prepared: Prepared, settings: Settings) -> dict[str, Any]:
+    """Return what a result says of its call beside the ids: the calls that it made, and its arguments."""
+    work = prepared.work
+    if isinstance(work, Job):
+        call = call_info(work.request) if settings.result_extended else None
+        return {"children": children_of(work.request, settings), "call": call}
+    if prepared.call is None or not settings.result_extended:
+        return {}
+    return {"call": _call_that_did_not_run(prepared.call, prepared.delivery.queue)}
+
+
+def _call_that_did_not_run(call: Call, queue: str) -> CallInfo:
+    return CallInfo(
+        name=call.task,
+        args=call.args,
+        kwargs=call.kwargs,
+        retries=call.retries,
+        queue=queue,
+        stamped_headers=call.stamped_headers,
+        stamps=call.stamps,
+    )

@@ -105,10 +105,26 @@ class Snapshot:
         }
         return replace(self, held=held, stopped=True)
 
-    def under(self, deadline: float) -> str | None:
-        """Return the key of what runs under a hard deadline."""
-        running = self.keys(Held.RUNNING)
-        return running[0] if running and self.hard_deadline == deadline else None
+    def deadline_of(self, key: str) -> float:
+        """Return the hard deadline of what runs; 0.0 where it has none."""
+        if not self.courses:
+            return self.hard_deadline
+        return self.courses[key].hard_deadline if key in self.courses else 0.0
+
+    def is_late(self, key: str, now: float) -> bool:
+        """Tell whether something runs that should have ended by now."""
+        return self.held.get(key) is Held.RUNNING and 0.0 < self.deadline_of(key) <= now
+
+    def late(self, now: float) -> str:
+        """Return the key of what should have ended by now, the last one of several; or nothing."""
+        found = [key for key in self.keys(Held.RUNNING) if self.is_late(key, now)]
+        return max(found, key=self.deadline_of, default="")
+
+    def was_late(self, key: str) -> bool:
+        """Tell whether the child was condemned for something, or for what had to end after it."""
+        if not self.condemned:
+            return False
+        return key == self.condemned or self.is_late(key, self.deadline_of(self.condemned))
 
     def keys(self, state: Held) -> list[str]:
         """Return the keys of the deliveries in a state."""
@@ -128,6 +144,9 @@ class Glance:
 
 class Page:
     """One child's page; `create` it in the supervisor, `open` it in the child."""
+
+    #: Seconds that the child has after a hard deadline to see to it by itself.
+    patience = 0.0
 
     def __init__(self, path: Path, memory: mmap.mmap) -> None:
         self.path = path
@@ -206,8 +225,8 @@ class Page:
             return False
         return True
 
-    def lift(self) -> str:
-        """Say that what runs has ended; return the key of what had to end sooner, if any."""
+    def lift(self, index: int) -> str:
+        """Say that a delivery has ended; return the key of what had to end sooner, if any."""
         struct.pack_into("<d", self._memory, _HARD_AT, 0.0)
         return self.condemned
 
@@ -239,7 +258,7 @@ class Page:
 
     @property
     def hard_deadline(self) -> float:
-        """When what runs must have ended; 0.0 for no such time."""
+        """When what runs must have ended, the first of several, about; 0.0 for no such time."""
         (found,) = struct.unpack_from("<d", self._memory, _HARD_AT)
         return float(found)
 

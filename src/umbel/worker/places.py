@@ -1,4 +1,4 @@
-"""The places of a node for children."""
+"""The places of a node for children, and when it gives up to fill them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from umbel.worker.children import ChildProcess
 
 #: Most seconds before a place is filled again whose children die at once.
 LONGEST_PAUSE = 5.0
+#: After so many children in a row, or imports of the app, of which none came to take messages, a node ends.
+GIVE_UP = 6
+
+
+class GaveUp(Exception):
+    """A node cannot have children, for a reason that no further try seems to mend."""
 
 
 class Slot:
@@ -18,8 +24,14 @@ class Slot:
         self.leaving = False
         self.not_before = 0.0
         self.short_lives = 0
+        #: How many children in a row died before they were ready.
+        self.failures = 0
         #: Whether the last child left, or leaves, because its lifetime was over.
         self.expects = False
+
+    def running(self) -> int:
+        """Return how many tasks run in its child."""
+        return 0 if self.child is None else self.child.page.glance().running
 
     def stumble(self, now: float) -> None:
         """Count a short life: the next try waits longer."""

@@ -1,6 +1,6 @@
-"""How many messages a child takes at a time.
+"""How many messages a child takes at a time, and how often it settles meanwhile.
 
-As many as it can run in a few tens of milliseconds.
+As many as it can run in a few tens of milliseconds, and often enough that little runs again if it dies.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ from umbel.worker.page import CAPACITY
 TARGET = 0.03
 #: Weight of the latest batch in the running mean.
 WEIGHT = 0.3
+#: Seconds that an outcome waits for others to be settled with, at least.
+SETTLE_WITHIN = 0.01
+#: How many times as long as the last settle took tasks run before the next: so a child does not wait for its
+#: broker for most of its time.
+SHARE = 4.0
 
 
 class Prefetch:
@@ -27,6 +32,40 @@ class Prefetch:
         self._mean += (latest - self._mean) * (1.0 if latest > self._mean else WEIGHT)
         affordable = int(TARGET / max(self._mean, 1e-6))
         self.limit = max(1, min(self.limit * 2, affordable, self._bound))
+
+
+class Pace:
+    """When a child settles within a batch, and how long the batch's tasks took. Times are seconds."""
+
+    def __init__(self) -> None:
+        #: When something was last settled, or a batch began.
+        self.settled_at = 0.0
+        self._begun = self._took = self._waiting = 0.0
+
+    def begin(self, now: float) -> None:
+        """Take note that a batch begins."""
+        self._begun = self.settled_at = now
+        self._waiting = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether what is finished has waited long enough, by what settling costs."""
+        return now - self.settled_at > max(SETTLE_WITHIN, self._took * SHARE)
+
+    def settled(self, begun: float, now: float) -> None:
+        """Learn from a settle how long one takes."""
+        self.settled_at, self._took = now, now - begun
+
+    def waited(self, seconds: float) -> None:
+        """Take note that no task ran meanwhile."""
+        self._waiting += seconds
+
+    def worked(self, now: float) -> float:
+        """Return for how long tasks have run in this batch.
+
+        Settling is no part of it: else a broker whose disk is slow would be asked for ever smaller batches,
+        and each costs a wait for its disk.
+        """
+        return max(now - self._begun - self._waiting, 0.0)
 
 
 class SlotPrefetch:

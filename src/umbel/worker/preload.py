@@ -23,6 +23,11 @@ def added(app: Umbel, kind: str) -> list[Option]:
     return sorted(found, key=lambda option: str(option.name))
 
 
+def values(app: Umbel, command: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the options that an app adds to a command: those `given`, else their defaults."""
+    return _defaults(command, added(app, command)) | dict(given) if added(app, command) else {}
+
+
 def announce(app: Umbel, command: str, given: Mapping[str, Any] | None) -> None:
     """Send ``user_preload_options`` where the app has such options.
 

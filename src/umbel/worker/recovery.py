@@ -179,16 +179,17 @@ class Recovery:
     def _verdict(self, delivery: Delivery, page: Snapshot | None, how: str) -> Verdict:
         """Decide on one delivery; a message on which nobody can decide must not hold up the others."""
         state = Held.GONE if page is None else page.held.get(delivery.key, Held.GONE)
-        condemned = "" if page is None else page.condemned
-        stopped = page is not None and page.stopped
+        is_late = page is not None and page.was_late(delivery.key)
         # What ran beside one that exceeded its time limit has not killed its process.
-        running = state is Held.RUNNING and not condemned
-        lost = Lost(how, running=running, stopped=stopped)
+        beside = page is not None and page.condemned and state is Held.RUNNING
+        stopped = page is not None and page.stopped
+        running = state is Held.RUNNING and not beside
+        lost = Lost(how, running=running, stopped=stopped or bool(beside))
         settings, clock = self._app.conf.snapshot, self._app.clock
         run = Run(Prepared(delivery, lost), lost)
         try:
             prepared = self._prepared(delivery, lost)
-            over = OverTime(time_limits(prepared)[0]) if delivery.key == condemned else None
+            over = OverTime(time_limits(prepared)[0]) if is_late else None
             run = Run(prepared, over or lost)
             return decide(run, settings, clock)
         except Exception as error:

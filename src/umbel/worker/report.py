@@ -21,6 +21,8 @@ from umbel.representation import LIMIT, careful_repr, representation
 from umbel.tracebacks import own_frames
 from umbel.worker.decide import Verdict
 from umbel.worker.outcome import (
+    Condemned,
+    Copied,
     Expired,
     Failure,
     Ignored,
@@ -154,14 +156,16 @@ _STATES = {
 
 _PLAIN_LINES = {
     Ignored: "ignored",
+    Copied: "is left out: another copy of this periodic run was taken up before",
     NotDue: "is not due yet",
     Lost: "was given up",
+    Condemned: "is now a dead letter (umbel dead list): too many processes died running it",
 }
 
 
 def _level(run: Run) -> int:
     match run.outcome:
-        case Failure(_, _, False) | Unprocessable():
+        case Failure(_, _, False) | Unprocessable() | Condemned() | Lost():
             return logging.ERROR
         case Rejected():
             return logging.WARNING

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from umbel.clock import Clock
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
-from umbel.ports import Broker, Consumer, FetchRequest, ResultStore, Settlement
+from umbel.ports import Action, Broker, Consumer, FetchRequest, ResultStore, Settlement
 from umbel.records import ResultRecord
 from umbel.settings import Settings
+from umbel.worker.chords import Claim
+from umbel.worker.completing import Chords
 from umbel.worker.decide import Verdict, unsettleable
 from umbel.worker.outcome import Prepared, call_of
 
@@ -22,11 +24,22 @@ logger = logging.getLogger("umbel.worker")
 PUBLISH_TIMEOUT = 30.0
 
 
+def _concerns_chords(verdict: Verdict) -> bool:
+    return bool(verdict.members or verdict.openings or verdict.unreached or verdict.renewed)
+
+
 class Settler:
     """Settles what one consumer holds."""
 
-    def __init__(self, broker: Broker, consumer: Consumer, results: ResultStore | None) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        consumer: Consumer,
+        results: ResultStore | None,
+        chords: Chords | None = None,
+    ) -> None:
         self._broker = broker
+        self._chords = chords
         self.consumer = consumer
         self._results = results
         self._joint = results is not None and broker.shares(results)
@@ -36,17 +49,21 @@ class Settler:
         self.unanswered: set[str] = set()
 
     def settle(
-        self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
+        self,
+        verdicts: Sequence[Verdict],
+        fetch: FetchRequest | None = None,
+        hold: list[Verdict] | None = None,
     ) -> Sequence[Delivery]:
         """Make verdicts true and return what was fetched.
 
+        With `hold`, those for which code of tasks would have to run are put there, and are not settled.
         Raises OperationalError when a server does not answer; settling the same verdicts again is
         then safe. Raises LeaseLost when the consumer was taken for dead: none of its verdicts
         counts.
         """
-        others = [record for verdict in verdicts for record in verdict.others]
-        if others and self._results is not None:
-            self._results.put(others)
+        verdicts, claims = self._with_chords(verdicts, hold)
+        if hold and not verdicts and fetch is None:
+            return ()
         settlements = [verdict.settlement for verdict in verdicts]
         keys = [item.delivery.key for item in settlements]
         if not self._joint:
@@ -64,8 +81,55 @@ class Settler:
                 " elsewhere.",
                 delivery.message.task_id,
             )
+        if claims and self._chords is not None:
+            refused = {delivery.key for delivery in settled.refused}
+            self._chords.close(claims, refused - self.unanswered)
+        self._forget_pieces(verdicts, claims, {each.key for each in settled.refused})
         self.unanswered.difference_update(keys)
         return settled.fetched
+
+    def _with_chords(
+        self, verdicts: Sequence[Verdict], hold: list[Verdict] | None
+    ) -> tuple[Sequence[Verdict], list[Claim]]:
+        """Make true what has to be so before the settle; add what follows chords that are complete with it.
+
+        All of it may be done again.
+        """
+        claims: list[Claim] = []
+        if self._chords is not None and any(_concerns_chords(one) for one in verdicts):
+            verdicts, claims = self._chords.heard(verdicts, hold)
+        others = [record for verdict in verdicts for record in verdict.others]
+        if others and self._results is not None:
+            self._results.put(others)
+        openings = [opening for verdict in verdicts for opening in verdict.openings]
+        if openings and self._results is not None:
+            self._results.open_groups(openings)
+            fail_point("chords.after_openings")
+        return verdicts, claims
+
+    def _forget_pieces(
+        self, verdicts: Sequence[Verdict], claims: Sequence[Claim], refused: Collection[str]
+    ) -> None:
+        """Delete pieces of workflows that nobody needs any more.
+
+        Where what is settled may be delivered once more, as dead letters may, they stay until they expire.
+        """
+        if self._results is None or not self._broker.features.atomic_settle or not self._joint:
+            return
+        used = [
+            (one.settlement.delivery.key, piece)
+            for one in verdicts
+            if one.settlement.action is not Action.DEAD_LETTER
+            for piece in one.used
+        ]
+        used += [(claim.key, claim.piece) for claim in claims if claim.piece is not None]
+        for key, piece in used:
+            if key in refused:
+                continue
+            try:
+                self._results.forget_group(piece)
+            except OperationalError as error:
+                logger.warning("A piece of a workflow cannot be deleted, and expires: %s", error)
 
     def settle_one_by_one(
         self, verdicts: Sequence[Verdict], settings: Settings, clock: Clock
@@ -106,9 +170,20 @@ class Settler:
         if results and self._results is not None:
             self._results.put_of(results)
             fail_point("settler.after_results")
+        if self._chords is not None:
+            self._chords.pass_on(verdicts)
         return left
 
+    def tell(self, record: ResultRecord, prepared: Prepared) -> None:
+        """Store a state that settles nothing, such as STARTED, if that works: no task depends on it."""
+        try:
+            self.store(record, prepared)
+        except OperationalError as error:
+            logger.warning(
+                "The state %s of %s was not stored. %s", record.state, record.task_id, error
+            )
+
     def store(self, record: ResultRecord, prepared: Prepared) -> None:
-        """Store a state that settles nothing, such as STARTED."""
+        """Store a state that settles nothing."""
         if self._results is not None:
             self._results.put_of([(record, call_of(prepared))])

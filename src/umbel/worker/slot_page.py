@@ -7,6 +7,7 @@ taken together are one batch for the supervisor's fence, which closes the batche
 from __future__ import annotations
 
 import mmap
+import struct
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from umbel.worker.page import (
     _CLOCK,
     _CLOCK_AT,
     _FENCE_AT,
+    _HARD_AT,
     _NUMBER,
     _STATES_AT,
     CAPACITY,
@@ -26,9 +28,16 @@ from umbel.worker.page import (
     Page,
 )
 
+_TIME = struct.Struct("<d")
+#: Where in a delivery's clock its hard deadline is.
+_HARD_IN_CLOCK = 16
+
 
 class SlotPage(Page):
     """See the module's text. Places are taken and freed by any thread."""
+
+    # It sees to it at once, unless something holds the interpreter's lock.
+    patience = 0.5
 
     def __init__(self, path: Path, memory: mmap.mmap) -> None:
         super().__init__(path, memory)
@@ -65,13 +74,22 @@ class SlotPage(Page):
     def start(self, index: int, now: float, soft: float = 0.0, hard: float = 0.0) -> bool:
         """Say that a delivery starts; False when its batch is fenced and it may not."""
         memory = self._memory
-        _CLOCK.pack_into(memory, _CLOCK_AT, now, soft, hard)
+        _TIME.pack_into(memory, _CLOCK_AT, now)
         _CLOCK.pack_into(memory, self._clocks_at + index * _CLOCK.size, now, soft, hard)
         memory[_STATES_AT + index] = Held.RUNNING
         if _NUMBER.unpack_from(memory, _FENCE_AT)[0] >= self._batches[index]:
             memory[_STATES_AT + index] = Held.WAITING
             return False
         return True
+
+    def expect(self, deadline: float) -> None:
+        """Say when to look for what exceeds its hard time limit; 0.0: there is nothing to look for."""
+        _TIME.pack_into(self._memory, _HARD_AT, deadline)
+
+    def lift(self, index: int) -> str:
+        """Say that a delivery has ended; return the key of what had to end sooner, if any."""
+        _TIME.pack_into(self._memory, self._clocks_at + index * _CLOCK.size + _HARD_IN_CLOCK, 0.0)
+        return self.condemned
 
     def drop(self, index: int) -> None:
         """Say that a delivery is held no more; its place is free then."""

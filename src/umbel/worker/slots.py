@@ -1,8 +1,9 @@
 """A child that runs many tasks at a time: its desk fetches and settles, and an executor runs.
 
 The desk is the loop of `Child`: fetch, submit, settle. It asks for what there are slots for, and for more
-while tasks are short. While it waits for messages, the helper settles what is finished; so no result waits
-for a message, nor for a task that runs long in another slot.
+while tasks are short. While it waits for messages, the courier settles what is finished, as soon as it is; so
+no result waits for a message, nor for a task that runs long in another slot. Where that one computes, each
+change of threads takes as long as it may keep the interpreter, and there is only this one on the way.
 
 Who dies while many run takes all of them with it, and nobody knows which was to blame. Therefore a delivery
 that would be a dead letter after one more death runs alone here.
@@ -21,14 +22,25 @@ from umbel.failpoints import fail_point
 from umbel.message import Delivery
 from umbel.redirected import flush_redirected
 from umbel.worker import report
-from umbel.worker.child import Child, is_early, marked
+from umbel.worker.child import Child
 from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
 from umbel.worker.executors.base import Executor
-from umbel.worker.helper import LONG, Helper
-from umbel.worker.outcome import Job, Lost, Prepared, Run, Waiting
+from umbel.worker.helper import LONG
+from umbel.worker.outcome import (
+    Ignored,
+    Job,
+    Lost,
+    OverTime,
+    Prepared,
+    Run,
+    Waiting,
+    is_early,
+    marked,
+)
 from umbel.worker.prefetch import SlotPrefetch
 from umbel.worker.settler import Settler
+from umbel.worker.slot_limits import SlotLimits, Timed
 from umbel.worker.slot_page import SlotPage
 
 #: Seconds between two calls of the broker while only few slots are free: outcomes are settled, and messages
@@ -59,12 +71,16 @@ class SlotChild(Child):
         self._places = page
         self._executor = executor
         self._runner = Runner(app, hostname, executor.drive)
+        self._runner.forgets = app.broker.features.leases
         settings = app.conf.snapshot
         self._ahead = SlotPrefetch(executor.slots, settings.worker_prefetch_multiplier)
         self._batch = app.broker.features.batch
         #: What is held and was submitted, until it is settled or given back.
         self._held: dict[str, Waiting] = {}
+        self._limits = SlotLimits(self._clock, page, self._give_up_late)
         self._running: dict[int, Waiting] = {}
+        #: The places of coroutines that were cancelled to be given back, and have not ended yet.
+        self._cancelled: set[int] = set()
         #: What must run alone, and has not started; and whether such a one runs.
         self._suspects: deque[Waiting] = deque()
         self._alone = False
@@ -72,6 +88,8 @@ class SlotChild(Child):
         #: more is taken until one of the kind ends, or begins.
         self._full: set[bool] = set()
         self._wake = threading.Event()
+        #: Whether the desk waits only until it may call the broker again, or for messages.
+        self._paces = self._fetching = False
         self._error: BaseException | None = None
         #: For what all threads count: rates, and tasks until this child is replaced.
         self._counting = threading.Lock()
@@ -88,13 +106,17 @@ class SlotChild(Child):
         if self._error is not None:
             raise self._error
         self._next_suspect()
-        room, left = self._room(), self._settled_at + PACE - self._clock.monotonic()
+        room, left = self._room(), self._pace.settled_at + PACE - self._clock.monotonic()
         if room > 0 and (left <= 0 or room * MANY >= self._ahead.limit):
             self._refill(min(room, self._batch))
         elif self.finished and left <= 0:
             self._persist(lambda: self._settle(None))
+        elif left > 0 and (room > 0 or self.finished):
+            self._paces = True
+            self._wake.wait(left)
+            self._paces = False
         else:
-            self._wake.wait(left if left > 0 and (room > 0 or self.finished) else LOOK)
+            self._wake.wait(LOOK)
 
     def _refill(self, room: int) -> None:
         """Settle what has ended, fetch, and submit what comes."""
@@ -102,7 +124,11 @@ class SlotChild(Child):
         request = self._request()
         deliveries = self._persist(lambda: self._settle(request))
         if not deliveries and not self.stopping.is_set():
-            deliveries = self._persist(lambda: self._fetch(request))
+            # Said before looking: what ends now either is seen here or sees that the desk waits.
+            self._fetching = True
+            if not self.finished:
+                deliveries = self._persist(lambda: self._fetch(request))
+            self._fetching = False
         if deliveries:
             self._work(deliveries)
 
@@ -130,6 +156,8 @@ class SlotChild(Child):
             self._forget(verdict.run.prepared)
         if verdicts:
             self._ahead.observe(len(verdicts), sum(one.run.seconds for one in verdicts))
+            # The helper may have settled while the desk looked for room, and found none yet.
+            self._wake.set()
 
     def _forget(self, prepared: Prepared) -> None:
         item = self._held.pop(prepared.delivery.key, None)
@@ -156,7 +184,7 @@ class SlotChild(Child):
         most = self._app.conf.snapshot.worker_max_deliveries
         items: list[Waiting] = []
         for delivery in deliveries:
-            item = Waiting(self._places.take(), self._runner.prepare(delivery))
+            item = Waiting(self._places.take(), self._prepare(delivery))
             # After so many deaths one more is the last.
             is_suspect = 0 < delivery.crashes >= most - 1
             (self._suspects if is_suspect else items).append(item)
@@ -197,42 +225,59 @@ class SlotChild(Child):
     def work(self, item: Waiting) -> None:
         """Run a delivery, in any thread."""
         try:
-            if not self._begin(item):
+            begun = self._begin(item)
+            if begun is None:
                 return
-            item = self._admitted(item)
+            item, timed = begun
             self._tell(item)
-            self._end(item, self._runner.run(item.prepared))
+            run = self._runner.run(item.prepared, None if timed is None else timed.guard)
+            self._end(item, run, timed)
         except BaseException as error:  # noqa: BLE001 - a bug: the desk raises it, and the process ends
             self._fail(error)
 
     async def work_async(self, item: Waiting) -> None:
         """Run a delivery of an async task, on the event loop."""
         try:
-            if not self._begin(item):
+            begun = self._begin(item)
+            if begun is None:
                 return
-            item = self._admitted(item)
-            if item.prepared.policy is not None and item.prepared.policy.track_started:
+            item, timed = begun
+            if timed is not None:
+                timed.guard.runs_on_loop()
+            prepared = item.prepared
+            if prepared.policy is not None and prepared.policy.track_started:
                 await asyncio.to_thread(self._tell, item)
-            self._end(item, await self._runner.run_async(item.prepared))
+            guard = None if timed is None else timed.guard
+            if isinstance(prepared.work, Job):
+                running, follow_ups = self._runner.begin_async(prepared, prepared.work, guard)
+                run = self._runner.end_async(prepared, await running, follow_ups)
+            else:
+                run = self._runner.run(prepared)
+            self._end(item, run, timed)
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error)
 
-    def _begin(self, item: Waiting) -> bool:
-        """Say that a delivery starts; False when it may not, and is to be given back."""
+    def _begin(self, item: Waiting) -> tuple[Waiting, Timed | None] | None:
+        """Say that a delivery starts; return what to run, under which limits.
+
+        None when it may not start, and is to be given back.
+        """
+        fail_point("child.before_start")
         self._running[item.index] = item
-        if not self.stopping.is_set() and self._start(item):
-            self._unclog(item)
-            return True
+        now, timed = self._clock.monotonic(), None
+        if not self.stopping.is_set():
+            report.received(item.prepared)
+            timed = self._limits.start(item, now)
+            deadlines = (0.0, 0.0) if timed is None else timed.deadlines
+            if self._places.start(item.index, now, *deadlines):
+                self._unclog(item)
+                return self._admitted(item), timed
+        if timed is not None:
+            self._limits.end(timed)
         del self._running[item.index]
         self.returning.append(item)
         self._wake.set()
-        return False
-
-    def _start(self, item: Waiting) -> bool:
-        """Say that a delivery starts, under no time limit: see timelimits.py `limited`."""
-        fail_point("child.before_start")
-        report.received(item.prepared)
-        return self._places.start(item.index, self._clock.monotonic())
+        return None
 
     def _admitted(self, item: Waiting) -> Waiting:
         """Return it, or what puts it off, if its task is over its rate."""
@@ -246,12 +291,23 @@ class SlotChild(Child):
         settings = self._app.conf.snapshot
         record = started(item.prepared, self._hostname, self._pid, settings, self._clock)
         if record is not None:
-            self._tell_started(record, item.prepared)
+            self.settler.tell(record, item.prepared)
 
-    def _end(self, item: Waiting, run: Run) -> None:
+    def _end(self, item: Waiting, run: Run, timed: Timed | None) -> None:
         flush_redirected()
         fail_point("child.after_run")
+        if timed is not None and not self._limits.end(timed):
+            timed.is_out = True
+            return
+        if self._cancelled and is_given_back(run):
+            self._cancelled.discard(item.index)  # and is given back with what still runs
+            return
         verdict = decide(run, self._app.conf.snapshot, self._clock)
+        self._note_end(item, verdict)
+        report.finished(verdict.run)
+
+    def _note_end(self, item: Waiting, verdict: Verdict) -> None:
+        """Let the desk settle what has ended."""
         if self._lifetime.limited and isinstance(item.prepared.work, Job):
             with self._counting:
                 self._lifetime.count()
@@ -259,9 +315,19 @@ class SlotChild(Child):
         del self._running[item.index]
         self.finished.append(verdict)
         self._unclog(item)
-        if not self._wake.is_set():
+        # Each waking of the desk costs a change of threads: few that end are settled when it looks next.
+        few = self._paces and len(self.finished) * MANY < self._ahead.limit
+        if self._fetching:
+            self.on_leftovers()
+        elif not few and not self._wake.is_set():
             self._wake.set()
-        report.finished(verdict.run)
+
+    def _give_up_late(self, timed: Timed) -> None:
+        """Record that a task exceeds its hard time limit, which may never end."""
+        run = Run(timed.item.prepared, OverTime(timed.hard), timed.hard)
+        verdict = decide(run, self._app.conf.snapshot, self._clock)
+        self._note_end(timed.item, verdict)
+        report.lost(verdict)
 
     def _unclog(self, item: Waiting) -> None:
         """Note that tasks of a kind go on."""
@@ -285,7 +351,19 @@ class SlotChild(Child):
 
     def is_busy(self) -> bool:
         """Tell whether there is anything to look after."""
-        return bool(self._held)
+        return bool(self._held) or self._limits.watches
+
+    def look(self, now: float) -> None:
+        """See to time limits. A child in which something cannot be stopped is to be replaced."""
+        self._limits.look(now)
+        if self.on_retire is not None and self._limits.stubborn(now) and not self._lifetime.over():
+            self._lifetime.end("a task that exceeded its time limit cannot be stopped")
+            self.interrupt()
+
+    def is_held_up(self, now: float) -> bool:
+        """Tell whether a task that cannot be stopped keeps others from going on; it is to leave then."""
+        stubborn = self._limits.stubborn(now) if self.on_retire is not None else ()
+        return any(timed.guard.holds_up_its_loop() for timed in stubborn)
 
     def is_clogged(self, now: float) -> bool:
         """Tell whether deliveries wait behind tasks that run long, or have to be given back."""
@@ -297,7 +375,7 @@ class SlotChild(Child):
 
     def is_late(self, now: float) -> bool:
         """Tell whether what is finished should have been settled by the desk, which waits for something."""
-        return bool(self.finished) and now - self._settled_at >= PACE
+        return bool(self.finished) and (self._fetching or now - self._pace.settled_at >= PACE)
 
     def release_waiting(self) -> int:
         """Give back under the lock what has not started; return how many."""
@@ -312,6 +390,7 @@ class SlotChild(Child):
         released = self.consumer.release([one.prepared.delivery.key for one in self.returning])
         while self.returning:
             self._give_up(self.returning.popleft())
+        self._wake.set()  # there is room now
         return released
 
     def _give_up(self, item: Waiting) -> None:
@@ -319,9 +398,22 @@ class SlotChild(Child):
         self._held.pop(item.prepared.delivery.key, None)
         self._places.drop(item.index)
 
+    def cancel(self) -> None:
+        """Cancel the coroutines that run, which `abandon` gives back."""
+        for item in list(self._running.values()):
+            job = item.prepared.work
+            if isinstance(job, Job) and job.task.is_async:
+                job.request.__dict__["given_back"] = True
+                self._cancelled.add(item.index)
+        self._executor.cancel()
+
+    def is_cancelling(self) -> bool:
+        """Tell whether some of them have not ended yet."""
+        return bool(self._cancelled & self._running.keys())
+
     def abandon(self, reason: str, *, stopped: bool = False) -> None:
         """Settle what is finished and give up what runs, under the lock, just before the process exits."""
-        self.settle_all()
+        self._settle_by_helper()
         self.release_waiting()
         settings = self._app.conf.snapshot
         runs = [
@@ -351,26 +443,7 @@ class SlotChild(Child):
         super()._leave()
 
 
-class SlotHelper(Helper):
-    """Looks after a child that runs many tasks at a time."""
-
-    _child: SlotChild
-
-    def step(self, now: float) -> None:
-        """Settle what is finished, and give back what waits behind tasks that run long."""
-        self._page.beat(now)
-        if now >= self._deadline:
-            self._give_up()
-        clogged = self._child.is_clogged(now)
-        if not clogged and not self._child.is_late(now):
-            return
-        if not self._child.lock.acquire(blocking=False):
-            return
-        try:
-            self._child.settle_finished()
-            if clogged:
-                self._child.release_waiting()
-        except (OperationalError, LeaseLost):
-            pass  # the desk meets the same, and says so
-        finally:
-            self._child.lock.release()
+def is_given_back(run: Run) -> bool:
+    """Tell whether a call ended because it was cancelled, and is to run again elsewhere."""
+    job = run.prepared.work
+    return isinstance(run.outcome, Ignored) and isinstance(job, Job) and job.request.given_back

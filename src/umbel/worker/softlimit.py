@@ -15,13 +15,14 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
 from umbel.clock import Clock
 from umbel.exceptions import SoftTimeLimitExceeded
 from umbel.options import warn_once
+from umbel.worker.watched import Watched
 
 logger = logging.getLogger("umbel.worker")
 
@@ -48,6 +49,7 @@ class SoftLimit:
         self._inside = False
         self._cancelled = False
         self._cancel: Callable[[], object] | None = None
+        self._task: asyncio.Task[Any] | None = None
 
     # The main thread's side
 
@@ -83,41 +85,30 @@ class SoftLimit:
 
     async def watched(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Await a task's coroutine; the error is raised in it, wherever it is by then."""
-        task = asyncio.current_task()
+        task = self._task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
         loop = asyncio.get_running_loop()
         self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
         try:
-            return await _Steps(self._steps(coroutine, task))
+            return await Watched(coroutine, self)
         finally:
-            self._cancel = None
+            self._cancel = self._task = None
 
-    def _steps(
-        self, coroutine: Coroutine[Any, Any, Any], task: asyncio.Task[Any]
-    ) -> Generator[Any, Any, Any]:
-        """Take the coroutine from one wait to the next."""
-        step: Callable[[Any], Any] = coroutine.send
-        value: Any = None
-        while True:
-            self._inside = True
-            try:
-                waited_for = step(value)
-            except StopIteration as end:
-                return end.value
-            finally:
-                self._inside = False
-            try:
-                value = yield waited_for
-                step = coroutine.send
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the coroutine's
-                value, step = self._meant(error, task), coroutine.throw
+    def enter(self) -> None:
+        """Note that code of the task's own runs from here on."""
+        self._inside = True
 
-    def _meant(self, error: BaseException, task: asyncio.Task[Any]) -> BaseException:
+    def leave(self) -> None:
+        """Note that it does not."""
+        self._inside = False
+
+    def meant(self, error: BaseException) -> BaseException:
         """Return what a coroutine is to get: of our cancellation it sees only the limit."""
         if not self._cancelled or not isinstance(error, asyncio.CancelledError):
             return error
         self._cancelled = False
-        task.uncancel()
+        if self._task is not None:
+            self._task.uncancel()
         return SoftTimeLimitExceeded()
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
@@ -152,13 +143,3 @@ class SoftLimit:
         self._sent, self._again = True, now + AGAIN
         signal.pthread_kill(self._thread, SIGNAL)
         return is_first
-
-
-class _Steps:
-    """What can be awaited, made of a generator."""
-
-    def __init__(self, steps: Generator[Any, Any, Any]) -> None:
-        self._steps = steps
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self._steps

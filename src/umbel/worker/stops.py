@@ -68,6 +68,11 @@ class Stops:
         """Whether the node was handed over to these signals."""
         return self._stop is not None
 
+    @property
+    def cold(self) -> bool:
+        """Whether the node was stopped coldly."""
+        return self._colds > 0
+
     def listen(self) -> None:
         """Take the signals from here on."""
         for number in STOPPING:
@@ -82,12 +87,16 @@ class Stops:
     def breakable(self) -> Iterator[None]:
         """Let a signal break off what is done in this block; elsewhere it waits for the next one.
 
-        Raises BrokenOff, also at the end of the block: code of users may have caught it within.
+        Raises BrokenOff, also at the end of the block: code of users may have caught it within, or may
+        have failed by it with an error of its own.
         """
         self._breakable = True
         try:
             self._check()
             yield
+        except Exception:
+            self._check()
+            raise
         finally:
             self._breakable = False
         self._check()
@@ -139,13 +148,16 @@ class Stops:
             )
 
     def _shut_down(self, stop: Stop, signum: int, how: str, within: float | None) -> None:
+        if how == "Cold":  # said first: a node of one process may be gone with the next line
+            _say("worker: Cold shutdown (MainProcess)")
         # Before anything that can fail or take its time.
         stop(within)
-        if how == "Warm" and signum == _INT:
-            _say(
-                "worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!"
-            )
-        _say(f"worker: {how} shutdown (MainProcess)")
+        if how == "Warm":
+            if signum == _INT:
+                _say(
+                    "worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!"
+                )
+            _say("worker: Warm shutdown (MainProcess)")
         signals.worker_shutting_down.send(
             self._hostname, sig=signal.Signals(signum).name, how=how, exitcode=self.exit_code
         )
@@ -213,6 +225,11 @@ def _nothing(signum: int, frame: object) -> None:
 
 
 def _say(text: str) -> None:
-    """Print from a signal handler, where buffered output might be in the middle of something."""
+    """Print from a signal handler, where buffered output might be in the middle of something.
+
+    Nothing is said where that would wait: neither a terminal that was told to stop (Ctrl+S) nor a pipe that
+    nobody empties keeps a worker from ending.
+    """
     with contextlib.suppress(OSError):  # nobody reads it any more
-        os.write(1, f"\n{text}\n".encode())
+        if select.select([], [1], [], 0)[1]:
+            os.write(1, f"\n{text}\n".encode())

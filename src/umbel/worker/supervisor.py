@@ -10,169 +10,38 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import platform
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from umbel import signals
 from umbel.app import Umbel
-from umbel.broadcasts import Listening, listening
 from umbel.clock import SYSTEM, unique_id
 from umbel.entities import worker_direct
-from umbel.exceptions import ImproperlyConfigured, QueueNotFound, SecurityError, UmbelError
-from umbel.ports import Owner
+from umbel.exceptions import ImproperlyConfigured, QueueNotFound, SecurityError
 from umbel.redirected import own_streams
 from umbel.tracebacks import traceback_text
-from umbel.worker.autoscale import Autoscaler, Bounds, keepalive
+from umbel.worker.autoscale import Bounds
 from umbel.worker.banner import banner
 from umbel.worker.bootstrap import CONCURRENT, Orders, Source, set_up_logging
 from umbel.worker.children import Nursery, StartFailed
 from umbel.worker.content import check_content, this_user
+from umbel.worker.daemon import pidfile_of
 from umbel.worker.forkserver import make_child, make_helper
-from umbel.worker.health import Health, judge
 from umbel.worker.helper import stop_word
-from umbel.worker.keeper import Keeper
-from umbel.worker.nodes import NodeDirectory, runtime_directory
+from umbel.worker.node import Node
 from umbel.worker.pauses import pause_in_order
-from umbel.worker.probes import probes
-from umbel.worker.recovery import Recovery
+from umbel.worker.places import GaveUp
 from umbel.worker.restart import start_again
-from umbel.worker.settler import Settler
-from umbel.worker.stops import BrokenOff, Patience, Stops, wait_for
-from umbel.worker.timelimits import hard_limited, limited
+from umbel.worker.stops import BrokenOff, Patience, Stops
+from umbel.worker.timelimits import hard_limited
 
 logger = logging.getLogger("umbel.worker")
 
 CAN_FORK = hasattr(os, "fork")
-
-
-def _scaler(orders: Orders) -> Autoscaler | None:
-    """Return what decides on the number of children, if that is not fixed."""
-    if orders.most is None:
-        return None
-    return Autoscaler(Bounds(orders.most, orders.concurrency), keepalive())
-
-
-class Node:
-    """What every node has, whatever runs its tasks.
-
-    A place on its host, leases of its own, and a keeper.
-    """
-
-    def __init__(self, app: Umbel, orders: Orders, nursery: Nursery | None) -> None:
-        self.app = app
-        self.orders = orders
-        scaler = _scaler(orders)  # first: it may refuse
-        # Connections of the keeper's own: it must never wait for one that user code is using.
-        self._engines = {
-            url: app.new_engine(url) for url in {app.broker_url, app.result_url} if url
-        }
-        broker = self._engines[app.broker_url].broker
-        if broker is None:
-            raise ImproperlyConfigured(f"broker_url names no broker: {app.broker_url}")
-        results = self._engines[app.result_url].results if app.result_url else None
-        self.directory = NodeDirectory(runtime_directory(app.show_url(app.broker_url)), orders.node)
-        self.directory.enter("")
-
-        def attach() -> Settler:
-            owner = Owner(unique_id(), orders.node, platform.node(), os.getpid())
-            # Written down first: whoever finds this node dead finds all that it may hold.
-            self.directory.enter(owner.id)
-            consumer = broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
-            return Settler(broker, consumer, results)
-
-        self._recovery = recovery = Recovery(app, broker, attach)
-        self.nursery = nursery
-        self.keeper = Keeper(
-            app,
-            orders,
-            broker,
-            results,
-            recovery,
-            self.directory,
-            nursery,
-        )
-        if scaler is not None and nursery is not None:
-            self.keeper.scaling = (scaler, self._waiting)
-        self._listening = self._listen()
-        if self._listening is not None:
-            self.keeper.on_renewal = self._listening.renew
-
-    def _listen(self) -> Listening | None:
-        queues = [self.app.amqp.queues[name] for name in self.orders.queues]
-        ttl = self.app.conf.snapshot.worker_lease_ttl
-        return listening(queues, self._engines[self.app.broker_url], ttl)
-
-    def _waiting(self) -> int:
-        """Return how many messages wait for the node's children."""
-        queues = self._engines[self.app.broker_url].queues
-        depths = queues.depths() if queues is not None else {}
-        return sum(depths[name].ready for name in self.orders.queues if name in depths)
-
-    def say_set_up(self) -> None:
-        """Say that the node is made, and about to start."""
-        hostname = self.orders.hostname
-        signals.celeryd_after_setup.send(hostname, instance=self, conf=self.app.conf)
-
-    @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """Have the keeper at work; however the block ends, children end with it in order."""
-        self.keeper.start()
-        try:
-            yield
-        finally:
-            self.keeper.stop()
-            self.wait()
-
-    @contextlib.contextmanager
-    def probed(self) -> Iterator[None]:
-        """Answer probes in this block. Raises ImproperlyConfigured when they cannot be answered."""
-        settings, clock = self.app.conf.snapshot, self.app.clock
-
-        def ask() -> Health:
-            return judge(self.keeper.seen, clock.monotonic(), settings.worker_unready_after)
-
-        with probes(settings, self.orders.hostname, clock, ask):
-            yield
-
-    def wait_until_ready(self) -> bool:
-        """Wait for the children; False when the node ends before they are ready."""
-        return bool(self._hear())
-
-    def wait(self) -> None:
-        """Wait for the keeper's end."""
-        while self._hear():
-            pass
-        self.keeper.join()
-
-    def _hear(self) -> bytes:
-        """Wait for the keeper's next word, which is nothing at its end."""
-        wait_for(self.keeper.news)
-        return self.keeper.news.recv(1)
-
-    def say_ready(self) -> None:
-        """Say that the node takes messages."""
-        logger.info("%s ready.", self.orders.hostname)
-        signals.worker_ready.send(self)
-
-    def leave(self) -> None:
-        """Give up the node's place; nothing of it is left behind."""
-        if self.nursery is not None:
-            self.nursery.close()
-        self.keeper.close()
-        try:
-            self._recovery.close()
-            if self._listening is not None:
-                self._listening.leave()
-        except UmbelError as error:
-            logger.warning("Leaving without the broker's answer. %s", error)
-        self.directory.leave()
-        for engine in self._engines.values():
-            engine.close()
-        signals.worker_shutdown.send(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +53,14 @@ class Wanted:
     logfile: str | None = None
     queues: tuple[str, ...] = ()
     concurrency: int | None = None
-    most: int | None = None
+    scale: Bounds | None = None
     executor: str | None = None
     exclude_queues: tuple[str, ...] = ()
     purge: bool = False
     quiet: bool = False
+    pidfile: str | None = None
+    #: What runs in the supervisor's process beside the node: beat.
+    beside: Callable[[Umbel], AbstractContextManager[None]] | None = None
 
 
 def run_worker(source: Source, wanted: Wanted, begun_in: str | None = None) -> int:
@@ -199,20 +71,23 @@ def run_worker(source: Source, wanted: Wanted, begun_in: str | None = None) -> i
     _open_standard_streams()
     stops = Stops()
     stops.listen()
-    code = _run_in_order(source, wanted, stops)
-    if stops.restart and begun_in is not None:
-        print(f"Restarting the worker {wanted.hostname}", file=sys.stderr, flush=True)
-        start_again(begun_in)
+    with contextlib.ExitStack() as until_end:
+        code = _run_in_order(source, wanted, stops, until_end)
+        if stops.restart and begun_in is not None:
+            print(f"Restarting the worker {wanted.hostname}", file=sys.stderr, flush=True)
+            start_again(begun_in)
     return code
 
 
-def _run_in_order(source: Source, wanted: Wanted, stops: Stops) -> int:
-    """Run a node and say what was wrong, if anything was."""
+def _run_in_order(
+    source: Source, wanted: Wanted, stops: Stops, until_end: contextlib.ExitStack
+) -> int:
+    """Run a node and say what was wrong, if anything was. `until_end` is left when the process ends."""
     forks = wanted.executor != "solo" and CAN_FORK
     nursery = Nursery(source, SYSTEM) if forks else None
     try:
         with own_streams():
-            return _run(source, wanted, stops, nursery)
+            return _run(source, wanted, stops, nursery, until_end)
     except BrokenOff:
         return stops.exit_code
     except (ImproperlyConfigured, SecurityError) as error:
@@ -231,13 +106,21 @@ def _run_in_order(source: Source, wanted: Wanted, stops: Stops) -> int:
             nursery.close()
 
 
-def _run(source: Source, wanted: Wanted, stops: Stops, nursery: Nursery | None) -> int:
+def _run(
+    source: Source,
+    wanted: Wanted,
+    stops: Stops,
+    nursery: Nursery | None,
+    until_end: contextlib.ExitStack,
+) -> int:
     if nursery is not None:
         # It imports the app while this process does: with two processors that takes half the time.
         nursery.launch()
     console = sys.stdout
     with stops.breakable():
         app = source.load()
+        if wanted.pidfile is None:
+            until_end.enter_context(pidfile_of(app.conf.snapshot, wanted.hostname))
         executor, in_children = _executor(app, wanted)
         orders = _orders(app, source, wanted, executor)
         set_up_logging(app, orders)
@@ -257,11 +140,12 @@ def _run(source: Source, wanted: Wanted, stops: Stops, nursery: Nursery | None) 
     if wanted.purge:
         deleted = sum(app.queues.purge(queue) for queue in orders.queues)
         logger.warning("Deleted %d waiting messages, as --purge says.", deleted)
-    if nursery is not None and in_children:
-        return _run_children(app, orders, nursery, stops)
-    if nursery is not None:  # the settings say so, which was not known before
-        nursery.close()
-    return _run_alone(app, orders, stops)
+    with contextlib.nullcontext() if wanted.beside is None else wanted.beside(app):
+        if nursery is not None and in_children:
+            return _run_children(app, orders, nursery, stops)
+        if nursery is not None:  # the settings say so, which was not known before
+            nursery.close()
+        return _run_alone(app, orders, stops)
 
 
 def _check_places(app: Umbel) -> None:
@@ -328,18 +212,26 @@ def _executor(app: Umbel, wanted: Wanted) -> tuple[str, bool]:
 
 def _orders(app: Umbel, source: Source, wanted: Wanted, executor: str) -> Orders:
     settings = app.conf.snapshot
+    scale = wanted.scale if executor in ("prefork", *CONCURRENT) else None
     default = COROUTINES if executor == "asyncio" else os.cpu_count() or 1
+    concurrency, processes = wanted.concurrency or settings.worker_concurrency, None
+    if scale is not None and executor in CONCURRENT:
+        concurrency = concurrency or scale.most
+        scale = scale.divided(concurrency)
+        processes = scale.fewest
+    elif scale is not None:
+        concurrency = scale.fewest
     return Orders(
         source=source,
         queues=consumed(app, wanted),
         hostname=wanted.hostname,
         node=unique_id(),
-        concurrency=wanted.concurrency or settings.worker_concurrency or default,
+        concurrency=concurrency or default,
         loglevel=wanted.loglevel,
         logfile=wanted.logfile or settings.worker_logfile or None,
         executor=executor,
-        processes=settings.worker_processes or 1,
-        most=wanted.most if executor == "prefork" else None,
+        processes=processes or settings.worker_processes or 1,
+        most=None if scale is None else scale.most,
     )
 
 
@@ -372,13 +264,12 @@ def _run_children(app: Umbel, orders: Orders, nursery: Nursery, stops: Stops) ->
         with node.probed():
             with stops.breakable():
                 nursery.wait_until_ready()
-                node.say_set_up()
-            if orders.slots:
-                _say_what_slots_enforce(app, orders.executor)
+                node.set_up()
             stops.hand_over(node.keeper.stop, orders.hostname, patience(app))
             pause_in_order()
-            with node.kept():
+            with node.steps.running(lambda: stops.cold), node.kept():
                 if node.wait_until_ready():
+                    node.steps.start_consumer()
                     node.say_ready()
                 node.wait()
     finally:
@@ -396,24 +287,11 @@ def _say_what_solo_enforces(app: Umbel) -> None:
         )
 
 
-def _say_what_slots_enforce(app: Umbel, executor: str) -> None:
-    concerned = limited(app)
-    if concerned:
-        logger.warning(
-            "-P %s enforces no time limits; only processes of one task at a time do (-P prefork). It"
-            " concerns %s.",
-            executor,
-            ", ".join(concerned),
-        )
-
-
 def _run_alone(app: Umbel, orders: Orders, stops: Stops) -> int:
     """Run tasks in this very process: for debugging, and where there are no other processes."""
     node = Node(app, orders, nursery=None)
-    node.say_set_up()
-    if orders.slots:
-        _say_what_slots_enforce(app, orders.executor)
-    else:
+    node.set_up()
+    if not orders.slots:
         _say_what_solo_enforces(app)
     page = node.directory.new_page(unique_id(), orders.slots)
     child = make_child(app, orders, page, os.getpid())
@@ -427,10 +305,12 @@ def _run_alone(app: Umbel, orders: Orders, stops: Stops) -> int:
     stops.hand_over(stop, orders.hostname, patience(app))
     pause_in_order()
     node.keeper.on_end = stop
-    with node.probed(), node.kept():
+    with node.probed(), node.steps.running(lambda: stops.cold), node.kept():
+        node.listen()
         helper.start()
         signals.worker_process_init.send(orders.hostname)
         child.attach()
+        node.steps.start_consumer()
         node.say_ready()
         child.run()
     node.leave()
@@ -438,6 +318,9 @@ def _run_alone(app: Umbel, orders: Orders, stops: Stops) -> int:
 
 
 def _ended(node: Node, stops: Stops) -> int:
+    if isinstance(node.keeper.error, GaveUp):
+        print(f"Error: the worker gives up: {node.keeper.error}", file=sys.stderr)
+        return 1
     if node.keeper.error is not None:
         traceback.print_exception(node.keeper.error)
         return 1

@@ -8,6 +8,9 @@ of a task that has ended, then looks whether its page is condemned; the timekeep
 moment, and then looks whether the deadline still stands. If it does the child is killed: should its task have
 ended in that moment, it waits for that. If not, the page is pardoned. So no other task is ever hit, and each
 has one outcome.
+
+A child that runs many tasks gives up by itself what exceeds its limit (slot_limits.py), and the others go on.
+It is killed only when it does not: something in it holds the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -70,23 +73,25 @@ class Timekeeper:
                 deadline = page.hard_deadline
                 if not deadline:
                     continue
-                if deadline > now:
-                    pause = min(pause, deadline - now)
+                due = deadline + page.patience
+                if due > now:
+                    pause = min(pause, due - now)
                 else:
-                    self._end_child(page, deadline)
+                    self._end_child(page, now - page.patience)
         return pause
 
-    def _end_child(self, page: Page, deadline: float) -> None:
+    def _end_child(self, page: Page, limit: float) -> None:
+        """Kill a child in which something runs that should have ended by `limit`."""
         snapshot = page.read()
         if snapshot is None or snapshot.condemned:
             return
-        running = snapshot.under(deadline)
-        if running is None or not is_alive(snapshot.pid, snapshot.started):
+        late = snapshot.late(limit)
+        if not late or not is_alive(snapshot.pid, snapshot.started):
             return
-        page.condemn(running)
+        page.condemn(late)
         self._clock.sleep(SETTLES)
         latest = page.read()
-        if latest is not None and latest.under(deadline) == running:
+        if latest is not None and latest.is_late(late, limit):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(latest.pid, signal.SIGKILL)
         else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from umbel.app import Umbel
 from umbel.worker.outcome import Prepared
 
@@ -23,18 +21,9 @@ def time_limits(prepared: Prepared) -> tuple[float, float]:
 
 def hard_limited(app: Umbel) -> list[str]:
     """Return the names of the app's own tasks that have a hard limit."""
-    return _named(app, lambda hard, soft: bool(hard))
-
-
-def limited(app: Umbel) -> list[str]:
-    """Return the names of the app's own tasks that have any limit; children of many slots enforce none."""
-    return _named(app, lambda hard, soft: bool(hard or soft))
-
-
-def _named(app: Umbel, asked: Callable[[float | None, float | None], bool]) -> list[str]:
     settings = app.conf.snapshot
     return sorted(
         name
         for name, task in app.tasks.items()
-        if not name.startswith("celery.") and asked(*task.limits(settings))
+        if not name.startswith("celery.") and task.limits(settings)[0]
     )

@@ -90,12 +90,65 @@ def poison(self: Task[Any, Any]) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@app.task(name="note")
+def note(value: Any, name: Any) -> Any:
+    """Tell what it was called with, after a moment in which its process may die."""
+    SYSTEM.sleep(0.01)
+    return [name, value]
+
+
 @app.task(bind=True, name="stuck")
 def stuck(self: Task[Any, Any], seconds: float) -> int:
     """Sleep in C code that keeps the interpreter's lock: no other thread of the process runs."""
     with ledger.running(self.request):
         ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
     return os.getpid()
+
+
+@app.task(bind=True, name="burn")
+def burn(self: Task[Any, Any], seconds: float) -> int:
+    """Keep a processor busy in Python for a while."""
+    with ledger.running(self.request):
+        end = SYSTEM.monotonic() + seconds
+        while SYSTEM.monotonic() < end:
+            sum(range(1000))
+    return os.getpid()
+
+
+@app.task(bind=True, name="grow")
+def grow(self: Task[Any, Any], megabytes: int) -> None:
+    """Take more memory than there is."""
+    ledger.start(self.request)
+    ledger.fault("took too much memory", [os.getpid()])
+    taken = [bytearray(b"x") * 2**20 for _ in range(megabytes)]
+    raise AssertionError(f"{len(taken)} MB were there after all")
+
+
+# Tasks that the ledger does not hear of, for experiments with very many.
+
+
+@app.task(name="starve")
+def starve() -> None:
+    """Be told that there is no memory."""
+    raise MemoryError("none left")
+
+
+@app.task(name="noop")
+def noop() -> None:
+    """Do nothing."""
+
+
+@app.task(name="fails")
+def fails() -> None:
+    """Fail."""
+    raise ValueError("no")
+
+
+@app.task(bind=True, name="again", max_retries=1)
+def again(self: Task[Any, Any]) -> None:
+    """Ask to be run once more."""
+    if not self.request.retries:
+        raise self.retry(countdown=0)
 
 
 def send(count: int, name: str, retry: bool) -> None:
@@ -109,6 +162,35 @@ def send(count: int, name: str, retry: bool) -> None:
             print(error)
         else:
             ledger.sent(id, "ok")
+
+
+@app.task(name="part")
+def part(number: int, fails: bool = False) -> int:
+    """Be one of a chord's header."""
+    if fails:
+        raise ValueError(number)
+    return number
+
+
+def _note(what: str, task: Task[Any, Any], chord: str) -> None:
+    """Note a run of what ends a chord, and whether it is that of a message that was delivered before."""
+    again = bool((task.request.delivery_info or {}).get("redelivered"))
+    line = f"{chord} {what} {'again' if again else 'first'}\n"
+    with (HERE / "chords").open("a") as file:
+        file.write(line)
+
+
+@app.task(bind=True, name="whole")
+def whole(self: Task[Any, Any], numbers: list[int], chord: str) -> int:
+    """Be a chord's body."""
+    _note("body", self, chord)
+    return sum(numbers)
+
+
+@app.task(bind=True, name="broken")
+def broken(self: Task[Any, Any], body: str, chord: str) -> None:
+    """Hear that a chord has failed."""
+    _note("errback", self, chord)
 
 
 if __name__ == "__main__":

@@ -86,3 +86,14 @@ class Recorded(BaseDictBackend):
 
     def process_cleanup(self) -> None:
         type(self).closed += 1
+
+
+class Counting(Mapped):
+    """One that counts the results of chords, as those of a server with counters do."""
+
+    implements_incr = True
+
+    def incr(self, key: bytes) -> int:
+        self.kept[key] = self.kept.get(key, 0) + 1
+        found: int = self.kept[key]
+        return found

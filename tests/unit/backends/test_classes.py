@@ -179,11 +179,10 @@ def test_what_is_not_written_is_said(app: Umbel) -> None:
         lambda: nothing.delete("x"),
         lambda: nothing.incr("x"),
         lambda: nothing.mget([]),
-        lambda: nothing.on_chord_part_return(None, "SUCCESS", 1),
+        lambda: nothing.add_to_chord("1", "2"),
         lambda: BaseBackend(app).store_result("1", 1, "SUCCESS"),
         lambda: BaseBackend(app).get_task_meta("1"),
         lambda: BaseBackend(app).forget("1"),
-        lambda: BaseBackend(app).ensure_chords_allowed(),
         lambda: DisabledBackend(app).get_state("1"),
     ):
         with pytest.raises(NotImplementedError):

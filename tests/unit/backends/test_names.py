@@ -79,7 +79,10 @@ def test_engines_go_before(memory: str) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("nosuch", "No engine serves URLs that begin with 'nosuch'"),
+        (
+            "nosuch",
+            "'nosuch' is neither a URL, such as redis://localhost, nor the name of a result store",
+        ),
         ("mongodb://there", "No engine serves URLs that begin with 'mongodb'"),
         (f"{KEPT}:Missing", "There is no"),
         (f"{KEPT}:PLACES", "no subclass of"),

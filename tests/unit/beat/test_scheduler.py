@@ -16,7 +16,7 @@ from umbel.beat import (
     Scheduler,
     SchedulingError,
 )
-from umbel.beat.scheduler import RETRY_AFTER
+from umbel.beat.pace import RETRY_AFTER
 from umbel.schedules import clocked, crontab
 
 

@@ -10,7 +10,6 @@ import pytest
 import umbel
 from tests.conftest import calls, only_call
 from umbel import Signature, Umbel, maybe_signature, shared_task, signature
-from umbel.absent import NotThere
 from umbel.exceptions import NotRegistered
 from umbel.message import decode
 
@@ -92,13 +91,13 @@ def test_waiting_for_a_signature_by_its_operator(app: Umbel, add: Made) -> None:
     assert ~add.s(1, 2) == 3
 
 
-def test_kinds_that_are_not_built_say_so(app: Umbel, add: Made) -> None:
-    with pytest.raises(NotThere, match="is part of workflows"):
-        _ = add.s(1) | add.s(2)
+def test_what_is_no_signature_says_so(app: Umbel, add: Made) -> None:
     with pytest.raises(TypeError):
         _ = add.s(1) | 5
-    with pytest.raises(NotImplementedError, match="no kind 'chain' of signatures: it is part of"):
-        app.signature({"task": "celery.chain", "subtask_type": "chain"})
+    with pytest.raises(
+        NotImplementedError, match=r"no kind 'ring' of signatures\. There are: chain,"
+    ):
+        app.signature({"task": "celery.ring", "subtask_type": "ring"})
     with pytest.raises(TypeError, match="'add' is no signature, nor its dictionary"):
         maybe_signature("add", app)
 

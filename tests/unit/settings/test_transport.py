@@ -14,7 +14,7 @@ from umbel.settings import Config
 from umbel.settings.transport import FOREIGN, HEEDED, NEEDLESS
 
 SETTINGS = ("broker_transport_options", "result_backend_transport_options")
-DOCUMENTED = Path(__file__).parents[3] / "docs" / "redis.md"
+DOCUMENTED = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +31,8 @@ def unwarned() -> None:
         ("priority_step", "priority_steps"),
         ("master-name", "master_name"),
         ("fanout_patern", "fanout_patterns"),
+        ("create_table", "create_tables"),
+        ("shema", "schema"),
     ],
 )
 def test_a_slip_of_the_pen_is_told_where_it_is_written(setting: str, name: str, meant: str) -> None:
@@ -71,12 +73,14 @@ def test_nothing_is_said_of_defaults_and_of_what_others_read(
     assert caplog.messages == []
 
 
-def test_what_docs_say_of_redis_is_heeded() -> None:
-    table = DOCUMENTED.read_text("utf-8").partition("| option |")[2].partition("\n\n")[0]
+@pytest.mark.parametrize(("page", "least"), [("redis", 20), ("postgres", 5)])
+def test_what_docs_say_of_an_engine_is_heeded(page: str, least: int) -> None:
+    text = (DOCUMENTED / f"{page}.md").read_text("utf-8")
+    table = text.partition("| option |")[2].partition("\n\n")[0]
     names = {
         name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])
     }
-    assert len(names) > 20
+    assert len(names) > least
     assert names <= set(HEEDED)
 
 

@@ -50,3 +50,15 @@ def test_how_long_is_celerys_variable() -> None:
         ImproperlyConfigured, match="AUTOSCALE_KEEPALIVE is 'long', which is no num"
     ):
         keepalive({"AUTOSCALE_KEEPALIVE": "long"})
+
+
+def test_where_children_have_many_slots_all_of_them_are_to_be_taken() -> None:
+    scaler = Autoscaler(Bounds(most=400, fewest=50).divided(100), 30.0, slots=100)
+    assert not scaler.may_grow(1, 99)
+    assert scaler.may_grow(1, 100)
+    assert scaler.wanted(100.0, 1, 100, 1) == 2
+    assert scaler.wanted(101.0, 2, 200, 150) == 4
+    assert scaler.wanted(102.0, 4, 400, 500) == 4
+    # As few as have slots for what runs.
+    assert scaler.wanted(140.0, 4, 201, 0) == 3
+    assert scaler.wanted(180.0, 3, 1, 0) == 1

@@ -16,24 +16,31 @@ from typing import Any
 import pytest
 
 from tests.unit.worker.support import UNKNOWN, UNREADABLE, Made, consumer_of, foreign
-from umbel import AsyncResult, Ignore, Reject, Umbel, current_task, signals, states
+from umbel import AsyncResult, Ignore, Reject, Umbel, chord, current_task, signals, states
 from umbel.clock import SYSTEM, utc
-from umbel.exceptions import EncodeError, OperationalError, TaskRevokedError, WorkerLostError
+from umbel.exceptions import (
+    ChordError,
+    EncodeError,
+    OperationalError,
+    TaskRevokedError,
+    WorkerLostError,
+)
 from umbel.message import Delivery, Publication
 from umbel.ports import Action, Consumer, FetchRequest, Settlement
 from umbel.records import ResultRecord
 from umbel.testing.conformance.support import PATIENCE, until
 from umbel.worker.bootstrap import Orders, Source
 from umbel.worker.child import Child
-from umbel.worker.decide import Verdict
+from umbel.worker.decide import Verdict, decide
 from umbel.worker.forkserver import make_child
 from umbel.worker.helper import Helper
 from umbel.worker.lifetime import Lifetime
-from umbel.worker.outcome import Prepared
+from umbel.worker.outcome import Prepared, Run, Success, Waiting
 from umbel.worker.page import Held, Page
 from umbel.worker.settler import Settler
+from umbel.worker.slot_helper import SlotHelper
 from umbel.worker.slot_page import SlotPage
-from umbel.worker.slots import SlotChild, SlotHelper
+from umbel.worker.slots import SlotChild
 
 
 class Hasty:
@@ -94,6 +101,7 @@ class Worker:
         self.join()
         self.control.close()
         self.helper._thread.join(PATIENCE)
+        self.helper._courier.end()
         for end in (self._theirs, self.helper._wake_in, self.helper._wake_out):
             end.close()
         self.page.close()
@@ -216,6 +224,28 @@ def test_tasks_run_in_order_and_results_are_stored(
     assert [got(result) for result in results] == list(range(300))
     assert ran == list(range(300))
     until(lambda: nothing_left(app))
+
+
+def test_a_chord_whose_errbacks_are_called_does_not_wait_for_the_next_task(
+    app: Umbel, make: Make, held: Made, gate: Gate, ran: list[Any]
+) -> None:
+    @app.task(name="fail")
+    def fail() -> None:
+        raise ValueError("no")
+
+    @app.task(name="tell")
+    def tell(request: object, error: Exception, traceback: str) -> None:
+        ran.append("told")
+
+    result = chord([fail.s(), fail.s()], held.si().on_error(tell.s())).delay()
+    other = held.delay()
+    make(prefetch=3)
+    gate.wait()
+    with pytest.raises(ChordError):
+        got(result, follow_parents=False)
+    assert ran == ["told", "held"]
+    gate.open()
+    assert got(other) == "done"
 
 
 @every_executor
@@ -378,11 +408,13 @@ def test_one_that_leaves_settles_what_it_ran_however_long_the_broker_is_away(
     settle = Settler.settle
     refused: list[int] = []
 
-    def fail(self: Settler, verdicts: Sequence[Verdict], fetch: Any = None) -> Any:
+    def fail(
+        self: Settler, verdicts: Sequence[Verdict], fetch: Any = None, hold: Any = None
+    ) -> Any:
         if verdicts and len(refused) < 3:
             refused.append(1)
             raise OperationalError("away")
-        return settle(self, verdicts, fetch)
+        return settle(self, verdicts, fetch, hold)
 
     monkeypatch.setattr(Settler, "settle", fail)
     worker.start()
@@ -435,8 +467,8 @@ def test_hard_limits_are_in_the_page_while_a_task_runs(
     gate.wait()
     found = worker.page.read()
     assert found is not None
-    assert found.hard_deadline - found.running_since == 100
-    assert found.soft_deadline - found.running_since == 50
+    assert found.hard_deadline == found.running_since + 100
+    assert found.soft_deadline == found.running_since + 50
     gate.open()
     got(result)
     got(note.delay(1))
@@ -826,12 +858,15 @@ class Flaky(Settler):
         self._away = away
 
     def settle(
-        self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
+        self,
+        verdicts: Sequence[Verdict],
+        fetch: FetchRequest | None = None,
+        hold: list[Verdict] | None = None,
     ) -> Sequence[Delivery]:
         if self._away.refusals:
             self._away.refusals -= 1
             raise OperationalError("No answer.")
-        return super().settle(verdicts, fetch)
+        return super().settle(verdicts, fetch, hold)
 
 
 @every_executor
@@ -874,7 +909,7 @@ def test_a_broker_that_nobody_asked_has_not_answered(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("umbel.worker.child.SETTLE_WITHIN", -1.0)  # with every task
+    monkeypatch.setattr("umbel.worker.child.Pace.is_due", lambda *_: True)  # with every task
     worker = make(start=False)
     note.delay(1)
     server = Away(app, worker.child, 0)
@@ -954,7 +989,10 @@ class Picky(Settler):
     """A settler whose store cannot take certain outcomes, or no state of a task that runs."""
 
     def settle(
-        self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
+        self,
+        verdicts: Sequence[Verdict],
+        fetch: FetchRequest | None = None,
+        hold: list[Verdict] | None = None,
     ) -> Sequence[Delivery]:
         for verdict in verdicts:
             if (
@@ -962,7 +1000,7 @@ class Picky(Settler):
                 and '"bad"' in verdict.settlement.result.document
             ):
                 raise ValueError("no such text")
-        return super().settle(verdicts, fetch)
+        return super().settle(verdicts, fetch, hold)
 
     def store(self, record: ResultRecord, prepared: Prepared) -> None:
         raise OperationalError("No answer.")
@@ -1008,10 +1046,13 @@ class Noting(Settler):
     alone = 0
 
     def settle(
-        self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
+        self,
+        verdicts: Sequence[Verdict],
+        fetch: FetchRequest | None = None,
+        hold: list[Verdict] | None = None,
     ) -> Sequence[Delivery]:
         self.alone += bool(verdicts) and fetch is None
-        return super().settle(verdicts, fetch)
+        return super().settle(verdicts, fetch, hold)
 
 
 @pytest.mark.parametrize(("prefetch", "alone"), [(1, 0), (2, 1)])
@@ -1023,7 +1064,7 @@ def test_what_nothing_waits_behind_is_settled_with_the_next_fetch(
 
     @app.task
     def long() -> None:
-        worker.child._settled_at = -100.0  # as if it had taken so long
+        worker.child._pace.settled_at = -100.0  # as if it had taken so long
 
     results = [long.delay() for _ in range(prefetch)]
     worker.start()
@@ -1034,6 +1075,7 @@ def test_what_nothing_waits_behind_is_settled_with_the_next_fetch(
 
 # Many at a time
 
+BOTH = FetchRequest(("celery",), 2)
 many_at_a_time = pytest.mark.parametrize("executor", ["threads", "asyncio"])
 
 
@@ -1080,6 +1122,43 @@ def test_coroutines_run_together_on_one_loop(app: Umbel, make: Make, thread: str
         assert got(result) == [thread, result.id, result.id]
 
 
+@pytest.mark.parametrize(
+    ("executor", "quick_in", "blocking_in"),
+    [
+        ("prefork", "test-child", "test-child"),
+        ("threads", "umbel-task", "umbel-task"),
+        ("asyncio", "test-child", "umbel-task"),
+    ],
+)
+def test_a_task_may_choose_where_it_runs(
+    app: Umbel, make: Make, gate: Gate, quick_in: str, blocking_in: str, executor: str
+) -> None:
+    @app.task(executor="asyncio")
+    def quick() -> str:
+        return threading.current_thread().name
+
+    @app.task(executor="threads")
+    async def blocking(hold: bool = False) -> str:
+        await asyncio.sleep(0)
+        if hold:
+            gate.hold()
+        return threading.current_thread().name
+
+    @app.task
+    async def other() -> int:
+        return await asyncio.sleep(0, 5)
+
+    make()
+    assert got(quick.delay()).startswith(quick_in)
+    assert got(blocking.delay()).startswith(blocking_in)
+    if executor != "prefork":
+        held = blocking.delay(hold=True)
+        gate.wait()
+        assert got(other.delay()) == 5  # its event loop is another one
+        gate.open()
+        got(held)
+
+
 @many_at_a_time
 def test_what_has_ended_is_settled_while_others_run(
     make: Make, note: Made, held: Made, gate: Gate
@@ -1090,6 +1169,19 @@ def test_what_has_ended_is_settled_while_others_run(
     gate.wait()
     for n in range(10):
         assert got(note.delay(n)) == n
+
+
+@many_at_a_time
+def test_what_ends_while_the_desk_waits_for_messages_waits_for_no_look(
+    make: Make, held: Made, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("umbel.worker.helper.LONG", 1000.0)
+    worker = make()
+    result = held.delay()
+    gate.wait()
+    until(lambda: worker.slots._fetching)
+    gate.open()
+    got(result)
 
 
 @many_at_a_time
@@ -1107,6 +1199,28 @@ def test_what_waits_while_all_slots_are_taken_goes_back(
     gate.open()  # and they are asked for again
     assert [got(result) for result in results] == [0, 1, 2]
     until(lambda: nothing_left(app))
+
+
+@many_at_a_time
+def test_whoever_makes_room_wakes_the_desk(make: Make, note: Made, held: Made) -> None:
+    """Else it waits a second with free slots, when the helper settled or gave back what it had looked at."""
+    held.delay()
+    note.delay(1)
+    worker = make(start=False)
+    child = worker.slots
+    child._attach()
+    ended, waits = (child._runner.prepare(one) for one in child.consumer.fetch(BOTH, PATIENCE))
+    for prepared in (ended, waits):
+        child._held[prepared.delivery.key] = Waiting(child._places.take(), prepared)
+    child.finished.append(decide(Run(ended, Success(None), 0.0), child._app.conf.snapshot, SYSTEM))
+    child.settle_finished()
+    assert child._wake.is_set()
+    child._wake.clear()
+    child.returning.append(child._held[waits.delivery.key])
+    child.release_waiting()
+    assert child._wake.is_set()
+    assert child._room() > 0
+    child.consumer.close()
 
 
 @many_at_a_time

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from umbel import Umbel
 from umbel.exceptions import ImproperlyConfigured
-from umbel.worker.daemon import Standing, become, run_as, written
+from umbel.worker.daemon import Standing, become, pidfile_of, run_as, stand_as, written
 
 ME = str(os.getuid())
 
@@ -85,7 +86,8 @@ def test_a_pid_file_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become somebody else")
 def test_rights_are_given_up_for_good() -> None:
     code = (
-        "import os, umbel.worker.daemon as d; d.become('nobody', None);"
+        "import os, umbel.worker.daemon as d; from umbel import Umbel;"
+        "d.stand_as(Umbel(worker_uid='nobody').conf.snapshot);"
         "print(os.getresuid(), os.getgroups() == [os.getgid()])\n"
         "try: os.setuid(0)\nexcept OSError: print('no')"
     )
@@ -94,11 +96,29 @@ def test_rights_are_given_up_for_good() -> None:
     assert run.stdout == f"({nobody.pw_uid}, {nobody.pw_uid}, {nobody.pw_uid}) True\nno\n"
 
 
+@pytest.mark.parametrize("umask", [0o027, "027"])
+def test_settings_say_the_same(app: Umbel, umask: object, tmp_path: Path) -> None:
+    app.conf.update(worker_umask=umask, worker_uid=os.getuid(), worker_gid=os.getgid())
+    stand_as(app.conf.snapshot)
+    mask = os.umask(0)
+    os.umask(mask)
+    assert mask == 0o027
+    with pidfile_of(app.conf.snapshot, "w1@host"):
+        assert list(tmp_path.iterdir()) == []
+    app.conf.worker_pidfile = str(tmp_path / "%n.pid")
+    with pidfile_of(app.conf.snapshot, "w1@host"):
+        assert (tmp_path / "w1.pid").read_text() == f"{os.getpid()}\n"
+    assert list(tmp_path.iterdir()) == []
+    app.conf.worker_umask = "rwx"
+    with pytest.raises(ImproperlyConfigured, match="worker_umask, is 'rwx', which is no octal"):
+        stand_as(app.conf.snapshot)
+
+
 def test_users_and_groups() -> None:
     become(None, None)
     become(ME, None)
     become(pwd.getpwuid(os.getuid()).pw_name, str(os.getgid()))
-    with pytest.raises(ImproperlyConfigured, match="--uid nobody-here: there is no such user"):
+    with pytest.raises(ImproperlyConfigured, match=r"--uid nobody-here .*: there is no such user"):
         become("nobody-here", None)
-    with pytest.raises(ImproperlyConfigured, match="--gid nobody-here: there is no such group"):
+    with pytest.raises(ImproperlyConfigured, match=r"--gid nobody-here .*: there is no such group"):
         become(None, "nobody-here")

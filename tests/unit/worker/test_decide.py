@@ -51,7 +51,9 @@ def verdict_on(
     outcome: Outcome,
     clock: ManualClock | None = None,
 ) -> Verdict:
-    prepared = Runner(app, "celery@host").prepare(delivery)
+    # What is fetched has not begun; what is marked early has been taken over.
+    prepared = Runner(app, "celery@host").prepare(replace(delivery, early=False))
+    prepared = replace(prepared, delivery=delivery)
     return decide(Run(prepared, outcome, 0.5), app.conf.snapshot, clock or ManualClock())
 
 
@@ -806,3 +808,35 @@ def test_the_result_names_what_the_task_called(app: Umbel) -> None:
         " ", ""
     )
     assert children[0].children is None
+
+
+# What a message says itself, where nobody takes over from the dead
+
+
+@pytest.mark.parametrize(
+    ("said", "action", "error"),
+    [
+        ({"crashes": 3}, Action.DEAD_LETTER, "WorkerLostError"),
+        ({"early": True}, Action.ACK, "WorkerLostError"),
+        ({"over_time": 2.0}, Action.ACK, "TimeLimitExceeded"),
+    ],
+)
+def test_what_says_that_it_ended_its_process_does_not_run(
+    app: Umbel, said: dict[str, Any], action: Action, error: str
+) -> None:
+    ran: list[int] = []
+    task = app.task(name="t")(lambda: ran.append(1))
+    delivery = replace(delivery_of(task), **said)
+    runner = Runner(app, "h")
+    verdict = decide(runner.run(runner.prepare(delivery)), app.conf.snapshot, app.clock)
+    assert ran == []
+    assert verdict.settlement.action is action
+    assert error in str(verdict.settlement.result)
+
+
+def test_what_crashed_less_often_runs(app: Umbel) -> None:
+    ran: list[int] = []
+    task = app.task(name="t")(lambda: ran.append(1))
+    runner = Runner(app, "h")
+    runner.run(runner.prepare(replace(delivery_of(task), crashes=2)))
+    assert ran == [1]

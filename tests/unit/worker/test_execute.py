@@ -72,6 +72,32 @@ def raises(app: Umbel, error: BaseException, **options: Any) -> Made:
     return made
 
 
+def test_of_thousands_in_flight_only_what_their_tasks_need_is_kept(
+    app: Umbel, runner: Runner
+) -> None:
+    """What a broker keeps anyway is not kept twice, and no text that is the same in all messages."""
+
+    def work(number: int = 0) -> None: ...
+
+    runner.forgets = True
+    task, rated = app.task(name="t")(work), app.task(name="rated", rate_limit="1/s")(work)
+    one, other = (runner.prepare(delivery_of(task, n)) for n in range(2))
+    assert isinstance(one.work, Job)
+    assert (one.delivery.message.body, dict(one.delivery.message.headers)) == (b"", {})
+    assert one.delivery.message.task_id == one.work.request.id
+    assert one.call is not None
+    assert other.call is not None
+    assert one.call.root_id is one.call.id
+    assert one.call.correlation_id is one.call.id
+    assert one.call.task is other.call.task
+    assert one.call.origin is other.call.origin
+    assert one.call.kwargsrepr is other.call.kwargsrepr
+    # A dictionary of more than 21 takes twice as much, and the running task is added to these.
+    assert len(vars(one.work.request)) < 21
+    late = runner.prepare(delivery_of(rated))
+    assert late.delivery.message.body, "what may be sent again for its turn is kept whole"
+
+
 # What a task does, and what comes of it
 
 
@@ -575,7 +601,6 @@ def _over_time(app: Umbel, clock: ManualClock, runner: Runner) -> Iterator[None]
     """The soft limit has passed, of which a task is told as soon as the signal comes."""
     before = signal.getsignal(signal.SIGUSR1)
     runner.soft = SoftLimit(clock)
-    runner._limited = replace(runner._how, guard=runner.soft)
     runner.soft.begin(clock.now)
     yield
     signal.signal(signal.SIGUSR1, before)
@@ -588,7 +613,7 @@ def told() -> None:
 @pytest.mark.usefixtures("_over_time")
 def test_a_soft_limit_is_an_error_like_others(app: Umbel, runner: Runner) -> None:
     task: Made = app.task(name="t", throws=(SoftTimeLimitExceeded,))(told)
-    found = runner.run(runner.prepare(delivery_of(task)), limited=True).outcome
+    found = runner.run(runner.prepare(delivery_of(task)), runner.soft).outcome
     assert isinstance(found, Failure)
     assert (type(found.error), found.expected) == (SoftTimeLimitExceeded, True)
 
@@ -596,7 +621,7 @@ def test_a_soft_limit_is_an_error_like_others(app: Umbel, runner: Runner) -> Non
 @pytest.mark.usefixtures("_over_time")
 def test_a_soft_limit_may_be_a_reason_to_try_again(app: Umbel, runner: Runner) -> None:
     task: Made = app.task(name="t", autoretry_for=(SoftTimeLimitExceeded,))(told)
-    found = runner.run(runner.prepare(delivery_of(task)), limited=True).outcome
+    found = runner.run(runner.prepare(delivery_of(task)), runner.soft).outcome
     assert isinstance(found, Retried)
     assert isinstance(found.retry.exc, SoftTimeLimitExceeded)
 
@@ -612,7 +637,7 @@ def test_a_coroutine_has_one_too(app: Umbel, runner: Runner) -> None:
         return "not told"
 
     task: Made = app.task(name="t")(work)
-    found = runner.run(runner.prepare(delivery_of(task)), limited=True).outcome
+    found = runner.run(runner.prepare(delivery_of(task)), runner.soft).outcome
     assert found == Success("cleaned up")
 
 
@@ -633,7 +658,7 @@ def test_handlers_are_not_told_nor_tasks_without_a_limit(app: Umbel, runner: Run
         return "done"
 
     task: Made = app.task(name="t", base=Telling)(work)
-    found = runner.run(runner.prepare(delivery_of(task)), limited=True).outcome
+    found = runner.run(runner.prepare(delivery_of(task)), runner.soft).outcome
     assert (found, heard) == (Success("done"), ["before", "after"])
     other: Made = app.task(name="u")(told)
     assert outcome(runner, other) == Success(None)

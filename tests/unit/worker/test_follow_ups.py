@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import calls
 from tests.unit.worker.support import Made, consumer_of, delivery_of, foreign, take
 from umbel import AsyncResult, Task, Umbel, signals
-from umbel.message import Call, Delivery, decode, encode
+from umbel.message import Call, Delivery, decode
 from umbel.ports import Action
 from umbel.records import decode as read
 from umbel.result import GroupResult
@@ -19,6 +19,7 @@ from umbel.worker.decide import Verdict, decide
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import Failure, Lost, Run, Success, Unprocessable
 from umbel.worker.settler import Settler
+from umbel.writing import encode
 
 
 @pytest.fixture
@@ -344,17 +345,27 @@ def test_what_would_have_followed_in_a_chain_fails_too(
 @pytest.mark.parametrize(
     ("parts", "reason"),
     [
-        ({"chord": {"task": "t"}}, "part of a chord, which is not run yet"),
+        ({"chord": {"task": "t"}}, "the body of its chord is no signature, or it has no group"),
         ({"callbacks": ["add"]}, "what follows it as link is no signature"),
         ({"callbacks": 5}, "what follows it as link is no signature"),
         ({"errbacks": [{"task": 5}]}, "what follows it as link_error is no signature"),
         ({"chain": [{"task": "t", "args": 5}]}, "what follows it as chain is no signature"),
-        ({"callbacks": [{"task": "t", "subtask_type": "group"}]}, "a group follows it as link"),
+        (
+            {"callbacks": [{"task": "t", "subtask_type": "group"}]},
+            "t, which follows it as link, is a group without tasks",
+        ),
+        (
+            {"callbacks": [{"task": "t", "subtask_type": "ring"}]},
+            "t, which follows it as link, is of the kind 'ring', which there is not",
+        ),
+        (
+            {"callbacks": [{"task": "c", "subtask_type": "chain", "kwargs": {"tasks": [5]}}]},
+            "c, which follows it as link, has a part that is no signature",
+        ),
         (
             {"callbacks": [{"task": "t", "options": {"priority": "high"}}]},
             "the options of t, which follows it as link, are wrong: priority is 'high'",
         ),
-        ({"chain": [{"task": "t", "options": {"chord": {"task": "b"}}}]}, "part of chords"),
     ],
 )
 def test_a_call_that_cannot_be_followed_does_not_run(
@@ -385,5 +396,5 @@ def test_options_that_only_celery_knows_are_left_out(
     assert isinstance(found.run.outcome, Success)
     first, second = following(found)
     assert first.callbacks == [{"task": "add", "options": {"priority": 3}}]
-    assert second.chain == [{"task": "add", "options": {"priority": 3}}]
+    assert second.chain == [inner]  # is read when it is its turn
     assert "The options tenant_of_mine of the signature of add have no meaning here" in caplog.text

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -14,7 +15,9 @@ from umbel.exceptions import LeaseLost, OperationalError
 from umbel.message import Delivery
 from umbel.ports import Consumer, FetchRequest, Settled, Settlement
 from umbel.worker.child import Child
-from umbel.worker.decide import decide
+from umbel.worker.completing import Chords
+from umbel.worker.courier import Courier
+from umbel.worker.decide import Verdict, decide
 from umbel.worker.execute import Runner
 from umbel.worker.helper import LONG, Helper
 from umbel.worker.outcome import Prepared, Run, Success, Waiting
@@ -51,7 +54,18 @@ class Notes:
             raise self.error
 
 
+#: Seconds that a test waits for what has to come.
+SOON = 10.0
+
+
 def nothing() -> None: ...
+
+
+class AtOnce(Courier):
+    """A courier without a thread: the errand is done when it returns."""
+
+    def call(self) -> None:
+        self._errand()
 
 
 class Scene:
@@ -76,6 +90,7 @@ class Scene:
         self.ours, theirs = socket.socketpair()
         self.left: list[int] = []
         self.helper = Helper(self.child, self.page, theirs, clock, self.left.append)
+        self.helper._courier = AtOnce(self.helper.relieve, self.left.append)
         self._theirs = theirs
         self._task: Made = app.task(name="t")(nothing)
         self._runner = Runner(app, "celery@host")
@@ -125,6 +140,93 @@ def scene(app: Umbel, clock: ManualClock, tmp_path: Path) -> Iterator[Scene]:
 
 def keys(deliveries: Sequence[Delivery]) -> list[str]:
     return [delivery.key for delivery in deliveries]
+
+
+def test_errbacks_of_a_chord_are_left_to_the_thread_that_runs_tasks(
+    scene: Scene, app: Umbel
+) -> None:
+    called: list[str] = []
+
+    @app.task(name="fail")
+    def fail() -> None:
+        raise ValueError("no")
+
+    @app.task(name="tell")
+    def tell(request: object, error: Exception, traceback: str) -> None:
+        called.append(threading.current_thread().name)
+
+    body = app.tasks["t"].si().on_error(tell.s())
+    delivery = delivery_of(fail, chord=dict(body.set(task_id="b")), group_id="g", queue="q")
+    store = app.result_store()
+    store.open_group("g", 1, None)
+    consumer = cast(Consumer, scene.notes)
+    scene.child._settler = Settler(app.broker, consumer, store, Chords(app, store))
+    (other,) = scene.batch(1)
+    scene.start()
+    scene.finish()
+    run = scene._runner.run(scene._runner.prepare(delivery))
+    scene.child.finished.appendleft(decide(run, app.conf.snapshot, scene.clock))
+    scene.batch(1)
+    scene.start()
+    helper = threading.Thread(target=lambda: scene.look(LONG * 1.01))
+    helper.start()
+    helper.join()
+    assert (called, scene.notes.settled) == ([], [[other.key]])
+    assert [one.settlement.delivery for one in scene.child.finished] == [delivery]
+    scene.child.settle_finished()
+    assert called == [threading.current_thread().name]
+    assert scene.notes.settled == [[other.key], [delivery.key]]
+    assert not scene.child.finished
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_what_is_left_to_the_thread_is_not_asked_for_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    tries = []
+
+    def settle(
+        verdicts: Sequence[Verdict], fetch: FetchRequest | None, hold: list[Verdict] | None
+    ) -> Sequence[Delivery]:
+        tries.append(len(verdicts))
+        if hold is not None:
+            hold += verdicts
+        return ()
+
+    monkeypatch.setattr(scene.child.settler, "settle", settle)
+    scene.batch(3)
+    scene.start()
+    scene.finish()
+    scene.start()
+    if stops:
+        scene.child.stopping.set()
+    for _ in range(10):
+        scene.look(LONG)
+    assert tries == [1]
+    assert len(scene.child.finished) == 1
+    scene.finish()
+    scene.child.settle_finished()
+    assert (tries, len(scene.child.finished)) == ([1, 2], 0)
+
+
+def test_what_cannot_be_settled_is_not_asked_for_again_while_the_child_stops(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def settle(*_: object) -> Sequence[Delivery]:
+        tries.append(1)
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(scene.child.settler, "settle", settle)
+    scene.batch(2)
+    scene.start()
+    scene.finish()
+    scene.start()
+    scene.child.stopping.set()
+    for _ in range(10):
+        scene.look(LONG)
+    assert (len(tries), len(scene.child.finished)) == (1, 1)
 
 
 def test_a_long_task_is_relieved_of_all_around_it(scene: Scene) -> None:
@@ -202,6 +304,31 @@ def test_it_asks_again_when_the_broker_does_not_answer(scene: Scene) -> None:
     scene.notes.error = None
     scene.look(LONG)
     assert (scene.notes.settled, scene.notes.released) == ([[done.key]], [[waiting.key]])
+
+
+def test_a_silent_broker_does_not_keep_it_from_looking(scene: Scene) -> None:
+    """Time limits pass, and the supervisor speaks, while the broker is waited for."""
+    scene.batch(2)
+    scene.start()
+    asked, silence, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def release(keys: Collection[str]) -> int:
+        asked.set()
+        silence.wait(SOON)
+        answered.set()
+        return len(keys)
+
+    scene.notes.release = release  # type: ignore[method-assign]
+    scene.helper._courier = Courier(scene.helper.relieve, scene.left.append)
+    scene.look(LONG * 1.01)
+    assert asked.wait(SOON)
+    scene.look(LONG)
+    scene.look(LONG)
+    assert not answered.is_set()
+    silence.set()
+    scene.helper._courier.end()
+    assert answered.is_set()
+    assert not scene.child.waiting
 
 
 def test_lost_leases_are_left_to_the_main_thread(scene: Scene) -> None:

@@ -20,7 +20,7 @@ from umbel.worker.children import ChildProcess
 from umbel.worker.forkserver import READY, RETIRES
 from umbel.worker.keeper import CALM_TICK, TICK, Keeper
 from umbel.worker.nodes import NodeDirectory
-from umbel.worker.places import Slot
+from umbel.worker.places import GIVE_UP, GaveUp, Slot
 from umbel.worker.processes import start_time
 from umbel.worker.recovery import Recovery
 from umbel.worker.settler import Settler
@@ -160,9 +160,10 @@ def test_it_ends_when_it_is_told_to(keeper: Keeper) -> None:
     ended: list[bool] = []
     keeper.on_end = lambda: ended.append(True)
     keeper.start()
-    assert keeper.news.recv(1) == b"r"  # there are no children to wait for
+    assert keeper.news.heard()
+    assert keeper.is_ready  # there are no children to wait for
     keeper.stop()
-    assert keeper.news.recv(1) == b""
+    assert until(lambda: not keeper.news.heard())
     assert keeper.join(20.0)
     assert (ended, keeper.error) == ([True], None)
 
@@ -194,7 +195,7 @@ def test_the_next_child_may_begin_while_one_leaves(
     now = keeper._clock.monotonic()
     keeper.step(now)
     assert (slot.child, slot.expects, keeper._is_empty()) == (None, True, False)
-    assert keeper._pages() == []
+    assert keeper._pages() == [child.page]  # what still runs in it has its limits
     keeper._ending.ask(None, now)
     keeper.step(now)
     assert child.told_to_stop
@@ -233,6 +234,42 @@ def test_a_child_that_was_killed_for_its_task_does_not_stumble(
     assert (slot.child, slot.short_lives, slot.not_before) == (None, 0, 0.0)
     said = f"Child 1: pid {os.getpid()} was killed: its task exceeded the hard time limit."
     assert (said in caplog.messages, "ended with" in caplog.text) == (True, False)
+
+
+@pytest.mark.parametrize("neighbour", [True, False])
+def test_it_gives_up_when_child_after_child_dies_at_once(
+    keeper: Keeper, caplog: pytest.LogCaptureFixture, neighbour: bool
+) -> None:
+    """Unless another one can work."""
+    slot, now = Slot(1), keeper._clock.monotonic()
+    keeper._slots.append(slot)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    if neighbour:
+        other = Slot(2)
+        page = keeper._directory.new_page(unique_id())
+        other.child = ChildProcess(2, page, ours, begun=now, ready=True)
+        keeper._slots.append(other)
+    pauses = []
+    for number in range(GIVE_UP):
+        assert not keeper.stopping
+        page = keeper._directory.new_page(unique_id())
+        slot.child = ChildProcess(
+            1, page, theirs.dup(), begun=now, pid=4711, hung_up=True, status=1
+        )
+        now += 10.0  # it took so long to come to nothing
+        keeper.step(now)
+        pauses.append(slot.not_before - now)
+        assert slot.failures == number + 1
+    assert pauses == sorted(pauses)
+    assert "It had not begun to take messages: the next one begins in 0.2 s." in caplog.text
+    assert keeper.stopping is isinstance(keeper.error, GaveUp) is not neighbour
+    if keeper.error is not None:
+        said = f"{GIVE_UP} children in a row died before they took messages. The last one: pid 4711 ended"
+        assert str(keeper.error).startswith(said)
+    keeper._slots.clear()
+    ours.close()
+    theirs.close()
 
 
 @pytest.mark.parametrize("cold", [True, False])

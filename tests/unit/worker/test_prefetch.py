@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from umbel.worker.page import CAPACITY
-from umbel.worker.prefetch import TARGET, Prefetch
+from umbel.worker.prefetch import TARGET, Pace, Prefetch
 
 
 def grown(prefetch: Prefetch, seconds: float, batches: int = 50) -> list[int]:
@@ -58,3 +58,31 @@ def test_tasks_that_take_no_time_at_all() -> None:
     prefetch = Prefetch()
     prefetch.observe(1, 0.0)
     assert prefetch.limit >= 1
+
+
+def test_settling_is_no_part_of_what_tasks_take() -> None:
+    pace = Pace()
+    pace.begin(100.0)
+    pace.waited(0.5)
+    pace.waited(0.25)
+    assert pace.worked(101.0) == 0.25
+    pace.begin(200.0)
+    assert pace.worked(200.5) == 0.5
+
+
+def test_settled_every_ten_milliseconds_where_that_costs_little() -> None:
+    pace = Pace()
+    pace.begin(100.0)
+    assert not pace.is_due(100.009)
+    assert pace.is_due(100.011)
+    pace.settled(100.011, 100.012)
+    assert not pace.is_due(100.021)
+    assert pace.is_due(100.023)
+
+
+def test_a_slow_settle_is_made_less_often() -> None:
+    pace = Pace()
+    pace.settled(99.0, 99.05)
+    pace.begin(100.0)
+    assert not pace.is_due(100.19)
+    assert pace.is_due(100.21)

@@ -25,11 +25,14 @@ class Unreliable(Settler):
     answers = True
 
     def settle(
-        self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
+        self,
+        verdicts: Sequence[Verdict],
+        fetch: FetchRequest | None = None,
+        hold: list[Verdict] | None = None,
     ) -> Sequence[Delivery]:
         if not self.answers:
             raise OperationalError("no answer")
-        return super().settle(verdicts, fetch)
+        return super().settle(verdicts, fetch, hold)
 
 
 class Node:
@@ -93,13 +96,16 @@ class Picky(Settler):
     bad = ""
 
     def settle(
-        self, verdicts: Sequence[Verdict], fetch: FetchRequest | None = None
+        self,
+        verdicts: Sequence[Verdict],
+        fetch: FetchRequest | None = None,
+        hold: list[Verdict] | None = None,
     ) -> Sequence[Delivery]:
         for verdict in verdicts:
             settlement = verdict.settlement
             if settlement.delivery.key == self.bad and settlement.action is not Action.DEAD_LETTER:
                 raise ValueError("no such text")
-        return super().settle(verdicts, fetch)
+        return super().settle(verdicts, fetch, hold)
 
 
 def test_an_outcome_that_no_store_can_take_does_not_hold_up_the_others(

@@ -131,6 +131,27 @@ def test_a_signal_meant_for_the_task_before_does_no_harm(clock: ManualClock) -> 
     assert soft.call(late, (), {}) == "unharmed"
 
 
+def test_a_signal_that_interrupts_nothing_is_sent_again(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python has only taken note of it when a call begins to wait just then."""
+    soft, sent = SoftLimit(clock), list[float]()
+    monkeypatch.setattr(signal, "pthread_kill", lambda thread, number: sent.append(clock.now))
+    begun = clock.now
+    soft.begin(begun + 1)
+
+    def waits() -> None:
+        for now in (0.9, 1.0, 1.05, 1.1, 1.15, 1.2):
+            clock.now = begun + now
+            assert soft.look(clock.now) is (now == 1.0)  # it is told of once
+        signal.raise_signal(SIGNAL)
+
+    with pytest.raises(SoftTimeLimitExceeded):
+        soft.call(waits, (), {})
+    assert not soft.look(begun + 9)
+    assert [round(moment - begun, 2) for moment in sent] == [1.0, 1.1, 1.2]
+
+
 def test_who_has_no_limit_is_not_told(clock: ManualClock) -> None:
     soft = SoftLimit(clock)
     assert not soft.look(clock.now)

@@ -46,6 +46,19 @@ def test_a_signal_breaks_off() -> None:
     assert stops.exit_code == 1
 
 
+def test_an_error_that_comes_of_breaking_off_is_none_of_the_start() -> None:
+    """As of a `with lock:` that a signal left at a moment when its lock was not taken."""
+    stops = Stops()
+    stops.listen()
+    with pytest.raises(BrokenOff), stops.breakable():  # noqa: PT012 - it raises within the block
+        try:
+            send(signal.SIGTERM)
+        finally:
+            raise RuntimeError("release unlocked lock")
+    with pytest.raises(RuntimeError), Stops().breakable():
+        raise RuntimeError
+
+
 def test_what_was_asked_for_before_the_node_ran_is_done_then() -> None:
     stops = Stops()
     stopped: list[float | None] = []

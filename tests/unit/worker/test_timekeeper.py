@@ -77,10 +77,10 @@ def test_it_waits_for_the_next_deadline(scene: Scene) -> None:
 def test_what_ends_in_the_last_moment_has_ended_in_time(scene: Scene) -> None:
     scene.page.start(0, 90.0, hard=100.0)
     seen: list[str] = []
-    scene.clock.meanwhile = lambda: seen.append(scene.page.lift())
+    scene.clock.meanwhile = lambda: seen.append(scene.page.lift(0))
     scene.keeper.step(100.0)
     assert seen == ["a"]  # the child waits, until
-    assert scene.page.lift() == ""
+    assert scene.page.lift(0) == ""
     assert scene.runs()
 
 
@@ -88,7 +88,7 @@ def test_nobody_is_killed_for_the_task_before(scene: Scene) -> None:
     scene.page.start(0, 90.0, hard=100.0)
 
     def go_on() -> None:
-        scene.page.lift()
+        scene.page.lift(0)
         scene.page.finish(0)
         scene.page.start(1, 100.0, hard=100.0)  # the same moment, by chance
 

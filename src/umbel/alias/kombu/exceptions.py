@@ -11,6 +11,7 @@ from umbel.exceptions import (
     SerializerNotInstalled,
     UmbelError,
 )
+from umbel.received import MessageStateError
 
 KombuError = UmbelError
 #: What a broker raises is one error here, whatever went wrong on the way to it.
@@ -35,6 +36,7 @@ __all__ = [
     "EncodeError",
     "KombuError",
     "LimitExceeded",
+    "MessageStateError",
     "OperationalError",
     "SerializerNotInstalled",
 ]

@@ -15,13 +15,16 @@ from umbel.settings import spelling
 
 #: How the names of the project's settings for us begin.
 NAMESPACES = ("CELERY", "UMBEL")
+#: How old names of Celery's settings begin that are nobody else's.
+OLD_BEGINNINGS = ("BROKER_", "CELERYD_", "CELERYBEAT_")
 
 
 def check_umbel(app_configs: Any, **_: Any) -> list[CheckMessage]:
     """Return what is wrong with the settings of the project's apps; nothing is connected to or made."""
     found = project_apps()
     messages = [message for place, app in found.items() for message in _problems(place, app)]
-    return messages or [*_unread([*found.values()])]
+    apps = [*found.values()]
+    return messages or [*_unread(apps), *_without_prefix(apps)]
 
 
 def _problems(place: str, app: Umbel) -> Iterator[CheckMessage]:
@@ -61,6 +64,21 @@ def _unread(apps: list[Umbel]) -> Iterator[CheckMessage]:
                 f"The settings have {name}, and no app reads it.",
                 hint=f'Let it: app.config_from_object("django.conf:settings", namespace="{namespace}")',
                 id="umbel.W001",
+            )
+
+
+def _without_prefix(apps: list[Umbel]) -> Iterator[CheckMessage]:
+    """Yield a warning of settings under Celery's old names, where all apps read others."""
+    spaces = [app.namespace for app in apps if app.namespace]
+    if not spaces or len(spaces) < len(apps):
+        return
+    for name in dir(settings):
+        known = name.startswith(OLD_BEGINNINGS) and spelling(name)
+        if known and not any(_has_read(app, known) for app in apps):
+            yield Warning(
+                f"The settings have {name}, and no app reads it: it has no {spaces[0]}_ before it.",
+                hint=f"Name it {spaces[0]}_{known.upper()}.",
+                id="umbel.W002",
             )
 
 

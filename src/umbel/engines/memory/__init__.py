@@ -6,7 +6,6 @@ results and state; ``memory://`` alone is the name "". Nothing survives the proc
 
 from __future__ import annotations
 
-from functools import cached_property
 from urllib.parse import unquote, urlsplit
 
 from umbel.clock import SYSTEM, Clock
@@ -17,6 +16,7 @@ from umbel.engines.memory.results import MemoryResults
 from umbel.engines.memory.space import named_space
 from umbel.engines.memory.state import MemoryState
 from umbel.exceptions import ImproperlyConfigured
+from umbel.lazy import lazy
 from umbel.ports import Engine, EngineOptions
 
 
@@ -35,27 +35,27 @@ class MemoryEngine(Engine):
         self._space = named_space(unquote(parts.netloc))
         self._clock = clock
 
-    @cached_property
+    @lazy
     def broker(self) -> MemoryBroker:
         """The broker."""
         return MemoryBroker(self._space, self._clock)
 
-    @cached_property
+    @lazy
     def queues(self) -> MemoryQueues:
         """The queue administration."""
         return MemoryQueues(self._space, self._clock)
 
-    @cached_property
+    @lazy
     def results(self) -> MemoryResults:
         """The result store."""
         return MemoryResults(self._space, self._clock)
 
-    @cached_property
+    @lazy
     def state(self) -> MemoryState:
         """The state store."""
         return MemoryState(self._space, self._clock)
 
-    @cached_property
+    @lazy
     def broadcast(self) -> MemoryBroadcast:
         """The broadcast."""
         return MemoryBroadcast(self._space, self._clock)

@@ -26,6 +26,7 @@ FEATURES = Features(
     priorities=256,
     peek=True,
     find=True,
+    joint_state=True,
 )
 
 

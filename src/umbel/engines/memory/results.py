@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Collection, Sequence
 
 from umbel import states
 from umbel.clock import Clock
 from umbel.engines.memory.space import Group, Space
-from umbel.ports import ResultStore, ResultSubscription
+from umbel.ports import GroupPart, ResultStore, ResultSubscription
 from umbel.records import ResultRecord
+
+#: Seconds that a closed group is remembered.
+CLOSED = 86_400.0
 
 
 def store_results(space: Space, records: Sequence[ResultRecord], now: float) -> None:
     """Store results and tell who listens for them; the lock of the space is held by the caller."""
     for record in records:
         before = space.results.get(record.task_id)
-        # What succeeded stays so, whatever a late duplicate says.
-        if (
-            before is None
-            or before.state != states.SUCCESS
-            or record.state == states.SUCCESS
-            or _is_over(before, now)
-        ):
+        if before is None or not states.stays(before.state, record.state) or _is_over(before, now):
             space.results[record.task_id] = record
         for subscription in list(space.result_subscriptions):
             subscription.tell(space.results[record.task_id])
@@ -67,21 +65,42 @@ class MemoryResults(ResultStore):
             for task_id in task_ids:
                 self.space.results.pop(task_id, None)
 
-    def add_part(self, group: str, part: str, document: str, size: int, claimant: str) -> bool:
-        """Record, count and claim under the lock."""
+    def open_group(self, group: str, size: int, expires: float | None) -> None:
+        """Note the size under the lock."""
         with self.space.lock:
             found = self.space.groups.setdefault(group, Group())
-            found.parts[part] = document
-            if len(found.parts) < size:
-                return False
-            if found.claimant is None:
-                found.claimant = claimant
-            return found.claimant == claimant
+            if not found.closed and found.size is None:
+                found.size, found.expires = size, expires
 
-    def parts(self, group: str) -> dict[str, str]:
-        """Copy them."""
+    def extend_group(self, group: str, part: str) -> None:
+        """Note the id under the lock."""
         with self.space.lock:
-            return dict(self.space.groups.get(group, Group()).parts)
+            found = self.space.groups.setdefault(group, Group())
+            if not found.closed:
+                found.more.add(part)
+
+    def add_parts(self, parts: Sequence[GroupPart]) -> list[bool]:
+        """Record, count and claim under the lock."""
+        with self.space.lock:
+            return [self._add_part(part) for part in parts]
+
+    def _add_part(self, part: GroupPart) -> bool:
+        found = self.space.groups.setdefault(part.group, Group())
+        if found.closed:
+            return False
+        found.parts.setdefault((part.part, part.index), part.document)
+        found.expires = part.expires
+        if not found.is_complete:
+            return False
+        if found.claimant is None:
+            found.claimant = part.claimant
+        return found.claimant == part.claimant
+
+    def parts(self, group: str) -> list[str | bytes]:
+        """Sort them."""
+        with self.space.lock:
+            found = dict(self.space.groups.get(group, Group()).parts)
+        return [found[key] for key in sorted(found, key=_place)]
 
     def close_group(self, group: str, claimant: str) -> bool:
         """Delete parts and claim."""
@@ -89,7 +108,7 @@ class MemoryResults(ResultStore):
             found = self.space.groups.get(group)
             if found is None or found.claimant != claimant:
                 return False
-            del self.space.groups[group]
+            self.space.groups[group] = Group(closed=True, expires=self._clock.time() + CLOSED)
         return True
 
     def save_group(self, group: str, document: str | bytes, expires: float | None) -> None:
@@ -127,11 +146,19 @@ class MemoryResults(ResultStore):
             ]
             for name in old_groups:
                 del groups[name]
+            open_groups = self.space.groups
+            given_up = [
+                name
+                for name, group in open_groups.items()
+                if group.expires is not None and group.expires <= now
+            ]
+            for name in given_up:
+                del open_groups[name]
             for name in old_results:
                 del results[name]
             for number in old_dead:
                 del dead[number]
-        return len(old_results) + len(old_groups) + len(old_dead)
+        return len(old_results) + len(old_groups) + len(given_up) + len(old_dead)
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -197,6 +224,12 @@ class MemoryResultSubscription(ResultSubscription):
         """Leave the space."""
         with self._condition:
             self._space.result_subscriptions.discard(self)
+
+
+def _place(key: tuple[str, int | None]) -> tuple[float, str]:
+    """Return what sorts parts by their places; those without one come last."""
+    part, index = key
+    return (math.inf if index is None else index, part)
 
 
 def _is_over(record: ResultRecord, now: float) -> bool:

@@ -20,10 +20,19 @@ from umbel.records import ResultRecord
 
 @dataclass(slots=True)
 class Group:
-    """The parts of a group that have been recorded, and who claimed it when it was complete."""
+    """The parts of a group by call and place, how many there will be, and who claimed it when complete."""
 
-    parts: dict[str, str] = field(default_factory=dict)
+    parts: dict[tuple[str, int | None], str | bytes] = field(default_factory=dict)
+    size: int | None = None
+    more: set[str] = field(default_factory=set)
     claimant: str | None = None
+    closed: bool = False
+    expires: float | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """True when all parts are there."""
+        return self.size is not None and len(self.parts) >= self.size + len(self.more)
 
 
 @dataclass(slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from umbel.clock import Clock
+from umbel.engines.memory.messages import Stored, stored
 from umbel.engines.memory.space import Bucket, Entry, Hold, Space
-from umbel.ports import StateStore
+from umbel.ports import Change, StateStore
 
 
 class MemoryState(StateStore):
@@ -59,7 +60,12 @@ class MemoryState(StateStore):
 
     def get(self, kind: str, key: str) -> str | None:
         """Look it up."""
-        return self.items(kind).get(key)
+        with self._space.lock:
+            found = self._space.entries.get(kind, {}).get(key)
+            now = self._clock.time()
+            if found is None or (found.expires is not None and found.expires <= now):
+                return None
+            return found.value
 
     def items(self, kind: str) -> dict[str, str]:
         """Copy them, sorted."""
@@ -93,6 +99,26 @@ class MemoryState(StateStore):
 
     def _count_change(self, kind: str) -> None:
         self._space.versions[kind] = self._space.versions.get(kind, 0) + 1
+
+    def change(self, changes: Sequence[Change], timeout: float) -> list[bool]:
+        """Look and write under the lock, which nobody keeps for long enough to need `timeout`."""
+        now = self._clock.time()
+        messages = [stored(change.publish, now) for change in changes]
+        with self._space.lock:
+            return [self._change(one, items) for one, items in zip(changes, messages, strict=True)]
+
+    def _change(self, change: Change, messages: list[Stored]) -> bool:
+        found = self.get(change.kind, change.key)
+        if found == change.value or found != change.was:
+            return found == change.value
+        if change.value is None:
+            self.delete(change.kind, [change.key])
+        else:
+            self.put(change.kind, change.key, change.value)
+        for one in change.puts:
+            self.put(one.kind, one.key, one.value)
+        self._space.messages.insert(messages)
+        return True
 
     def take(self, bucket: str, amount: float, rate: float, burst: float) -> float:
         """Fill the bucket up to now, then take or tell how long the rest needs."""

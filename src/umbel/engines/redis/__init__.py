@@ -7,8 +7,6 @@ names of Celery's ``broker_transport_options``; docs/redis.md has them all.
 
 from __future__ import annotations
 
-from functools import cached_property
-
 from umbel.engines.redis.broadcast import RedisBroadcast
 from umbel.engines.redis.broker import RedisBroker, features
 from umbel.engines.redis.checks import server_warnings
@@ -18,7 +16,10 @@ from umbel.engines.redis.order import strategy
 from umbel.engines.redis.queues import RedisQueues
 from umbel.engines.redis.results import RedisResults
 from umbel.engines.redis.server import Server
+from umbel.engines.redis.spread.engine import SpreadEngine
+from umbel.engines.redis.spread.places import is_spread
 from umbel.engines.redis.state import RedisState
+from umbel.lazy import lazy
 from umbel.ports import Engine, EngineOptions
 
 
@@ -35,17 +36,17 @@ class RedisEngine(Engine):
         self._order = strategy(options)
         self.features = features(self._names)
 
-    @cached_property
+    @lazy
     def broker(self) -> RedisBroker:
         """The broker."""
         return RedisBroker(self._server, self._names, self._order)
 
-    @cached_property
+    @lazy
     def queues(self) -> RedisQueues:
         """The queue administration."""
         return RedisQueues(self._server, self._names)
 
-    @cached_property
+    @lazy
     def results(self) -> RedisResults:
         """The result store."""
         server = self._server
@@ -56,12 +57,12 @@ class RedisEngine(Engine):
             self._servers.append(server)
         return RedisResults(server)
 
-    @cached_property
+    @lazy
     def state(self) -> RedisState:
         """The state store."""
-        return RedisState(self._server)
+        return RedisState(self._server, lambda: self.broker)
 
-    @cached_property
+    @lazy
     def broadcast(self) -> RedisBroadcast:
         """The broadcast."""
         return RedisBroadcast(self._server)
@@ -76,4 +77,11 @@ class RedisEngine(Engine):
             server.close()
 
 
-ENGINE = RedisEngine
+def open_redis(url: str, options: EngineOptions) -> Engine:
+    """Return the engine for a URL: all is in one place, or, by the prefix, each queue in its own."""
+    if is_spread(Server(url, options).prefix):
+        return SpreadEngine(url, options)
+    return RedisEngine(url, options)
+
+
+ENGINE = open_redis

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 
+from umbel.engines.ghosts import Ghosts
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.consumer import BATCH, RedisConsumer
 from umbel.engines.redis.keys import Names
 from umbel.engines.redis.leftovers import Leftovers
 from umbel.engines.redis.order import Cycle, RoundRobin
+from umbel.engines.redis.pushing import Pushing
 from umbel.engines.redis.results import RedisResults
 from umbel.engines.redis.server import Argument, Server
 from umbel.failpoints import fail_point
 from umbel.message import Publication
-from umbel.ports import Broker, Features, Owner, ResultStore
-
-#: Most owners that one call forgets. Each is one attempt at a server that may have been away.
-GHOSTS = 1000
+from umbel.ports import Broker, Change, Features, Owner, ResultStore
 
 
 def features(names: Names) -> Features:
@@ -40,11 +37,12 @@ def features(names: Names) -> Features:
         queues_in_order=False,
         peek=True,
         find=True,
+        joint_state=True,
     )
 
 
 class RedisBroker(Broker):
-    """See `umbel.ports.Broker`; the keys are described in lua/broker_common.lua."""
+    """See `umbel.ports.Broker`; the keys are described in lua/broker_base.lua."""
 
     def __init__(
         self, server: Server, names: Names, order: Callable[[], Cycle] = RoundRobin
@@ -54,53 +52,87 @@ class RedisBroker(Broker):
         self._names = names
         self._order = order
         self._calls = Calls(server, names)
+        self._pushing = Pushing(self._calls)
         self._leftovers = Leftovers(self._calls)
-        #: The latest owners that may have been attached by calls that were not answered.
-        self._ghosts: deque[str] = deque(maxlen=GHOSTS)
+        self._ghosts = Ghosts()
 
     def publish(self, publications: Sequence[Publication], timeout: float) -> None:
-        """Publish with one call of a script, which does all or nothing."""
+        """Publish with one packet of plain commands, or one call of a script: either does all or nothing."""
         if not publications:
             return
-        calls = self._calls
-        values: list[Argument] = []
-        for item in publications:
-            values += calls.publication(item)
-        notes = calls.unnoted([item.queue for item in publications])
-        deadline = calls.clock.monotonic() + timeout
-        fail_point("redis.publish.before")
+        calls, pushing = self._calls, self._pushing
+        now = calls.clock.monotonic()
+        deadline = now + timeout
+        repeated = pushing.is_repeated(publications)
+        notes = calls.unnoted({item.queue for item in publications}, now)
         try:
-            waiting = calls.run("publish", len(notes), *notes, *values, timeout=timeout)
+            if repeated or notes or not pushing.push(publications, timeout, deadline):
+                self._publish_by_script(publications, notes, deadline, repeated)
+        except BaseException:
+            calls.forget_noted(notes)
+            pushing.note_unsure(publications)
+            raise
+
+    def _publish_by_script(
+        self, items: Sequence[Publication], notes: Sequence[str], deadline: float, repeated: bool
+    ) -> None:
+        """Publish with one call of a script, which knows tags; without one what was pushed before."""
+        calls = self._calls
+        timeout = calls.left(deadline)
+        if not (repeated and self._pushing.was_pushed(items, timeout)):
+            timeout = calls.left(deadline)
+            if len(items) == 1 and items[0].due is None and not notes:
+                waiting = calls.push(items[0], timeout)
+            else:
+                waiting = calls.publish(items, notes, timeout)
+            if waiting:
+                calls.wake(waiting, deadline - calls.clock.monotonic())
+        if repeated:
+            self._pushing.forget_unsure(items)
+
+    def change(
+        self, changes: Sequence[Change], timeout: float, kind: Callable[[str], tuple[str, ...]]
+    ) -> list[bool]:
+        """Make changes of the state store, for `RedisState.change`; `kind` returns the keys of a kind."""
+        calls = self._calls
+        values: list[Argument] = [len(changes)]
+        for one in changes:
+            values += (*kind(one.kind), one.key, *_given(one.was), *_given(one.value))
+            values.append(len(one.puts))
+            for put in one.puts:
+                values += (*kind(put.kind), put.key, put.value)
+            values.append(len(one.publish))
+            for item in one.publish:
+                values += calls.publication(item)
+        notes = calls.unnoted([item.queue for one in changes for item in one.publish])
+        deadline = calls.clock.monotonic() + timeout
+        fail_point("redis.change.before")
+        try:
+            made, waiting = calls.run("change", len(notes), *notes, *values, timeout=timeout)
         except BaseException:
             calls.forget_noted(notes)
             raise
-        fail_point("redis.publish.after")
+        fail_point("redis.change.after")
         calls.wake(waiting, deadline - calls.clock.monotonic())
+        return [bool(one) for one in made]
 
     def consumer(self, owner: Owner, ttl: float) -> RedisConsumer:
-        """Write the owner down, with a prefix that makes its keys its own.
+        """Write the owner down, with a prefix that makes its keys its own."""
+        return self.attach(owner, ttl, ttl)
 
-        Where no answer comes, nobody knows of an owner that is there perhaps, and that its node would
-        renew for ever: the next call forgets it.
-        """
-        ghosts = list(self._ghosts)
-        try:
+    def attach(self, owner: Owner, left: float, ttl: float) -> RedisConsumer:
+        """Do so for an owner whose leases end in `left` seconds, and last `ttl` when it is renewed."""
+        with self._ghosts.attaching(owner.id) as ghosts:
             prefix: bytes = self._calls.run(
                 "attach",
                 owner.id,
                 owner.node,
                 owner.host,
                 owner.pid,
-                _milliseconds(ttl),
+                _milliseconds(left),
                 os.urandom(6).hex(),
                 *ghosts,
             )
-        except BaseException:
-            self._ghosts.append(owner.id)
-            raise
-        for ghost in ghosts:
-            with suppress(ValueError):  # another thread's call has forgotten it, too
-                self._ghosts.remove(ghost)
         return RedisConsumer(self._calls, owner, prefix.decode(), self._order(), ttl)
 
     def shares(self, results: ResultStore) -> bool:
@@ -115,17 +147,15 @@ class RedisBroker(Broker):
 
     def renew(self, node: str, ttl: float) -> frozenset[str]:
         """Move the end of the leases, and look after what others left behind."""
-        alive, waiting = self._calls.run("renew", node, _milliseconds(ttl))
-        self._calls.wake(waiting)
+        alive, waiting, is_known = self._calls.run("renew", node, _milliseconds(ttl))
+        self._calls.look_after(waiting, bool(is_known))
         self._leftovers.look_after()
         return frozenset(name.decode() for name in alive)
 
     def expired(self) -> list[Owner]:
         """Read the owners whose time is over, and look after who waits: every node asks once a second."""
-        base = self._names.base("")
-        suffixes = [name.removeprefix(base) for name in self._names.lists("")]
-        owners, waiting = self._calls.run("expired", *suffixes)
-        self._calls.wake(waiting)
+        owners, waiting, is_known = self._calls.run("expired", *self._names.suffixes())
+        self._calls.look_after(waiting, bool(is_known))
         return [
             Owner(name.decode(), node.decode(), host.decode(), int(pid))
             for name, node, host, pid in owners
@@ -147,6 +177,10 @@ class RedisBroker(Broker):
 
     def close(self) -> None:
         """Nothing: connections are the engine's to close."""
+
+
+def _given(value: str | None) -> tuple[int, str]:
+    return (0, "") if value is None else (1, value)
 
 
 def _milliseconds(seconds: float) -> int:

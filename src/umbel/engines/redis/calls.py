@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from umbel.engines.redis.envelope import write
@@ -11,6 +12,7 @@ from umbel.engines.redis.keys import Names
 from umbel.engines.redis.results import RedisResults
 from umbel.engines.redis.server import Argument, Script, Server
 from umbel.exceptions import OperationalError
+from umbel.failpoints import fail_point
 from umbel.message import Publication
 from umbel.records import ResultRecord
 
@@ -21,6 +23,8 @@ NOTED_AT_MOST = 1000
 
 #: Seconds that waking may take: whoever waits is looked after once a second.
 WAKING = 1.0
+#: What connections that wait are called at the server, unless `redis_client_name` says so of all of them.
+WAITERS = "umbel"
 
 
 class Calls:
@@ -44,6 +48,12 @@ class Calls:
         )
         self._scripts: dict[str, Script] = {}
         self._noted: dict[str, float] = {}
+        #: What connections that wait are called at the server.
+        self.waiters = server.address.client_name or WAITERS
+        #: Returns the list of a queue for a priority of ours, and the length of its base in bytes.
+        self.place = lru_cache(NOTED_AT_MOST)(
+            lambda queue, priority: names.list_for(queue, names.turned(priority))
+        )
 
     def script(self, name: str) -> Script:
         """Return a script of the broker."""
@@ -61,6 +71,35 @@ class Calls:
         values = self._constants + arguments
         return self.server.run(self.script(name), self.keys, values, timeout=timeout)
 
+    def left(self, deadline: float) -> float:
+        """Return the seconds that are left until then, for a call: the least where there are none."""
+        return max(deadline - self.clock.monotonic(), 0.001)
+
+    # Publishing
+
+    def push(self, item: Publication, timeout: float) -> Any:
+        """Put one message on its list at once; return the connections to wake."""
+        values = (
+            self.names.own,
+            *self.place(item.queue, item.priority),
+            item.tag,
+            write(item, self.names),
+        )
+        fail_point("redis.publish.before")
+        waiting = self.server.run(self.script("push"), self.keys, values, timeout=timeout)
+        fail_point("redis.publish.after")
+        return waiting
+
+    def publish(self, items: Iterable[Publication], notes: Sequence[str], timeout: float) -> Any:
+        """Publish any messages, and note names of queues; return the connections to wake."""
+        values: list[Argument] = []
+        for item in items:
+            values += self.publication(item)
+        fail_point("redis.publish.before")
+        waiting = self.run("publish", len(notes), *notes, *values, timeout=timeout)
+        fail_point("redis.publish.after")
+        return waiting
+
     def wake(self, connections: Sequence[bytes], timeout: float = WAKING) -> None:
         """Unblock connections that wait. They are looked after once a second, so nothing depends on it.
 
@@ -71,11 +110,30 @@ class Calls:
         with suppress(OperationalError):
             self.server.unblock(connections, min(timeout, WAKING))
 
-    def unnoted(self, queues: Iterable[str]) -> list[str]:
-        """Return the names of queues that have not been noted of late; note that they are now."""
-        now = self.clock.monotonic()
+    def look_after(self, waiting: Sequence[bytes], is_known: bool) -> None:
+        """Wake connections for a node; all that wait where the server did not know of any node.
+
+        Then it was emptied, perhaps, and nobody else would ring for them.
+        """
+        self.wake(waiting)
+        if not is_known:
+            with suppress(OperationalError):
+                clients = self.server.call("CLIENT", "LIST", "TYPE", "normal", timeout=WAKING)
+                self.wake(_blocked(clients.decode(), self.waiters))
+
+    def end(self, owner: str, stays: bool = False) -> bool:
+        """Let an owner leave; tell whether it stays to be reclaimed, for what it may not give back."""
+        waiting, left = self.run("close", owner, int(stays))
+        self.wake(waiting)
+        return bool(left)
+
+    def unnoted(self, queues: Iterable[str], now: float | None = None) -> list[str]:
+        """Return the names of queues that have not been noted of late; note that they are `now`."""
+        now = self.clock.monotonic() if now is None else now
         noted = self._noted
         new = {queue for queue in queues if noted.get(queue, -1.0) < now}
+        if not new:
+            return []
         if len(noted) + len(new) > NOTED_AT_MOST:
             noted.clear()
         for queue in new:
@@ -93,9 +151,18 @@ class Calls:
             raise ValueError("A result is settled with a broker that has not joined its store.")
         return self.results.fields(record, self.server.database)
 
-    def publication(self, item: Publication) -> tuple[Argument, ...]:
+    def publication(self, item: Publication) -> tuple[str, int, str, Argument, str]:
         """Return a publication as five arguments. Raises EncodeError for what cannot be written."""
         envelope = write(item, self.names)
         due = "" if item.due is None else item.due
-        place = self.names.list_for(item.queue, self.names.turned(item.priority))
-        return (*place, item.tag, due, envelope)
+        return (*self.place(item.queue, item.priority), item.tag, due, envelope)
+
+
+def _blocked(clients: str, name: str) -> list[bytes]:
+    """Return the connections of a name that wait for a list, of those that CLIENT LIST tells."""
+    found = []
+    for line in clients.splitlines():
+        told = dict(field.split("=", 1) for field in line.split(" ") if "=" in field)
+        if told.get("name") == name and told.get("cmd") == "blmove":
+            found.append(told["id"].encode())
+    return found

@@ -13,11 +13,14 @@ from umbel.engines.redis.server import Argument
 from umbel.engines.redis.waiting import LONGEST, Waiter
 from umbel.exceptions import LeaseLost
 from umbel.failpoints import fail_point
-from umbel.message import Delivery
+from umbel.message import Delivery, Publication
 from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settlement
 
 #: Most messages that one call fetches or settles: the server does nothing else meanwhile.
 BATCH = 1000
+
+#: What was published, and the envelope that was written of it.
+_Sent = tuple[Publication, str]
 
 _NOTHING_GIVEN = (0, "")
 _CODES = {Action.ACK: "A", Action.REQUEUE: "R", Action.PARK: "P", Action.DEAD_LETTER: "D"}
@@ -96,6 +99,14 @@ class RedisConsumer(Consumer):
         """Unblock the connection that waits."""
         self._waiter.interrupt()
 
+    def uninterrupt(self) -> None:
+        """Forget an interrupt that came when nobody waited any more."""
+        self._waiter.was_interrupted()
+
+    def has(self, key: str) -> bool:
+        """Tell whether a key may be one of those that this consumer was the first to get."""
+        return key.startswith(f"{self._prefix}.")
+
     def _lists_of(self, queues: Sequence[str]) -> list[str]:
         """Return the lists of queues as kombu reads them: the most urgent of all come first."""
         found = self._lists.get(queues := tuple(queues))
@@ -126,7 +137,7 @@ class RedisConsumer(Consumer):
         self, settlements: Sequence[Settlement], request: FetchRequest | None
     ) -> tuple[list[Delivery], list[Delivery], float | None]:
         """Return what was refused, what was fetched, and in how many seconds more is due."""
-        acks, others, twice = self._settling(settlements)
+        said, follow_ups, twice = self._settling(settlements)
         lists: list[str] = []
         queues: Sequence[str] = ()
         named = [one.queue for item in settlements for one in item.publish]
@@ -149,8 +160,7 @@ class RedisConsumer(Consumer):
                 *_counted(lists),
                 *_counted(inboxes),
                 *_counted(notes),
-                *_counted(acks),
-                *others,
+                *said,
             )
         except BaseException:
             self._calls.forget_noted(notes)
@@ -160,27 +170,32 @@ class RedisConsumer(Consumer):
         fail_point("redis.settle.after")
         self._taken_in(given)
         if answer[0] is None:
+            self._calls.forget_noted(notes)  # nothing was done for a consumer that is none any more
             self._calls.wake(answer[1])
-            raise self._lost()
+            raise lost(self.owner)
         due, refused, waiting = answer[1:4]
         self._calls.wake(waiting)
         if limit:
             self._waiter.emptied(inboxes)
             self._last = int(answer[0]) + len(answer) - 5
-        fetched = self._fetched(answer, queues, inboxes)
+        fetched = self._fetched(answer, queues, inboxes, follow_ups)
         unheld = {key.decode() for key in refused}
         turned_down = [item.delivery for item in settlements if item.delivery.key in unheld]
         return turned_down + twice, fetched, None if due == b"-1" else int(due) / 1000
 
     def _fetched(
-        self, answer: Sequence[Any], queues: Sequence[str], inboxes: Sequence[str]
+        self,
+        answer: Sequence[Any],
+        queues: Sequence[str],
+        inboxes: Sequence[str],
+        follow_ups: Sequence[_Sent],
     ) -> list[Delivery]:
         """Read what a script leased (lua/broker_settle.lua)."""
         # Who waits does so for a queue's first list.
         prefix = len(self._names.prefix)
         places = [(name[prefix:], self._names.steps[0]) for name in inboxes]
         places += self._places(queues)
-        fetched = self._deliveries(int(answer[0]), places, answer[4], answer[5:])
+        fetched = self._deliveries(int(answer[0]), places, answer[4], answer[5:], follow_ups)
         if len(queues) > 1:
             self._turns.gave(delivery.queue for delivery in fetched)
         return fetched
@@ -192,10 +207,16 @@ class RedisConsumer(Consumer):
 
     def _settling(
         self, settlements: Sequence[Settlement]
-    ) -> tuple[list[str], list[Argument], list[Delivery]]:
-        """Return keys to acknowledge, all else as arguments, and deliveries that are settled twice."""
+    ) -> tuple[list[Argument], list[_Sent], list[Delivery]]:
+        """Return settlements as arguments (lua/broker_settle.lua), the follow-ups, and what is settled twice.
+
+        Keys that are only acknowledged come first, then those with a SUCCESS, then all others.
+        """
         acks: list[str] = []
+        where: Argument = ""
+        successes: list[Argument] = []
         others: list[Argument] = [0]
+        follow_ups: list[_Sent] = []
         twice: list[Delivery] = []
         seen: set[str] = set()
         for item in settlements:
@@ -204,15 +225,21 @@ class RedisConsumer(Consumer):
                 twice.append(item.delivery)
                 continue
             seen.add(key)
-            if item.action is Action.ACK and item.result is None and not item.publish:
-                acks.append(key)
-            else:
-                others[0] = int(others[0]) + 1
-                others += self._settlement(item)
-        return acks, others, twice
+            if item.action is Action.ACK and not item.publish:
+                if item.result is None:
+                    acks.append(key)
+                    continue
+                where, stored, document, is_success, expires, mark = self._calls.result(item.result)
+                if is_success and not mark:
+                    successes += (key, stored, document, expires)
+                    continue
+            others[0] = int(others[0]) + 1
+            others += self._settlement(item, follow_ups)
+        said = [*_counted(acks), where, len(successes) // 4, *successes, *others]
+        return said, follow_ups, twice
 
-    def _settlement(self, item: Settlement) -> list[Argument]:
-        """Return a settlement as arguments (lua/broker_settle.lua)."""
+    def _settlement(self, item: Settlement, follow_ups: list[_Sent]) -> list[Argument]:
+        """Return a settlement as arguments (lua/broker_settle.lua), and note its follow-ups."""
         values: list[Argument] = [
             item.delivery.key,
             _CODES[item.action],
@@ -226,7 +253,9 @@ class RedisConsumer(Consumer):
             values += self._calls.result(item.result)
         values.append(len(item.publish))
         for one in item.publish:
-            values += self._calls.publication(one)
+            name, base, tag, due, text = self._calls.publication(one)
+            follow_ups.append((one, text))
+            values += name, base, tag, due, f"L{len(name.encode())}:{base}:{name}{text}"
         return values
 
     def _deliveries(
@@ -234,16 +263,25 @@ class RedisConsumer(Consumer):
         first: int,
         places: Sequence[tuple[str, int]],
         counts: Sequence[int],
-        raws: Sequence[bytes],
+        raws: Sequence[bytes | int],
+        follow_ups: Sequence[_Sent],
     ) -> list[Delivery]:
-        """Read what a script leased: its keys go up from the first. Places are queues and priorities."""
+        """Read what a script leased: its keys go up from the first. Places are queues and priorities.
+
+        What came with the call and is leased at once does not come back, but its number among the follow-ups.
+        """
         deliveries = []
         at = 0
         for (queue, step), count in zip(places, counts, strict=True) if counts else ():
             for raw in raws[at : at + count]:
                 at += 1
                 key = f"{self._prefix}.{first + at}"
-                deliveries.append(envelope.read(raw, queue, step, key, names=self._names))
+                if isinstance(raw, bytes):
+                    deliveries.append(envelope.read(raw, queue, step, key, names=self._names))
+                else:
+                    one, text = follow_ups[raw - 1]
+                    body = one.message.body
+                    deliveries.append(envelope.read_back(text, body, queue, step, key, self._names))
         return deliveries
 
     def mark_early(self, deliveries: Sequence[Delivery]) -> None:
@@ -254,7 +292,7 @@ class RedisConsumer(Consumer):
         answer = self._calls.run("mark", self.owner.id, *given, *keys)
         self._taken_in(given)
         if answer is None:
-            raise self._lost()
+            raise lost(self.owner)
         fail_point("redis.mark_early.after")
 
     # Giving back and taking over
@@ -268,7 +306,7 @@ class RedisConsumer(Consumer):
         self._taken_in(given)
         self._calls.wake(waiting)
         if count is None:
-            raise self._lost()
+            raise lost(self.owner)
         return int(count)
 
     def reclaim(
@@ -287,7 +325,7 @@ class RedisConsumer(Consumer):
         fail_point("redis.reclaim.after")
         self._calls.wake(waiting)
         if handed is None:
-            raise self._lost()
+            raise lost(self.owner)
         deliveries = []
         for key, name, base, raw, early in handed:
             queue, step = self._names.split(name, int(base))
@@ -299,18 +337,16 @@ class RedisConsumer(Consumer):
     def close(self) -> None:
         """Give back what is held, and delete the owner unless it holds what it may not give back."""
         fail_point("redis.close.before")
-        try:
-            waiting = self._calls.run("close", self.owner.id)
-        finally:
-            self._waiter.close()
+        self._calls.end(self.owner.id)
         fail_point("redis.close.after")
-        self._calls.wake(waiting)
 
-    def _lost(self) -> LeaseLost:
-        return LeaseLost(
-            f"The process {self.owner.pid} was taken for dead (frozen for longer than worker_lease_ttl?)"
-            " and its leases were taken over."
-        )
+
+def lost(owner: Owner) -> LeaseLost:
+    """Return the error for an owner that was taken for dead."""
+    return LeaseLost(
+        f"The process {owner.pid} was taken for dead (frozen for longer than worker_lease_ttl?)"
+        " and its leases were taken over."
+    )
 
 
 def _counted(values: Sequence[str]) -> tuple[Argument, ...]:

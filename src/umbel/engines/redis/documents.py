@@ -17,6 +17,9 @@ from umbel.exceptions import UmbelError
 from umbel.limits import DEFAULT
 from umbel.records import COMPRESSED, ResultRecord
 
+#: States of which a script has to know that a result is in them, and what it knows them as.
+_RANKS = {states.SUCCESS: 1, states.PROGRESS: 2}
+
 _JSON = re.compile(rb'^\{\s*"status":\s*"([^"\\]*)"')
 _YAML = re.compile(rb"^status: '?([A-Za-z0-9_.-]+)'?\s*$", re.MULTILINE)
 _MSGPACK = b"\xa6status"
@@ -30,7 +33,7 @@ def fields(record: ResultRecord) -> tuple[bytes, int, int, str]:
     document = record.document
     data = document.encode() if isinstance(document, str) else document
     expires = 0 if record.expires is None else max(round(record.expires * 1000), 1)
-    return data, int(record.state == states.SUCCESS), expires, mark(data, record.state)
+    return data, _RANKS.get(record.state, 0), expires, mark(data, record.state)
 
 
 def mark(data: bytes, state: str) -> str:

@@ -2,7 +2,7 @@
 
 The form is that of kombu's virtual transports (kombu/transport/virtual/base.py): a JSON object with the
 body in base64. Umbel's scripts put what they count in front as one more key, ``"umbel"``, which kombu
-carries along unread (lua/broker_common.lua).
+carries along unread (lua/broker_base.lua).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import json
 import re
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,11 +19,18 @@ from umbel.engines.redis.keys import Names
 from umbel.engines.texts import check_text
 from umbel.exceptions import DecodeError, EncodeError
 from umbel.limits import MOST_HEADERS, UNREAD, too_large, unread
+from umbel.mappings import Layered, Shared
 from umbel.message import Delivery, Message, Publication
 
 #: What is on a list and is no envelope is delivered under this type, which no worker accepts.
 UNREADABLE = "application/x-unreadable"
 
+#: What every envelope begins with.
+_HEAD = '{"body": "'
+#: Characters of an envelope that is not worth being taken apart.
+_SHORT = 4096
+#: Writes a text as JSON.
+_json = json.encoder.encode_basestring_ascii
 #: Where nothing else is said.
 _PLAIN = Names()
 #: The body in an envelope: one text, which costs no more than its length.
@@ -39,25 +47,74 @@ def _quoted(text: str) -> str:
 def write(publication: Publication, names: Names = _PLAIN) -> str:
     """Return a publication's envelope. Raises EncodeError for what cannot be written."""
     message = publication.message
-    check_text(publication.queue, publication.tag, message.task_id or "")
-    properties = dict(message.properties)
-    sent = properties.get("delivery_info")
-    properties["delivery_info"] = (
-        sent
-        if isinstance(sent, dict) and "routing_key" in sent
-        else {"exchange": "", "routing_key": publication.queue}
-    )
-    properties.setdefault("priority", publication.priority)
-    _turn_priority(properties, names)
-    properties["body_encoding"] = "base64"
-    properties["delivery_tag"] = publication.tag
+    check_text(publication.queue, publication.tag, publication.task_id or message.task_id or "")
     body = binascii.b2a_base64(message.body, newline=False).decode("ascii")
     return (
-        f'{{"body": "{body}", "content-encoding": {_quoted(message.content_encoding)},'
+        f'{_HEAD}{body}", "content-encoding": {_quoted(message.content_encoding)},'
         f' "content-type": {_quoted(message.content_type)},'
         f' "headers": {serialization.dumps_mapping(message.headers)},'
-        f' "properties": {serialization.dumps_mapping(properties)}}}'
+        f' "properties": {_properties(publication, names)}}}'
     )
+
+
+def _properties(publication: Publication, names: Names) -> str:
+    """Return the properties of an envelope as JSON: those of the message, and kombu's."""
+    properties = publication.message.properties
+    if type(properties) is Layered and properties.own:
+        # What most messages have in common is written once.
+        start = _start(properties.shared, publication.queue, names.turned(publication.priority))
+        if start is not None:
+            rest = serialization.dumps_plain(properties.own)
+            return f'{{{start}, "delivery_tag": {_json(publication.tag)}, {rest[1:]}'
+    if "delivery_info" in properties or "priority" in properties:
+        own = dict(properties)
+        sent = own.get("delivery_info")
+        if not (isinstance(sent, dict) and "routing_key" in sent):
+            own["delivery_info"] = {"exchange": "", "routing_key": publication.queue}
+        own.setdefault("priority", publication.priority)
+        _turn_priority(own, names)
+        return serialization.dumps_mapping(
+            own | {"body_encoding": "base64", "delivery_tag": publication.tag}
+        )
+    place = _place(publication.queue, names.turned(publication.priority))
+    text = f'{{{place}, "delivery_tag": {_json(publication.tag)}'
+    return f"{text}, {serialization.dumps_mapping(properties)[1:]}" if properties else f"{text}}}"
+
+
+@lru_cache(1000)
+def _start(shared: Shared, queue: str, priority: int) -> str | None:
+    """Return properties that many messages for a queue have, as the middle of a JSON object.
+
+    None where they say more of their place than the queue does. What messages have of their own never does.
+    """
+    if "delivery_info" in shared.values or "priority" in shared.values:
+        return None
+    place = _place(queue, priority)
+    return (
+        f"{place}, {serialization.dumps_mapping(shared.values)[1:-1]}" if shared.values else place
+    )
+
+
+@lru_cache(1000)
+def _place(queue: str, priority: int) -> str:
+    """Return properties of a message for a queue, as the middle of a JSON object."""
+    info = {"exchange": "", "routing_key": queue}
+    rest = {"delivery_info": info, "priority": priority, "body_encoding": "base64"}
+    return serialization.dumps(rest)[1:-1]
+
+
+def read_back(
+    text: str, body: bytes, queue: str, step: int, key: str, names: Names = _PLAIN
+) -> Delivery:
+    """Return what `read` does of an envelope that `write` wrote of a message with this body.
+
+    A long body is not decoded again.
+    """
+    stop = len(_HEAD) + (len(body) + 2) // 3 * 4
+    if len(text) < _SHORT or len(text) - stop > MOST_HEADERS or len(text) > _longest(names):
+        return read(text.encode(), queue, step, key, names=names)
+    found = read((_HEAD + text[stop:]).encode(), queue, step, key, names=names)
+    return replace(found, message=replace(found.message, body=body))
 
 
 def read(
@@ -117,12 +174,16 @@ def _turn_priority(properties: dict[str, Any], names: Names) -> None:
 def _too_large(raw: bytes, names: Names) -> str | None:
     """Say why an envelope is too large to be decoded, if it is."""
     around = 2 * MOST_HEADERS
-    most = around + names.message_max_bytes // 3 * 4  # in base64
-    if len(raw) > most:
+    if len(raw) > _longest(names):
         return str(too_large(len(raw), names))
     body = _BODY.search(raw) if len(raw) > around else None
     outside = len(raw) - (body.end() - body.start() if body else 0)
     return unread(outside, around) if outside > around else None
+
+
+def _longest(names: Names) -> int:
+    """Return how many characters an envelope may have."""
+    return 2 * MOST_HEADERS + names.message_max_bytes // 3 * 4  # in base64
 
 
 def _decoded(raw: bytes) -> dict[str, Any] | None:

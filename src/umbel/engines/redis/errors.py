@@ -73,7 +73,7 @@ _ANSWERS: tuple[tuple[str, str], ...] = (
             sign,
             "{server} is a cluster, where all keys of umbel have to be in one slot. Set global_keyprefix to a"
             " prefix with a hash tag, such as '{{shop}}:', in broker_transport_options and in"
-            " result_backend_transport_options.",
+            " result_backend_transport_options; or 'shop:{{queue}}:' in the former, for a slot each.",
         )
         for sign in ("CROSSSLOT", "in a cluster node")
     ),

@@ -7,9 +7,29 @@ from __future__ import annotations
 
 import inspect
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import redis
+
+_pack: Callable[[tuple[Any, ...]], bytes] | None
+try:
+    from hiredis import pack_command as _pack
+except ImportError:  # it comes with the extra, but the engine works without
+    _pack = None
+    _kind: Any = redis.Connection
+    _packer = _kind()  # it need not be open to write commands
+
+
+def reader_of(connection: Any) -> Any:
+    """Return the reader of hiredis by which an open connection reads; None where it does without."""
+    found = getattr(connection._parser, "_reader", None)
+    return found if hasattr(found, "gets") and hasattr(found, "feed") else None
+
+
+def packed(*command: Any) -> bytes:
+    """Return a command as it is sent. redis-py's own way to hiredis takes three times as long."""
+    return b"".join(_packer.pack_command(*command)) if _pack is None else _pack(command)
 
 
 def socket_of(connection: Any) -> socket.socket | None:

@@ -51,6 +51,11 @@ class Names:
         base = self.base(queue)
         return tuple(f"{base}{self.sep}{step}" if step else base for step in self.steps)
 
+    def suffixes(self) -> list[str]:
+        """Return how the names of a queue's lists go on behind its base."""
+        base = self.base("")
+        return [name.removeprefix(base) for name in self.lists("")]
+
     def list_for(self, queue: str, priority: int) -> tuple[str, int]:
         """Return the list of a queue for a priority of kombu's, and the length of its base in bytes."""
         base, step = self.base(queue), self.step(priority)
@@ -83,7 +88,7 @@ class Names:
         return (parts[0], parts[1], parts[2]) if len(parts) == 3 else None
 
     def constants(self) -> tuple[str | float | int, ...]:
-        """Return what the arguments of every script begin with (lua/broker_common.lua)."""
+        """Return what the arguments of every script begin with (lua/broker_base.lua)."""
         return (
             self.own,
             self.prefix + self.unacked,

@@ -8,6 +8,7 @@ can be woken by another.
 from __future__ import annotations
 
 import contextlib
+import select
 import selectors
 import socket
 import threading
@@ -24,8 +25,9 @@ from redis.sentinel import Sentinel
 from umbel.engines.redis.address import Address
 from umbel.engines.redis.cluster import place_of
 from umbel.engines.redis.errors import THEIRS, plain, translated, without_tag
-from umbel.engines.redis.insides import set_limit, silence, socket_of
+from umbel.engines.redis.insides import packed, set_limit, silence, socket_of
 from umbel.engines.redis.scripts import Script
+from umbel.engines.redis.wire import Wire
 
 Argument = str | bytes | int | float
 
@@ -41,13 +43,11 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3}
 class Link:
     """One connection, used by one thread at a time; only `interrupt` may be called by any other."""
 
-    def __init__(
-        self, address: Address, timeout: float, wakeable: bool = False, hears: bool = False
-    ) -> None:
+    def __init__(self, address: Address, timeout: float, hears: bool = False) -> None:
         """Connect within `timeout` seconds. Raises OperationalError.
 
-        Only one that is `wakeable` can be interrupted. One that `hears` can listen to channels and ask for
-        other things meanwhile: what is told comes among the answers.
+        One that `hears` can listen to channels and ask for other things meanwhile: what is told comes among
+        the answers.
         """
         self.address = address
         self._hears = hears
@@ -55,13 +55,19 @@ class Link:
         self._timeout = timeout
         #: True while an answer is due: then this connection is of no use to anybody else.
         self.busy = False
+        #: Answers that nobody waits for; they are read before the connection is used again.
+        self.owed = 0
+        #: What CLIENT ID says, once somebody has asked.
+        self.number: int | None = None
+        #: The key that says what it sent last, and which it watches (pushing.py); None where there is none.
+        self.record: str | None = None
+        #: When it was last used, for who keeps several.
+        self.used = 0.0
         self._woken: tuple[socket.socket, socket.socket] | None = None
         self._wake_lock = threading.Lock()
         self._connection = self._connect(monotonic() + timeout)
-        if wakeable:
-            self._woken = socket.socketpair()
-            for one in self._woken:
-                one.setblocking(False)
+        self._poll = _poll(self._socket())
+        self._wire = Wire(self._connection, hears)
 
     # Connecting
 
@@ -137,51 +143,70 @@ class Link:
 
     def call(self, *command: Argument, timeout: float) -> Any:
         """Send a command and return its answer, in bytes. Raises OperationalError."""
-        with self._answering(timeout):
-            self._connection.send_command(*command)
+        try:
+            self._begin(timeout)
+            self._wire.send(packed(*command))
             return self._answer()
+        except THEIRS as error:
+            self._fail(error)
 
     def calls(self, commands: Sequence[Sequence[Argument]], timeout: float) -> list[Any]:
         """Send commands in one go and return their answers.
 
         Raises OperationalError for the first that failed, when all have been answered.
         """
-        with self._answering(timeout):
-            self._connection.send_packed_command(self._connection.pack_commands(commands))
-            answers: list[Any] = []
-            for number in range(len(commands)):
-                try:
-                    answers.append(self._connection.read_response())
-                except theirs.ResponseError as error:
-                    answers.append(error)
-                    self.busy = number + 1 < len(commands)
-            self.busy = False
+        with self._translating():
+            data = _all_packed(commands)
+        answers = self.exchange(data, len(commands), timeout)
         for answer in answers:
-            if isinstance(answer, theirs.ResponseError):
+            if isinstance(answer, theirs.RedisError):
                 self._fail(answer)
         return answers
+
+    def exchange(self, data: bytes, answers: int, timeout: float) -> list[Any]:
+        """Send packed commands and return so many answers; those that are errors are in their places.
+
+        Raises OperationalError for what is no answer.
+        """
+        try:
+            self._begin(timeout)
+            self._wire.send(data)
+            found = self._wire.answers(answers)
+        except THEIRS as error:
+            self._fail(error)
+        self.busy = False
+        return found
 
     def run(
         self, script: Script, keys: Sequence[Argument], args: Sequence[Argument], timeout: float
     ) -> Any:
         """Run a script, which is loaded where the server does not have it."""
         rest = (len(keys), *keys, *args)
-        with self._answering(timeout):
-            self._connection.send_command("EVALSHA", script.sha, *rest)
+        try:
+            self._begin(timeout)
+            self._wire.send(packed("EVALSHA", script.sha, *rest))
             try:
                 return self._answer()
             except theirs.NoScriptError:
                 self.busy = True
-                self._connection.send_command("EVAL", script.source, *rest)
+                self._wire.send(packed("EVAL", script.source, *rest))
                 return self._answer()
+        except THEIRS as error:
+            self._fail(error)
+
+    def _begin(self, timeout: float) -> None:
+        """Limit the time of sending and answering."""
+        if timeout != self._timeout:
+            set_limit(self._connection, timeout)
+            self._timeout = timeout
+        self.busy = True
 
     def _answer(self) -> Any:
-        try:
-            answer = self._connection.read_response()
-        except theirs.ResponseError:
-            self.busy = False  # an error is an answer too
-            raise
-        self.busy = False
+        answer = self._wire.answer()
+        # An error is an answer, too, but for one that says that nobody is served.
+        self.busy = isinstance(answer, theirs.ConnectionError)
+        if isinstance(answer, theirs.RedisError):
+            raise answer
         return answer
 
     # Listening
@@ -189,14 +214,12 @@ class Link:
     def send(self, *command: Argument) -> None:
         """Send a command whose answer `receive` returns. Raises OperationalError."""
         with self._translating():
-            self._socket()
-            self._connection.send_command(*command)
+            self._wire.send(packed(*command))
 
     def send_all(self, commands: Sequence[Sequence[Argument]]) -> None:
         """Send commands in one packet; `receive` returns the answers one by one."""
         with self._translating():
-            self._socket()
-            self._connection.send_packed_command(self._connection.pack_commands(commands))
+            self._wire.send(_all_packed(commands))
 
     def receive(self, timeout: float, nothing: Any = None) -> Any:
         """Return what comes next within `timeout` seconds, or `nothing`, also after an `interrupt`.
@@ -206,7 +229,10 @@ class Link:
         with self._translating():
             if not self._is_readable(timeout):
                 return nothing
-            return self._connection.read_response(push_request=True)
+            answer = self._connection.read_response(push_request=True)
+            if isinstance(answer, theirs.RedisError):
+                raise answer  # redis-py before 8 raises some itself, and returns others
+            return answer
 
     def _is_readable(self, timeout: float) -> bool:
         """Wait for something to read, or for an interrupt."""
@@ -230,8 +256,17 @@ class Link:
             with contextlib.suppress(BlockingIOError):
                 self._woken[0].recv(4096)
 
+    def be_wakeable(self) -> None:
+        """Let `interrupt` have an effect, from now on."""
+        with self._wake_lock:
+            if self._woken is None:
+                self._woken = socket.socketpair()
+                for one in self._woken:
+                    one.setblocking(False)
+        self._take_interrupt()
+
     def interrupt(self) -> None:
-        """Make a `receive`, of now or the next, return soon."""
+        """Make a `receive`, of now or the next, return soon, if it can be woken."""
         with self._wake_lock, contextlib.suppress(BlockingIOError):
             if self._woken is not None:
                 self._woken[1].send(b"!")
@@ -251,8 +286,16 @@ class Link:
         if self.busy or socket_of(self._connection) is None:
             return False
         try:
+            while self.owed:
+                if not self._connection.can_read(0):
+                    return False
+                # Not by the wire: `can_read` of an older redis-py may have taken the answer already.
+                self._connection.read_response()
+                self.owed -= 1
+            if self._poll is not None:
+                return not self._poll.poll(0)
             return not self._connection.can_read(0)
-        except (theirs.RedisError, OSError):
+        except (theirs.RedisError, OSError, ValueError):
             return False
 
     def close(self) -> None:
@@ -269,17 +312,6 @@ class Link:
         self.close()
 
     @contextlib.contextmanager
-    def _answering(self, timeout: float) -> Iterator[None]:
-        """Limit the time of sending and answering."""
-        if timeout != self._timeout:
-            set_limit(self._connection, timeout)
-            self._timeout = timeout
-        self.busy = True
-        with self._translating():
-            self._socket()
-            yield
-
-    @contextlib.contextmanager
     def _translating(self) -> Iterator[None]:
         try:
             yield
@@ -292,6 +324,19 @@ class Link:
         if self.address.slot is None:
             cause = without_tag(cause)
         raise translated(cause, self.address.shown, self._timeout) from cause
+
+
+def _all_packed(commands: Sequence[Sequence[Argument]]) -> bytes:
+    return b"".join([packed(*command) for command in commands])
+
+
+def _poll(opened: socket.socket) -> Any:
+    """Return what tells quickly whether there is something to read, or the end; None where nothing does."""
+    if not hasattr(select, "poll"):
+        return None
+    found = select.poll()
+    found.register(opened, select.POLLIN)
+    return found
 
 
 def _places(address: Address, deadline: float) -> list[tuple[str, int]] | list[str]:

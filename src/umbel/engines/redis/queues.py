@@ -203,7 +203,7 @@ class RedisQueues(QueueAdmin):
                 return
 
     def _parked_for(self, field: bytes) -> tuple[str, int]:
-        """Return queue and priority of a parked message (lua/broker_common.lua, ``park``)."""
+        """Return queue and priority of a parked message (lua/broker_publications.lua, ``park``)."""
         length, base, rest = field.split(b":", 4)[2:]
         return self._names.split(rest[: int(length)], int(base))
 

@@ -8,13 +8,16 @@ from umbel.engines.redis import documents
 from umbel.engines.redis.server import Argument, Server
 from umbel.engines.redis.subscription import RedisResultSubscription, within
 from umbel.exceptions import EncodeError
-from umbel.ports import ResultStore, ResultSubscription
+from umbel.ports import GroupPart, ResultStore, ResultSubscription
 from umbel.records import ResultRecord
 
 #: Results that one call of a script stores or reads: others are served between two.
 CHUNK = 1000
-#: Parts of groups live this long after the last one: the chords of a day, and what hung for a weekend.
-PARTS_TTL = 7 * 86_400_000
+#: Milliseconds that a complete group is somebody's to go on with. Short, since a Celery worker that gets the
+#: last part again would wait for nobody; who is slower is told so by its lease, or does the same again.
+CLAIM = 1000
+#: Milliseconds that a closed group is remembered.
+CLOSED = 86_400_000
 
 
 class RedisResults(ResultStore):
@@ -23,13 +26,13 @@ class RedisResults(ResultStore):
     def __init__(self, server: Server) -> None:
         self._server = server
         prefix = server.address.result_prefix
-        self._own = f"{prefix}umbel:"
         self._prefix = f"{prefix}celery-task-meta-"
         self._saved = f"{prefix}celery-taskset-meta-"
         #: No result's key. Named by each call, with one that is, for what a cluster makes of it (calls.py).
         self._none = self._prefix
         self._put, self._get = server.script("results_put"), server.script("results_get")
         self._part, self._close = server.script("results_part"), server.script("results_close")
+        self._open = server.script("results_open")
 
     @property
     def location(self) -> str:
@@ -98,25 +101,41 @@ class RedisResults(ResultStore):
         if parts:
             self._server.calls([("UNLINK", *part) for part in parts], repeat=True)
 
-    def add_part(self, group: str, part: str, document: str, size: int, claimant: str) -> bool:
-        """Record, count and claim in one step; to do so twice does no harm."""
-        values = (part, document, size, claimant, PARTS_TTL)
-        keys = (*self._group(group), self._none)
-        return bool(self._server.run(self._part, keys, values, repeat=True))
+    def open_group(self, group: str, size: int, expires: float | None) -> None:
+        """Write Celery's key, unless it is there; to do so twice does no harm."""
+        keys = (self._saved + group, self._none)
+        self._server.run(self._open, keys, (size, _milliseconds(expires)), repeat=True)
 
-    def parts(self, group: str) -> dict[str, str]:
-        """Read the hash."""
-        found = self._server.call("HGETALL", self._group(group)[0], repeat=True)
-        pairs = zip(found[::2], found[1::2], strict=True)
-        return {part.decode(): document.decode() for part, document in pairs}
+    def extend_group(self, group: str, part: str) -> None:
+        """Count in Celery's key; to do so twice does no harm."""
+        keys = (self._saved + group, self._none)
+        self._server.run(self._open, keys, ("more", part), repeat=True)
+
+    def add_parts(self, parts: Sequence[GroupPart]) -> list[bool]:
+        """Record, count and claim in one step for each thousand; to do so twice does no harm."""
+        found: list[bool] = []
+        for start in range(0, len(parts), CHUNK):
+            some = parts[start : start + CHUNK]
+            values: list[Argument] = [CLAIM]
+            for one in some:
+                place = "+inf" if one.index is None else str(one.index)
+                values += (self._saved + one.group, one.part, place, one.document, one.claimant)
+                values.append(_milliseconds(one.expires))
+            keys = (self._saved + some[0].group, self._none)
+            found += map(bool, self._server.run(self._part, keys, values, repeat=True))
+        return found
+
+    def parts(self, group: str) -> list[str | bytes]:
+        """Read the sorted set."""
+        documents: list[bytes] = self._server.call(
+            "ZRANGE", f"{self._saved}{group}.j", 0, -1, repeat=True
+        )
+        return list(documents)
 
     def close_group(self, group: str, claimant: str) -> bool:
         """Delete parts and claim in one step."""
-        keys = (*self._group(group), self._none)
-        return bool(self._server.run(self._close, keys, (claimant,)))
-
-    def _group(self, group: str) -> tuple[str, str]:
-        return f"{self._own}parts:{group}", f"{self._own}claim:{group}"
+        keys = (self._saved + group, self._none)
+        return bool(self._server.run(self._close, keys, (claimant, CLOSED)))
 
     def save_group(self, group: str, document: str | bytes, expires: float | None) -> None:
         """Store Celery's document under Celery's key."""
@@ -138,3 +157,7 @@ class RedisResults(ResultStore):
 
     def close(self) -> None:
         """Nothing is this port's own; the connections are the engine's to close."""
+
+
+def _milliseconds(expires: float | None) -> int:
+    return 0 if expires is None else max(round(expires * 1000), 1)

@@ -1,7 +1,7 @@
 """Lua scripts: one named, commented file each, in ``lua/``.
 
 A line ``--#include NAME`` stands for the file ``NAME.lua``, so that a function that several scripts
-use is written once.
+use is written once. Where it stands within a block, its functions are made only when that block runs.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def load(package: str, name: str) -> Script:
 def _source(package: str, name: str) -> str:
     lines = []
     for line in files(package).joinpath("lua", f"{name}.lua").read_text("utf-8").splitlines():
-        if line.startswith(_INCLUDE):
-            lines.append(_source(package, line.removeprefix(_INCLUDE).strip()))
+        if line.lstrip().startswith(_INCLUDE):
+            lines.append(_source(package, line.strip().removeprefix(_INCLUDE)))
         else:
             lines.append(line)
     return "\n".join(lines)

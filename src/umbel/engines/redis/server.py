@@ -7,15 +7,14 @@ parent's connections, and opens its own.
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
 from random import random
 from typing import Any, TypeVar
 
 from umbel.clock import SYSTEM, Clock
-from umbel.engines.forks import tell_of_forks
+from umbel.engines.pool import Pool
 from umbel.engines.redis.address import Address, address_of
 from umbel.engines.redis.errors import is_elsewhere, may_pass
 from umbel.engines.redis.link import Argument, Link
@@ -37,11 +36,14 @@ class Server:
     def __init__(self, url: str, options: EngineOptions, clock: Clock = SYSTEM) -> None:
         self.address: Address = address_of(url, options)
         self.clock = clock
-        self._lock = threading.RLock()
-        self._idle: list[Link] = []
-        #: Every open connection, whoever uses it: a child of a fork closes its copies of them.
-        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
-        tell_of_forks(self)
+        self._pool: Pool[Link] = Pool(clock, KEPT)
+
+    def beside(self, prefix: str) -> Server:
+        """Return the server that has the keys with another prefix: of a cluster, perhaps another one."""
+        other = copy(self)
+        other.address = replace(self.address, prefix=prefix)
+        other._pool = Pool(self.clock, KEPT)
+        return other
 
     @property
     def location(self) -> str:
@@ -105,21 +107,45 @@ class Server:
     def _attempt(
         self, function: Callable[[Link, float], T], timeout: float | None, repeat: bool
     ) -> T:
-        limit = self.timeout if timeout is None else timeout
-        deadline = self.clock.monotonic() + limit
+        if not repeat:
+            return self.lend(function, timeout)
+        left = self.timeout if timeout is None else timeout
+        deadline = self.clock.monotonic() + left
         pause = 0.01
         while True:
             try:
-                with self._link(deadline) as link:
-                    left = deadline - self.clock.monotonic()
-                    # Setting another limit costs two calls of the system: not for a millisecond.
-                    return function(link, limit if left > limit * 0.99 else max(left, 0.001))
+                return self.lend(function, left)
             except OperationalError as error:
                 left = deadline - self.clock.monotonic()
-                if not repeat or left <= pause or not may_pass(error):
+                if left <= pause or not may_pass(error):
                     raise
             self.clock.sleep(pause * (0.5 + random()))
+            left = max(deadline - self.clock.monotonic(), 0.001)
             pause = min(pause * 2, 0.5)
+
+    def lend(self, function: Callable[[Link, float], T], timeout: float | None = None) -> T:
+        """Return what a function makes of a connection and the seconds that it has left.
+
+        Raises OperationalError after `timeout` seconds in total.
+        """
+        limit = self.timeout if timeout is None else timeout
+        link = self._pool.take()
+        left = limit
+        if link is None:
+            began = self.clock.monotonic()
+            link = self._open(limit)
+            # Setting another limit costs two calls of the system: not for a millisecond.
+            took = self.clock.monotonic() - began
+            left = limit if took < limit * 0.01 else max(limit - took, 0.001)
+        try:
+            return function(link, left)
+        except OperationalError as error:
+            link.busy = True
+            if is_elsewhere(error):  # the next call looks for the right server anew
+                self._pool.close_idle()
+            raise
+        finally:
+            self.give_back(link)
 
     def unblock(self, connections: Sequence[bytes | int], timeout: float) -> None:
         """End the blocking commands of connections, by the numbers that CLIENT ID told them."""
@@ -127,73 +153,23 @@ class Server:
 
     # Connections
 
-    @contextlib.contextmanager
-    def _link(self, deadline: float) -> Iterator[Link]:
-        """Lend a connection of the pool; one that failed does not come back."""
-        link = self._take() or self._open(max(deadline - self.clock.monotonic(), 0.001))
-        try:
-            yield link
-        except OperationalError as error:
-            link.busy = True
-            if is_elsewhere(error):  # the next call looks for the right server anew
-                self._drop_idle()
-            raise
-        finally:
-            self._give_back(link)
+    def borrow(self, timeout: float | None = None) -> Link:
+        """Return a connection that nobody else uses until it is given back. Raises OperationalError."""
+        return self._pool.take() or self._open(self.timeout if timeout is None else timeout)
 
-    def _take(self) -> Link | None:
-        """Return an idle connection that still works, the one that was used last."""
-        while True:
-            with self._lock:
-                link = self._idle.pop() if self._idle else None
-            if link is None or link.is_fit:
-                return link
-            link.close()
+    def give_back(self, link: Link) -> None:
+        """Let others use a connection, unless it is `busy`: then it is of no use any more."""
+        self._pool.give_back(link)
 
-    def _give_back(self, link: Link) -> None:
-        with self._lock:
-            if not link.busy and len(self._idle) < KEPT:
-                self._idle.append(link)
-                return
-        link.close()
-
-    def _open(self, timeout: float, wakeable: bool = False, hears: bool = False) -> Link:
-        link = Link(self.address, timeout, wakeable, hears)
-        with self._lock:
-            self._links.add(link)
-        return link
-
-    def _drop_idle(self) -> None:
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for link in idle:
-            link.close()
+    def _open(self, timeout: float, hears: bool = False) -> Link:
+        return self._pool.add(Link(self.address, timeout, hears))
 
     def dedicated(self, timeout: float | None = None, hears: bool = False) -> Link:
-        """Open a connection for one user alone, who closes it: for blocking commands and listening."""
-        return self._open(self.timeout if timeout is None else timeout, True, hears)
+        """Open a connection for one user alone, who closes it, and can be interrupted: for listening."""
+        link = self._open(self.timeout if timeout is None else timeout, hears)
+        link.be_wakeable()
+        return link
 
     def close(self) -> None:
         """Close what is idle; the next use opens connections again."""
-        self._drop_idle()
-
-    # Forks
-
-    def before_fork(self) -> None:
-        """Wait until no other thread has the lock."""
-        self._lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        """Close the copies of the parent's connections, also those that threads of it use.
-
-        Else the server would think, after the parent's death, that it still waits there.
-        """
-        self._lock = threading.RLock()
-        links, self._idle = list(self._links), []
-        self._links = weakref.WeakSet()
-        for link in links:
-            link.let_go()
+        self._pool.close_idle()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from umbel.engines.redis.broker import RedisBroker
 from umbel.engines.redis.server import Argument, Server
-from umbel.ports import StateStore
+from umbel.ports import Change, StateStore
 
 
 class RedisState(StateStore):
     """See `umbel.ports.StateStore`; lua/state_common.lua and lua/state_hold.lua describe the keys."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, broker: Callable[[], RedisBroker]) -> None:
         self._server = server
+        self._broker = broker
         self._own = f"{server.prefix}umbel:"
 
     def hold(self, name: str, owner: str, ttl: float) -> int | None:
@@ -54,6 +56,10 @@ class RedisState(StateStore):
     def version(self, kind: str) -> int:
         """Read the number."""
         return int(self._server.call("GET", self._kind(kind)[2], repeat=True) or 0)
+
+    def change(self, changes: Sequence[Change], timeout: float) -> list[bool]:
+        """Let the broker do it, whose script also publishes."""
+        return self._broker().change(changes, timeout, self._kind)
 
     def take(self, bucket: str, amount: float, rate: float, burst: float) -> float:
         """Fill the bucket up to now, then take or tell how long the rest needs."""

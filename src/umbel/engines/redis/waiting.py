@@ -49,19 +49,16 @@ class There(IntEnum):
 
 
 class Waiter:
-    """One consumer's connection for waiting, used by the thread that fetches."""
+    """How one consumer waits, in the thread that fetches. Meanwhile it has a connection of the pool."""
 
     def __init__(self, calls: Calls, owner: Owner) -> None:
         self._calls = calls
         self._owner = owner
         self._link: Link | None = None
-        self._connection = ""
         #: The lists for which something may be in an inbox.
         self._inboxes: set[str] = set()
         #: Lists for which a lost connection may still bring something.
         self._doubtful: set[str] = set()
-        #: Answers that are not read yet, to what goes out behind a BLMOVE.
-        self._unread = 0
         self._interrupted = threading.Event()
         tell_of_forks(self)
 
@@ -74,7 +71,6 @@ class Waiter:
     def after_fork_in_child(self) -> None:
         """Forget a connection that is the parent's."""
         self._link = None
-        self._unread = 0
         self._interrupted = threading.Event()  # another thread of the parent may have had its lock
 
     def was_interrupted(self) -> bool:
@@ -103,20 +99,20 @@ class Waiter:
         After anything else a fetch has to follow, which leases what came all the same, and finds out when the
         owner was taken for dead. Raises OperationalError.
         """
-        link = self._link if self._link is not None else self._connect()
-        own, connection = self._calls.names.own, self._connection
+        link = self._borrow()
+        own, connection = self._calls.names.own, str(link.number)
         inbox = f"{own}inbox:{self._owner.id}:{chosen}"
         script, keys = self._calls.script("wait"), self._calls.keys
         milliseconds = max(round(seconds * 1000), 1)
         arguments = self._calls.arguments(self._owner.id, connection, chosen, milliseconds, *lists)
         bases = lists[: len(lists) // len(self._calls.names.steps)]
         notes = [f"{own}blocked:{chosen}", *(f"{own}bell:{base}" for base in bases)]
+        notes += [f"{own}far:{base}" for base in bases if base != chosen]
         is_alone = not self._doubtful and self._inboxes <= {chosen}
         self._inboxes.add(chosen)
         clock = self._calls.clock
         begun, began_at = clock.monotonic(), clock.time()
         try:
-            self._read_on(link)
             link.send_all(
                 (
                     ("EVALSHA", script.sha, len(keys), *keys, *arguments),
@@ -124,22 +120,19 @@ class Waiter:
                     *(("ZREM", note, connection) for note in notes),
                 )
             )
-            self._unread = len(notes)
             there, lasts = self._what_is_there(link)
             moved = self._await_end(link, there, seconds)
+            link.owed = len(notes)
+            link.busy = False
         except BaseException:
             self._doubtful.add(chosen)
-            self.close()
             raise
+        finally:
+            self._link = None
+            self._calls.server.give_back(link)
         # One clock may stand still while the machine sleeps, the other may be set back.
         took = max(clock.monotonic() - begun, clock.time() - began_at)
         return moved if is_alone and took < lasts else None
-
-    def _read_on(self, link: Link) -> None:
-        """Read what the last wait left unread."""
-        while self._unread:
-            self._receive(link, PATIENCE)
-            self._unread -= 1
 
     def _await_end(self, link: Link, there: There, seconds: float) -> bytes | None:
         """Read what was moved, and end the wait where there is no reason for it."""
@@ -174,7 +167,7 @@ class Waiter:
             if answer is None or isinstance(answer, bytes):
                 return answer
         # Interrupted, not needed, or the server is late.
-        self._calls.wake([self._connection.encode()])
+        self._calls.wake([str(link.number).encode()])
         return self._moved(link)
 
     def _moved(self, link: Link) -> bytes | None:
@@ -193,13 +186,21 @@ class Waiter:
             f"Redis at {self._calls.server.shown} did not answer within {timeout:g} s."
         )
 
-    def _connect(self) -> Link:
-        link = self._calls.server.dedicated()
+    def _borrow(self) -> Link:
+        """Return a connection that can be waited on, of which it is known how others wake it."""
+        server = self._calls.server
+        link = server.borrow()
         try:
-            self._connection = str(link.call("CLIENT", "ID", timeout=PATIENCE))
-            link.call("SCRIPT", "LOAD", self._calls.script("wait").source, timeout=PATIENCE)
+            link.be_wakeable()
+            if link.number is None:
+                source = self._calls.script("wait").source
+                naming = ("CLIENT", "SETNAME", self._calls.waiters)
+                commands = (("CLIENT", "ID"), ("SCRIPT", "LOAD", source), naming)
+                link.number, *_ = link.calls(commands, PATIENCE)
+            link.busy = True
         except BaseException:
-            link.close()
+            link.busy = True
+            server.give_back(link)
             raise
         self._link = link
         return link
@@ -210,10 +211,3 @@ class Waiter:
         link = self._link
         if link is not None:
             link.interrupt()
-
-    def close(self) -> None:
-        """Close the connection; the next wait opens another."""
-        link, self._link = self._link, None
-        self._unread = 0
-        if link is not None:
-            link.close()

@@ -7,7 +7,6 @@ machine's power.
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -18,6 +17,7 @@ from umbel.engines.sqlite.queues import SqliteQueues
 from umbel.engines.sqlite.results import SqliteResults
 from umbel.engines.sqlite.state import SqliteState
 from umbel.exceptions import ImproperlyConfigured
+from umbel.lazy import lazy
 from umbel.ports import Engine, EngineOptions
 
 
@@ -42,27 +42,27 @@ class SqliteEngine(Engine):
             raise ImproperlyConfigured(f"durability is {durability!r}, but must be full or normal.")
         self._database = Database(self.path, durable=durability == "full")
 
-    @cached_property
+    @lazy
     def broker(self) -> SqliteBroker:
         """The broker."""
         return SqliteBroker(self._database)
 
-    @cached_property
+    @lazy
     def queues(self) -> SqliteQueues:
         """The queue administration."""
         return SqliteQueues(self._database)
 
-    @cached_property
+    @lazy
     def results(self) -> SqliteResults:
         """The result store."""
         return SqliteResults(self._database)
 
-    @cached_property
+    @lazy
     def state(self) -> SqliteState:
         """The state store."""
         return SqliteState(self._database)
 
-    @cached_property
+    @lazy
     def broadcast(self) -> SqliteBroadcast:
         """The broadcast."""
         return SqliteBroadcast(self._database)
@@ -73,7 +73,7 @@ class SqliteEngine(Engine):
 
     def close(self) -> None:
         """Close the connection and all sockets that were opened."""
-        for name in ("broker", "queues", "results", "broadcast"):
+        for name in ("broker", "queues", "results", "state", "broadcast"):
             port = self.__dict__.get(name)
             if port is not None:
                 port.close()

@@ -8,6 +8,7 @@ grow to a tenth of a second.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -22,11 +23,14 @@ from umbel.engines.sqlite import files
 from umbel.exceptions import BrokerFull, EncodeError, ImproperlyConfigured, OperationalError
 
 APPLICATION_ID = 0x756D626C  # "umbl"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LOCK_TIMEOUT = 5.0
 #: Pages of 4 kB after which a commit moves the log into the file: rare enough to cost little per
 #: task.
 CHECKPOINT_PAGES = 8000
+#: The same where the disk has little room, of which the log takes a share at most: a log that has filled
+#: the disk cannot be moved into the file any more, which needs some room itself.
+FEWEST_PAGES, SHARE = 100, 16
 
 
 class Database:
@@ -92,6 +96,8 @@ class Database:
                 yield self._connect()
             except sqlite3.Error as error:
                 self._raise(error)
+            except UnicodeDecodeError as error:
+                raise self._damaged(error) from error
 
     def _begin(self, durable: bool) -> sqlite3.Connection | None:
         """Begin a transaction that writes; None while another process does."""
@@ -120,6 +126,8 @@ class Database:
                 self._raise(error)
             if isinstance(error, UnicodeEncodeError):
                 raise EncodeError(f"A text cannot be written as UTF-8: {error}.") from error
+            if isinstance(error, UnicodeDecodeError):
+                raise self._damaged(error) from error
             raise
 
     def _roll_back(self) -> None:
@@ -143,6 +151,8 @@ class Database:
                 # is locked, without waiting.
                 if not _is_busy(error) or self.clock.monotonic() >= deadline:
                     self._raise(error)
+            except UnicodeDecodeError as error:
+                raise self._damaged(error) from error
             self.clock.sleep(0.005 * (0.5 + random()))
 
     def _open_once(self) -> sqlite3.Connection:
@@ -167,7 +177,7 @@ class Database:
                 f"SQLite cannot keep a write-ahead log beside {self.path} (it offers {mode!r}). Put the file"
                 " on a local disk: set data_dir, or UMBEL_DATA_DIR."
             )
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_checkpoint_pages(self.path)}")
         if not is_ready:
             self._create_tables(connection)
         connection.execute("PRAGMA busy_timeout = 0")
@@ -230,6 +240,10 @@ class Database:
         advice = _ADVICE.get(code, "")
         raise OperationalError(f"{self.path}: {error}.{advice}") from error
 
+    def _damaged(self, error: UnicodeDecodeError) -> OperationalError:
+        """Return what to raise where a text of the file, or of SQLite's complaint about it, is none."""
+        return OperationalError(f"{self.path}: {error}.{_ADVICE[sqlite3.SQLITE_CORRUPT]}")
+
     def problem(self) -> str | None:
         """Return why the file cannot be used, however often one tries; it is not made for that."""
         try:
@@ -288,6 +302,15 @@ def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
         " FROM pragma_application_id, pragma_user_version"
     ).fetchone()
     return row
+
+
+def _checkpoint_pages(path: Path) -> int:
+    """Return after how many pages of log it is moved into the file."""
+    try:
+        room = shutil.disk_usage(path.parent).free // 4096 // SHARE
+    except OSError:  # some file systems do not tell
+        return CHECKPOINT_PAGES
+    return min(max(room, FEWEST_PAGES), CHECKPOINT_PAGES)
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

@@ -13,10 +13,14 @@ from umbel.engines.sqlite import rows
 from umbel.engines.sqlite.bell import Ring, Ringer, sweep_listeners
 from umbel.engines.sqlite.database import Database
 from umbel.engines.sqlite.subscription import SqliteResultSubscription
-from umbel.ports import ResultStore, ResultSubscription
+from umbel.ports import GroupPart, ResultStore, ResultSubscription
 from umbel.records import ResultRecord
 
 _SQL = statements(__package__, "results.sql")
+#: Milliseconds that a closed group is remembered.
+CLOSED = 86_400_000
+#: The place of a part that has none: behind all others.
+LAST = 2**62
 
 
 def store_results(
@@ -84,31 +88,40 @@ class SqliteResults(ResultStore):
         with self._database.write() as connection:
             connection.execute(_SQL["forget"], (json.dumps(list(task_ids)),))
 
-    def add_part(self, group: str, part: str, document: str, size: int, claimant: str) -> bool:
-        """Record, count and claim in one transaction."""
+    def open_group(self, group: str, size: int, expires: float | None) -> None:
+        """Write its row."""
+        ends = rows.milliseconds(expires)
         with self._database.write() as connection:
-            connection.execute(_SQL["add_part"], (group, part, document))
-            (count,) = connection.execute(_SQL["count_parts"], (group,)).fetchone()
-            if count < size:
-                return False
-            connection.execute(_SQL["claim_group"], (group, claimant))
-            (holder,) = connection.execute(_SQL["claimant"], (group,)).fetchone()
-        return bool(holder == claimant)
+            connection.execute(_SQL["open_group"], {"group": group, "size": size, "expires": ends})
 
-    def parts(self, group: str) -> dict[str, str]:
+    def extend_group(self, group: str, part: str) -> None:
+        """Change its row, unless the call has one of its own already."""
+        values = {"group": group, "part": part}
+        with self._database.write() as connection:
+            if connection.execute(_SQL["add_more"], values).rowcount == 1:
+                connection.execute(_SQL["extend_group"], {"group": group})
+
+    def add_parts(self, parts: Sequence[GroupPart]) -> list[bool]:
+        """Record, count and claim in one transaction."""
+        if not parts:
+            return []
+        with self._database.write() as connection:
+            return [_add_part(connection, part) for part in parts]
+
+    def parts(self, group: str) -> list[str | bytes]:
         """Read the rows."""
         with self._database.read() as connection:
-            return dict(connection.execute(_SQL["parts"], (group,)))
+            return [document for (document,) in connection.execute(_SQL["parts"], (group,))]
 
     def close_group(self, group: str, claimant: str) -> bool:
-        """Delete rows and claim in one transaction."""
+        """Delete the parts and mark the group in one transaction."""
+        values = {"group": group, "claimant": claimant, "expires": self._database.now + CLOSED}
         with self._database.write() as connection:
-            found = connection.execute(_SQL["claimant"], (group,)).fetchone()
-            if found != (claimant,):
-                return False
-            connection.execute(_SQL["forget_parts"], (group,))
-            connection.execute(_SQL["forget_claim"], (group,))
-        return True
+            closed = connection.execute(_SQL["close_group"], values).rowcount == 1
+            if closed:
+                connection.execute(_SQL["forget_parts"], (group,))
+                connection.execute(_SQL["forget_more"], (group,))
+        return closed
 
     def save_group(self, group: str, document: str | bytes, expires: float | None) -> None:
         """Write its row."""
@@ -133,9 +146,31 @@ class SqliteResults(ResultStore):
             results = connection.execute(_SQL["cleanup_results"], (now,)).rowcount
             groups = connection.execute(_SQL["cleanup_groups"], (now,)).rowcount
             dead = connection.execute(_SQL["cleanup_dead"], (now,)).rowcount
+            given_up = connection.execute(_SQL["old_part_groups"], (now,)).fetchall()
+            for statement in ("forget_parts", "forget_more", "forget_part_group"):
+                connection.executemany(_SQL[statement], given_up)
             sweep_listeners(connection, now)
-        return results + groups + dead
+        return results + groups + dead + len(given_up)
 
     def close(self) -> None:
         """Close the sockets; the file is the engine's to close."""
         self._ringer.close()
+
+
+def _add_part(connection: sqlite3.Connection, part: GroupPart) -> bool:
+    """Record one part; tell whether its group is complete and the claim is its claimant's."""
+    group = {"group": part.group, "expires": rows.milliseconds(part.expires)}
+    found = connection.execute(_SQL["touch_group"], group).fetchone()
+    if found is None:
+        return False
+    count, total, claimant = found
+    place = LAST if part.index is None else part.index
+    values = {**group, "place": place, "part": part.part, "document": part.document}
+    if connection.execute(_SQL["add_part"], values).rowcount == 1:
+        connection.execute(_SQL["count_part"], (part.group,))
+        count += 1
+    if total is None or count < total:
+        return False
+    if claimant is None:
+        connection.execute(_SQL["claim_group"], (part.claimant, part.group))
+    return claimant in (None, part.claimant)

@@ -83,16 +83,31 @@ CREATE TABLE saved_group (
 ) WITHOUT ROWID;
 CREATE INDEX saved_group_expires ON saved_group (expires) WHERE expires IS NOT NULL;
 
--- Parts of groups, and who may close a complete one.
-CREATE TABLE part (
+-- Groups whose parts are counted: how many there will be (unknown at first), how many more were added, how many
+-- are there, and who may close a complete one. A closed group is remembered for a time, without parts.
+CREATE TABLE part_group (
+    group_id TEXT PRIMARY KEY,
+    size INTEGER,
+    more INTEGER NOT NULL DEFAULT 0,
+    count INTEGER NOT NULL DEFAULT 0,
+    claimant TEXT,
+    closed INTEGER NOT NULL DEFAULT 0,
+    expires INTEGER
+) WITHOUT ROWID;
+CREATE INDEX part_group_expires ON part_group (expires) WHERE expires IS NOT NULL;
+-- The calls that were added to a group after it was opened.
+CREATE TABLE part_more (
     group_id TEXT NOT NULL,
     part TEXT NOT NULL,
-    document TEXT NOT NULL,
     PRIMARY KEY (group_id, part)
 ) WITHOUT ROWID;
-CREATE TABLE part_claim (
-    group_id TEXT PRIMARY KEY,
-    claimant TEXT NOT NULL
+-- The outcomes of a group's calls, by their places; those without one have a place behind all others.
+CREATE TABLE part (
+    group_id TEXT NOT NULL,
+    place INTEGER NOT NULL,
+    part TEXT NOT NULL,
+    document TEXT NOT NULL,
+    PRIMARY KEY (group_id, place, part)
 ) WITHOUT ROWID;
 
 -- Who waits for what: a datagram to the port wakes it. The row of a queue's waiter goes when it is woken, all rows

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from umbel.engines.sql import statements
 from umbel.engines.sqlite.database import Database
-from umbel.ports import StateStore
+from umbel.engines.sqlite.messages import Messages, Row
+from umbel.failpoints import fail_point
+from umbel.ports import Change, StateStore
 
 _SQL = statements(__package__, "state.sql")
 
@@ -18,6 +20,7 @@ class SqliteState(StateStore):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._messages = Messages(database)
 
     def hold(self, name: str, owner: str, ttl: float) -> int | None:
         """Read and write the row in one transaction."""
@@ -87,6 +90,46 @@ class SqliteState(StateStore):
             found = connection.execute(_SQL["version"], (kind,)).fetchone()
         return int(found[0]) if found else 0
 
+    def change(self, changes: Sequence[Change], timeout: float) -> list[bool]:
+        """Look, write and publish in one transaction."""
+        publications = [item for change in changes for item in change.publish]
+        self._messages.number_queues((item.queue for item in publications), timeout)
+        rows: list[Row] = []
+        of_each = [self._messages.rows(change.publish) for change in changes]
+        with self._database.write(timeout=timeout) as connection:
+            made = []
+            for change, published in zip(changes, of_each, strict=True):
+                is_made, is_new = self._change(connection, change)
+                made.append(is_made)
+                rows += published if is_new else ()
+            ports = self._messages.insert(connection, rows)
+            fail_point("sqlite.change.before_commit")
+        fail_point("sqlite.change.after_commit")
+        self._messages.ringer.ring(ports)
+        return made
+
+    def _change(self, connection: sqlite3.Connection, change: Change) -> tuple[bool, bool]:
+        """Return whether a change is made, and whether it is made only now."""
+        values = (change.kind, change.key, self._database.now)
+        row = connection.execute(_SQL["get"], values).fetchone()
+        found = row[0] if row else None
+        if found == change.value or found != change.was:
+            return found == change.value, False
+        if change.value is None:
+            values = (change.kind, json.dumps([change.key]), self._database.now)
+            connection.execute(_SQL["delete"], values).fetchall()
+            connection.execute(_SQL["next_version"], (change.kind,))
+        else:
+            self._write(connection, change.kind, change.key, change.value)
+        for one in change.puts:
+            self._write(connection, one.kind, one.key, one.value)
+        return True, True
+
+    def _write(self, connection: sqlite3.Connection, kind: str, key: str, value: str) -> None:
+        # What has expired is left to `put`: looking for it takes as long as there are values of the kind.
+        connection.execute(_SQL["put"], (kind, key, value, None))
+        connection.execute(_SQL["next_version"], (kind,))
+
     def take(self, bucket: str, amount: float, rate: float, burst: float) -> float:
         """Fill the bucket up to now, then take or tell how long the rest needs."""
         with self._database.write(durable=False) as connection:
@@ -101,4 +144,5 @@ class SqliteState(StateStore):
         return 0.0 if missing <= 0 else missing / rate
 
     def close(self) -> None:
-        """Nothing is this port's own; the file is the engine's to close."""
+        """Close the sending socket; the file is the engine's to close."""
+        self._messages.ringer.close()

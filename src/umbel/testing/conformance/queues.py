@@ -46,6 +46,7 @@ class QueueAdminContract(Contract):
         assert here.queues.depths() == {}
 
     def test_depths_tell_where_messages_are(self, here: Side, there: Side) -> None:
+        needs(here.features.accounts, "a full account of its queues")
         self._bury(here, "dead")
         before = now()
         here.publish("ready 1", "ready 2", "leased")
@@ -62,7 +63,14 @@ class QueueAdminContract(Contract):
         assert before - 1 < depth.oldest < now() + 1
         assert depths["other"] == QueueDepth(leased=1)
 
+    def test_depths_tell_what_is_ready_and_dead(self, here: Side) -> None:
+        self._bury(here, "dead")
+        here.publish("ready 1", "ready 2")
+        depth = here.queues.depths()[QUEUE]
+        assert (depth.ready, depth.dead) == (2, 1)
+
     def test_a_queue_is_listed_from_its_first_use(self, here: Side, there: Side) -> None:
+        needs(here.features.accounts, "a full account of its queues")
         fetch(here.consumer(), queues=["fetched from"])
         here.publish("1", queue="published to")
         deliveries = fetch(consumer := here.consumer(), queues=["published to"])
@@ -182,6 +190,7 @@ class QueueAdminContract(Contract):
         assert ids(fetch(consumer, queues=["other"])) == ["other"]
 
     def test_purging_deletes_scheduled_messages(self, here: Side) -> None:
+        needs(here.features.accounts, "a full account of its queues")
         needs(here.features.scheduling, "scheduled messages")
         here.publish("1", due=now() + LONG)
         assert here.queues.purge(QUEUE) == 1

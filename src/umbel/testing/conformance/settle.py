@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from umbel.exceptions import EncodeError
+from umbel.message import Message
 from umbel.ports import Action, FetchRequest, Settlement
 from umbel.testing.conformance.support import (
     LONG,
@@ -18,6 +19,7 @@ from umbel.testing.conformance.support import (
     ack,
     at_most,
     fetch,
+    fetch_all,
     ids,
     needs,
     now,
@@ -46,7 +48,8 @@ class SettleContract(Contract):
         consumer = here.consumer()
         first, second = fetch(consumer, limit=2)
         consumer.settle([Settlement(second, Action.REQUEUE), Settlement(first, Action.REQUEUE)])
-        assert ids(fetch(consumer)) == ["1", "2", "3"]
+        found = ids(fetch_all(consumer))
+        assert (found if here.features.counts else sorted(found, key=str)) == ["1", "2", "3"]
 
     def test_deliveries_are_counted(self, here: Side) -> None:
         needs(here.features.counts, "counted deliveries")
@@ -99,6 +102,29 @@ class SettleContract(Contract):
         assert (letter.reason, letter.crashes) == ("no such task", 1)
         assert abs(letter.died_at - now()) < PATIENCE
 
+    def test_a_broker_that_keeps_messages_needs_none_to_settle(
+        self, here: Side, there: Side
+    ) -> None:
+        """A worker keeps of thousands in flight what their tasks need, and no more."""
+        needs(here.features.leases, "leases")
+        here.publish("1", "2", "3")
+        consumer, known = here.consumer(), {}
+        forgotten = []
+        for delivery in fetch(consumer, limit=3):
+            known[delivery.message.task_id] = delivery.message
+            forgotten.append(replace(delivery, message=Message({}, {}, b"")))
+        done, again, dead = forgotten
+        consumer.settle(
+            [
+                Settlement(done),
+                Settlement(again, Action.REQUEUE),
+                Settlement(dead, Action.DEAD_LETTER, reason="forgotten"),
+            ]
+        )
+        [found] = fetch(there.consumer())
+        [letter] = there.queues.dead_letters(10)
+        assert (found.message, letter.message) == (known["2"], known["3"])
+
     def test_follow_ups_are_published_with_the_acknowledgement(
         self, here: Side, there: Side
     ) -> None:
@@ -127,7 +153,7 @@ class SettleContract(Contract):
         [delivery] = fetch(consumer)
         consumer.settle([Settlement(delivery, publish=(publication("2", due=now() + LONG),))])
         assert fetch(consumer) == []
-        assert here.queues.depths()[QUEUE].scheduled == 1
+        assert here.queues.depths()[QUEUE].scheduled == (1 if here.features.accounts else 0)
 
     def test_repeated_follow_ups_are_one_message(self, here: Side) -> None:
         needs(here.features.dedupes, "the recognition of repeated publishes")
@@ -192,7 +218,8 @@ class SettleContract(Contract):
         )
         assert settled.refused == ()
         depth = here.queues.depths()[QUEUE]
-        assert (depth.ready, depth.scheduled, depth.leased, depth.dead) == (1, 1, 0, 1)
+        assert (depth.ready, depth.leased, depth.dead) == (1, 0, 1)
+        assert depth.scheduled == (1 if here.features.accounts else 0)
         assert ids(fetch(consumer)) == ["requeue"]
 
     def test_settling_fetches_the_next_in_the_same_call(self, here: Side) -> None:
@@ -220,7 +247,8 @@ class SettleContract(Contract):
             [Settlement(first, Action.REQUEUE), Settlement(second, publish=(publication("3"),))],
             FetchRequest([QUEUE], 10),
         )
-        assert ids(settled.fetched) == ["1", "3"]
+        found = [*settled.fetched, *fetch_all(consumer)]
+        assert ids(found) == (["1", "3"] if here.features.counts else ["3", "1"])
 
     def test_a_delivery_is_settled_once(self, here: Side) -> None:
         needs(here.features.fencing, "fencing")

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from umbel.testing.conformance.support import LONG, SOON, Contract, Side, until
+import pytest
+
+from umbel.exceptions import EncodeError
+from umbel.ports import Change, FetchRequest, Put
+from umbel.testing.conformance.support import (
+    LONG,
+    PATIENCE,
+    QUEUE,
+    SOON,
+    Contract,
+    Side,
+    ack,
+    needs,
+    publication,
+    until,
+)
 
 
 class StateStoreContract(Contract):
@@ -135,6 +150,95 @@ class StateStoreContract(Contract):
         here.state.get("kind", "a")
         here.state.items("kind")
         assert here.state.version("kind") == before
+
+    # Changes
+
+    @pytest.fixture
+    def joint(self, here: Side) -> None:
+        needs(here.features.joint_state, "changes of values and publishing in one step")
+
+    @pytest.mark.usefixtures("joint")
+    def test_a_change_is_made_only_of_what_is_as_expected(self, here: Side, there: Side) -> None:
+        here.state.put("kind", "a", "1")
+        here.state.put("kind", "b", "1")
+        changes = [
+            Change("kind", "a", "1", "2"),
+            Change("kind", "b", "0", "2"),
+            Change("kind", "c", None, "2"),
+            Change("kind", "d", "1", "2"),
+            Change("other", "a", None, "2"),
+        ]
+        assert there.state.change(changes, PATIENCE) == [True, False, True, False, True]
+        assert here.state.items("kind") == {"a": "2", "b": "1", "c": "2"}
+        assert here.state.items("other") == {"a": "2"}
+
+    @pytest.mark.usefixtures("joint")
+    def test_a_change_may_delete(self, here: Side, there: Side) -> None:
+        here.state.put("kind", "a", "1")
+        before = here.state.version("kind")
+        assert there.state.change([Change("kind", "a", "0", None)], PATIENCE) == [False]
+        assert there.state.change([Change("kind", "a", "1", None)], PATIENCE) == [True]
+        assert here.state.get("kind", "a") is None
+        assert here.state.version("kind") > before
+
+    @pytest.mark.usefixtures("joint")
+    def test_what_has_expired_counts_as_gone(self, here: Side) -> None:
+        here.state.put("kind", "a", "1", SOON)
+        until(lambda: here.state.get("kind", "a") is None)
+        assert here.state.change([Change("kind", "a", None, "2")], PATIENCE) == [True]
+        assert here.state.get("kind", "a") == "2"
+        # What is changed has no end, whatever ended it before.
+        here.state.put("kind", "a", "3", LONG)
+        assert here.state.change([Change("kind", "a", "3", "4")], PATIENCE) == [True]
+        assert here.state.get("kind", "a") == "4"
+
+    @pytest.mark.usefixtures("joint")
+    def test_what_goes_with_a_change_goes_only_with_it(self, here: Side, there: Side) -> None:
+        puts = (Put("log", "x", "made"), Put("log", "y", "made"))
+        first = Change("kind", "a", None, "1", puts, (publication("first"), publication("more")))
+        second = Change("kind", "b", "0", "1", (Put("log", "x", "not"),), (publication("second"),))
+        assert here.state.change([first, second], PATIENCE) == [True, False]
+        assert there.state.items("log") == {"x": "made", "y": "made"}
+        consumer = there.consumer()
+        found = consumer.fetch(FetchRequest([QUEUE], 10), 0.0)
+        assert [one.message.task_id for one in found] == ["first", "more"]
+
+    @pytest.mark.usefixtures("joint")
+    def test_a_change_that_is_repeated_publishes_once(self, here: Side, there: Side) -> None:
+        change = Change("kind", "a", None, "1", (), (publication("only"),))
+        consumer = here.consumer()
+        ran = []
+        for side in (here, there, here):
+            assert side.state.change([change], PATIENCE) == [True]
+            found = consumer.fetch(FetchRequest([QUEUE], 10), 0.0)
+            ran += [one.message.task_id for one in found]
+            ack(consumer, found)  # gone, so that nothing but the value tells of it
+        assert ran == ["only"]
+
+    @pytest.mark.usefixtures("joint")
+    def test_of_many_one_makes_a_change(self, here: Side, there: Side) -> None:
+        here.state.put("kind", "a", "0")
+
+        def change(number: int) -> bool:
+            one = Change("kind", "a", "0", str(number), (), (publication(f"task {number}"),))
+            return (here, there)[number % 2].state.change([one], PATIENCE) == [True]
+
+        with ThreadPoolExecutor(8) as executor:
+            assert sum(executor.map(change, range(1, 9))) == 1
+        found = here.consumer().fetch(FetchRequest([QUEUE], 10), 0.0)
+        assert [one.message.task_id for one in found] == [f"task {here.state.get('kind', 'a')}"]
+
+    @pytest.mark.usefixtures("joint")
+    def test_what_cannot_be_written_changes_nothing(self, here: Side) -> None:
+        wrong = publication("wrong", "queue \udc80")
+        changes = [
+            Change("kind", "a", None, "1", (), (publication("right"),)),
+            Change("kind", "b", None, "1", (), (wrong,)),
+        ]
+        with pytest.raises(EncodeError):
+            here.state.change(changes, PATIENCE)
+        assert here.state.items("kind") == {}
+        assert here.consumer().fetch(FetchRequest([QUEUE], 10), 0.0) == []
 
     # Token buckets
 

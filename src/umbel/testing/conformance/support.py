@@ -181,6 +181,14 @@ def fetch(
     return consumer.fetch(FetchRequest(queues, limit), wait)
 
 
+def fetch_all(consumer: Consumer, queues: Sequence[str] = (QUEUE,)) -> list[Delivery]:
+    """Fetch until nothing is left: what was handed over before may be given alone (`Consumer.fetch`)."""
+    found: list[Delivery] = []
+    while more := fetch(consumer, queues=queues):
+        found += more
+    return found
+
+
 def ack(consumer: Consumer, deliveries: Iterable[Delivery]) -> Settled:
     """Acknowledge deliveries."""
     return consumer.settle([Settlement(delivery, Action.ACK) for delivery in deliveries])

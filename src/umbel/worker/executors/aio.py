@@ -13,10 +13,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import Any
 
-from umbel.async_trace import is_traced_by_others
 from umbel.driving import drive_on
+from umbel.trace import is_traced_by_others
 from umbel.worker.executors.base import Executor, Works
-from umbel.worker.executors.threads import Threads
+from umbel.worker.executors.threads import LEAVES, Threads
 from umbel.worker.outcome import Job, Waiting
 
 
@@ -29,6 +29,9 @@ class AsyncioExecutor(Executor):
         self._ready: deque[Waiting] = deque()
         #: The event loop's own: what runs on it.
         self._running: set[asyncio.Task[None]] = set()
+        # The same for all: made anew for each, both would be kept as long as it is in flight.
+        self._on_end = self._ended
+        self._context = Context()
         self._hosted: tuple[asyncio.AbstractEventLoop, Works, Threads] | None = None
 
     def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -42,8 +45,14 @@ class AsyncioExecutor(Executor):
 
     def host(self, works: Works, desk: Callable[[], None]) -> None:
         """Run the event loop in this thread until `desk` returns, in another one."""
-        with asyncio.Runner() as runner:
+        runner = asyncio.Runner()
+        try:
             runner.run(self._run(works, desk))
+        finally:
+            if (
+                not self._running
+            ):  # to close it would be to wait for what was given up and does not end
+                runner.close()
 
     async def _run(self, works: Works, desk: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -65,7 +74,23 @@ class AsyncioExecutor(Executor):
         except BaseException:
             threads.end()  # and nobody waits for what they run: the process is about to end
             raise
+        finally:
+            await self._cancel_all()
         threads.close()
+
+    def cancel(self) -> None:
+        """Cancel what runs on the event loop."""
+        self._host[0].call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        for task in self._running:
+            task.cancel()
+
+    async def _cancel_all(self) -> None:
+        """Cancel what still runs, and give it a moment to end."""
+        self._cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=LEAVES)
 
     def submit(self, items: Sequence[Waiting]) -> None:
         """Run deliveries as soon as there are slots or, for plain tasks, threads."""
@@ -86,9 +111,12 @@ class AsyncioExecutor(Executor):
                 item = self._ready.popleft()
             except IndexError:  # it was withdrawn just now
                 return
-            task = loop.create_task(works.work_async(item), context=Context())
+            call = item.prepared.call
+            # Its id is there already, and a name of asyncio's own would be made for each.
+            name = "unreadable" if call is None else call.id
+            task = loop.create_task(works.work_async(item), name=name, context=Context())
             self._running.add(task)
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._on_end, context=self._context)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -117,6 +145,10 @@ class AsyncioExecutor(Executor):
         return self._hosted is not None and self._hosted[2].is_full()
 
     def runs_async(self, item: Waiting) -> bool:
-        """Tell whether it is an async task, and whether whoever watches tasks lets it be one."""
+        """Tell whether it is written, or chosen, to run here, and whoever watches tasks lets it."""
         job = item.prepared.work
-        return not isinstance(job, Job) or (job.task.is_async and not is_traced_by_others())
+        if not isinstance(job, Job):
+            return True
+        chosen = job.task.executor
+        wanted = chosen == "asyncio" or (job.task.is_async and chosen != "threads")
+        return wanted and not is_traced_by_others()

@@ -43,6 +43,10 @@ class Executor(ABC):
     def withdraw(self) -> list[Waiting]:
         """Take back all that has not started."""
 
+    @abstractmethod
+    def cancel(self) -> None:
+        """Cancel the coroutines that run, without waiting for their end."""
+
     @property
     @abstractmethod
     def waiting(self) -> int:

@@ -7,11 +7,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from umbel.clock import SYSTEM
 from umbel.driving import SharedLoop
 from umbel.worker.executors.base import Executor, Works
 from umbel.worker.outcome import Waiting
 
 Work = Callable[[Waiting], None]
+#: Seconds that threads have to end. One that runs what was given up dies with the process.
+LEAVES = 0.5
 
 
 class Threads:
@@ -71,10 +74,11 @@ class Threads:
             self._queue.put(None)
 
     def close(self) -> None:
-        """End the threads, once nothing runs any more."""
+        """End the threads, once nothing runs any more but what was given up."""
         self.end()
+        deadline = SYSTEM.monotonic() + LEAVES
         for thread in self._threads:
-            thread.join()
+            thread.join(max(deadline - SYSTEM.monotonic(), 0.0))
 
 
 class ThreadExecutor(Executor):
@@ -98,7 +102,7 @@ class ThreadExecutor(Executor):
             self._threads.end()  # and nobody waits for what they run: the process is about to end
             raise
         self._threads.close()
-        self._loop.close()
+        self._loop.close(LEAVES)
 
     def submit(self, items: Sequence[Waiting]) -> None:
         """Run deliveries as soon as there are threads."""
@@ -108,6 +112,10 @@ class ThreadExecutor(Executor):
     def withdraw(self) -> list[Waiting]:
         """Take back what no thread has begun."""
         return [] if self._threads is None else self._threads.withdraw()
+
+    def cancel(self) -> None:
+        """Cancel the coroutines for which threads wait."""
+        self._loop.cancel_all()
 
     @property
     def waiting(self) -> int:

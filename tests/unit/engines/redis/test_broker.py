@@ -8,6 +8,7 @@ import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,6 +58,48 @@ def test_what_was_released_is_the_same_to_the_byte(engine: RedisEngine, admin: A
     assert admin.llen(QUEUE) == 0
     consumer.release([delivery.key])
     assert admin.lrange(QUEUE, 0, -1) == before
+
+
+def _told(admin: Any) -> object:
+    """Return what Celery's workers show in ``request.delivery_info["redelivered"]`` of the first message."""
+    data = json.loads(admin.lindex(QUEUE, -1))
+    return data["properties"]["delivery_info"].get("redelivered")
+
+
+def test_celery_is_told_that_a_message_was_delivered_before(
+    engine: RedisEngine, admin: Any
+) -> None:
+    item = publication("1")
+    lookalikes = {
+        "properties": {"delivery_info": {"exchange": ""}},
+        "text": '"properties": {"delivery_info": {',
+    }
+    headers = {**item.message.headers, **lookalikes}
+    item = replace(item, message=replace(item.message, headers=headers))
+    engine.broker.publish([item], PATIENCE)
+    consumer, heir = attach(engine), attach(engine)
+    [delivery] = fetch(consumer)
+    consumer.settle([Settlement(delivery, Action.REQUEUE)])
+    assert _told(admin) is True
+    [delivery] = fetch(consumer)
+    assert (delivery.message, delivery.count) == (item.message, 2)
+    heir.reclaim(consumer.owner.id, None)
+    assert _told(admin) is True
+    [delivery] = fetch(heir)
+    assert (delivery.message, delivery.count) == (item.message, 3)
+    # What was buried begins anew.
+    heir.settle([Settlement(delivery, Action.DEAD_LETTER, reason="because")])
+    engine.queues.retry_dead([delivery.key])
+    assert _told(admin) is None
+    assert json.loads(admin.lindex(QUEUE, -1))["headers"]["properties"] == lookalikes["properties"]
+
+
+def test_celery_is_told_nothing_of_what_never_started(engine: RedisEngine, admin: Any) -> None:
+    publish(engine, "1")
+    consumer, heir = attach(engine), attach(engine)
+    [delivery] = fetch(consumer)
+    heir.reclaim(consumer.owner.id, [delivery.key])
+    assert _told(admin) is None
 
 
 def test_a_parked_message_lies_where_kombu_finds_it_when_it_is_due(
@@ -307,7 +350,7 @@ def test_waking_who_waits_takes_none_but_the_time_of_a_publish(
 ) -> None:
     given: list[float] = []
     calls = engine.broker._calls
-    monkeypatch.setattr(calls, "run", lambda *_, **__: [b"1"])  # somebody to wake
+    monkeypatch.setattr(calls.server, "run", lambda *_, **__: [b"1"])  # somebody to wake
     monkeypatch.setattr(calls.server, "unblock", lambda _, timeout: given.append(timeout))
     for timeout in (0.5, LONG):
         engine.broker.publish([publication("1")], timeout)

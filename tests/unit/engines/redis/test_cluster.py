@@ -17,7 +17,7 @@ from umbel.clock import unique_id
 from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.cluster import slot_of
 from umbel.exceptions import OperationalError
-from umbel.ports import Owner, Settlement
+from umbel.ports import GroupPart, Owner, Settlement
 from umbel.testing.conformance.support import (
     LONG,
     PATIENCE,
@@ -224,7 +224,7 @@ def test_nothing_is_lost_or_done_half_way_while_keys_move(
         lambda: engine.broker.publish([other], PATIENCE),
         lambda: ack(consumer, deliveries),
         lambda: consumer.settle([Settlement(deliveries[0], result=record("1", "SUCCESS"))]),
-        lambda: engine.results.add_part("group", "0", "{}", 1, "me"),
+        lambda: engine.results.add_parts([GroupPart("group", "0", 0, "{}", "me")]),
         lambda: engine.state.put_new("kind", "key", "value"),
     ]
     for use in uses:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from umbel.engines.redis import envelope
 from umbel.engines.redis.keys import Names, names
 from umbel.exceptions import DecodeError, ImproperlyConfigured
 from umbel.limits import MOST_HEADERS
+from umbel.mappings import Layered, Shared
 from umbel.message import Message, Publication, decode
 
 #: What Celery 5.7.0 with kombu 5.7.0 put on a list for ``send_task("t.add", (1, 2), priority=6)``.
@@ -178,6 +181,29 @@ def test_priorities_are_turned_where_they_are_written_and_read() -> None:
     assert json.loads(written)["properties"]["priority"] == 9
     read = envelope.read(written.encode(), "other", 9, "key", names=own)
     assert (read.priority, "priority" in read.message.properties) == (0, False)
+
+
+@pytest.mark.parametrize("highest_first", [False, True])
+@pytest.mark.parametrize(
+    "shared",
+    [
+        {"reply_to": "", "delivery_mode": 2},
+        {"delivery_mode": 2, "priority": 3},
+        {"delivery_info": {"exchange": "x", "routing_key": "k"}},
+        {},
+    ],
+)
+def test_properties_that_many_share_are_written_like_all_others(
+    shared: dict[str, object], highest_first: bool
+) -> None:
+    named = Names(highest_first=highest_first)
+    own = {"correlation_id": "1"}
+
+    def written(properties: Mapping[str, Any]) -> Any:
+        message = Message({}, properties, b"", "application/json", "utf-8")
+        return json.loads(envelope.write(Publication("queue", message, "tag", 3), named))
+
+    assert written(Layered(Shared(shared), own)) == written({**shared, **own})
 
 
 def test_a_body_that_is_no_text_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:

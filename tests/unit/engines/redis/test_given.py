@@ -143,6 +143,7 @@ def test_what_nobody_rings_for_is_looked_for_by_a_node(
     queues = [QUEUE, "other"]
     fetch(consumer, queues=queues)
     consumer._waits = 1  # it waits for QUEUE
+    engine.broker.expired()  # a node that is new wakes everybody
     with in_thread(lambda: fetch(consumer, wait=PATIENCE, queues=queues)) as waiting:
         until(lambda: admin.exists("umbel:bell:other") == 1)
         admin.lpush(name, b"{}")  # as Celery's clients do
@@ -165,6 +166,7 @@ def test_what_is_due_while_nobody_knows_of_it_is_returned_by_a_node(
     engine: RedisEngine, admin: Any
 ) -> None:
     consumer = attach(engine)
+    engine.broker.expired()  # a node that is new wakes everybody
     with in_thread(lambda: fetch(consumer, wait=PATIENCE)) as waiting:
         until(lambda: admin.exists(f"umbel:blocked:{QUEUE}") == 1)
         bell = admin.zrange(f"umbel:bell:{QUEUE}", 0, -1)

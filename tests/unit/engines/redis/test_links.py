@@ -6,16 +6,22 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 
 import pytest
+from redis.exceptions import BusyLoadingError
 
+from tests.conftest import ManualClock
 from tests.redis_servers import PrivateServer
-from tests.unit.engines.redis.support import in_child
+from tests.unit.engines.redis.support import QUEUE, attach, in_child, publish
+from umbel.engines.pool import SURPLUS
+from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.address import Address, address_of
 from umbel.engines.redis.link import Link
 from umbel.engines.redis.server import Server
 from umbel.exceptions import OperationalError
-from umbel.testing.conformance.support import LONG, PATIENCE, at_most, until
+from umbel.ports import FetchRequest, Settled, Settlement
+from umbel.testing.conformance.support import LONG, PATIENCE, at_most, fetch, in_thread, until
 
 pytestmark = pytest.mark.engine
 
@@ -41,6 +47,42 @@ def test_a_call_has_its_time_after_a_slow_connect(silent: str, private: PrivateS
     """What connecting left of its time, half a second, is not the limit of what follows."""
     with closing(Link(both(silent, private), 1.0)) as link:
         assert link.call("BLPOP", "nothing", "0.7", timeout=1.0) is None
+
+
+def test_an_answer_that_was_read_by_looking_for_it_is_not_waited_for(
+    private: PrivateServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As redis-py does before version 8: what `can_read` finds is the next that `read_response` returns."""
+    with closing(Link(address_of(private.url, {}), PATIENCE)) as link:
+        connection, found = link._connection, list[object]()
+        can_read, read = connection.can_read, connection.read_response
+
+        def looks(timeout: float = 0) -> bool:
+            if not found and can_read(timeout):
+                found.append(read())
+            return bool(found)
+
+        monkeypatch.setattr(connection, "can_read", looks)
+        monkeypatch.setattr(
+            connection, "read_response", lambda *_, **__: found.pop() if found else read()
+        )
+        link.send("PING")
+        link.owed += 1
+        with at_most(1.0):
+            until(lambda: link.is_fit)
+            assert link.call("ECHO", "1", timeout=PATIENCE) == b"1"
+
+
+def test_an_error_is_raised_also_where_redis_py_returns_it(
+    private: PrivateServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Versions before 8 return that a server loads its data, of a connection that may hear."""
+    with closing(Link(address_of(private.url, {}), PATIENCE, hears=True)) as link:
+        link.send("PING")
+        error = BusyLoadingError("Redis is loading the dataset in memory")
+        monkeypatch.setattr(link._connection, "read_response", lambda **_: error)
+        with pytest.raises(OperationalError):
+            link.receive(PATIENCE)
 
 
 def test_a_closed_connection_is_not_opened_again(private: PrivateServer) -> None:
@@ -76,3 +118,49 @@ def test_a_child_is_not_hurt_by_a_thread_that_woke_another(private: PrivateServe
         finally:
             done.set()
             thread.join()
+
+
+def test_a_consumer_needs_one_connection(private: PrivateServer) -> None:
+    with closing(RedisEngine(private.url, {})) as engine:
+        consumer = attach(engine)
+        with in_thread(lambda: fetch(consumer, wait=LONG)) as waits:
+            until(lambda: any(one["cmd"] == "blmove" for one in private.admin.client_list()))
+            assert private.count_clients("normal") == 2  # with who asks
+            with closing(RedisEngine(private.url, {})) as client:
+                publish(client, "1")
+            [delivery] = waits.result(PATIENCE)
+        consumer.settle([Settlement(delivery)], FetchRequest([QUEUE], 1))
+        consumer.mark_early([])
+        assert private.count_clients("normal") == 2
+        assert private.admin.info("stats")["total_connections_received"] == 3
+
+
+def test_a_waiter_that_is_interrupted_leaves_a_connection_that_can_be_used(
+    private: PrivateServer,
+) -> None:
+    with closing(RedisEngine(private.url, {})) as engine:
+        consumer = attach(engine)
+        for _ in range(3):
+            with in_thread(lambda: fetch(consumer, wait=LONG)) as waits:
+                until(lambda: any(one["cmd"] == "blmove" for one in private.admin.client_list()))
+                consumer.interrupt()
+                assert waits.result(PATIENCE) == []
+            publish(engine, "1")
+            [delivery] = fetch(consumer)
+            assert consumer.settle([Settlement(delivery)]) == Settled()
+
+
+def test_what_was_not_needed_for_some_time_is_closed(private: PrivateServer) -> None:
+    clock = ManualClock()
+    with closing(Server(private.url, {}, clock)) as server:
+        links = [server.borrow() for _ in range(3)]
+        for link in links:
+            server.give_back(link)
+        for seconds, left in ((SURPLUS - 1, 3), (2.0, 2), (0.0, 1), (SURPLUS + 1, 1)):
+            clock.now += seconds
+            assert server.call("PING") == b"PONG"
+            until(partial(_has_clients, private, left + 1))
+
+
+def _has_clients(server: PrivateServer, count: int) -> bool:
+    return server.count_clients("normal") == count

@@ -36,7 +36,7 @@ def test_every_key_is_there() -> None:
         *_found(r"_own\}([a-z-]+):", "*.py"),
         *_found(r"own\}([a-z-]+)", "waiting.py"),
     } - {"nothing"}
-    assert {"owners", "held", "lease", "values", "parts", "inbox"} <= keys
+    assert {"owners", "held", "lease", "values", "inbox"} <= keys
     missing = {key for key in keys if re.search(rf"[`:]{key}[:`]", KEYS) is None}
     assert missing - {"broadcast"} == set()  # that is a channel
     assert "celery-task-meta-ID:umbel-state" in KEYS

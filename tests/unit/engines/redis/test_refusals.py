@@ -18,7 +18,7 @@ from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.consumer import RedisConsumer
 from umbel.exceptions import BrokerFull, OperationalError
 from umbel.message import Delivery
-from umbel.ports import Action, FetchRequest, Settlement
+from umbel.ports import Action, FetchRequest, GroupPart, Settlement
 from umbel.testing.conformance.support import (
     LONG,
     PATIENCE,
@@ -276,7 +276,8 @@ def test_a_full_server_takes_no_more_and_can_be_emptied(engine: RedisEngine, adm
     assert consumer.reclaim(dead.owner.id, [lost.key]) == []
     assert engine.queues.retry_dead([three.key]) == 1
     assert set(engine.results.get(["2"])) == {"2"}
-    assert engine.results.add_part("group", "0", "{}", 1, "me")
+    engine.results.open_group("group", 1, None)
+    assert engine.results.add_parts([GroupPart("group", "0", 0, "{}", "me")]) == [True]
     assert sorted(_fetched(consumer, QUEUE, 6, "other")) == ["1", "3", "4", "5", "6", "after"]
     late.close()
     admin.config_set("maxmemory", 0)

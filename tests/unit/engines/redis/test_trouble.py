@@ -17,6 +17,7 @@ from tests.redis_servers import PrivateServer
 from umbel.clock import SYSTEM, SystemClock
 from umbel.engines.redis import RedisEngine
 from umbel.engines.redis.broadcast import RedisBroadcast
+from umbel.engines.redis.broker import RedisBroker
 from umbel.engines.redis.results import RedisResults
 from umbel.engines.redis.server import Server
 from umbel.engines.redis.state import RedisState
@@ -28,6 +29,10 @@ from umbel.waiting import OutOfPatience, Patience, watch
 pytestmark = pytest.mark.engine
 
 StartServer = Callable[..., PrivateServer]
+
+
+def no_broker() -> RedisBroker:
+    pytest.fail("Only changes that publish need a broker.")
 
 
 @contextmanager
@@ -121,7 +126,7 @@ def test_a_replica_takes_no_writes_until_it_is_a_master(
     replica = start_server("--replicaof", "127.0.0.1", str(private.port))
     until(lambda: replica.admin.info("replication")["master_link_status"] == "up")
     with connected(replica.url) as server:
-        state = RedisState(server)
+        state = RedisState(server, no_broker)
         assert state.get("kind", "key") is None
         with fails("is a replica", "sentinel://"):
             state.put_new("kind", "key", "1")
@@ -144,7 +149,7 @@ def test_a_key_of_somebody_else_is_told(private: PrivateServer) -> None:
     with connected(private.url) as server:
         server.call("SET", "umbel:lease:beat", "foreign")
         with fails("something else under a key", "global_keyprefix"):
-            RedisState(server).hold("beat", "me", 10)
+            RedisState(server, no_broker).hold("beat", "me", 10)
 
 
 def test_a_database_that_is_not_there_is_told(private: PrivateServer) -> None:
@@ -246,7 +251,7 @@ def test_idle_connections_that_were_cut_are_not_used(private: PrivateServer) -> 
 
 def test_a_restart_is_survived(private: PrivateServer) -> None:
     with connected(private.url) as server:
-        state = RedisState(server)
+        state = RedisState(server, no_broker)
         first = state.hold("beat", "me", 60)
         state.put("kind", "key", "1")
         version = state.version("kind")

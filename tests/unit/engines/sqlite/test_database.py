@@ -316,6 +316,18 @@ def test_a_full_disk_is_said_so_and_nothing_is_changed(engine: SqliteEngine) -> 
     assert engine.queues.depths()["queue"].ready == 5001
 
 
+def test_a_file_whose_schema_is_garbage_is_called_damaged(path: Path) -> None:
+    """SQLite says what it read there, which need not be a text."""
+    with Database(path).write() as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = CAST(x'f2f2' AS TEXT) WHERE name = 'queue'"
+        )
+    for use in (Database(path).read, Database(path).write):
+        with pytest.raises(OperationalError, match=r"The file is damaged and was left"), use():
+            pytest.fail("not reached")
+
+
 # Durability
 
 PUBLISH = """

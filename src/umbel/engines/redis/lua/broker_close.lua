@@ -1,12 +1,12 @@
 --#include broker_common
--- End an owner's leases: the connections to wake. What it still holds goes back, but for what was marked
--- early; with that the owner stays, fenced and expired, until it is reclaimed.
--- ARGV from 7: owner.
+-- End an owner's leases. What it still holds goes back, but for what was marked early; with that the owner stays,
+-- fenced and expired, until it is reclaimed.
+-- ARGV from 7: owner, 1 if it stays in any case. Answer: the connections to wake, 1 if it stays.
 
 local id = ARGV[7]
 local owner, held = P .. 'owner:' .. id, P .. 'held:' .. id
 local node = call('HGET', owner, 'node')
-local back, gone, stays = {}, {}, false
+local back, gone, stays = {}, {}, ARGV[8] == '1'
 local all = node and call('HGETALL', held) or {}
 for at = 1, #all, 2 do
   local list, base, raw, early = held_parts(all[at + 1])
@@ -22,8 +22,9 @@ end
 begin()
 empty_inboxes(id)
 bury_inboxes(id)
+call('EXPIRE', P .. 'places:' .. id, DAY) -- for who goes on with them
 if not node then
-  return ring_all()
+  return { ring_all(), 0 }
 end
 give_back(back)
 with_all('HDEL', held, gone)
@@ -35,4 +36,4 @@ else
   call('DEL', owner)
   call('ZREM', P .. 'owners', id)
 end
-return ring_all()
+return { ring_all(), stays and 1 or 0 }

@@ -1,10 +1,21 @@
 --#include broker_common
 --#include broker_silence
--- The owners whose leases have ended: id, node, host and pid of each; nobody while all may still renew theirs. And the
--- connections to wake. ARGV from 7: how the names of a queue's lists go on behind its base.
+-- The owners whose leases have ended: id, node, host and pid of each; nobody while all may still renew theirs. Then the
+-- connections to wake, and 0 where the server did not know of any node. ARGV from 7: how the names of a queue's lists go on behind its base.
 --
 -- Every node asks this once a second, so it also sees to what nobody rings for: what Celery's clients put on another
 -- list than the one that somebody waits for, what is due while nobody knows of it, and rings that were lost.
+
+-- Note `count` connections to wake for a list that has something, though all were rung for: they are noted as waiting
+-- until they wait no more. Who waits for this very list is woken by the server.
+local function ring_again(list, base, count)
+  local named = string.sub(list, 1, base)
+  for _, key in ipairs({ P .. 'far:' .. named, list ~= named and P .. 'blocked:' .. named or nil }) do
+    for _, connection in ipairs(call('ZRANGEBYSCORE', key, NOW, '+inf', 'LIMIT', 0, math.min(count, CHUNK))) do
+      rings[#rings + 1] = connection
+    end
+  end
+end
 
 begin()
 return_due()
@@ -14,12 +25,17 @@ for _, base in ipairs(call('ZRANGE', P .. 'bells', 0, -1)) do
     local list = base .. ARGV[at]
     local length = redis.pcall('LLEN', list)
     if type(length) == 'number' and length > 0 then
+      local before = #rings
       ring(list, #base, length)
+      if #rings == before then
+        ring_again(list, #base, length)
+      end
     end
   end
 end
-if heard() > NOW then
-  return { {}, ring_all() }
+local mercy, is_known = heard()
+if mercy > NOW then
+  return { {}, ring_all(), is_known }
 end
 local found = {}
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'owners', '-inf', '(' .. number(NOW), 'LIMIT', 0, CHUNK)) do
@@ -30,4 +46,4 @@ for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'owners', '-inf', '(' .. number(N
     call('ZREM', P .. 'owners', id) -- its hash was deleted by somebody else
   end
 end
-return { found, ring_all() }
+return { found, ring_all(), is_known }

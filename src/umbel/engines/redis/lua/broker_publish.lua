@@ -1,4 +1,6 @@
---#include broker_common
+--#include broker_base
+--#include broker_arrivals
+--#include broker_publications
 -- Publish messages, all or none; the connections to wake.
 -- ARGV from 7: number of queue names to note, the names; then of each message its list, the length of its base,
 -- tag, due ('' for at once) and envelope.

@@ -51,7 +51,7 @@ for at = 1, #all, 2 do
     fields[#fields + 1] = value
   else
     check(list)
-    back[#back + 1] = { place(key), list, base, marked(raw, 1, 0) } -- it may have started
+    back[#back + 1] = { place(key), list, base, marked(raw, 1, 0, true) } -- it may have started
   end
 end
 
@@ -64,6 +64,7 @@ call('ZREM', P .. 'owners', dead)
 call('SREM', P .. 'node:' .. node, dead)
 empty_inboxes(dead)
 bury_inboxes(dead)
+call('EXPIRE', P .. 'places:' .. dead, DAY) -- for who goes on with them
 table.sort(handed, function(one, other)
   if one[1] ~= other[1] then
     return one[1] < other[1]

@@ -1,14 +1,21 @@
 --#include broker_common
 --#include broker_silence
--- Prolong the leases of a node's owners: those that still exist, and the connections to wake.
--- ARGV from 7: node, ttl in ms. Looks after the inboxes of owners that are gone, and after the ends of keys, too.
+-- Prolong the leases of a node's owners: those that still exist, the connections to wake, and 0 where the server did not
+-- know of any node. ARGV from 7: node, ttl in ms; then owners, where not all of the node's are to be renewed. Looks after the
+-- inboxes of owners that are gone, and after the ends of keys, too.
 
 begin()
-heard(tonumber(ARGV[8]))
+local _, is_known = heard(tonumber(ARGV[8]))
 local alive = {}
+local chosen = {}
+for at = 9, #ARGV do
+  chosen[ARGV[at]] = true
+end
 for _, id in ipairs(call('SMEMBERS', P .. 'node:' .. ARGV[7])) do
-  call('ZADD', P .. 'owners', number(NOW + tonumber(ARGV[8])), id)
-  alive[#alive + 1] = id
+  if #ARGV < 9 or chosen[id] then
+    call('ZADD', P .. 'owners', number(NOW + tonumber(ARGV[8])), id)
+    alive[#alive + 1] = id
+  end
 end
 if #alive > 0 then
   call('SET', P .. 'consumed', '1', 'EX', 30 * DAY)
@@ -27,4 +34,4 @@ local last = call('ZRANGE', P .. 'parked', -1, -1, 'WITHSCORES')[2]
 if last then
   call('PEXPIREAT', P .. 'parked', number(math.max(tonumber(last), NOW) + 30 * DAY * 1000))
 end
-return { alive, ring_all() }
+return { alive, ring_all(), is_known }

@@ -17,7 +17,7 @@ for _, letter in ipairs(letters) do
   local key, list, base, raw = unpack(letter)
   if string.byte(raw, 1) == 123 then
     local _, _, _, rest = parted(raw)
-    raw = '{' .. rest
+    raw = '{' .. string.gsub(rest, '("delivery_info": {)' .. TOLD, '%1', 1)
   end
   call('LPUSH', list, raw)
   arrive(list, base, 1)

@@ -5,14 +5,16 @@
 -- ARGV from 7, of what is many its number and then each:
 --   owner; what it was given (take_in): number and list; most messages to lease; lists to take from, the most urgent
 --   of each queue first, then the next of each; lists that there are inboxes for; names of queues to note; keys of
---   plain acknowledgements; other settlements, each as key, action (A, R, P or D), 1 if crashed, due, reason, when a
+--   plain acknowledgements; the database of results (results_common.lua), and of acknowledgements with a SUCCESS, which
+--   are most, the key, the result's key, the document, and when it expires; other settlements, each as key, action (A, R, P or D), 1 if crashed, due, reason, when a
 --   dead letter expires in ms, 1 or 0 results, of a result its fields (results_common.lua), and the follow-ups, each
---   as list, length of its base, tag, due, envelope.
+--   as list, length of its base, tag, due, and the envelope behind its label (broker_common.lua), which is copied
+--   only where it has to be: a chain may have a long way before it.
 -- Answer: false and the connections to wake when the owner was taken for dead; else
 --   1 the first number of the leased keys       2 in how many ms the next parked message is due (-1: there is none;
 --   3 the refused keys                            0: or there is more to park)
 --   4 the connections to wake                   5 how many messages are of each list, inboxes first
---   and from 6 on the envelopes.
+--   and from 6 on the envelopes; instead of one that came with this call, its number among the follow-ups.
 
 local at = 6
 local function take()
@@ -39,12 +41,14 @@ local queues = lists / STEPS
 local first_inbox, inboxes = take_list()
 local first_note, notes = take_list()
 local first_ack, acks = take_list()
-local first_other = at + 1
+-- Reading these by their places takes a third of the time.
+local results_database, successes = take(), take_number()
+local first_success = at + 1
+at = at + 4 * successes
 local others = take_number()
 
-take_in(owner, given, given_list)
-local attached = call('HMGET', OWNER, 'p', 'n')
-if not attached[1] then
+local prefix_of_keys, last_key = take_in(owner, given, given_list)
+if not prefix_of_keys then
   begin()
   -- Whoever emptied the server has deleted what says where to look, too.
   for place_of_inbox = first_inbox, first_inbox + inboxes - 1 do
@@ -57,11 +61,12 @@ end
 
 -- Read the other settlements, and check all that they and the fetch may write to, before anything is written.
 local settlements, settled, results = {}, {}, {}
+local follow_ups = 0
 
 for _ = 1, others do
   local item = {
     key = take(), action = take(), crashed = take_number(), due = take_number(),
-    reason = take(), expires = take_number(), publish = {},
+    reason = take(), expires = take_number(), publish = {}, nth = follow_ups + 1,
   }
   local result = nil
   if take_number() == 1 then
@@ -72,6 +77,7 @@ for _ = 1, others do
     item.publish[#item.publish + 1] = at + 1
     at = at + 5
   end
+  follow_ups = follow_ups + #item.publish
   -- What is only acknowledged need not be read.
   local acknowledged = item.action == 'A'
   local value = call(acknowledged and 'HEXISTS' or 'HGET', HELD, item.key)
@@ -92,13 +98,30 @@ for _ = 1, others do
     refused[#refused + 1] = item.key
   end
 end
-for number_of_list = 0, lists - 1 do
-  check(ARGV[first_list + number_of_list])
+local succeeded = {}
+for place_of_success = first_success, first_success + 4 * successes - 1, 4 do
+  local key = ARGV[place_of_success]
+  if call('HEXISTS', HELD, key) == 1 then
+    succeeded[#succeeded + 1] = place_of_success
+  else
+    refused[#refused + 1] = key
+  end
 end
-if limit > 0 or #settlements > 0 then
+local lengths = {}
+for number_of_list = 0, lists - 1 do
+  lengths[number_of_list] = call('LLEN', ARGV[first_list + number_of_list]) -- checks it, too
+end
+if limit > 0 or #settlements > 0 or #succeeded > 0 then
   check_parking()
 end
-results = storable_results(results)
+in_database(results_database, function() end)
+local stored = {}
+if #results > 0 then
+  for _, place_of_success in ipairs(succeeded) do
+    stored[ARGV[place_of_success + 1]] = true
+  end
+end
+results = storable_results(results, stored)
 
 begin()
 note_queues(first_note, notes)
@@ -121,13 +144,48 @@ end
 -- not write to all keys), the messages are still held, and tags and ids make the next settling of them the same.
 store_results(results)
 local back, gone, buried = {}, {}, false
+
+-- Follow-ups for lists that this call takes from, and that had nothing: {number, labelled envelope} by list. They are
+-- leased as they came, and on their list only where there is no room for them.
+local fresh = {}
+local function had_nothing(list)
+  for number_of_list = 0, limit > 0 and lists - 1 or -1 do
+    if ARGV[first_list + number_of_list] == list then
+      return lengths[number_of_list] == 0
+    end
+  end
+  return false
+end
+
+local function unlabelled(list, base, value)
+  return string.sub(value, #label(list, base) + 1)
+end
+
+local function follow_up(nth, list, base, tag, due, value)
+  if due and due * 1000 > NOW or not had_nothing(list) then
+    publish(list, base, tag, due, unlabelled(list, base, value))
+  elseif is_new(tag) then
+    fresh[list] = fresh[list] or {}
+    fresh[list][#fresh[list] + 1] = { nth, value }
+  end
+end
+
+in_database(results_database, function()
+  for nth, place_of_success in ipairs(succeeded) do
+    gone[nth] = ARGV[place_of_success]
+    store_document(ARGV[place_of_success + 1], ARGV[place_of_success + 2], ARGV[place_of_success + 3])
+  end
+end)
 for _, item in ipairs(settlements) do
   gone[#gone + 1] = item.key
   for _, first in ipairs(item.publish) do
-    publish(ARGV[first], tonumber(ARGV[first + 1]), ARGV[first + 2], tonumber(ARGV[first + 3]), ARGV[first + 4])
+    follow_up(item.nth, ARGV[first], tonumber(ARGV[first + 1]), ARGV[first + 2], tonumber(ARGV[first + 3]),
+      ARGV[first + 4])
+    item.nth = item.nth + 1
   end
   if item.action == 'R' then
-    back[#back + 1] = { place(item.key), item.list, item.base, marked(item.raw, 1, item.crashed) }
+    local raw = marked(item.raw, 1, item.crashed, true)
+    back[#back + 1] = { place(item.key), item.list, item.base, raw }
   elseif item.action == 'P' then
     park(item.key, item.list, item.base, marked(item.raw, 1, item.crashed), item.due)
   elseif item.action == 'D' then
@@ -147,7 +205,7 @@ for place_of_ack = first_ack, first_ack + acks - 1 do
 end
 
 -- Leasing.
-local base = tonumber(attached[2] or 0)
+local base = last_key
 local taken, parked_here, next_due = 0, 0, -1
 local function base_of(list_number)
   return #ARGV[first_list + list_number % queues]
@@ -155,13 +213,16 @@ end
 local answer = { number(base), '-1', refused, {}, {} }
 local leased = answer[5]
 local fields = {}
-local key_prefix = attached[1] .. '.'
+local key_prefix = prefix_of_keys .. '.'
 
-local function lease(prefix, raw)
+local function hold(value, said)
   taken = taken + 1
   fields[2 * taken - 1] = key_prefix .. (base + taken)
-  fields[2 * taken] = prefix .. raw
-  answer[#answer + 1] = raw
+  fields[2 * taken] = value
+  answer[#answer + 1] = said
+end
+local function lease(prefix, raw)
+  hold(prefix .. raw, raw)
 end
 
 -- Park what came to its list before its time.
@@ -172,7 +233,7 @@ local function not_due(raw, list, base)
   local _, _, due = parted(raw)
   if due and due * 1000 > NOW then
     parked_here = parked_here + 1
-    park(attached[1] .. '-' .. number(NOW_US + parked_here), list, base, marked(raw, 0, 0), due)
+    park(prefix_of_keys .. '-' .. number(NOW_US + parked_here), list, base, marked(raw, 0, 0), due)
     local due_ms = math.ceil(due * 1000)
     if next_due < 0 or due_ms < next_due then
       next_due = due_ms
@@ -204,8 +265,9 @@ if limit > 0 then
   for number_of_list = 0, lists - 1 do
     local list = ARGV[first_list + number_of_list]
     local base, before = base_of(number_of_list), #answer
+    local may_have_some = lengths[number_of_list] > 0 or arrived[list]
     -- Whoever has much to park does it in steps, between which others are served.
-    while room > 0 and parked_here < CHUNK do
+    while may_have_some and room > 0 and parked_here < CHUNK do
       local found = call('RPOP', list, math.min(room, CHUNK - parked_here))
       if not found then
         break
@@ -216,6 +278,15 @@ if limit > 0 then
           lease(prefix, raw)
           room = room - 1
         end
+      end
+    end
+    for _, one in ipairs(fresh[list] or {}) do
+      if room > 0 then
+        hold(one[2], one[1])
+        room = room - 1
+      else
+        call('LPUSH', list, unlabelled(list, base, one[2]))
+        arrive(list, base, 1)
       end
     end
     leased[#leased + 1] = #answer - before

@@ -6,13 +6,15 @@
 
 local WATCH = P .. 'watch'
 
--- Note that a node was heard; until when nobody may be taken for dead, in ms. `ttl` is that of its leases in ms,
--- or nothing where it does not say.
+-- Note that a node was heard; until when nobody may be taken for dead, in ms, and 1 if any was heard before. `ttl` is
+-- that of its leases in ms, or nothing where it does not say.
 local function heard(ttl)
-  local last, known, mercy = unpack(call('HMGET', WATCH, 'last', 'ttl', 'mercy'))
+  local last, known, mercy, asked = unpack(call('HMGET', WATCH, 'last', 'ttl', 'mercy', 'asked'))
   known, mercy = tonumber(known), tonumber(mercy or 0)
   if not (ttl or known) then
-    return 0 -- nobody has ever renewed
+    local is_new = call('HSETNX', WATCH, 'asked', 1) -- nobody has ever renewed
+    call('EXPIRE', WATCH, DAY)
+    return 0, 1 - is_new
   end
   ttl = math.min(ttl or known, known or ttl) -- the shortest leases end first
   if last and NOW - tonumber(last) > ttl * 2 / 3 then
@@ -20,5 +22,5 @@ local function heard(ttl)
   end
   call('HSET', WATCH, 'last', NOW, 'ttl', ttl, 'mercy', number(mercy))
   call('EXPIRE', WATCH, DAY)
-  return mercy
+  return mercy, (last or asked) and 1 or 0
 end

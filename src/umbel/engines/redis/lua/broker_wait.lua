@@ -1,4 +1,4 @@
---#include broker_common
+--#include broker_base
 -- Say that a connection is about to wait for a list by BLMOVE, which follows in the same packet.
 -- ARGV from 7: owner, connection, the list to wait for, how long in ms, then the lists of all queues, those named after
 -- the queues first.
@@ -11,6 +11,7 @@ local inboxes = P .. 'inboxes:' .. owner
 begin()
 call('SADD', inboxes, list)
 if call('HEXISTS', P .. 'owner:' .. owner, 'p') == 0 then
+  --#include broker_graves
   bury_inboxes(owner) -- for what the BLMOVE brings
   return { -1, 0 }
 end
@@ -22,13 +23,16 @@ local function note(key)
 end
 
 local queues = (#ARGV - 10) / STEPS
-local due = first_due()
-local there = due >= 0 and due <= NOW
+local due = call('ZRANGE', P .. 'parked', 0, 0, 'WITHSCORES')[2]
+local there = due and tonumber(due) <= NOW
 note(P .. 'blocked:' .. list)
 for at = 11, #ARGV do
   there = there or call('LLEN', ARGV[at]) > 0
   if at <= 10 + queues then -- the base of a queue
     note(P .. 'bell:' .. ARGV[at])
+    if ARGV[at] ~= list then
+      note(P .. 'far:' .. ARGV[at])
+    end
     call('ZADD', P .. 'bells', 'GT', NOW + wait, ARGV[at])
   end
 end

@@ -4,7 +4,7 @@
 --   1 "" or the number of its database and of the one to go back to, such as "1 0"
 --   2 its key, which is also the channel on which it is told
 --   3 the document
---   4 1 if it is a SUCCESS, else 0
+--   4 1 if it is a SUCCESS, 2 if it is PROGRESS, else 0
 --   5 when it expires, in ms since the epoch; 0: never
 --   6 "" or the mark of a document that does not show its state: the state, a colon, its SHA-1
 -- These documents, keys and channels are Celery's (celery/backends/redis.py). The mark is ours, in a key
@@ -13,35 +13,41 @@
 local RESULT_FIELDS = 6
 local MARK = ':umbel-state'
 
--- Tell whether what is stored under a key is a SUCCESS, which no other state may replace. Documents in
--- JSON, msgpack and pickle begin with the state; in YAML it is a line; any other of ours has a mark. What
--- Celery has compressed shows nothing, and is replaced.
-local function is_success(key)
+-- Tell whether what is stored under a key is in a state: a SUCCESS, for one, which no other state may replace.
+-- Documents in JSON, msgpack and pickle begin with the state; in YAML it is a line; any other of ours has a mark.
+-- What Celery has compressed shows nothing, and is replaced.
+local function is_in(key, state)
   local head = redis.call('GETRANGE', key, 0, 79)
   if head == '' then
     return false
   end
   if string.byte(head) == 123 then -- {
-    return string.find(head, '^{%s*"status":%s*"SUCCESS"') ~= nil
+    return string.find(head, '^{%s*"status":%s*"' .. state .. '"') ~= nil
   end
   local place = string.find(head, 'status', 1, true)
-  if place and string.find(string.sub(head, place + 6, place + 20), 'SUCCESS', 1, true) then
+  if place and string.find(string.sub(head, place + 6, place + 20), state, 1, true) then
     return true
   end
   local mark = redis.call('GET', key .. MARK)
-  if mark and string.sub(mark, 1, 8) == 'SUCCESS:' then
-    return string.sub(mark, 9) == redis.sha1hex(redis.call('GET', key))
+  if mark and string.sub(mark, 1, #state + 1) == state .. ':' then
+    return string.sub(mark, #state + 2) == redis.sha1hex(redis.call('GET', key))
   end
-  return string.find(redis.call('GET', key), '\nstatus: SUCCESS\n', 1, true) ~= nil
+  return string.find(redis.call('GET', key), '\nstatus: ' .. state .. '\n', 1, true) ~= nil
 end
 
-local function store_result(first)
-  local key, document, expires = ARGV[first + 1], ARGV[first + 2], ARGV[first + 4]
+-- Store a document, and tell it. Telling it is a favour, which a server may refuse (a user without channels): who
+-- listens also looks.
+local function store_document(key, document, expires)
   if expires == '0' then
     redis.call('SET', key, document)
   else
     redis.call('SET', key, document, 'PXAT', expires)
   end
+  redis.pcall('PUBLISH', key, document)
+end
+
+local function store_result(first)
+  local key, expires = ARGV[first + 1], ARGV[first + 4]
   if ARGV[first + 5] ~= '' then
     if expires == '0' then
       redis.call('SET', key .. MARK, ARGV[first + 5])
@@ -49,16 +55,12 @@ local function store_result(first)
       redis.call('SET', key .. MARK, ARGV[first + 5], 'PXAT', expires)
     end
   end
-  -- Telling it is a favour, which a server may refuse (a user without channels): who listens also looks.
-  redis.pcall('PUBLISH', key, document)
+  store_document(key, ARGV[first + 2], expires)
 end
 
--- Do something in the database of the results whose fields begin at these places of ARGV, all in one.
-local function in_their_database(places, action)
-  local there, back
-  if #places > 0 then
-    there, back = string.match(ARGV[places[1]], '(%d+) (%d+)')
-  end
+-- Do something in a database, and go back: "" or the numbers of both, such as "1 0".
+local function in_database(there_and_back, action)
+  local there, back = string.match(there_and_back, '(%d+) (%d+)')
   if there then
     redis.call('SELECT', there)
   end
@@ -68,17 +70,25 @@ local function in_their_database(places, action)
   end
 end
 
+-- Do something in the database of the results whose fields begin at these places of ARGV, all in one.
+local function in_their_database(places, action)
+  in_database(#places > 0 and ARGV[places[1]] or '', action)
+end
+
 -- Return the places of those results that are to be stored. Reads all and writes nothing: a database that is
--- not there, or a key that holds something else, raises here, before the caller has written anything.
-local function storable_results(places)
-  local found, successes = {}, {}
+-- not there, or a key that holds something else, raises here, before the caller has written anything. `successes` are
+-- keys that a SUCCESS is about to be stored under, if there are any.
+local function storable_results(places, successes)
+  local found = {}
+  successes = successes or {}
   in_their_database(places, function()
     for _, first in ipairs(places) do
       local key = ARGV[first + 1]
       if ARGV[first + 3] == '1' then
         successes[key] = true
         found[#found + 1] = first
-      elseif not successes[key] and not is_success(key) then
+      elseif not successes[key] and not is_in(key, 'SUCCESS') and (ARGV[first + 3] == '0'
+          or not (is_in(key, 'FAILURE') or is_in(key, 'REVOKED'))) then
         found[#found + 1] = first
       end
     end

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 DATA = Path(os.environ["SHOP_DATA"])
+#: None: connections live for ever.
+AGE = int(os.environ["SHOP_AGE"]) if "SHOP_AGE" in os.environ else None
 
 SECRET_KEY = "for tests"
 DEBUG = False
@@ -25,7 +27,7 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": DATA / "shop.db",
-        "CONN_MAX_AGE": None,  # connections live for ever
+        "CONN_MAX_AGE": AGE,
         "TEST": {"NAME": DATA / "test.db"},  # a file, so that threads see the same
     },
 }

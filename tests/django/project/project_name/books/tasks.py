@@ -1,6 +1,8 @@
 """The shop's tasks, which autodiscovery finds."""
 
+import asyncio
 import os
+import threading
 
 from asgiref.sync import sync_to_async
 from django.db import connection
@@ -49,3 +51,28 @@ async def connections_async() -> list[bool]:
 def process() -> int:
     """Tell which process runs tasks."""
     return os.getpid()
+
+
+gate = threading.Event()
+
+
+@shared_task(name="open_gate")
+def open_gate() -> bool:
+    """Let `read` go on; tell whether it had begun to read."""
+    begun = reading.wait(10)
+    gate.set()
+    return begun
+
+
+reading = threading.Event()
+
+
+@shared_task(name="read")
+async def read() -> int:
+    """Count books one by one, and wait at the first one for the gate."""
+    found = 0
+    async for _ in Book.objects.aiterator(chunk_size=1):
+        found += 1
+        reading.set()
+        await asyncio.to_thread(gate.wait, 10)
+    return found

@@ -1,0 +1,339 @@
+"""Results in the tables of Celery's database backend: ``db+postgresql://…`` and other URLs of SQLAlchemy.
+
+Tables, columns and what is in them are Celery's (celery/backends/database/), so that either side reads what
+the other one stored. Rows are read and written one by one, without SQLAlchemy's objects.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from umbel import serialization, states
+from umbel.backends.base import BaseBackend
+from umbel.clock import utc
+from umbel.dotted import named
+from umbel.exceptions import DecodeError, ImproperlyConfigured
+from umbel.result_backend import Meta
+
+try:
+    import sqlalchemy as sa
+    from sqlalchemy import exc as theirs
+except ModuleNotFoundError as error:
+    raise ImproperlyConfigured(
+        "result_backend names a database, which needs SQLAlchemy. Run: pip install 'umbel[sqlalchemy]'"
+    ) from error
+
+logger = logging.getLogger("umbel.database")
+
+#: Errors after which the database may answer again.
+_PASSING = (theirs.OperationalError, theirs.InterfaceError, theirs.TimeoutError)
+#: How often a call is made in all, where the settings do not say.
+TRIES = 3
+#: How a pickle of protocol 2 or later begins: results of Celery before 5.7, whatever the serializer was.
+_PICKLED = b"\x80"
+_PICKLE = "application/x-python-serialize"
+#: Columns that ``result_extended`` adds.
+_EXTENDED = ("name", "args", "kwargs", "worker", "retries", "queue", "stamps")
+#: Those of them that are written by the serializer.
+_WRITTEN = ("args", "kwargs", "children")
+
+
+class Tables:
+    """Celery's two tables in one database, under the names that the settings give them."""
+
+    def __init__(
+        self, names: Mapping[str, str], schemas: Mapping[str, str], extended: bool
+    ) -> None:
+        metadata = sa.MetaData()
+        columns = [
+            *_head("task_id_sequence", schemas.get("task")),
+            sa.Column("task_id", sa.String(155), unique=True),
+            sa.Column("status", sa.String(50)),
+            sa.Column("result", sa.LargeBinary, nullable=True),
+            sa.Column("date_done", sa.DateTime, nullable=True, index=True),
+            sa.Column("traceback", sa.Text, nullable=True),
+            sa.Column("children", sa.LargeBinary, nullable=True),
+        ]
+        if extended:
+            columns += [
+                sa.Column("name", sa.String(155), nullable=True),
+                sa.Column("args", sa.LargeBinary, nullable=True),
+                sa.Column("kwargs", sa.LargeBinary, nullable=True),
+                sa.Column("worker", sa.String(155), nullable=True),
+                sa.Column("retries", sa.Integer, nullable=True),
+                sa.Column("queue", sa.String(155), nullable=True),
+                sa.Column("stamps", sa.LargeBinary, nullable=True),
+            ]
+        self.task = sa.Table(
+            names.get("task") or "celery_taskmeta",
+            metadata,
+            *columns,
+            schema=schemas.get("task"),
+            sqlite_autoincrement=True,
+        )
+        self.group = sa.Table(
+            names.get("group") or "celery_tasksetmeta",
+            metadata,
+            *_head("taskset_id_sequence", schemas.get("group")),
+            sa.Column("taskset_id", sa.String(155), unique=True),
+            sa.Column("result", sa.LargeBinary, nullable=True),
+            sa.Column("date_done", sa.DateTime, nullable=True, index=True),
+            schema=schemas.get("group"),
+            sqlite_autoincrement=True,
+        )
+        self._metadata = metadata
+
+    def make(self, engine: sa.Engine) -> None:
+        """Make what is missing. Others may do it at the same time."""
+        for left in (2, 1, 0):
+            try:
+                self._metadata.create_all(engine)
+                break
+            except theirs.DatabaseError:  # that of another, between the look and the making
+                if not left:
+                    raise
+        self._add_columns(engine)
+
+    def _add_columns(self, engine: sa.Engine) -> None:
+        """Add columns that an older table does not have, as Celery does."""
+        for table in (self.task, self.group):
+            there = {
+                column["name"]
+                for column in sa.inspect(engine).get_columns(table.name, table.schema)
+            }
+            quote = engine.dialect.identifier_preparer
+            for column in table.columns:
+                if column.name in there:
+                    continue
+                kind = column.type.compile(engine.dialect)
+                place, name = quote.format_table(table), quote.quote(column.name)
+                statement = f"ALTER TABLE {place} ADD COLUMN {name} {kind}"
+                with engine.begin() as connection:
+                    connection.execute(sa.text(statement))
+
+
+def _head(sequence: str, schema: str | None) -> list[Any]:
+    """Return the column of row numbers, which are counted as Celery counts them."""
+    number = sa.Integer().with_variant(sa.BigInteger, "mssql")
+    return [sa.Column("id", number, sa.Sequence(sequence, schema=schema), primary_key=True)]
+
+
+class DatabaseBackend(BaseBackend):
+    """Keeps results in a database, by SQLAlchemy. See `Backend` for the arguments."""
+
+    subpolling_interval = 0.5
+
+    def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
+        super().__init__(app, url=url, **kwargs)
+        settings = app.conf.snapshot
+        self.always_retry = True
+        self.max_retries = min(self.max_retries, TRIES)
+        self.extended: bool = settings.result_extended
+        self._place = url or settings.database_url
+        if not self._place:
+            raise ImproperlyConfigured(
+                "result_backend is 'database', and no database is named. Write"
+                " result_backend = 'db+postgresql://host/name', or set database_url."
+            )
+        self._options: Mapping[str, Any] = settings.database_engine_options or {}
+        self._callback = _callback(settings.database_engine_callback)
+        self.tables = Tables(
+            settings.database_table_names or {},
+            settings.database_table_schemas or {},
+            self.extended,
+        )
+        self._engine: sa.Engine | None = None
+        self._pid = 0
+
+    @property
+    def engine(self) -> sa.Engine:
+        """SQLAlchemy's engine of this process, with tables."""
+        if self._engine is not None and self._pid != os.getpid():
+            self._engine.dispose(close=False)  # its connections are the parent's
+            self._engine = None
+        if self._engine is None:
+            engine = self._new_engine()
+            self.tables.make(engine)
+            self._engine, self._pid = engine, os.getpid()
+        return self._engine
+
+    def _new_engine(self) -> sa.Engine:
+        try:
+            url = sa.make_url(self._place)
+            if url.drivername == "postgresql" and importlib.util.find_spec("psycopg2") is None:
+                url = url.set(drivername="postgresql+psycopg")  # the one that umbel brings
+            engine = sa.create_engine(url, **self._options)
+        except (theirs.ArgumentError, ModuleNotFoundError, TypeError) as error:
+            raise ImproperlyConfigured(
+                f"result_backend {self.as_uri()!r} or database_engine_options: {error}"
+            ) from error
+        if self._callback is not None:
+            self._callback(engine)
+        return engine
+
+    # Storing
+
+    def _store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: Any = None,
+        request: Any = None,
+        **_: Any,
+    ) -> None:
+        values = self._values(result, state, traceback, request)
+        table = self.tables.task
+        with self.engine.begin() as connection:
+            if self._stored_state(connection, task_id) is None:
+                try:
+                    with connection.begin_nested():
+                        connection.execute(sa.insert(table).values(task_id=task_id, **values))
+                    return
+                except theirs.IntegrityError:
+                    pass  # another has just stored one
+            stored = self._stored_state(connection, task_id)
+            if stored is None or not (stored == states.SUCCESS or states.stays(stored, state)):
+                connection.execute(
+                    sa.update(table).where(table.c.task_id == task_id).values(**values)
+                )
+
+    def _stored_state(self, connection: sa.Connection, task_id: str) -> str | None:
+        """Return the state of a row, and let nobody else change it meanwhile; None where there is none."""
+        table = self.tables.task
+        found = sa.select(table.c.status).where(table.c.task_id == task_id).with_for_update()
+        return connection.execute(found).scalar()
+
+    def _values(self, result: Any, state: str, traceback: Any, request: Any) -> dict[str, Any]:
+        """Return the columns of a result, as Celery fills them."""
+        meta = self._get_result_meta(
+            self._bytes(result), state, traceback, request, format_date=False, encode=True
+        )
+        stamped = meta.get("stamped_headers")
+        children = meta.get("children")
+        found = {name: meta.get(name) for name in ("status", "result", "traceback")}
+        found["date_done"] = _naive(meta["date_done"])
+        found["children"] = self._bytes(children) if children else None
+        if self.extended:
+            found |= {name: meta.get(name) for name in _EXTENDED}
+            found["stamps"] = None
+            if stamped:
+                stamps = {name: meta[name] for name in stamped if name in meta}
+                found["stamps"] = self._bytes({"stamped_headers": stamped, "stamps": stamps})
+        return found
+
+    def _bytes(self, value: Any) -> bytes:
+        data = self.encode(value)
+        return data.encode() if isinstance(data, str) else bytes(data)
+
+    # Reading
+
+    def _get_task_meta_for(self, task_id: str) -> Meta:
+        table = self.tables.task
+        with self.engine.connect() as connection:
+            row = connection.execute(sa.select(table).where(table.c.task_id == task_id)).first()
+        if row is None:
+            return {"task_id": task_id, "status": states.PENDING, "result": None}
+        meta: Meta = dict(row._mapping)
+        del meta["id"]
+        meta["result"] = self._stored(meta["result"])
+        for name in _WRITTEN:
+            if meta.get(name) is not None:
+                meta[name] = self.decode(meta[name])
+        if meta["date_done"] is not None:
+            meta["date_done"] = meta["date_done"].replace(tzinfo=UTC)
+        stamps = self.decode(meta.pop("stamps", None))
+        if isinstance(stamps, dict):
+            meta["stamped_headers"] = stamps.get("stamped_headers")
+            meta |= stamps.get("stamps") or {}
+        return self.meta_from_decoded(meta)
+
+    def _stored(self, payload: Any) -> Any:
+        """Read a result; one that an older Celery pickled, too, if pickles are accepted."""
+        try:
+            return self.decode(payload)
+        except DecodeError:
+            data = bytes(payload)
+            if not data.startswith(_PICKLED) or _PICKLE not in self.accept:
+                raise
+            return serialization.decode(data, _PICKLE, self.accept, self._limits)
+
+    # Groups
+
+    def _save_group(self, group_id: str, result: Any) -> Any:
+        table = self.tables.group
+        value = self._bytes(self.prepare_value(result))
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(table).where(table.c.taskset_id == group_id))
+            connection.execute(
+                sa.insert(table).values(
+                    taskset_id=group_id, result=value, date_done=_naive(self._now())
+                )
+            )
+        return result
+
+    def _restore_group(self, group_id: str) -> Meta | None:
+        table = self.tables.group
+        with self.engine.connect() as connection:
+            row = connection.execute(
+                sa.select(table.c.result, table.c.date_done).where(table.c.taskset_id == group_id)
+            ).first()
+        if row is None:
+            return None
+        result = self._stored(row.result)
+        if isinstance(result, list | tuple):
+            result = self.app.result_from_tuple(result)
+        return {"taskset_id": group_id, "result": result, "date_done": row.date_done}
+
+    def _delete_group(self, group_id: str) -> None:
+        table = self.tables.group
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(table).where(table.c.taskset_id == group_id))
+
+    # Deleting
+
+    def _forget(self, task_id: str) -> None:
+        table = self.tables.task
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(table).where(table.c.task_id == task_id))
+
+    def cleanup(self) -> None:
+        """Delete what is older than ``result_expires``."""
+        if not self.expires:
+            return
+        oldest = _naive(self._now() - timedelta(seconds=self.expires))
+        with self.engine.begin() as connection:
+            for table in (self.tables.task, self.tables.group):
+                connection.execute(sa.delete(table).where(table.c.date_done < oldest))
+
+    def process_cleanup(self) -> None:
+        """Close the connections."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose(close=self._pid == os.getpid())
+
+    def _now(self) -> datetime:
+        return utc(self.app.clock.time())
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """Tell whether the database may answer again."""
+        return isinstance(exc, _PASSING) or bool(getattr(exc, "connection_invalidated", False))
+
+
+def _naive(moment: datetime | None) -> datetime | None:
+    """Return a time as the tables have it: UTC, without saying so."""
+    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _callback(value: Any) -> Callable[[sa.Engine], object] | None:
+    found: Callable[[sa.Engine], object] | None = named(value) if isinstance(value, str) else value
+    if found is not None and not callable(found):
+        raise ImproperlyConfigured(
+            f"database_engine_callback is {value!r}, which cannot be called."
+        )
+    return found

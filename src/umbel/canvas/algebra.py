@@ -1,0 +1,316 @@
+"""How two signatures become one, and what a workflow comes to. Pure: what is given is never changed.
+
+`join` is the operator ``|``: one table of kinds, whose results are Celery's (celery/canvas.py). `steps` is
+the one normal form: a list of steps of which each is a call, a chord, or a group that is the last.
+Everything that sends or runs a workflow begins with that, so no nesting needs rules of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from umbel.canvas.kinds import CLASSES, class_of
+from umbel.canvas.lazy import has_one
+from umbel.links import as_list, is_signature
+
+if TYPE_CHECKING:
+    from umbel.app import Umbel
+    from umbel.canvas.signature import Signature
+
+    Sig = Signature[Any]
+
+#: Options of a chain that say where it stands; they are its last call's.
+OF_LAST = ("task_id", "group_id", "group_index", "chord")
+#: Options of a chain that are not its first call's alone.
+_SHARED = frozenset({*OF_LAST, "root_id", "parent_id", "link", "link_error"})
+
+
+def kind_of(sig: Mapping[str, Any]) -> str:
+    """Return "chain", "group" or "chord"; anything else is one call: "task"."""
+    found = sig.get("subtask_type")
+    return found if found in ("chain", "group", "chord") else "task"
+
+
+def is_plain(sig: Mapping[str, Any]) -> bool:
+    """Tell whether a signature is a call with arguments and nothing else."""
+    return type(sig) is CLASSES[None] and not sig["options"] and sig["subtask_type"] is None
+
+
+def is_empty_group(sig: Mapping[str, Any]) -> bool:
+    """Tell whether a signature is a group of nothing."""
+    return kind_of(sig) == "group" and not sig["kwargs"]["tasks"]
+
+
+# Joining
+
+
+def join(left: Sig, right: Sig) -> Sig:
+    """Return what runs `left`, and then `right` with its result: ``left | right``."""
+    match kind_of(left), kind_of(right):
+        case "group", "group" if is_empty_group(right):
+            return left
+        case "group", _:
+            return _chord(left, right)
+        case "chain", _:
+            return _extended(left, right)
+        case "chord", "chain":
+            return _chain([left, *unchained(right)], left)
+        case "chord", _:
+            return _after_chord(left, unrolled(right))
+        case _, "chain":
+            return _chain([left, *unchained(right)], left)
+    return _chain([left, unrolled(right)], left)
+
+
+def _after_chord(left: Sig, right: Sig) -> Sig:
+    if kind_of(right) == "group":
+        return _chain([left, right], left)
+    return _with_body(left, join(left.body, right))  # type: ignore[attr-defined]
+
+
+def _extended(left: Sig, right: Sig) -> Sig:
+    """Return a chain with more steps."""
+    parts = folded([right], unchained(left))
+    return parts if not isinstance(parts, list) else _chain(parts, left)
+
+
+def folded(sigs: Iterable[Sig], before: list[Sig] | None = None) -> list[Sig] | Sig:
+    """Return the tasks of the chain that runs one signature after the other, after those `before`.
+
+    An empty chain before a group is that group: then what came of it is returned.
+    """
+    found = list(before or ())
+    rest = iter(sigs)
+    for sig in rest:
+        if is_empty_group(sig):
+            continue
+        one = unrolled(sig)
+        if kind_of(one) == "chain":
+            inner = folded(unchained(one), found)
+            if not isinstance(inner, list):
+                return _all_joined(inner, rest)
+            found = inner
+        elif kind_of(one) == "group" and not found:
+            return _all_joined(one, rest)
+        else:
+            _append(found, one)
+    return found
+
+
+def _all_joined(first: Sig, rest: Iterable[Sig]) -> Sig:
+    for sig in rest:
+        first = join(first, sig)
+    return first
+
+
+def _append(found: list[Sig], sig: Sig) -> None:
+    """Add one that is no chain to the tasks of a chain, by Celery's rules."""
+    last, kind = (found[-1] if found else None), kind_of(sig)
+    if last is not None and kind_of(last) == "group" and kind != "group":
+        found[-1] = _chord(last, sig)
+    elif last is not None and kind_of(last) == "chord" and kind != "chord":
+        found[-1] = _with_body(last, join(last.body, sig))  # type: ignore[attr-defined]
+    else:
+        found.append(sig)
+
+
+def unrolled(sig: Sig) -> Sig:
+    """Return the only member of a group that has one; all else as it is."""
+    if kind_of(sig) != "group" or not has_one(sig["kwargs"]["tasks"]):
+        return sig
+    return fresh(sig["kwargs"]["tasks"][0], sig._app)
+
+
+def unchained(chain: Sig) -> list[Sig]:
+    """Return the tasks of a chain, as copies that have what the chain says of them all.
+
+    Its links are its last task's, its errbacks each task's, its place the last's, other options the first's.
+    """
+    options = chain.options
+    tasks = [fresh(task, chain._app) for task in chain["kwargs"]["tasks"]]
+    if not tasks:
+        return tasks
+    for link in as_list(options.get("link")) or ():
+        tasks[-1].append_to_list_option("link", link)
+    for errback in as_list(options.get("link_error")) or ():
+        for task in tasks:
+            link_errback(task, errback)
+    for name in OF_LAST:
+        if options.get(name) is not None:
+            tasks[-1].options.setdefault(name, options[name])
+    for name, value in options.items():
+        if name not in _SHARED:
+            tasks[0].options.setdefault(name, value)
+    return tasks
+
+
+def link_errback(sig: Sig, errback: Any) -> None:
+    """Let an errback follow the failure of a signature of any kind; `sig` is a copy of the caller's own."""
+    match kind_of(sig):
+        case "group":
+            sig["kwargs"]["tasks"] = [fresh(task, sig._app) for task in sig["kwargs"]["tasks"]]
+            for task in sig["kwargs"]["tasks"]:
+                link_errback(task, errback)
+        case "chord":
+            body = fresh(sig["kwargs"]["body"], sig._app)
+            link_errback(body, errback)
+            sig["kwargs"]["body"] = body
+        case _:
+            sig.append_to_list_option("link_error", errback)
+
+
+def fresh(sig: Mapping[str, Any], app: Umbel | None = None) -> Sig:
+    """Return a copy of a signature, or a signature of a dictionary, whose options may be changed.
+
+    Its arguments are not copied, nor the parts of a workflow.
+    """
+    kind: Any = class_of(sig) if type(sig) is dict or sig.get("subtask_type") else type(sig)
+    own: Sig = kind.__new__(kind)
+    dict.update(own, sig)
+    options = dict(sig.get("options") or {})
+    for name in ("link", "link_error"):
+        if options.get(name):
+            options[name] = list(as_list(options[name]) or ())
+    own["options"] = options
+    own["args"] = own.get("args") or ()
+    own["kwargs"] = dict(own.get("kwargs") or {})
+    own._app = getattr(sig, "_app", None) or app
+    own._type = getattr(sig, "_type", None)
+    return own
+
+
+# The normal form
+
+
+def steps(sig: Sig) -> list[Sig]:
+    """Return a signature as steps, each a copy: calls and chords, and last perhaps a group.
+
+    A chord's body is one step: what follows it in the body follows the chord.
+    """
+    match kind_of(sig):
+        case "chain":
+            found: list[Sig] = []
+            tasks = unchained(sig)
+            for task in tasks:
+                for step in steps(unrolled(task)):
+                    _add_step(found, step)
+            return found or [fresh(task) for task in tasks[-1:] if is_empty_group(task)]
+        case "chord":
+            return list(_of_chord(sig))
+    return [fresh(sig)]
+
+
+def _of_chord(sig: Sig) -> Iterator[Sig]:
+    own = fresh(sig)
+    body = own["kwargs"].get("body")
+    if body is None or kind_of(body) != "chain":
+        yield own
+        return
+    first, *rest = steps(fresh(body, own._app))
+    own["kwargs"]["body"] = first
+    links = {name: own.options.pop(name) for name in ("link", "link_error") if name in own.options}
+    where = {name: own.options.pop(name) for name in OF_LAST if name in own.options}
+    if where.get("task_id") == group_id_of(own):  # so it is where a chord was frozen
+        where.pop("task_id", None)
+    found = [own, *rest]
+    for link in as_list(links.get("link")) or ():
+        found[-1].append_to_list_option("link", link)
+    for errback in as_list(links.get("link_error")) or ():
+        for step in found:
+            link_errback(step, errback)
+    found[-1].options.update(where)
+    yield from found
+
+
+def _add_step(found: list[Sig], step: Sig) -> None:
+    """Add a step. A group that is not the last becomes the header of a chord."""
+    if is_empty_group(step):
+        return
+    last = found[-1] if found else None
+    if last is not None and kind_of(last) == "group":
+        found[-1] = _chord(last, step)
+    elif last is not None and _ends_in_group(last):
+        found[-1] = _after_group(last, step)
+    else:
+        found.append(step)
+
+
+def _ends_in_group(sig: Sig) -> bool:
+    """Tell whether a chord's body is a group, or a chord whose body is one."""
+    while kind_of(sig) == "chord" and sig["kwargs"].get("body") is not None:
+        sig = sig["kwargs"]["body"]
+        if kind_of(sig) == "group":
+            return True
+    return False
+
+
+def _after_group(chord: Sig, step: Sig) -> Sig:
+    body = fresh(chord["kwargs"]["body"], chord._app)
+    after = _chord(body, step) if kind_of(body) == "group" else _after_group(body, step)
+    return _with_body(chord, after)
+
+
+def header_of(chord: Sig) -> Any:
+    """Return the signatures of a chord's header, which may be written as a group."""
+    header = chord["kwargs"].get("header")
+    return header["kwargs"]["tasks"] if isinstance(header, Mapping) else header or ()
+
+
+def group_id_of(chord: Sig) -> str | None:
+    """Return the id of a chord's header, if that has one."""
+    header = chord["kwargs"].get("header")
+    found = header.get("options", {}).get("task_id") if isinstance(header, Mapping) else None
+    return found if isinstance(found, str) else None
+
+
+def flat(
+    tasks: Iterable[Mapping[str, Any]], app: Umbel | None, plain: bool = False
+) -> Iterator[Sig]:
+    """Yield the members of a group as copies: those of groups among them too, and no empty chains.
+
+    With `plain` not even what `is_plain` is copied: it is not to be changed then.
+    """
+    for task in tasks:
+        if plain and is_plain(task):
+            yield task  # type: ignore[misc]
+            continue
+        sig = fresh(task, app)
+        if kind_of(sig) == "group":
+            yield from flat(sig["kwargs"]["tasks"], sig._app, plain)
+        elif kind_of(sig) != "chain" or steps(sig):
+            yield sig
+
+
+def calls_of(sig: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the calls that give the result of a signature: of a chord those of its body.
+
+    Of a chain all are given, since each has a result that somebody may wait for.
+    """
+    kind, kwargs = kind_of(sig), sig.get("kwargs") or {}
+    if kind == "task":
+        yield sig
+        return
+    parts = [kwargs.get("body")] if kind == "chord" else kwargs.get("tasks") or ()
+    for part in parts:
+        if part is not None and is_signature(part):
+            yield from calls_of(part)
+
+
+# Making
+
+
+def _with_body(chord: Sig, body: Sig) -> Sig:
+    made = fresh(chord)
+    made["kwargs"]["body"] = body
+    return made
+
+
+def _chain(tasks: list[Sig], first: Sig) -> Sig:
+    made: Sig = CLASSES["chain"](tasks, app=first._app)
+    return made
+
+
+def _chord(header: Sig, body: Sig) -> Sig:
+    made: Sig = CLASSES["chord"](header, body, app=header._app)
+    return made

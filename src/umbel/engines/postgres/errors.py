@@ -1,0 +1,131 @@
+"""Errors of PostgreSQL and psycopg as ours: what happened, at which server, and what to do."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import errors as theirs
+
+from umbel.exceptions import BrokerFull, EncodeError, ImproperlyConfigured, OperationalError
+
+#: Raised by our functions: a delivery is not held any more; an owner is gone.
+NOT_HELD, GONE = "UM001", "UM002"
+#: The user has not the right.
+NOT_ALLOWED = "42501"
+#: What the server undid because of others who did the same at the same time: to be done again at once.
+CLASHES = frozenset({"40001", "40P01"})
+#: How names are told that are not there.
+_MISSING = frozenset({"42P01", "42883", "3F000", "42704"})
+
+#: What is to be said of an SQLSTATE, or of all that begin so.
+_ANSWERS: tuple[tuple[str, str], ...] = (
+    (
+        "28",
+        "{server} does not accept the user or the password ({text}). Check them in the URL, or pg_hba.conf"
+        " there.",
+    ),
+    (
+        "3D000",
+        "{server} has no such database ({text}). Create it (createdb), or correct the URL.",
+    ),
+    (
+        "42501",
+        "{server} does not allow this user to do that ({text}). Let a user who owns the tables run `umbel"
+        " migrate`, and grant this one USAGE on the schema, and all rights on its tables and sequences.",
+    ),
+    (
+        "25006",
+        "{server} is read-only, a standby perhaps. Name all servers in the URL and add"
+        " ?target_session_attrs=read-write, so that the primary is found.",
+    ),
+    (
+        "53300",
+        "{server} has as many connections as its max_connections allows. Raise that, run fewer processes,"
+        " or put pgbouncer before it.",
+    ),
+    ("53200", "{server} has no memory left ({text})."),
+    ("55P03", "{server} did not get a lock in time ({text})."),
+    ("57P03", "{server} is starting up or shutting down ({text}). Try again in a moment."),
+    (
+        "57P0",
+        "{server} ended the connection ({text}). What was asked for last may have been done or not.",
+    ),
+    ("57014", "{server} cancelled what it was asked for ({text}): see statement_timeout there."),
+)
+#: What no other try could mend: a text or a value that the server does not take.
+_UNWRITABLE = ("22", "54000", "54P")
+
+
+class Silent(Exception):
+    """A server that did not answer in time."""
+
+
+#: Errors that a call may raise.
+THEIRS: tuple[type[Exception], ...] = (
+    psycopg.Error,
+    psycopg.Warning,
+    Silent,
+    UnicodeError,
+    OSError,
+)
+
+
+def translated(error: Exception, shown: str, timeout: float, schema: str) -> Exception:
+    """Return our error for one of psycopg's, met at a server (its URL without secrets)."""
+    server = f"PostgreSQL at {shown}"
+    state = getattr(error, "sqlstate", None) or ""
+    text = " ".join(str(error).split())
+    if isinstance(error, Silent):
+        return OperationalError(
+            f"{server} did not answer within {timeout:.3g} s. It may be overloaded, stopped, or cut off; what"
+            " was asked for may still have been done."
+        )
+    if isinstance(error, UnicodeError) or (isinstance(error, psycopg.DataError) and not state):
+        return EncodeError(f"A text cannot be written to PostgreSQL: {text}.")
+    if state.startswith(_UNWRITABLE):
+        return EncodeError(f"{server} cannot hold that: {text}.")
+    if state == "53100":
+        return BrokerFull(f"The disk of {server} is full; nothing was written. Free some space.")
+    if state in _MISSING:
+        return ImproperlyConfigured(missing(shown, schema, text))
+    for sign, answer in _ANSWERS:
+        if state.startswith(sign):
+            return OperationalError(answer.format(server=server, text=text))
+    if isinstance(error, theirs.ProgrammingError) and not state:
+        return ImproperlyConfigured(f"{server}: {text}.")
+    if not state and isinstance(error, psycopg.OperationalError | OSError):
+        return OperationalError(_about_connection(server, text))
+    return OperationalError(f"{server} answered: {text}")
+
+
+def missing(shown: str, schema: str, detail: str) -> str:
+    """Say that umbel's tables are not there, or not all of them."""
+    return (
+        f"The tables of umbel are not in the schema {schema!r} of {shown} ({detail}). Run: umbel -A APP"
+        " migrate"
+    )
+
+
+def _about_connection(server: str, text: str) -> str:
+    if "database" in text and "does not exist" in text:
+        return f"{server} has no such database ({text}). Create it (createdb), or correct the URL."
+    if "SSL" in text or "certificate" in text:
+        return f"{server} cannot be trusted or speaks no TLS: {text}. See sslmode and sslrootcert."
+    if "password" in text or "authentication" in text or "pg_hba" in text:
+        return f"{server} does not accept the user or the password ({text})."
+    if "onnection refused" in text or "resolve" in text or "timeout expired" in text:
+        return f"{server} cannot be reached ({text}). Check that it runs there and that the URL is right."
+    return f"The connection to {server} was lost ({text}). What was asked for last may have been done or not."
+
+
+def sqlstate(error: BaseException | None) -> str:
+    """Return the SQLSTATE of what caused an error of ours."""
+    cause = error.__cause__ if isinstance(error, OperationalError) else error
+    return getattr(cause, "sqlstate", None) or ""
+
+
+def may_pass(error: OperationalError) -> bool:
+    """Tell whether the same call may work a moment later: the server was away, not unwilling."""
+    state = sqlstate(error)
+    if state:
+        return state in CLASHES or state.startswith(("08", "57P0", "25006", "53300"))
+    return isinstance(error.__cause__, psycopg.OperationalError | Silent | OSError)

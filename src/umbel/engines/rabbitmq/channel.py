@@ -1,0 +1,164 @@
+"""Taking messages from queues on one channel: exactly as many as are wanted, and none in advance.
+
+RabbitMQ pushes to whoever consumes, up to a prefetch that holds for as long as one consumes. So each batch
+is a consumer of its own that is cancelled again: ``qos(limit)``, ``consume`` and ``cancel`` in one packet. A
+classic queue hands over what it has before it heeds the cancel. A quorum queue does not, so there a ``get``,
+which goes the same way as the consumer's messages, is what the cancel waits for. Measured, that is as fast
+as consuming all the time, and nothing waits at a busy process.
+
+What a quorum queue hands over just before it heeds the cancel may come after the server's answer to that. It
+has reached the server's end of the channel by then, so it is there before the answer to another question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+
+from umbel.engines.rabbitmq import wire
+from umbel.engines.rabbitmq.link import Link
+from umbel.engines.rabbitmq.wire import Event, method
+
+#: A message, and the queue it comes from.
+Taken = tuple[Event, str]
+
+
+class Channel:
+    """The channel of one link, for one thread at a time."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self._tags = 0
+        #: Queues whose consumers stay, by the consumer's tag (claims.py), and what came for them.
+        self.lasting: dict[str, str] = {}
+        self.for_lasting: list[tuple[Event, str]] = []
+        #: Queues that were deleted while they were consumed from.
+        self.gone: set[str] = set()
+
+    def take(
+        self, queue: str, limit: int, before: bytes = b"", quorum: bool = False
+    ) -> list[Taken]:
+        """Take what is there, up to `limit` messages, in order. `before` is sent in front."""
+        if limit == 1:
+            with self.link.reading:
+                self.link.send(before + _get(queue))
+                answer = self._expect(wire.GET_OK, wire.GET_EMPTY)
+            return [(answer, queue)] if answer.name == wire.GET_OK else []
+        tag = self._next_tag()
+        cancel = method(wire.CANCEL, "sb", tag, False)
+        queues = {tag: queue}
+        taken: list[Taken] = []
+        with self.link.reading:
+            if not quorum:
+                self.link.send(before + _qos(limit) + _consume(queue, tag) + cancel)
+                self._expect(wire.CANCEL_OK, into=taken, queues=queues)
+                return taken
+            self.link.send(before + _qos(limit - 1) + _consume(queue, tag) + _get(queue))
+            last = self._expect(wire.GET_OK, wire.GET_EMPTY, into=taken, queues=queues)
+            self.link.send(cancel)
+            self._expect(wire.CANCEL_OK, into=taken, queues=queues)
+            if len(taken) < limit - 1:
+                self._hear_all(taken, queues)
+        # The answer to the get may overtake what the consumer got before it.
+        return [*taken, (last, queue)] if last.name == wire.GET_OK else taken
+
+    def wait(self, queues: Sequence[str], seconds: float, quorum: bool = False) -> list[Taken]:
+        """Wait for the first message of any of these; where more come at once, one of each queue.
+
+        With `quorum` some are quorum queues.
+        """
+        link = self.link
+        deadline = monotonic() + seconds
+        tags = {self._next_tag(): queue for queue in queues}
+        taken: list[Taken] = []
+        with link.reading:
+            link.send(_qos(1), *(_consume(queue, tag) for tag, queue in tags.items()))
+            link.refresh()
+            cancelled = set[str]()
+            while not taken and not cancelled:
+                event = link.receive(max(deadline - monotonic(), 0))
+                if event is None:
+                    break
+                if event.name == wire.CANCEL:
+                    cancelled.add(event.arguments[0])
+                self._heed(event, taken, tags)
+            left = [tag for tag in tags if tag not in cancelled]
+            if left:
+                link.send(*(method(wire.CANCEL, "sb", tag, False) for tag in left))
+                for _ in left:
+                    self._expect(wire.CANCEL_OK, into=taken, queues=tags)
+            if quorum:
+                self._hear_all(taken, tags)
+        return taken
+
+    def consume_lastingly(self, queue: str) -> None:
+        """Consume from a queue of our own for as long as the channel is open; see `for_lasting`."""
+        tag = self._next_tag()
+        self.lasting[tag] = queue
+        with self.link.reading:
+            self.link.send(_qos(0) + _consume(queue, tag))
+        self.confirm_settled()
+
+    def receive_lasting(self, timeout: float) -> Event | None:
+        """Return what comes next for a lasting consumer."""
+        deadline = monotonic() + timeout
+        with self.link.reading:
+            self.link.refresh()
+            while not self.for_lasting:
+                event = self.link.receive(max(deadline - monotonic(), 0))
+                if event is not None:
+                    self._heed(event, [], {})
+                elif monotonic() >= deadline:
+                    return None
+            return self.for_lasting.pop(0)[0]
+
+    def confirm_settled(self) -> None:
+        """Return once the server has dealt with all that was sent on this channel."""
+        with self.link.reading:
+            self._hear_all([], {})
+
+    def _hear_all(self, taken: list[Taken], queues: dict[str, str]) -> None:
+        """Ask the server something, and take what comes before its answer."""
+        self.link.send(method(wire.FLOW, "b", True))
+        self._expect(wire.FLOW_OK, into=taken, queues=queues)
+
+    def _expect(
+        self,
+        *names: wire.Name,
+        into: list[Taken] | None = None,
+        queues: dict[str, str] | None = None,
+    ) -> Event:
+        def other(event: Event) -> None:
+            self._heed(event, [] if into is None else into, queues or {})
+
+        return self.link.expect(names, self.link.address.timeout, other)
+
+    def _heed(self, event: Event, taken: list[Taken], queues: dict[str, str]) -> None:
+        if event.name == wire.DELIVER:
+            tag = event.arguments[0]
+            if tag in queues:
+                taken.append((event, queues[tag]))
+            elif tag in self.lasting:
+                self.for_lasting.append((event, self.lasting[tag]))
+        elif event.name == wire.CANCEL:
+            tag = event.arguments[0]
+            queue = queues.get(tag) or self.lasting.pop(tag, None)
+            if queue is not None:
+                self.gone.add(queue)
+
+    def _next_tag(self) -> str:
+        self._tags += 1
+        return f"u{self._tags}"  # a quorum queue takes a number for that of a get
+
+
+def _qos(count: int) -> bytes:
+    return method(wire.QOS, "lBb", 0, count, False)
+
+
+def _get(queue: str) -> bytes:
+    return method(wire.GET, "Bsb", 0, queue, False)
+
+
+def _consume(queue: str, tag: str) -> bytes:
+    """Consume without being told that one does: errors are told all the same."""
+    return method(wire.CONSUME, "BssbbbbF", 0, queue, tag, False, False, False, True, {})

@@ -1,0 +1,95 @@
+"""Queues of a consumer's own, in which lies what must say more of itself if its process dies.
+
+A message on RabbitMQ cannot be changed, and what a dead process held goes back as it was. So a delivery that
+is to count its process's death is published once more, with the count that it will have then, to a queue from
+which only this consumer takes; then the first copy is acknowledged. The queue keeps nothing: its time to live
+is 0, so what is not in its consumer's hands is passed on at once, back to the queue it came from.
+
+The same serves what runs for long: the copy is a new delivery, so that the server's consumer_timeout begins
+anew. And what may run only once: the copy says that it has begun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from umbel.clock import unique_id
+from umbel.engines.rabbitmq import envelope, wire
+from umbel.engines.rabbitmq.channel import Channel
+from umbel.engines.rabbitmq.publisher import Outgoing, Publisher
+from umbel.engines.rabbitmq.topology import Topology, declare_queue
+from umbel.engines.rabbitmq.wire import Event, method
+from umbel.exceptions import OperationalError
+from umbel.failpoints import fail_point
+from umbel.message import Delivery
+
+#: Milliseconds after which a queue of a consumer that is gone goes, too.
+LEFT_OVER = 600_000
+
+
+class Claims:
+    """The queues of one consumer's channel."""
+
+    def __init__(self, topology: Topology, publisher: Publisher, channel: Channel) -> None:
+        self._topology = topology
+        self._publisher = publisher
+        self._channel = channel
+        self._own: dict[str, str] = {}
+        self._id = unique_id()[-12:]
+
+    def claim(
+        self, deliveries: Sequence[Delivery], more: Mapping[str, Any], timeout: float
+    ) -> list[Event]:
+        """Publish copies that say more of themselves, and return them as they were delivered here."""
+        written = [
+            envelope.write(envelope.again(one), self._publisher.frame_max, more=more)
+            for one in deliveries
+        ]
+        own = [self._queue(one.queue) for one in deliveries]
+        fail_point("rabbitmq.claim.before")
+        self._publisher.publish(
+            [Outgoing(one, "", name, "") for one, name in zip(written, own, strict=True)], timeout
+        )
+        # Of different queues they may come in another order; of one tag one is as good as the other.
+        found: dict[str | None, list[Event]] = {}
+        for _ in deliveries:
+            event = self._channel.receive_lasting(timeout)
+            if event is None:
+                raise OperationalError(
+                    f"{self._topology.address.place} did not hand over what was put into {own[0]!r}."
+                )
+            found.setdefault(envelope.own_tag(event), []).append(event)
+        fail_point("rabbitmq.claim.after")
+        return [found[one.tag].pop(0) for one in deliveries]
+
+    def _queue(self, queue: str) -> str:
+        """Return the queue of our own from which messages go back to `queue`."""
+        own = self._own.get(queue)
+        if own is None:
+            own = self._topology.name(f"umbel.claim.{self._id}.{len(self._own)}")
+            with self._topology.admin() as link:
+                declare_queue(
+                    link,
+                    own,
+                    {
+                        "x-message-ttl": 0,
+                        "x-dead-letter-exchange": "",
+                        "x-dead-letter-routing-key": self._topology.name(queue),
+                        "x-expires": LEFT_OVER,
+                    },
+                )
+            self._own[queue] = own
+            self._channel.consume_lastingly(own)
+        return own
+
+    def delete(self) -> None:
+        """Delete the queues, which are empty once their consumer is gone."""
+        if not self._own:
+            return
+        with self._topology.admin() as link:
+            for own in self._own.values():
+                link.call(
+                    method(wire.QUEUE_DELETE, "Bsbbb", 0, own, True, True, False),
+                    wire.QUEUE_DELETE_OK,
+                )

@@ -1,0 +1,493 @@
+"""A consumer on RabbitMQ: takes a batch, settles it, and holds in between no more than it was asked for.
+
+The connection is the claim: when it ends, the server gives back all that is held, and marks it. What is
+marked may have killed its process, so it is given alone, and runs from a queue of this consumer's own
+(claims.py), from which it comes back with a crash more if its process dies.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+from umbel.clock import unique_id
+from umbel.engines.rabbitmq import envelope, wire
+from umbel.engines.rabbitmq.channel import Channel, Taken
+from umbel.engines.rabbitmq.claims import Claims
+from umbel.engines.rabbitmq.core import Core
+from umbel.engines.rabbitmq.errors import NotFound
+from umbel.engines.rabbitmq.held import Held, Holdings
+from umbel.engines.rabbitmq.link import Link
+from umbel.engines.rabbitmq.publisher import Outgoing
+from umbel.engines.rabbitmq.unheard import is_done
+from umbel.engines.rabbitmq.wire import Event
+from umbel.exceptions import LeaseLost, OperationalError
+from umbel.failpoints import fail_point
+from umbel.message import Delivery
+from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settlement
+
+logger = logging.getLogger("umbel.rabbitmq")
+
+#: Most messages of one batch: a classic queue hands over no more before it has heard that they went out.
+BATCH = 200
+#: Seconds that what waits here to run alone may wait before others get it.
+PATIENCE = 1.0
+
+
+class RabbitConsumer(Consumer):
+    """See `umbel.ports.Consumer`."""
+
+    def __init__(self, core: Core, owner: Owner) -> None:
+        self.owner = owner
+        self._core = core
+        #: Held by who fetches, and by who moves what is held for long.
+        self._fetching = threading.RLock()
+        #: Held for moments, around the books and what is sent by them.
+        self._lock = threading.RLock()
+        self._link: Link | None = None
+        self._channel: Channel | None = None
+        self._claims: Claims | None = None
+        self._prefix = ""
+        self._held = Holdings()
+        #: The tags of what was acknowledged since the server last answered (unheard.py).
+        self._told: list[str] = []
+        #: What was taken and is to run alone: the message, its queue, and since when it waits.
+        self._suspects: deque[tuple[Event, str, float]] = deque()
+        self._turn = -1
+        self._interrupted = threading.Event()
+        self._closed = False
+        core.pulse.look_after(self)
+
+    # Fetching
+
+    def fetch(self, request: FetchRequest, wait: float) -> list[Delivery]:
+        """Take what is there; else consume from all queues until something comes."""
+        deadline = monotonic() + wait
+        with self._fetching:
+            self._check_open()
+            if not request.queues or request.limit < 1:
+                return self._rest(wait)
+            try:
+                fetched = self._take(request)
+                while not fetched:
+                    left = deadline - monotonic()
+                    if left <= 0 or self._was_interrupted():
+                        return []
+                    fetched = self._given(self._wait(request, left), request.limit)
+                    if not fetched and (monotonic() < deadline) and self._was_interrupted():
+                        return []
+            except NotFound as error:
+                self._queue_gone(request.queues, error)
+                return []
+            return fetched
+
+    def _take(self, request: FetchRequest, before: bytes = b"") -> list[Delivery]:
+        """Take what is there of the queues, beginning with another one each time."""
+        if self._suspects:
+            if before:
+                self._connected(request.queues)[0].send(before)
+            return self._one_suspect()
+        _, channel = self._connected(request.queues)
+        self._move_old(monotonic())
+        limit = min(request.limit, BATCH)
+        taken: list[Taken] = []
+        topology = self._core.topology
+        self._turn += 1
+        for number in range(len(request.queues)):
+            queue = request.queues[(self._turn + number) % len(request.queues)]
+            name, quorum = topology.name(queue), queue in topology.quorum
+            some = channel.take(name, limit - len(taken), before, quorum)
+            self._told.clear()  # what was said before the question was heard before it
+            before = b""
+            taken += self._noted(some, queue)
+            if len(taken) >= limit:
+                break
+        return self._given(taken, limit)
+
+    def _wait(self, request: FetchRequest, seconds: float) -> list[Taken]:
+        _, channel = self._connected(request.queues)
+        names = {self._core.topology.name(queue): queue for queue in request.queues}
+        quorum = not self._core.topology.quorum.isdisjoint(request.queues)
+        found = channel.wait(list(names), seconds, quorum)
+        taken = []
+        for event, name in found:
+            taken += self._noted([(event, name)], names[name])
+        if channel.gone:
+            self._core.topology.forget([names.get(name, name) for name in channel.gone])
+            channel.gone.clear()
+        return taken
+
+    def _noted(self, taken: Sequence[Taken], queue: str) -> list[Taken]:
+        """Note that these are held, by the name that the caller gave to the queue."""
+        with self._lock:
+            for event, _ in sorted(taken, key=lambda one: _number(one[0])):
+                self._held.opened(_number(event))
+        return [(event, queue) for event, _ in taken]
+
+    def _given(self, taken: Sequence[Taken], limit: int) -> list[Delivery]:
+        """Return what may run together, else one of those that run alone."""
+        plain: list[Delivery] = []
+        now = monotonic()
+        spare, done = [], []
+        for event, queue in taken:
+            if not _is_suspect(event):
+                if len(plain) < limit:
+                    plain.append(self._delivery(event, queue))
+                else:
+                    spare.append(_number(event))
+            elif self._core.unheard.has(envelope.own_tag(event), now):
+                done.append(_number(event))
+            else:
+                self._suspects.append((event, queue, now))
+        if spare or done:
+            with self._lock:
+                self._send(self._held.settled(done) + self._held.returned(spare))
+        return plain or self._one_suspect()
+
+    def _delivery(self, event: Event, queue: str, apart: bool = False) -> Delivery:
+        number = _number(event)
+        key = f"{self._prefix}.{number}"
+        delivery = envelope.read(event, queue, key, self._core)
+        with self._lock:
+            self._held.by_key[key] = Held(number, queue, monotonic(), delivery, apart)
+        return delivery
+
+    def _one_suspect(self) -> list[Delivery]:
+        """Give what may have killed its process, from a queue of our own."""
+        if not self._suspects:
+            return []
+        event, queue, _ = self._suspects.popleft()
+        number = _number(event)
+        first = envelope.read(event, queue, f"{self._prefix}.{number}", self._core)
+        if first.early or first.over_time is not None:
+            # It says what became of it, and does not run any more.
+            with self._lock:
+                self._held.by_key[first.key] = Held(number, queue, monotonic(), first)
+            return [first]
+        # Whoever lost it before may have been running it: a second death is a second crash.
+        crashes = max(first.crashes, 1) + 1
+        [copy] = self._claimed([first], [number], {envelope.CRASHES: crashes})
+        delivery = envelope.read(copy, queue, f"{self._prefix}.{_number(copy)}", self._core)
+        given = _as_before(delivery, first)
+        with self._lock:
+            self._held.by_key[given.key] = Held(_number(copy), queue, monotonic(), given, True)
+        return [given]
+
+    def _claimed(
+        self, deliveries: Sequence[Delivery], numbers: Sequence[int], more: Mapping[str, Any]
+    ) -> list[Event]:
+        """Move deliveries into a queue of our own; return them as they came from there."""
+        assert self._claims is not None  # noqa: S101 - there is a connection
+        copies = self._claims.claim(deliveries, more, self._core.address.timeout)
+        with self._lock:
+            for number in sorted(_number(copy) for copy in copies):
+                self._held.opened(number)
+            self._send(self._held.settled(numbers))
+        return copies
+
+    def _rest(self, wait: float) -> list[Delivery]:
+        self._interrupted.wait(wait)
+        self._interrupted.clear()
+        return []
+
+    def _was_interrupted(self) -> bool:
+        found = self._interrupted.is_set()
+        self._interrupted.clear()
+        return found
+
+    def interrupt(self) -> None:
+        """Wake the connection that waits."""
+        self._interrupted.set()
+        link = self._link
+        if link is not None:
+            link.interrupt()
+
+    def _queue_gone(self, queues: Sequence[str], error: OperationalError) -> None:
+        logger.warning("A queue was deleted, and is declared again. %s", error)
+        self._core.topology.forget(queues)
+
+    # The connection
+
+    def _connected(self, queues: Collection[str]) -> tuple[Link, Channel]:
+        """Return the channel; what was held on one that is lost, the server has given back."""
+        self._core.topology.ensure(queues)
+        link, channel = self._link, self._channel
+        if link is not None and channel is not None and link.broken is None:
+            return link, channel
+        self._core.topology.ensure_celerys(queues)
+        link = self._core.open("consumes")
+        with self._lock:
+            self._forget()
+            self._link, self._channel = link, (channel := Channel(link))
+            self._claims = Claims(self._core.topology, self._core.publisher, channel)
+            self._prefix = unique_id()[-12:]
+        return link, channel
+
+    def _forget(self) -> None:
+        self._core.unheard.add(self._told, monotonic())
+        self._told.clear()
+        self._held.clear()
+        self._suspects.clear()
+
+    def _send(self, data: bytes) -> None:
+        """Send what settles; a connection that is lost has settled everything in its own way."""
+        if data and self._link is not None:
+            self._link.send(data)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LeaseLost(f"The consumer {self.owner.id} was closed.")
+
+    # Settling
+
+    def settle(
+        self, settlements: Sequence[Settlement], fetch: FetchRequest | None = None
+    ) -> Settled:
+        """Publish what is to be published, then acknowledge, and take the next in the same packet."""
+        self._check_open()
+        known, refused = self._known(settlements)
+        messages = [message for item in known for message in self._messages(item)]
+        if messages:
+            self._core.send(messages, self._core.address.timeout)
+        fail_point("rabbitmq.settle.before")
+        if fetch is None or not self._fetching.acquire(blocking=False):
+            with self._lock:
+                self._send(self._acknowledged(known))
+            return Settled(tuple(refused))
+        try:
+            with self._lock:
+                before = self._acknowledged(known)
+            fetched = self._settle_and_take(before, fetch)
+            fail_point("rabbitmq.settle.after")
+            return Settled(tuple(refused), tuple(fetched))
+        finally:
+            self._fetching.release()
+
+    def _settle_and_take(self, before: bytes, fetch: FetchRequest) -> list[Delivery]:
+        link = self._link
+        if before and link is not None and link.broken is not None:
+            raise link.broken
+        if not fetch.queues or fetch.limit < 1:
+            self._send(before)
+            return []
+        try:
+            return self._take(fetch, before)
+        except NotFound as error:
+            self._queue_gone(fetch.queues, error)
+            return []
+
+    def _known(self, settlements: Sequence[Settlement]) -> tuple[list[Settlement], list[Delivery]]:
+        """Return what is held, and what is not (any more) or is settled twice."""
+        known, refused = [], []
+        seen = set()
+        with self._lock:
+            if self._link is not None and self._link.broken is not None:
+                self._forget()
+            for item in settlements:
+                key = item.delivery.key
+                if key in seen or key not in self._held.by_key:
+                    refused.append(item.delivery)
+                    if is_done(item):
+                        self._core.unheard.add([item.delivery.tag], monotonic())
+                else:
+                    known.append(item)
+                seen.add(key)
+        return known, refused
+
+    def _messages(self, item: Settlement) -> list[Outgoing]:
+        """Return what has to be published before a delivery is acknowledged."""
+        delivery = item.delivery
+        core = self._core
+        messages = [core.outgoing(one) for one in item.publish]
+        crashes = delivery.crashes + item.crashed
+        match item.action:
+            case Action.PARK:
+                messages.append(core.parked(delivery, item.due or 0.0, crashes))
+            case Action.DEAD_LETTER:
+                messages.append(core.dead(item, crashes))
+            case Action.REQUEUE if item.crashed or self._moves(delivery.key):
+                messages.append(core.back(delivery, crashes))
+        return messages
+
+    def _moves(self, key: str) -> bool:
+        """Tell whether a delivery goes back only as a copy: it is not in the queue that it came from."""
+        held = self._held.by_key.get(key)
+        return held is None or held.apart
+
+    def _acknowledged(self, known: Sequence[Settlement]) -> bytes:
+        """Strike settled deliveries off the books; return what tells the server."""
+        back, done = [], []
+        for item in known:
+            key = item.delivery.key
+            moves = self._moves(key)
+            held = self._held.by_key.pop(key, None)
+            if held is None:
+                continue
+            if item.action is Action.REQUEUE and not item.crashed and not moves:
+                back.append(held.number)
+            else:
+                done.append(held.number)
+                if is_done(item):
+                    self._told.append(item.delivery.tag)
+        return self._held.settled(done) + self._held.returned(back)
+
+    def mark_early(self, deliveries: Sequence[Delivery]) -> None:
+        """Let them lie in a queue of our own, saying that they have begun."""
+        self._check_open()
+        fail_point("rabbitmq.mark_early.before")
+        with self._fetching:
+            with self._lock:
+                held = [self._held.by_key.get(delivery.key) for delivery in deliveries]
+            self._move([one for one in held if one is not None], {envelope.EARLY: True})
+            if self._channel is not None:
+                # Nothing may run before it is certain that it will not be delivered as it was.
+                self._channel.confirm_settled()
+        fail_point("rabbitmq.mark_early.after")
+
+    # Giving back
+
+    def release(self, keys: Collection[str]) -> int:
+        """Reject them: they go to the place they came from, with the mark that they were handed over."""
+        self._check_open()
+        fail_point("rabbitmq.release.before")
+        with self._lock:
+            if self._link is not None and self._link.broken is not None:
+                self._forget()
+            held = [self._held.by_key[key] for key in set(keys) if key in self._held.by_key]
+        apart = [one for one in held if one.apart]
+        copies = [self._core.back(one.delivery, one.delivery.crashes) for one in apart]
+        if copies:
+            self._core.send(copies, self._core.address.timeout)
+        with self._lock:
+            gone = [self._held.by_key.pop(one.delivery.key, None) for one in held]
+            numbers = [one.number for one in gone if one is not None and not one.apart]
+            moved = [one.number for one in gone if one is not None and one.apart]
+            self._send(self._held.settled(moved) + self._held.returned(numbers))
+        fail_point("rabbitmq.release.after")
+        return len(numbers) + len(moved)
+
+    def look_after(self, now: float) -> None:
+        """Give back what waits too long to run alone, and move what has been held for long."""
+        if self._closed or not self._fetching.acquire(blocking=False):
+            return
+        try:
+            if self._link is None or self._link.broken is not None:
+                return
+            late = [number for number, one in enumerate(self._suspects) if now - one[2] > PATIENCE]
+            if late:
+                back = [_number(event) for event, _, _ in self._suspects]
+                self._suspects.clear()
+                with self._lock:
+                    self._send(self._held.returned(back))
+            self._move_old(now)
+        except OperationalError:
+            pass  # who uses it next meets the same
+        finally:
+            self._fetching.release()
+
+    def _move_old(self, now: float) -> None:
+        """Move what runs for long into a queue of our own, before the server takes it back."""
+        with self._lock:
+            old = [
+                one for one in self._held.by_key.values() if now - one.since > self._core.hold_after
+            ]
+        for one in old:
+            self._move([one], {envelope.CRASHES: one.delivery.crashes + 1, **one.said})
+
+    def _move(self, held: Sequence[Held], more: Mapping[str, Any]) -> None:
+        """Let what is held lie in a queue of our own from now on, where it says more of itself."""
+        if not held:
+            return
+        copies = self._claimed([one.delivery for one in held], [one.number for one in held], more)
+        with self._lock:
+            for one, copy in zip(held, copies, strict=True):
+                if self._held.by_key.get(one.delivery.key) is one:
+                    one.number, one.since, one.apart = _number(copy), monotonic(), True
+                    one.said = {name: more[name] for name in more if name == envelope.EARLY}
+                else:  # settled meanwhile
+                    self._send(self._held.settled([_number(copy)]))
+
+    def expect_end(self, delivery: Delivery, limit: float) -> None:
+        """Let the message say what its process is killed for, if it is."""
+        if not self._fetching.acquire(blocking=False):
+            return
+        try:
+            held = self._held.by_key.get(delivery.key)
+            if held is not None and self._link is not None and self._link.broken is None:
+                self._move([held], {envelope.OVER_TIME: limit, **held.said})
+        finally:
+            self._fetching.release()
+
+    def reclaim(
+        self, owner: str, unstarted: Collection[str] | None, only_expired: bool = False
+    ) -> list[Delivery]:
+        """Return nothing: what a dead owner held, the server has given back."""
+        self._check_open()
+        return []
+
+    def close(self) -> None:
+        """Close the channel, which gives back what it holds."""
+        fail_point("rabbitmq.close.before")
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            link, claims = self._link, self._claims
+            # What began and may run only once is left as it is: it comes back, and says so.
+            left = [one for one in self._held.by_key.values() if one.apart and not one.said]
+            apart = [one.delivery for one in left]
+        if link is None:
+            return
+        if link.broken is not None:
+            self._forget()
+        elif apart:
+            with suppress(OperationalError):
+                # As they are: they did not kill this process.
+                copies = [self._core.back(one, one.crashes) for one in apart]
+                self._core.send(copies, self._core.address.timeout)
+                with self._lock:
+                    self._send(self._held.settled([one.number for one in left]))
+        link.close()
+        if claims is not None:
+            with suppress(OperationalError):
+                claims.delete()
+        fail_point("rabbitmq.close.after")
+
+
+#: What a message says of itself that makes it run alone, if it does.
+_SAID = (envelope.CRASHES, envelope.OVER_TIME, envelope.EARLY)
+
+
+def _number(event: Event) -> int:
+    """Return the server's number of a delivery."""
+    found: int = event.arguments[1 if event.name == wire.DELIVER else 0]
+    return found
+
+
+def _is_suspect(event: Event) -> bool:
+    """Tell whether a message was lost before by somebody who may have been running it."""
+    if event.arguments[2 if event.name == wire.DELIVER else 1]:
+        return True
+    headers: dict[str, Any] = event.properties.get("application_headers") or {}
+    own = headers.get(envelope.OURS)
+    said = own if isinstance(own, dict) else {}
+    return bool(headers.get("x-delivery-count")) or any(said.get(name) for name in _SAID)
+
+
+def _as_before(copy: Delivery, first: Delivery) -> Delivery:
+    """Return a copy with the counts of what it is a copy of."""
+    return Delivery(
+        copy.key,
+        first.queue,
+        first.message,
+        first.tag,
+        first.priority,
+        max(first.count, 2),
+        first.crashes,
+        handle=copy.handle,
+    )

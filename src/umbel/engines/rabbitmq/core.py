@@ -1,0 +1,139 @@
+"""What all ports of one engine share: the address, what is declared, and who publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+
+from umbel.clock import Clock
+from umbel.engines.forks import tell_of_forks
+from umbel.engines.rabbitmq import envelope
+from umbel.engines.rabbitmq.address import Address
+from umbel.engines.rabbitmq.link import Link
+from umbel.engines.rabbitmq.publisher import Outgoing, Publisher
+from umbel.engines.rabbitmq.pulse import Pulse
+from umbel.engines.rabbitmq.topology import Topology
+from umbel.engines.rabbitmq.unheard import Unheard
+from umbel.engines.texts import escaped
+from umbel.exceptions import OperationalError
+from umbel.message import Delivery, Publication
+from umbel.ports import Settlement
+
+#: The keys of a dead letter's own, in our header.
+DEAD, REASON, QUEUE, DIED, KEY = "dead", "reason", "queue", "died_at", "key"
+
+
+class Core:
+    """One engine's share of its process. Threads may share it; forks are safe."""
+
+    def __init__(
+        self,
+        address: Address,
+        topology: Topology,
+        clock: Clock,
+        message_max_bytes: int,
+        hold_after: float,
+    ) -> None:
+        self.address = address
+        self.topology = topology
+        self.clock = clock
+        self.message_max_bytes = message_max_bytes
+        #: Seconds after which what is held moves (claims.py).
+        self.hold_after = hold_after
+        self.unheard = Unheard()
+        self.pulse = Pulse()
+        self.publisher = Publisher(topology, self.pulse)
+        tell_of_forks(self)
+
+    def open(self, purpose: str, timeout: float | None = None) -> Link:
+        """Open a connection that is kept alive."""
+        link = Link(self.address, timeout or self.address.timeout, purpose)
+        self.pulse.add(link)
+        return link
+
+    # Messages on their way
+
+    def outgoing(self, publication: Publication, crashes: int = 0) -> Outgoing:
+        """Return a publication as it is sent: to its queue, or to where it waits until it is due."""
+        queue = publication.queue
+        written = envelope.write(publication, self.publisher.frame_max, crashes)
+        due = publication.due
+        name = self.topology.name(queue)
+        left = 0.0 if due is None else due - self.clock.time()
+        if left <= 0:
+            return Outgoing(written, "", name, queue)
+        exchange, key = self.topology.delays.place(name, left)
+        return Outgoing(written, exchange, key, queue)
+
+    def parked(self, delivery: Delivery, due: float, crashes: int) -> Outgoing:
+        """Return a delivery as a message that is due later."""
+        one = envelope.again(delivery)
+        return self.outgoing(
+            Publication(one.queue, one.message, one.tag, one.priority, due), crashes
+        )
+
+    def back(self, delivery: Delivery, crashes: int) -> Outgoing:
+        """Return a delivery as a message for the queue it came from."""
+        return self.outgoing(envelope.again(delivery), crashes)
+
+    def dead(self, item: Settlement, crashes: int) -> Outgoing:
+        """Return a delivery as a dead letter."""
+        now = self.clock.time()
+        more = {
+            DEAD: {
+                REASON: escaped(item.reason or ""),
+                QUEUE: item.delivery.queue,
+                DIED: now,
+                KEY: item.delivery.key,
+            }
+        }
+        expiration = None
+        if item.expires is not None:
+            expiration = str(max(int((item.expires - now) * 1000), 0))
+        written = envelope.write(
+            envelope.again(item.delivery), self.publisher.frame_max, crashes, more, expiration
+        )
+        self.topology.ensure_dead()
+        return Outgoing(written, "", self.topology.dead, self.topology.dead)
+
+    def send(self, messages: Sequence[Outgoing], timeout: float) -> None:
+        """Publish messages, with what has to exist for them."""
+        deadline = monotonic() + timeout
+        own = self.topology.dead
+        self.topology.ensure([one.queue for one in messages if one.queue not in ("", own)], timeout)
+        parked = [one.queue for one in messages if one.exchange]
+        if parked:
+            self.topology.ensure_parking(parked, max(deadline - monotonic(), 0.1))
+        left = deadline - monotonic()
+        if left <= 0:
+            # Sent now, it could not be known what arrives; and it is declared when it is tried again.
+            raise OperationalError(
+                f"{self.address.place} took more than {timeout:.1f} s to declare queues. Nothing was sent."
+            )
+        self.publisher.publish(messages, left)
+
+    def close(self) -> None:
+        """Close what this engine has open; the next use opens it again."""
+        self.publisher.close()
+        self.pulse.stop()
+
+    # Forks
+
+    def before_fork(self) -> None:
+        """Wait until nothing is under way."""
+        self.publisher.before_fork()
+        self.topology.before_fork()
+        self.pulse.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self.pulse.after_fork_in_parent()
+        self.topology.after_fork_in_parent()
+        self.publisher.after_fork_in_parent()
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew, with connections of its own."""
+        self.unheard = Unheard()
+        self.pulse.after_fork_in_child()
+        self.topology.after_fork_in_child()
+        self.publisher.after_fork_in_child()

@@ -1,0 +1,66 @@
+"""What a server says when it refuses something, as our errors: what happened, where, and what to do."""
+
+from __future__ import annotations
+
+import ssl
+
+from umbel.engines.rabbitmq.address import Address
+from umbel.exceptions import BrokerFull, OperationalError
+
+
+class NotFound(OperationalError):
+    """A queue or exchange is not there (any more)."""
+
+
+class Inequivalent(OperationalError):
+    """A queue or exchange is there already, and was declared with other properties."""
+
+
+#: What OpenSSL says where a certificate is not for the host, or not for the address.
+_OTHER_NAME = (62, 64)
+_ADVICE = {
+    403: "Give the user the permissions that umbel needs: configure, write and read"
+    " (rabbitmqctl set_permissions).",
+    405: "Another connection has it for itself.",
+    530: "Check the virtual host in the URL, and that it exists and the user may use it.",
+    320: "An operator closed the connection, or the server is stopping.",
+}
+
+
+def refused(address: Address, error: Exception) -> OperationalError:
+    """Return the error for a connection that could not be made, or was lost."""
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _OTHER_NAME:
+        return OperationalError(
+            f"The certificate of {address.place} is for another name: {error.verify_message}. Use the name it"
+            " is for in the URL, or give it as ssl_server_hostname in broker_use_ssl."
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return OperationalError(
+            f"The certificate of {address.place} cannot be trusted: {error.verify_message}. Name the file of"
+            " its authority as ssl_ca_certs in broker_use_ssl."
+        )
+    if isinstance(error, TimeoutError):
+        return OperationalError(f"{address.place} does not answer.")
+    return OperationalError(f"{address.place} cannot be reached: {error}.")
+
+
+def closed(address: Address, code: int, text: str) -> OperationalError:
+    """Return the error for what the server gave as its reason to close a channel or the connection."""
+    kind = {404: NotFound, 406: OperationalError, 506: BrokerFull}.get(code, OperationalError)
+    if code == 406 and "inequivalent arg" in text:
+        return Inequivalent(
+            f"{address.place} has a queue or exchange of that name, which was declared otherwise: {text}."
+            " Declare it in task_queues as it is there, or delete it there once it is empty."
+        )
+    if code == 406 and "delivery acknowledgement" in text and "timed out" in text:
+        return OperationalError(
+            f"{address.place} gave back what was held for longer than its consumer_timeout: {text}. Raise"
+            " consumer_timeout there."
+        )
+    if code == 403 and "ACCESS_REFUSED" in text and "login" in text.lower():
+        return OperationalError(
+            f"{address.place} does not accept the user {address.username!r} or the password. Check them in"
+            " the URL."
+        )
+    advice = _ADVICE.get(code, "")
+    return kind(f"{address.place} refuses: {text} ({code}). {advice}".strip())

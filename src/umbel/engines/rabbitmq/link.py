@@ -1,0 +1,325 @@
+"""One connection to RabbitMQ with one channel: opened, written to by any thread, read by one at a time.
+
+What is sent is not waited for unless somebody asks, so that one packet may acknowledge a batch and ask for
+the next; that is what no client library does that was tried (docs/internals.md). Answers come in the order
+of what was asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from time import monotonic
+from typing import Any, NoReturn
+
+from umbel._version import __version__
+from umbel.engines.rabbitmq import wire
+from umbel.engines.rabbitmq.address import Address
+from umbel.engines.rabbitmq.errors import closed, refused
+from umbel.engines.rabbitmq.wire import FRAME_MAX, Event, Name, Reader, method
+from umbel.exceptions import OperationalError
+
+#: Bytes that are read at a time.
+_CHUNK = 1 << 18
+#: What the server is asked to tell: when it blocks us, and when a queue from which we consume is deleted.
+_CAPABILITIES = {
+    "connection.blocked": True,
+    "consumer_cancel_notify": True,
+    "publisher_confirms": True,
+    "basic.nack": True,
+    "authentication_failure_close": True,
+}
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
+class Link:
+    """A connection and its channel. Raises OperationalError once it is lost, and for ever after."""
+
+    def __init__(self, address: Address, timeout: float, purpose: str = "") -> None:
+        self.address = address
+        self.server: dict[str, Any] = {}
+        #: Why the server does not read what we publish, while it does not.
+        self.blocked: str | None = None
+        self.frame_max = FRAME_MAX
+        self.heartbeat = 0.0
+        self.broken: OperationalError | None = None
+        #: Held by who reads; events for others wait in `events`.
+        self.reading = threading.RLock()
+        self._writing = threading.Lock()
+        self._events: deque[Event] = deque()
+        self._reader = Reader()
+        self._pid = os.getpid()
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
+        self._socket = self._connect(monotonic() + timeout)
+        self._socket.settimeout(address.timeout)
+        #: OpenSSL takes no reading beside writing.
+        self._alone: AbstractContextManager[object] = (
+            contextlib.nullcontext() if address.tls is None else self._writing
+        )
+        self._sent_at = self._heard_at = monotonic()
+        try:
+            self._shake_hands(timeout, purpose)
+        except BaseException:
+            self.close()
+            raise
+
+    # Opening
+
+    def _connect(self, deadline: float) -> socket.socket:
+        error: Exception = OSError("no address is known")
+        for number, (host, port) in enumerate(self.address.hosts):
+            share = (deadline - monotonic()) / (len(self.address.hosts) - number)
+            if share <= 0:
+                break
+            try:
+                return self._connect_to(host, port, min(share, self.address.connect_timeout))
+            except OSError as found:  # also those of TLS, and of looking up a name
+                error = found
+        self._close_wakes()
+        raise refused(self.address, error) from error
+
+    def _connect_to(self, host: str, port: int, timeout: float) -> socket.socket:
+        made = socket.create_connection((host, port), timeout)
+        try:
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if self.address.tls is not None:
+                name = self.address.tls.get("server_hostname") or host
+                made = self.address.context().wrap_socket(made, server_hostname=name)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def _shake_hands(self, timeout: float, purpose: str) -> None:
+        deadline = monotonic() + timeout
+        address = self.address
+
+        def expect(*names: Name) -> Event:
+            return self.expect(names, max(deadline - monotonic(), 0.01), said=timeout)
+
+        self.send(wire.PROTOCOL)
+        start = expect(wire.START)
+        self.server = start.arguments[2]
+        client = {
+            "product": "umbel",
+            "version": __version__,
+            "platform": "Python",
+            "capabilities": _CAPABILITIES,
+            "connection_name": address.client_name or f"umbel {os.getpid()} {purpose}".strip(),
+        }
+        login = f"\0{address.username}\0{address.password}"
+        self.send(method(wire.START_OK, "FsSs", client, "PLAIN", login, "en_US", channel=0))
+        channels, frame_max, heartbeat = expect(wire.TUNE).arguments
+        self.frame_max = min(frame_max or FRAME_MAX, FRAME_MAX)
+        # Ours unless the server wants shorter ones: it is what decides how soon a lost machine is noticed.
+        wanted = [one for one in (heartbeat, address.heartbeat) if one]
+        chosen = min(wanted) if address.heartbeat else 0
+        self.heartbeat = float(chosen)
+        self.send(
+            method(wire.TUNE_OK, "BlB", min(channels or 1, 16), self.frame_max, chosen, channel=0),
+            method(wire.OPEN, "ssb", address.vhost, "", False, channel=0),
+        )
+        expect(wire.OPEN_OK)
+        self.send(method(wire.CHANNEL_OPEN, "s", ""))
+        expect(wire.CHANNEL_OPEN_OK)
+
+    # Writing
+
+    def send(self, *data: bytes) -> None:
+        """Send what is to be sent in one go. Raises OperationalError when the connection is lost."""
+        with self._writing:
+            if self.broken is not None:
+                raise self.broken
+            try:
+                self._socket.sendall(b"".join(data))
+                self._sent_at = monotonic()
+            except OSError as error:
+                self._lose(refused(self.address, error), error)
+
+    def beat(self, now: float) -> None:
+        """Send a sign of life if nothing else was sent for a while."""
+        if self.heartbeat and now - self._sent_at >= self.heartbeat / 2.5 and self.broken is None:
+            if not self._writing.acquire(blocking=False):
+                return  # something is being sent
+            self._writing.release()
+            with contextlib.suppress(OperationalError):
+                self.send(wire.HEARTBEAT)
+
+    # Reading
+
+    def receive(self, timeout: float) -> Event | None:
+        """Return the next event, or None after `timeout` seconds and after an `interrupt`.
+
+        Only for who holds `reading`. What concerns the connection as a whole is dealt with here.
+        """
+        deadline = monotonic() + timeout
+        while True:
+            if self._events:
+                return self._events.popleft()
+            if self.broken is not None:
+                raise self.broken
+            if not self._readable(deadline - monotonic()):
+                self._check_alive()
+                if monotonic() >= deadline or self._interrupted():
+                    return None
+                continue
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            with self._alone:
+                data = self._socket.recv(_CHUNK)
+        except (TimeoutError, InterruptedError):
+            return  # a part of what TLS needs before it gives anything
+        except OSError as error:
+            self._lose(refused(self.address, error), error)
+        if not data:
+            self._lose(refused(self.address, ConnectionError("the server closed the connection")))
+        self._heard_at = monotonic()
+        try:
+            for event in self._reader.feed(data):
+                self._take(event)
+        except OperationalError as error:
+            self._lose(error)
+        except Exception as error:  # noqa: BLE001 - whatever bytes come, they are no AMQP
+            self._lose(OperationalError(f"What {self.address.place} sent is no AMQP: {error}"))
+
+    def _take(self, event: Event) -> None:
+        if event.name == wire.BLOCKED:
+            self.blocked = str(event.arguments[0]) or "an alarm"
+        elif event.name == wire.UNBLOCKED:
+            self.blocked = None
+        elif event.name in (wire.CLOSE, wire.CHANNEL_CLOSE):
+            # A channel that the server closes takes all with it that it held: the connection goes, too.
+            code, text = event.arguments[:2]
+            answer = wire.CLOSE_OK if event.name == wire.CLOSE else wire.CHANNEL_CLOSE_OK
+            with contextlib.suppress(OperationalError):
+                self.send(method(answer, channel=0 if event.name == wire.CLOSE else 1))
+            self._lose(closed(self.address, code, text))
+        else:
+            self._events.append(event)
+
+    def _readable(self, timeout: float) -> bool:
+        pending = getattr(self._socket, "pending", None)
+        if pending is not None and pending():
+            return True
+        if self.heartbeat:
+            timeout = min(timeout, self.heartbeat)
+        with _Selector() as selector:
+            try:
+                selector.register(self._socket, selectors.EVENT_READ)
+                selector.register(self._wake_out, selectors.EVENT_READ)
+            except ValueError as error:  # closed by another thread
+                self._lose(refused(self.address, ConnectionError("it was closed")), error)
+            ready = [key.fileobj for key, _ in selector.select(max(timeout, 0))]
+        return self._socket in ready
+
+    def _check_alive(self) -> None:
+        if self.heartbeat and monotonic() - self._heard_at > 2 * self.heartbeat + 1:
+            self._lose(
+                OperationalError(f"{self.address.place} has been silent for two heartbeats.")
+            )
+
+    def refresh(self) -> None:
+        """Forget how long nothing was read: nobody was reading."""
+        self._heard_at = monotonic()
+
+    def _interrupted(self) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            return bool(self._wake_out.recv(4096))
+        return False
+
+    def interrupt(self) -> None:
+        """Make a `receive`, of now or the next that has to wait, return soon."""
+        with contextlib.suppress(OSError):
+            self._wake_in.send(b"!")
+
+    def expect(
+        self,
+        names: tuple[Name, ...],
+        timeout: float,
+        other: Callable[[Event], None] | None = None,
+        said: float | None = None,
+    ) -> Event:
+        """Return the next event of these names; others go to `other`. An interrupt does not end it.
+
+        `said` are the seconds that its error speaks of, where some of them are over already.
+        """
+        deadline = monotonic() + timeout
+        interrupted = False
+        with self.reading:
+            self.refresh()
+            try:
+                while True:
+                    left = deadline - monotonic()
+                    event = self.receive(max(left, 0))
+                    if event is None:
+                        if monotonic() < deadline:
+                            interrupted = True
+                            continue
+                        self._lose(
+                            OperationalError(
+                                f"{self.address.place} did not answer within {said or timeout:.1f} s."
+                            )
+                        )
+                    elif event.name in names:
+                        return event
+                    elif other is not None:
+                        other(event)
+            finally:
+                if interrupted:
+                    self.interrupt()
+
+    def call(
+        self,
+        data: bytes,
+        *names: Name,
+        timeout: float | None = None,
+        other: Callable[[Event], None] | None = None,
+    ) -> Event:
+        """Send something and return its answer."""
+        with self.reading:
+            self.send(data)
+            return self.expect(names, self.address.timeout if timeout is None else timeout, other)
+
+    # Ending
+
+    def _lose(self, error: OperationalError, cause: BaseException | None = None) -> NoReturn:
+        if self.broken is None:
+            self.broken = error
+            with contextlib.suppress(OSError):
+                self._socket.close()
+            self._close_wakes()
+        raise self.broken from cause
+
+    def close(self) -> None:
+        """Leave in order: when this returns, the server has given back what the channel held."""
+        if self.broken is None:
+            with contextlib.suppress(OperationalError):
+                self.call(
+                    method(wire.CHANNEL_CLOSE, "BsBB", 200, "", 0, 0),
+                    wire.CHANNEL_CLOSE_OK,
+                )
+                self.call(method(wire.CLOSE, "BsBB", 200, "", 0, 0, channel=0), wire.CLOSE_OK)
+        self.drop()
+
+    def drop(self) -> None:
+        """Close at once, without a word; also in the child of a fork, where the parent goes on."""
+        if self.broken is None:
+            self.broken = OperationalError(f"The connection to {self.address.place} was closed.")
+        with contextlib.suppress(OSError, AttributeError):
+            self._socket.close()
+        self._close_wakes()
+
+    def _close_wakes(self) -> None:
+        self._wake_out.close()
+        self._wake_in.close()

@@ -1,0 +1,227 @@
+"""Publishing with confirms, on a connection of its own: an alarm that blocks it must not hold up settling.
+
+A batch is sent in one go and confirmed by the server when each message is as safe as its queue makes it. What
+reaches no queue, because somebody has deleted it, comes back and is sent again once it is declared anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from umbel.clock import SYSTEM, Clock
+from umbel.engines.rabbitmq import wire
+from umbel.engines.rabbitmq.envelope import Written, own_tag
+from umbel.engines.rabbitmq.link import Link
+from umbel.engines.rabbitmq.pulse import Pulse
+from umbel.engines.rabbitmq.topology import Topology
+from umbel.engines.rabbitmq.wire import FRAME_MAX, Event, method
+from umbel.exceptions import BrokerFull, OperationalError
+from umbel.failpoints import fail_point
+
+logger = logging.getLogger("umbel.rabbitmq")
+
+#: Messages that may be unconfirmed while more are sent.
+WINDOW = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message, and the exchange and key that it goes to.
+
+    `queue` is declared again if it comes back, which it does unless it may reach nobody.
+    """
+
+    written: Written
+    exchange: str
+    routing_key: str
+    queue: str
+    mandatory: bool = True
+
+
+class Publisher:
+    """Publishes for all threads of a process, one batch at a time."""
+
+    def __init__(self, topology: Topology, pulse: Pulse, clock: Clock = SYSTEM) -> None:
+        self._topology = topology
+        self._pulse = pulse
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._link: Link | None = None
+        #: How many messages were sent on this connection, and which of them are not confirmed.
+        self._sent = 0
+        self._unconfirmed: dict[int, Outgoing] = {}
+        self._returned: list[str] = []
+        self._refused = False
+
+    @property
+    def frame_max(self) -> int:
+        """Most bytes of a frame."""
+        return FRAME_MAX if self._link is None else self._link.frame_max
+
+    def publish(self, messages: Sequence[Outgoing], timeout: float) -> None:
+        """Send messages and return when all are confirmed.
+
+        Raises OperationalError after `timeout` seconds.
+        """
+        deadline = monotonic() + timeout
+        if not self._lock.acquire(timeout=max(timeout, 0)):
+            raise OperationalError(
+                f"Other threads' messages took more than {timeout:.1f} s to be sent."
+            )
+        try:
+            self._publish(messages, deadline, timeout)
+        finally:
+            self._lock.release()
+
+    def _publish(self, messages: Sequence[Outgoing], deadline: float, timeout: float) -> None:
+        left: Sequence[Outgoing] = messages
+        for _ in range(3):
+            link = self._open(deadline)
+            self._wait_for_room(link, deadline, timeout)
+            returned = set(self._send(link, left, deadline, timeout))
+            if not returned:
+                return
+            left = [one for one in left if one.written.publication.tag in returned]
+            queues = [one.queue for one in left]
+            logger.warning("The queue %s was gone, and is declared again.", ", ".join(set(queues)))
+            self._topology.forget(queues)
+            self._declare(left, max(deadline - monotonic(), 0.1))
+        raise OperationalError(
+            f"No queue takes messages for {left[0].queue!r} at {self._topology.address.place} although it was"
+            " declared."
+        )
+
+    def _declare(self, messages: Sequence[Outgoing], timeout: float) -> None:
+        queues = [one.queue for one in messages]
+        self._topology.ensure(queues, timeout)
+        parked = [one.queue for one in messages if one.exchange]
+        if parked:
+            self._topology.ensure_parking(parked, timeout)
+
+    def _open(self, deadline: float) -> Link:
+        link = self._link
+        if link is not None and link.broken is None:
+            return link
+        left = max(deadline - monotonic(), 0.01)
+        link = Link(self._topology.address, left, "publishes")
+        try:
+            link.call(method(wire.CONFIRM_SELECT, "b", False), wire.CONFIRM_SELECT_OK)
+        except BaseException:
+            link.drop()
+            raise
+        self._link = link
+        self._sent = 0
+        self._unconfirmed = {}
+        self._pulse.add(link)
+        return link
+
+    def _wait_for_room(self, link: Link, deadline: float, timeout: float) -> None:
+        """Wait while the server takes no messages; nothing has been sent then."""
+        with link.reading:
+            link.refresh()
+            self._drain(link, 0.0)
+            while link.blocked is not None:
+                left = deadline - monotonic()
+                if left <= 0:
+                    raise self._full(link, timeout, "Nothing was sent")
+                self._drain(link, left)
+
+    def _full(self, link: Link, timeout: float, what: str) -> BrokerFull:
+        return BrokerFull(
+            f"{self._topology.address.place} takes no messages: blocked by {link.blocked!r}. {what} within"
+            f" {timeout:.1f} s. Look at its memory and disk (rabbitmqctl status)."
+        )
+
+    def _send(
+        self, link: Link, messages: Sequence[Outgoing], deadline: float, timeout: float
+    ) -> list[str]:
+        """Send and wait for confirms; return the tags of what came back."""
+        self._returned = []
+        self._refused = False
+        fail_point("rabbitmq.publish.before")
+        for start in range(0, len(messages), WINDOW):
+            some = messages[start : start + WINDOW]
+            for number, one in enumerate(some, self._sent + 1):
+                self._unconfirmed[number] = one
+            self._sent += len(some)
+            last = self._sent
+            link.send(
+                *(
+                    one.written.frames(one.exchange, one.routing_key, link.frame_max, one.mandatory)
+                    for one in some
+                )
+            )
+            self._wait_for_confirms(link, last, deadline, timeout)
+        fail_point("rabbitmq.publish.after")
+        if self._refused:
+            raise BrokerFull(
+                f"{self._topology.address.place} refused messages: a queue is full (x-max-length with"
+                " x-overflow: reject-publish), or one of its servers is down."
+            )
+        return self._returned
+
+    def _wait_for_confirms(self, link: Link, last: int, deadline: float, timeout: float) -> None:
+        with link.reading:
+            link.refresh()
+            while any(number <= last for number in self._unconfirmed):
+                left = deadline - monotonic()
+                if left > 0:
+                    self._drain(link, left)
+                    continue
+                if link.blocked is not None:
+                    # They are in its hands, and it reads them when the alarm is over.
+                    raise self._full(
+                        link, timeout, "It is unknown what it will take of what was sent"
+                    )
+                link.drop()
+                raise OperationalError(
+                    f"{self._topology.address.place} did not confirm within {timeout:.1f} s. It is unknown"
+                    " what arrived."
+                )
+
+    def _drain(self, link: Link, wait: float) -> None:
+        """Take what has come, waiting for the first of it."""
+        event = link.receive(wait)
+        while event is not None:
+            self._heed(event)
+            event = link.receive(0.0)
+
+    def _heed(self, event: Event) -> None:
+        if event.name == wire.RETURN:
+            self._returned.append(own_tag(event) or "")
+        elif event.name in (wire.ACK, wire.NACK):
+            number, multiple = event.arguments[:2]
+            self._refused = self._refused or event.name == wire.NACK
+            if multiple:
+                for one in [one for one in self._unconfirmed if one <= number]:
+                    del self._unconfirmed[one]
+            else:
+                self._unconfirmed.pop(number, None)
+
+    def close(self) -> None:
+        """Close the connection; the next message opens another."""
+        with self._lock:
+            link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    # Forks
+
+    def before_fork(self) -> None:
+        """Wait until nothing is being published."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Close the copy of the parent's connection, without a word."""
+        self._lock = threading.RLock()
+        link, self._link = self._link, None
+        if link is not None:
+            link.drop()

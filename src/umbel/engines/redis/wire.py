@@ -1,0 +1,88 @@
+"""The bytes of a connection that answers one call after the other.
+
+A call of redis-py's own passes through a dozen functions on its way to the socket and back, and all of them
+are cold again after the thread has slept for the answer: that takes longer than the server does. So a call
+goes to the socket by itself, and its answer to hiredis. What connects, logs in, encrypts and listens stays
+redis-py's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from redis import exceptions as theirs
+
+from umbel.engines.redis.insides import reader_of, socket_of
+
+#: Most bytes that are read at once.
+SIZE = 65_536
+
+
+class Wire:
+    """Sends what is packed, and reads answers; both raise redis-py's errors."""
+
+    __slots__ = ("_connection", "_feed", "_gets", "_nothing", "_receive", "_send", "_sock")
+
+    def __init__(self, connection: Any, hears: bool) -> None:
+        """Take a connection that is open. On one that `hears` answers are not all that comes."""
+        self._connection = connection
+        self._sock = sock = socket_of(connection)
+        reader = None if hears or sock is None else reader_of(connection)
+        self._gets = None
+        if reader is not None and sock is not None:
+            self._send, self._receive = sock.sendall, sock.recv
+            self._feed, self._gets = reader.feed, reader.gets
+            self._nothing = reader.gets()  # what it says while an answer is not complete
+
+    def send(self, data: bytes) -> None:
+        """Send all of it."""
+        if socket_of(self._connection) is None:
+            # redis-py would connect again, and listen to nothing.
+            raise theirs.ConnectionError("It has been closed.")
+        if self._gets is None:
+            self._connection.send_packed_command((data,))
+            return
+        try:
+            self._send(data)
+        except OSError as error:
+            self._fail(error, "writing to")
+
+    def answer(self) -> Any:
+        """Return the next answer; one that is an error is returned, too."""
+        return self.answers(1)[0]
+
+    def answers(self, count: int) -> list[Any]:
+        """Return the next answers; those that are errors are in their places."""
+        gets = self._gets
+        found: list[Any] = []
+        if gets is None:
+            return [self._answer_by_redis_py() for _ in range(count)]
+        nothing = self._nothing
+        for _ in range(count):
+            while (answer := gets()) is nothing:
+                self._read()
+            found.append(answer)
+        return found
+
+    def _answer_by_redis_py(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except theirs.ResponseError as error:
+            return error
+
+    def _read(self) -> None:
+        """Let the reader have what has come, once something has."""
+        try:
+            data = self._receive(SIZE)
+        except OSError as error:
+            self._fail(error, "reading from")
+        if not data:
+            self._fail(ConnectionError("the server has closed it"), "reading from")
+        self._feed(data)
+
+    def _fail(self, error: OSError, doing: str) -> NoReturn:
+        """Close the connection, and raise what redis-py would."""
+        self._connection.disconnect()
+        if isinstance(error, TimeoutError):
+            raise theirs.TimeoutError(f"Timeout {doing} the socket") from error
+        raise theirs.ConnectionError(f"Error {doing} the socket: {error}.") from error

@@ -1,0 +1,45 @@
+"""A fleet whose broker and results are on a PostgreSQL server that the experiment started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.faults.fleet import Fleet
+from tests.postgres_servers import PrivateServer
+
+_IN_BROKER = """
+SELECT headers::json ->> 'id', (ARRAY['ready', 'scheduled', 'leased', 'leased'])[state + 1]
+FROM SCHEMA.message JOIN SCHEMA.place USING (seq)
+"""
+#: Also what the two rows of a message do not agree on.
+_LEFT = """
+SELECT 'held by nobody', seq FROM SCHEMA.place
+WHERE state >= 2 AND owner NOT IN (SELECT id FROM SCHEMA.owner)
+UNION ALL
+SELECT 'in no place', seq FROM SCHEMA.message WHERE seq NOT IN (SELECT seq FROM SCHEMA.place)
+UNION ALL
+SELECT 'without a message', seq FROM SCHEMA.place WHERE seq NOT IN (SELECT seq FROM SCHEMA.message)
+"""
+
+
+class PostgresFleet(Fleet):
+    """A fleet on a server, into which it looks by itself."""
+
+    def __init__(self, directory: Path, server: PrivateServer, url: str, **settings: Any) -> None:
+        at = {"broker_url": url, "result_backend": url}
+        super().__init__(directory, **at | settings)
+        self.server = server
+        self._schema = url.partition("schema=")[2].partition("&")[0] or "umbel"
+
+    def _ask(self, statement: str) -> list[tuple[Any, ...]]:
+        return self.server.ask(statement.replace("SCHEMA", f'"{self._schema}"'))
+
+    def _owners(self) -> list[tuple[str, int]]:
+        return [(node, pid) for node, pid in self._ask("SELECT node, pid FROM SCHEMA.owner")]
+
+    def _leased_by_nobody(self) -> list[str]:
+        return [f"{what}: {seq}" for what, seq in self._ask(_LEFT)]
+
+    def _in_broker(self) -> dict[str, str]:
+        return dict(self._ask(_IN_BROKER))

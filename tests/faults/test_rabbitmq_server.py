@@ -1,0 +1,176 @@
+"""What happens to a RabbitMQ server under load: workers and clients go on by themselves, and never hang.
+
+Whoever holds messages when its connection is lost runs them again. Results are in a file of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Form, Settle
+from tests.faults.fleet import wait_until
+from tests.faults.load import Load
+from tests.faults.outages import until_work_goes_on
+from tests.faults.rabbit_fleet import RabbitFleet
+from tests.rabbitmq_servers import PrivateServer, delete_queue, private_server
+from umbel.clock import SYSTEM
+from umbel.engines.rabbitmq.address import address_of
+from umbel.engines.rabbitmq.link import Link
+
+pytestmark = [pytest.mark.faults, pytest.mark.engine, pytest.mark.forms("short", "full")]
+
+#: Seconds after which the server takes back what is held, and after which workers take it anew.
+TIMEOUT, HOLD = 5.0, 1.5
+
+
+@contextmanager
+def running(place: Path) -> Iterator[tuple[PrivateServer, RabbitFleet]]:
+    """Start a server and a fleet on it."""
+    with (
+        private_server(place, f"consumer_timeout = {int(TIMEOUT * 1000)}") as server,
+        RabbitFleet(
+            place, server.url, broker_transport_options={"hold_after": HOLD}, broker_heartbeat=2
+        ) as fleet,
+    ):
+        yield server, fleet
+
+
+def note_fault(fleet: RabbitFleet, how: str) -> None:
+    """Note what may end the connections of all that run tasks."""
+    pids = [pid for node in fleet.nodes for pid in node.members()]
+    fleet.ledger.fault(how, pids)
+
+
+def load_of(fleet: RabbitFleet, form: Form) -> Load:
+    return Load(fleet, form.dice, form.pick(20, 250), retry=False)
+
+
+def check_calls(fleet: RabbitFleet, load: Load) -> None:
+    """Calls may fail while there is no server: in time. Nothing else happens to them."""
+    limit = fleet.app.conf.broker_publish_timeout
+    assert all(one.seconds <= limit + 1.0 for one in load.refusals)
+
+
+def test_server_killed(place: Path, form: Form, settle: Settle) -> None:
+    """B1: and started again, away for a moment or longer."""
+    with running(place) as (server, fleet):
+        fleet.start("one", "two")
+        delays = []
+        with load_of(fleet, form) as load:
+            for _ in range(form.pick(1, 20)):
+                note_fault(fleet, "server killed")
+                server.kill()
+                SYSTEM.sleep(form.dice.uniform(0.1, form.pick(1.0, 10.0)))
+                server.start()
+                note_fault(fleet, "server killed")
+                delays.append(until_work_goes_on(fleet))
+                load.await_more()
+        check_calls(fleet, load)
+        settle(fleet, *delays)
+
+
+def test_server_frozen(place: Path, form: Form, settle: Settle) -> None:
+    """B2: for longer than two heartbeats."""
+    with running(place) as (server, fleet):
+        fleet.start("one", "two")
+        with load_of(fleet, form) as load:
+            note_fault(fleet, "server frozen")
+            server.freeze()
+            SYSTEM.sleep(form.pick(6.0, 60.0))
+            server.thaw()
+            note_fault(fleet, "server frozen")
+            delay = until_work_goes_on(fleet)
+            load.await_more()
+        check_calls(fleet, load)
+        settle(fleet, delay)
+
+
+def _stop_app(server: PrivateServer) -> None:
+    server.control("stop_app")
+    server.control("start_app")
+
+
+def _close_connections(server: PrivateServer) -> None:
+    server.control("close_all_connections", "an experiment")
+
+
+def _delete_queue(server: PrivateServer) -> None:
+    link = Link(address_of(server.url, {}), 5.0, "test")
+    delete_queue(link, "celery")
+    link.close()
+
+
+@pytest.mark.parametrize("how", [_stop_app, _close_connections])
+def test_connections_closed_by_the_server(
+    place: Path, form: Form, settle: Settle, how: Callable[[PrivateServer], None]
+) -> None:
+    """Q2: ``rabbitmqctl stop_app``, and ``close_all_connections``."""
+    with running(place) as (server, fleet):
+        fleet.start("one", "two")
+        delays = []
+        with load_of(fleet, form) as load:
+            for _ in range(form.pick(1, 20)):
+                note_fault(fleet, how.__name__)
+                how(server)
+                note_fault(fleet, how.__name__)
+                delays.append(until_work_goes_on(fleet))
+                load.await_more()
+        check_calls(fleet, load)
+        settle(fleet, *delays)
+
+
+def test_queue_deleted(place: Path, form: Form) -> None:
+    """Q2: what was in it is lost by right; workers and clients have it again within five seconds."""
+    with running(place) as (server, fleet):
+        fleet.start("one")
+        for _ in range(form.pick(3, 50)):
+            _delete_queue(server)
+            begun = SYSTEM.monotonic()
+            [last] = fleet.send("work", [(0.0,)])
+            wait_until(lambda last=last: last in fleet.started(), 15.0, "the queue to be back")  # type: ignore[misc]
+            assert SYSTEM.monotonic() - begun <= 5.0
+        fleet.stop()
+
+
+def test_tasks_longer_than_the_consumer_timeout(place: Path, form: Form, settle: Settle) -> None:
+    """Q1: they run once, and so does what is due later than that."""
+    with running(place) as (_, fleet):
+        fleet.start("one", "two")
+        fleet.send("work", [(form.pick(2.5, 5.0) * TIMEOUT,)] * 3)
+        due = fleet.app.tasks["work"].apply_async((0.0,), countdown=2.5 * TIMEOUT)
+        fleet.ledger.sent(due.id, "ok")
+        fleet.wait_until_quiet(120.0)
+        figures = settle(fleet)
+        assert figures.duplicates == 0
+
+
+@pytest.mark.parametrize(
+    ("alarm", "end"),
+    [
+        (("set_vm_memory_high_watermark", "0"), ("set_vm_memory_high_watermark", "0.4")),
+        (("set_disk_free_limit", "900000GB"), ("set_disk_free_limit", "50MB")),
+    ],
+    ids=["memory", "disk"],
+)
+def test_alarm(
+    place: Path, form: Form, settle: Settle, alarm: tuple[str, ...], end: tuple[str, ...]
+) -> None:
+    """Q3: calls fail in time and say why, workers drain what is there, and then all goes on."""
+    with running(place) as (server, fleet):
+        fleet.start("one")
+        waiting = fleet.send("work", [(0.1,)] * 40)
+        with load_of(fleet, form) as load:
+            server.control(*alarm)
+            wait_until(lambda: len(load.refusals) >= 2, 60.0, "calls to fail")
+            wait_until(lambda: set(waiting) <= fleet.started(), 60.0, "the workers to drain")
+            SYSTEM.sleep(form.pick(0.0, 60.0))
+            server.control(*end)
+            delay = until_work_goes_on(fleet)
+            load.await_more()
+        check_calls(fleet, load)
+        assert all("blocked by" in str(one.error) for one in load.refusals)
+        settle(fleet, delay)

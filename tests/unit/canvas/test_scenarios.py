@@ -1,0 +1,268 @@
+"""What workflows are used for, whole: sent, run as a worker runs them, and asked for their results.
+
+The families of scenarios are those that Celery's integration tests go through (t/integration/test_canvas.py);
+how workflows nest at random is in test_trees.py, how chords end in tests/unit/worker/test_chords.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from umbel import Task, Umbel, chain, chord, group
+from umbel.result import allow_join_result, result_from_tuple
+from umbel.testing import run_pending
+
+Made = Task[..., Any]
+
+
+@pytest.fixture
+def told() -> list[Any]:
+    return []
+
+
+@pytest.fixture(autouse=True)
+def tasks(app: Umbel, told: list[Any]) -> None:
+    @app.task(name="add")
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    @app.task(name="same")
+    def same(value: Any = None) -> Any:
+        return value
+
+    @app.task(name="total")
+    def total(numbers: Any) -> int:
+        return sum(numbers)
+
+    @app.task(name="fail")
+    def fail(*args: Any) -> None:
+        raise ValueError("no")
+
+    @app.task(name="tell")
+    def tell(value: Any, name: str = "") -> Any:
+        told.append((name, value))
+        return value
+
+    @app.task(name="ids", bind=True)
+    def ids(self: Made, *args: Any) -> tuple[Any, ...]:
+        found = self.request
+        told.append((found.id, found.root_id, found.parent_id))
+        return found.id, found.root_id, found.parent_id
+
+    @app.task(name="instead", bind=True)
+    def instead(self: Made, value: int, kind: str) -> Any:
+        add = app.tasks["add"]
+        made: dict[str, Callable[[], Any]] = {
+            "task": lambda: add.s(value, 1),
+            "chain": lambda: add.s(value, 1) | add.s(10),
+            "group": lambda: group(add.s(value, 1), add.s(value, 2)),
+            "chord": lambda: chord([add.s(value, 1), add.s(value, 2)], app.tasks["total"].s()),
+            "again": lambda: self.s(value, "chain"),
+        }
+        return self.replace(made[kind]())
+
+
+def s(app: Umbel, name: str, *args: Any, **options: Any) -> Any:
+    return app.tasks[name].s(*args).set(**options)
+
+
+def run(app: Umbel, workflow: Any) -> Any:
+    result = workflow.delay()
+    run_pending(app)
+    return result.get()
+
+
+# Replacing
+
+REPLACED = {"task": 2, "chain": 12, "group": [2, 3], "chord": 5, "again": 12}
+
+
+@pytest.mark.parametrize("kind", REPLACED)
+def test_a_call_is_replaced_wherever_it_stands(app: Umbel, told: list[Any], kind: str) -> None:
+    """Alone, first, last, in a header, as a body; what follows it follows once, with the last value."""
+    value = REPLACED[kind]
+    assert run(app, s(app, "instead", 1, kind)) == value
+    assert run(app, s(app, "instead", 1, kind) | s(app, "same")) == value
+    assert run(app, s(app, "same", 1) | s(app, "instead", kind)) == value
+    assert run(app, group(s(app, "instead", 1, kind), s(app, "same", 7))) == [value, 7]
+    header = [s(app, "instead", 1, kind), s(app, "same", 7)]
+    assert run(app, chord(header, s(app, "same"))) == [value, 7]
+    body = s(app, "same", 1) | group(s(app, "same"), s(app, "same"))
+    assert run(app, body | s(app, "total") | s(app, "instead", kind)) is not None
+    linked = s(app, "instead", 1, kind)
+    linked.link(s(app, "tell", "after"))
+    assert run(app, linked) == value
+    assert told == [("after", value)]
+
+
+def test_errbacks_follow_what_replaced_a_call_once(app: Umbel, told: list[Any]) -> None:
+    @app.task(name="worse", bind=True)
+    def worse(self: Made) -> Any:
+        return self.replace(s(app, "same", 1) | s(app, "fail"))
+
+    result = s(app, "worse").on_error(s(app, "tell", "failed")).delay()
+    run_pending(app)
+    assert result.failed()
+    assert [name for name, _ in told] == ["failed"]
+
+
+# Links
+
+
+def test_each_call_of_a_group_has_callbacks_and_errbacks(app: Umbel, told: list[Any]) -> None:
+    good, bad = s(app, "same", 1), s(app, "fail")
+    for one in (good, bad):
+        one.link(s(app, "tell", "went well"))
+        one.link_error(s(app, "tell", "failed"))
+    result = group(good, bad, good.clone(), bad.clone()).delay()
+    run_pending(app)
+    assert Counter(name for name, _ in told) == {"went well": 2, "failed": 2}
+    assert [one.state for one in result] == ["SUCCESS", "FAILURE"] * 2
+
+
+def test_an_inner_chain_keeps_its_links(app: Umbel, told: list[Any]) -> None:
+    inner = chain(s(app, "same", 1), s(app, "add", 1))
+    inner.link(s(app, "tell", "inner"))
+    outer = chain(inner, s(app, "add", 10))
+    outer.link(s(app, "tell", "outer"))
+    assert run(app, outer) == 12
+    assert sorted(told) == [("inner", 2), ("outer", 12)]
+
+
+def test_the_errback_of_a_chain_hears_of_whichever_call_fails(app: Umbel, told: list[Any]) -> None:
+    for place in range(3):
+        steps = [s(app, "same", 1), s(app, "same"), s(app, "same")]
+        steps[place] = s(app, "fail").set(task_id=f"failed {place}")
+        chain(steps).on_error(s(app, "tell", str(place))).delay()
+    run_pending(app)
+    assert sorted(told) == [(str(place), f"failed {place}") for place in range(3)]
+
+
+def test_an_errback_may_come_later(app: Umbel, told: list[Any]) -> None:
+    late = s(app, "tell", "late", countdown=100)
+    chain(s(app, "same", 1), s(app, "fail"), s(app, "same")).on_error(late).delay()
+    run_pending(app)
+    assert told == []
+    run_pending(app, ahead=200)
+    assert [name for name, _ in told] == ["late"]
+
+
+def test_a_callback_may_be_a_workflow(app: Umbel, told: list[Any]) -> None:
+    first = s(app, "same", 1)
+    sizes = group(s(app, "add", 1), s(app, "add", 2)) | s(app, "total")
+    first.link(s(app, "add", 10) | sizes | s(app, "tell", "all"))
+    assert run(app, first) == 1
+    assert told == [("all", 25)]
+
+
+# Ids
+
+
+def test_all_calls_of_a_workflow_know_its_first_and_the_one_before(
+    app: Umbel, told: list[Any]
+) -> None:
+    result = chain(s(app, "ids"), s(app, "ids"), group(s(app, "ids"), s(app, "ids"))).delay()
+    run_pending(app)
+    (first, root, none), (second, *_), *members = told
+    assert (first, none) == (root, None)
+    assert {one[1] for one in told} == {first}
+    assert told[1][2] == first
+    assert {one[2] for one in members} == {second}
+    assert [one.id for one in result.results] == [one[0] for one in members]
+
+
+def test_the_calls_of_a_chord_have_one_root(app: Umbel, told: list[Any]) -> None:
+    whole = s(app, "ids") | group(s(app, "ids"), s(app, "ids")) | s(app, "ids")
+    whole.delay()
+    run_pending(app)
+    first, *members, body = told
+    assert {one[1] for one in told} == {first[0]}
+    assert {one[2] for one in members} == {first[0]}
+    assert body[2] == members[-1][0]
+
+
+# Results
+
+
+def test_results_of_a_workflow_travel_as_data(app: Umbel) -> None:
+    whole = s(app, "same", 1) | group(s(app, "add", 1), s(app, "add", 2)) | s(app, "total")
+    result = (whole | group(s(app, "add", 1), s(app, "add", 2))).delay()
+    again = result_from_tuple(result.as_tuple(), app)
+    run_pending(app)
+    assert again.get() == result.get() == [6, 7]
+    assert again == result
+    assert (again.parent.get(), again.parent.parent.get()) == (5, [2, 3])
+    assert again.parent.parent.parent.get() == 1
+
+
+def test_a_group_waits_for_all_that_its_members_are(app: Umbel) -> None:
+    inner = group(s(app, "same", 1), s(app, "same", 2) | group(s(app, "add", 1), s(app, "add", 2)))
+    result = group(inner, chord([s(app, "same", 1)], s(app, "total"))).delay()
+    assert not result.ready()
+    run_pending(app)
+    assert (result.ready(), result.get()) == (True, [1, [3, 4], 1])
+    assert result.completed_count() == len(result.results)
+
+
+def test_forgetting_a_group_leaves_nothing(app: Umbel) -> None:
+    result = group(s(app, "same", 1), s(app, "same", 2)).delay()
+    run_pending(app)
+    result.save()
+    result.forget()
+    assert app.GroupResult.restore(result.id) is None
+    assert [app.AsyncResult(one.id).exists() for one in result] == [False, False]
+
+
+# Within tasks, and with options
+
+
+def test_workflows_that_run_within_a_task(app: Umbel) -> None:
+    @app.task(name="inner")
+    def inner() -> Any:
+        sizes = group(s(app, "add", 1, 1), s(app, "add", 2, 2)) | s(app, "total")
+        with allow_join_result():  # what runs here waits for nobody
+            return sizes.apply().get()
+
+    assert run(app, s(app, "inner")) == 6
+
+
+def test_a_priority_is_inherited_where_it_is_wanted(app: Umbel) -> None:
+    app.conf.task_inherit_parent_priority = True
+    seen: list[Any] = []
+
+    @app.task(name="how", bind=True)
+    def how(self: Made, *args: Any) -> None:
+        seen.append((self.request.delivery_info or {})["priority"])
+
+    whole = s(app, "how") | group(s(app, "how"), s(app, "how")) | s(app, "how")
+    whole.apply_async(priority=5)
+    run_pending(app)
+    assert seen[:3] == [5, 5, 5]
+
+
+def test_empty_workflows(app: Umbel) -> None:
+    assert run(app, chord([], s(app, "total"))) == 0
+    assert run(app, s(app, "same", 1) | group(app=app)) == 1
+    assert group(app=app).delay().get() == []
+    single = group([s(app, "same", 3)])
+    assert run(app, single | s(app, "total")) == 3
+    assert run(app, chain(chain(chain(s(app, "same", 4))))) == 4
+
+
+def test_a_chain_of_chords_goes_on_after_each(app: Umbel) -> None:
+    def level() -> Any:
+        return group(s(app, "add", n) for n in range(3)) | s(app, "total")
+
+    assert run(app, s(app, "same", 1) | level() | level() | level()) == 66
+    assert run(app, s(app, "same", 1) | level() | group(s(app, "add", 1), level())) == [7, 21]
+
+
+def test_many_calls_are_one_group(app: Umbel) -> None:
+    many = group(s(app, "add", n, n) for n in range(500)) | s(app, "total")
+    result = many.delay()
+    run_pending(app, limit=600)
+    assert result.get() == 249_500

@@ -1,0 +1,74 @@
+"""From a URL and options to an address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from umbel.engines import open_engine
+from umbel.engines.postgres.address import address_of
+from umbel.exceptions import ImproperlyConfigured
+
+URL = "postgresql://user:secret@db.example:5433/shop"
+
+
+def test_libpq_is_given_what_is_its_own_and_umbel_takes_the_rest() -> None:
+    address = address_of(f"{URL}?schema=tasks&sslmode=require&poll_interval=0.1", {})
+    assert address.parameters["host"] == "db.example"
+    assert address.parameters["sslmode"] == "require"
+    assert not {"schema", "poll_interval"} & address.parameters.keys()
+    assert (address.schema, address.poll_interval) == ("tasks", 0.1)
+
+
+def test_the_query_counts_more_than_the_options() -> None:
+    options = {"schema": "given", "pooler": "transaction", "create_tables": False, "timeout": 2}
+    address = address_of(f"{URL}?schema=named", options)
+    assert (address.schema, address.pooler) == ("named", "transaction")
+    assert (address.create_tables, address.timeout) == (False, 2.0)
+
+
+def test_the_password_is_not_shown() -> None:
+    address = address_of(URL, {})
+    assert "secret" not in address.shown
+    assert "secret" not in repr(address)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (URL, URL.replace("postgresql", "postgres").replace("secret", "other"), True),
+        (URL, f"{URL}?schema=other", False),
+        (URL, f"{URL}2", False),
+    ],
+)
+def test_two_addresses_of_the_same_tables_are_known(one: str, other: str, same: bool) -> None:
+    assert (address_of(one, {}).location == address_of(other, {}).location) is same
+
+
+@pytest.mark.parametrize(
+    ("query", "options", "text"),
+    [
+        ("shema=x", {}, "unknown parameter 'shema'. Did you mean 'schema'"),
+        ("sslmod=require", {}, "Did you mean 'sslmode'"),
+        ("", {"pooler": "pgbouncer"}, "pooler is 'pgbouncer', but must be auto, none, transaction"),
+        ("poll_interval=soon", {}, "poll_interval is 'soon', but must be a number of seconds"),
+        ("", {"schema": "x" * 64}, "at most 63 bytes"),
+        ("", {"schema": 'x"y'}, "none of"),
+        ("", {"ssl": True}, "broker_use_ssl is set, .*: add sslmode=verify-full"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(query: str, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=text):
+        address_of(f"{URL}?{query}", options)
+
+
+def test_a_url_that_says_how_to_encrypt_agrees_with_broker_use_ssl() -> None:
+    address = address_of(f"{URL}?sslmode=verify-ca", {"ssl": True})
+    assert address.parameters["sslmode"] == "verify-ca"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_schemes_name_the_engine(scheme: str) -> None:
+    engine = open_engine(f"{scheme}://localhost/shop")
+    assert type(engine).__name__ == "PostgresEngine"

@@ -1,0 +1,287 @@
+"""What goes wrong with a server: each with an error that says what to do, and work goes on by itself."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import closing
+
+import pytest
+
+from tests.rabbitmq_servers import connected, delete_queue, shared_space
+from umbel.clock import unique_id
+from umbel.engines.rabbitmq import RabbitEngine
+from umbel.engines.rabbitmq.consumer import RabbitConsumer
+from umbel.exceptions import LeaseLost, OperationalError
+from umbel.message import Delivery
+from umbel.ports import Action, FetchRequest, Owner, Settlement
+from umbel.testing.conformance.support import (
+    PATIENCE,
+    QUEUE,
+    ack,
+    at_most,
+    fetch,
+    ids,
+    in_thread,
+    now,
+    publication,
+    until,
+)
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def engine() -> Iterator[RabbitEngine]:
+    with (
+        shared_space() as (url, prefix),
+        closing(RabbitEngine(url, {"queue_name_prefix": prefix})) as made,
+    ):
+        yield made
+
+
+def attach(engine: RabbitEngine) -> RabbitConsumer:
+    return engine.broker.consumer(Owner(unique_id(), "node", "host", 1), 10)
+
+
+def publish(engine: RabbitEngine, *names: str) -> None:
+    engine.broker.publish([publication(name) for name in names], PATIENCE)
+
+
+def dies(consumer: RabbitConsumer) -> None:
+    """End its connection as the death of its process does."""
+    assert consumer._link is not None
+    consumer._link.drop()
+
+
+def waited_for(consumer: RabbitConsumer) -> Delivery:
+    [delivery] = until(lambda: fetch(consumer, 1))
+    return delivery
+
+
+def test_nobody_there_is_an_error_that_says_where() -> None:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        with (
+            closing(RabbitEngine(f"amqp://u:secret@127.0.0.1:{port}/v", {})) as engine,
+            pytest.raises(OperationalError) as caught,
+        ):
+            engine.broker.publish([publication("1")], 2.0)
+    assert f"127.0.0.1:{port}, virtual host 'v', cannot be reached" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("guest:wrong@127.0.0.1:5672//", "does not accept the user 'guest' or the password"),
+        ("guest:guest@127.0.0.1:5672/nowhere", "Check the virtual host"),
+    ],
+)
+def test_who_may_not_come_in_is_told_what_to_check(place: str, text: str) -> None:
+    with connected():
+        pass
+    with (
+        closing(RabbitEngine(f"amqp://{place}", {})) as engine,
+        pytest.raises(OperationalError, match=text),
+    ):
+        engine.broker.publish([publication("1")], PATIENCE)
+
+
+def test_a_server_of_the_cluster_that_is_away_is_passed_over(engine: RabbitEngine) -> None:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        url = f"amqp://127.0.0.1:{one.getsockname()[1]}//;{engine.url}"
+        options = {"queue_name_prefix": engine.broker._core.topology.prefix}
+        with closing(RabbitEngine(url, options)) as other:
+            publish(other, "1")
+    consumer = attach(engine)
+    assert ids(fetch(consumer)) == ["1"]
+    consumer.close()
+
+
+def test_nothing_is_sent_that_there_is_no_time_to_confirm(engine: RabbitEngine) -> None:
+    consumer = attach(engine)
+    assert fetch(consumer) == []  # the queue is there
+    declare = engine.broker._core.topology.ensure_parking
+    with pytest.MonkeyPatch.context() as patch:
+
+        def slowly(queues: Collection[str], timeout: float | None = None) -> None:
+            declare(queues, timeout)
+            threading.Event().wait(0.5)
+
+        patch.setattr(engine.broker._core.topology, "ensure_parking", slowly)
+        with pytest.raises(OperationalError, match="Nothing was sent"):
+            engine.broker.publish([publication("1", due=now() + 0.05)], 0.4)
+    engine.broker.publish([publication("2", due=now() + 0.05)], PATIENCE)
+    assert waited_for(consumer).message.task_id == "2"
+    assert fetch(consumer) == []
+    consumer.close()
+
+
+# Crashes
+
+
+def test_what_ended_its_process_is_counted_and_its_neighbours_are_not(engine: RabbitEngine) -> None:
+    publish(engine, "killer", "1", "2")
+    consumer = attach(engine)
+    assert ids(fetch(consumer)) == ["killer", "1", "2"]
+    dies(consumer)
+    # It may have been any of them: each runs alone from now on, and the first is the one that kills.
+    consumer = attach(engine)
+    suspect = waited_for(consumer)
+    assert (suspect.message.task_id, suspect.redelivered, suspect.crashes) == ("killer", True, 0)
+    dies(consumer)
+    for crashes in (2, 3):
+        consumer = attach(engine)
+        found = [waited_for(consumer)]
+        while found[-1].message.task_id != "killer":
+            ack(consumer, found[-1:])
+            found.append(waited_for(consumer))
+        assert [one.crashes for one in found] == [*([0] * (len(found) - 1)), crashes]
+        assert ids(found[:-1]) == (["1", "2"] if crashes == 2 else [])
+        dies(consumer)
+
+
+def test_what_may_run_only_once_says_so_when_its_process_died(engine: RabbitEngine) -> None:
+    publish(engine, "1")
+    consumer = attach(engine)
+    deliveries = fetch(consumer)
+    assert [one.early for one in deliveries] == [False]
+    consumer.mark_early(deliveries)
+    dies(consumer)
+    heir = attach(engine)
+    found = waited_for(heir)
+    assert (found.message.task_id, found.early) == ("1", True)
+    assert ack(heir, [found]).refused == ()
+    heir.close()
+
+
+def test_what_is_killed_at_its_time_limit_says_so(engine: RabbitEngine) -> None:
+    publish(engine, "1")
+    consumer = attach(engine)
+    [delivery] = fetch(consumer)
+    consumer.expect_end(delivery, 2.5)
+    dies(consumer)
+    heir = attach(engine)
+    found = waited_for(heir)
+    assert (found.over_time, found.crashes) == (2.5, 0)
+    heir.close()
+
+
+def test_what_was_told_to_end_may_end_well(engine: RabbitEngine) -> None:
+    publish(engine, "1")
+    consumer = attach(engine)
+    [delivery] = fetch(consumer)
+    consumer.expect_end(delivery, 2.5)
+    assert ack(consumer, [delivery]).refused == ()
+    consumer.close()
+    other = attach(engine)
+    assert fetch(other) == []
+    other.close()
+
+
+def test_what_is_held_for_long_is_held_anew(engine: RabbitEngine) -> None:
+    engine.broker._core.hold_after = 0.05
+    publish(engine, "1")
+    consumer = attach(engine)
+    [delivery] = fetch(consumer)
+    [held] = consumer._held.by_key.values()
+    first = held.number
+
+    def moved() -> bool:
+        consumer.look_after(held.since + 1)
+        return held.number != first
+
+    until(moved)
+    assert ack(consumer, [delivery]).refused == ()
+    consumer.close()
+    other = attach(engine)
+    assert fetch(other) == []
+    other.close()
+
+
+# Connections and queues that go
+
+
+def test_what_a_lost_connection_held_cannot_be_settled(engine: RabbitEngine) -> None:
+    publish(engine, "1")
+    consumer = attach(engine)
+    [old] = fetch(consumer)
+    dies(consumer)
+    new = waited_for(consumer)
+    assert new.key != old.key
+    assert ack(consumer, [old]).refused == (old,)
+    assert ack(consumer, [new]).refused == ()
+    consumer.close()
+    with pytest.raises(LeaseLost):
+        fetch(consumer)
+
+
+@pytest.mark.parametrize("lost", ["before it was settled", "with the acknowledgement"])
+def test_what_was_done_is_not_done_again_by_the_same_process(
+    engine: RabbitEngine, lost: str
+) -> None:
+    publish(engine, "1", "2")
+    consumer = attach(engine)
+    [done, _] = fetch(consumer)
+    if lost == "before it was settled":
+        dies(consumer)
+        assert ack(consumer, [done]).refused == (done,)
+    else:
+        assert consumer._link is not None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(consumer._link, "send", lambda *data: None)
+            assert ack(consumer, [done]).refused == ()
+        dies(consumer)
+    last = waited_for(consumer)
+    assert last.message.task_id == "2"
+    ack(consumer, [last])
+    consumer.close()
+    other = attach(engine)
+    assert fetch(other) == []
+    other.close()
+
+
+def test_what_goes_back_is_not_taken_for_done(engine: RabbitEngine) -> None:
+    publish(engine, "1")
+    consumer = attach(engine)
+    [delivery] = fetch(consumer)
+    consumer.settle([Settlement(delivery, Action.PARK, due=now())])
+    dies(consumer)
+    again = waited_for(consumer)
+    consumer.settle([Settlement(again, Action.REQUEUE, crashed=True)])
+    dies(consumer)
+    assert waited_for(consumer).message.task_id == "1"
+    consumer.close()
+
+
+def test_a_queue_that_is_deleted_is_declared_again(engine: RabbitEngine) -> None:
+    name = engine.broker._core.topology.name(QUEUE)
+    publish(engine, "1")
+    consumer = attach(engine)
+    ack(consumer, fetch(consumer))
+    with connected() as link:
+        delete_queue(link, name)
+    publish(engine, "2")  # comes back, and is sent again
+    assert waited_for(consumer).message.task_id == "2"
+    with connected() as link, in_thread(lambda: _until_there(consumer)) as found, at_most(PATIENCE):
+        delete_queue(link, name)
+        publish(engine, "3")
+        assert found.result(PATIENCE).message.task_id == "3"
+    consumer.close()
+
+
+def _until_there(consumer: RabbitConsumer) -> Delivery:
+    """Fetch as a child does, which starts over when the server refuses something."""
+
+    def one() -> list[Delivery]:
+        try:
+            return consumer.fetch(FetchRequest([QUEUE], 1), 1.0)
+        except OperationalError:
+            return []
+
+    [delivery] = until(one)
+    return delivery
