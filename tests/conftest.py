@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.places import own_runtime_directory
 from umbel import Umbel, current, registry
 from umbel.clock import unique_id
 from umbel.engines.memory.space import forget_space
@@ -35,6 +36,12 @@ settings.load_profile("unhurried")
 # and end by it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _apart_from_other_tests() -> Iterator[None]:
+    with own_runtime_directory():
+        yield
 
 
 class ManualClock:

@@ -30,12 +30,12 @@ from tests.faults.oracles import Figures, judge, percentile
 from tests.faults.postgres_fleet import PostgresFleet
 from tests.faults.redis_fleet import RedisFleet
 from tests.faults.scenes import ENGINES, SERVERS, on
+from tests.places import MEMORY, own_runtime_directory
 from tests.postgres_servers import PrivateServer as PostgresServer
 from tests.postgres_servers import private_server as private_postgres
 from tests.redis_servers import private_server
 
 T = TypeVar("T")
-MEMORY = Path("/dev/shm")  # noqa: S108 - directories in it are made by tempfile
 REPEATS = {"quick": 1, "short": 50, "full": 1}
 #: What an experiment measured, among the properties of its report: that is how it comes from the process
 #: that ran it to the one that sums up.
@@ -140,12 +140,17 @@ def make_fleet(place: Path, engine: str, request: pytest.FixtureRequest) -> Iter
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server for experiments that do not harm it; each has a schema of its own."""
-    memory = MEMORY if MEMORY.is_dir() else None
     with (
-        tempfile.TemporaryDirectory(prefix="umbel-faults-", dir=memory) as name,
+        tempfile.TemporaryDirectory(prefix="umbel-faults-", dir=MEMORY) as name,
         private_postgres(Path(name)) as server,
     ):
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _apart_from_other_fleets() -> Iterator[None]:
+    with own_runtime_directory():
+        yield
 
 
 @pytest.fixture
@@ -155,7 +160,7 @@ def place(tmp_path: Path, form: Form) -> Iterator[Path]:
     In memory, unless in the full form: what is tested is the death of processes, and a disk that is
     busy with other things for a second would look like a slow recovery.
     """
-    if form.name == "full" or not MEMORY.is_dir():
+    if form.name == "full" or MEMORY is None:
         yield tmp_path
         return
     with tempfile.TemporaryDirectory(prefix="umbel-faults-", dir=MEMORY) as name:
