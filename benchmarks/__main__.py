@@ -9,7 +9,7 @@ import sqlite3
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import metadata
 from typing import Any
 
@@ -157,8 +157,10 @@ def enqueue(bench: Bench) -> None:
     else:
         single["LPUSH"] = lambda place: measures.bare_pushes(place, few)
         bulk["LPUSH in pipelines"] = lambda place: measures.bare_pushes(place, many, 64)
-    bench.rates("enqueue one by one", single)
-    bench.rates("enqueue in bulk, or with all that a library has for it", bulk)
+    together = nullcontext()
+    with bench.server.apart() if isinstance(bench.server, RedisServer) else together:
+        bench.rates("enqueue one by one", single)
+        bench.rates("enqueue in bulk, or with all that a library has for it", bulk)
 
 
 def latency(bench: Bench) -> None:

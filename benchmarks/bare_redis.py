@@ -15,6 +15,7 @@ from binascii import a2b_base64
 import orjson
 from redis import Redis
 
+from benchmarks.driver import WARM
 from benchmarks.work import ran
 
 BATCH = 64
@@ -51,7 +52,8 @@ def push_rate(url: str, count: int, pipeline: int = 1) -> float:
     """Return how often the one message that waits can be pushed a second, one by one or in pipelines."""
     client = Redis.from_url(url)
     (message,) = client.lrange("celery", 0, -1)
-    client.lpush("bare", message)
+    for _ in range(WARM):
+        client.lpush("bare", message)
     started = time.perf_counter()
     if pipeline == 1:
         for _ in range(count):

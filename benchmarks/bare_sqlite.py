@@ -19,7 +19,7 @@ from benchmarks.work import ran
 BATCH = 64
 
 
-def connect(path: Path, durability: str) -> sqlite3.Connection:
+def connect(path: Path | str, durability: str) -> sqlite3.Connection:
     """Open a file as umbel does."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=0)
     connection.execute("PRAGMA journal_mode = WAL")
@@ -67,7 +67,7 @@ def noop(x: int, y: int) -> int:
     return x + y
 
 
-def one_row_commits(path: Path, durability: str, rows: int) -> float:
+def one_row_commits(path: str, durability: str, rows: int) -> float:
     """Insert rows one by one, each in a transaction of its own; return rows per second."""
     connection = connect(path, durability)
     connection.execute("CREATE TABLE bare (seq INTEGER PRIMARY KEY, body BLOB)")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import signal
 import time
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from benchmarks import bare_postgres, bare_rabbitmq, bare_redis, bare_sqlite
 from benchmarks.place import Place, kill
 from benchmarks.processes import cpu_seconds, private_mb, proportional_mb, trees
 from benchmarks.sides import UMBEL, Side
@@ -29,30 +30,37 @@ def fills(side: Side, place: Place, tasks: int) -> float:
 
 def bare_commits(place: Place, tasks: int) -> float:
     """Return one-row transactions per second of one process."""
-    return bare_sqlite.one_row_commits(place.directory / "bare.db", place.durability, tasks)
+    file = str(place.directory / "bare.db")
+    return float(_bare(place, "bare_sqlite", "one_row_commits", file, place.durability, tasks))
 
 
 def bare_pushes(place: Place, tasks: int, pipeline: int = 1) -> float:
     """Return LPUSH of one of umbel's messages per second of one process."""
     UMBEL.client(place, "fill", 1)
-    return bare_redis.push_rate(place.redis_url, tasks, pipeline)
+    return float(_bare(place, "bare_redis", "push_rate", place.url, tasks, pipeline))
 
 
 def bare_publishes(place: Place, tasks: int) -> float:
     """Return confirmed publishes of one of umbel's messages per second of one process."""
     UMBEL.client(place, "fill", 1)
-    return bare_rabbitmq.publish_rate(place.redis_url, tasks)
+    return float(_bare(place, "bare_rabbitmq", "publish_rate", place.url, tasks))
 
 
 def bare_copies(place: Place, tasks: int) -> float:
     """Return rows of one of umbel's messages per second of one process, by COPY."""
     UMBEL.client(place, "fill", 1)
-    return bare_postgres.copy_rate(place.redis_url, tasks)
+    return float(_bare(place, "bare_postgres", "copy_rate", place.url, tasks))
 
 
 def bare_pings(place: Place, calls: int) -> tuple[float, float]:
     """Return milliseconds of a PING: median and 99th percentile."""
-    return percentiles(bare_redis.pings(place.redis_url, calls))
+    return percentiles(_bare(place, "bare_redis", "pings", place.url, calls))
+
+
+def _bare(place: Place, module: str, function: str, *arguments: Any) -> Any:
+    """Call a function of a bare client in a process of its own; return what it found."""
+    words = map(json.dumps, arguments)
+    return json.loads(place.run("benchmarks.bare", module, function, *words))
 
 
 def round_trips(side: Side, place: Place, calls: int) -> tuple[float, float]:
