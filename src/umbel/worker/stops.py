@@ -6,6 +6,7 @@ tells the others over their pipes.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import select
@@ -192,6 +193,20 @@ def heed_nothing() -> None:
 def heed_all() -> None:
     """Let each of the signals end this process, as the system does by default."""
     _set_all(signal.SIG_DFL)
+
+
+def heed_no_more_at_exit() -> None:
+    """Let a signal that comes while the interpreter ends change nothing: the node has stopped.
+
+    By then Python gives its signals back to the system, which would end the process with another exit code.
+    """
+    atexit.register(_ignore_all)
+
+
+def _ignore_all() -> None:
+    for number in STOPPING:
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _set_all(handler: Any) -> None:

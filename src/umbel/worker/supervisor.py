@@ -36,7 +36,7 @@ from umbel.worker.node import Node
 from umbel.worker.pauses import pause_in_order
 from umbel.worker.places import GaveUp
 from umbel.worker.restart import start_again
-from umbel.worker.stops import BrokenOff, Patience, Stops
+from umbel.worker.stops import BrokenOff, Patience, Stops, heed_no_more_at_exit
 from umbel.worker.timelimits import hard_limited
 
 logger = logging.getLogger("umbel.worker")
@@ -71,6 +71,7 @@ def run_worker(source: Source, wanted: Wanted, begun_in: str | None = None) -> i
     _open_standard_streams()
     stops = Stops()
     stops.listen()
+    heed_no_more_at_exit()
     with contextlib.ExitStack() as until_end:
         code = _run_in_order(source, wanted, stops, until_end)
         if stops.restart and begun_in is not None:

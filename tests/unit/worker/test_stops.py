@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -205,6 +207,31 @@ def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     Stops().listen()
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+#: Sends itself QUIT when Python has given its signals back to the system.
+ENDING = """
+import os, signal
+from umbel.worker.stops import Stops, heed_no_more_at_exit
+
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGQUIT):
+        kill(pid, number)
+
+Stops().listen()
+HEED
+late = Late()
+"""
+
+
+@pytest.mark.parametrize(
+    ("heed", "code"),
+    [("heed_no_more_at_exit()", 0), ("", -signal.SIGQUIT)],
+    ids=["as is", "without"],
+)
+def test_a_signal_that_comes_while_python_ends_changes_nothing(heed: str, code: int) -> None:
+    program = ENDING.replace("HEED", heed)
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == code
 
 
 @pytest.fixture
