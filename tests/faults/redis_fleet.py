@@ -20,6 +20,15 @@ for pattern, command in pairs(places) do
 end
 return count
 """
+#: How many things each key holds.
+SIZES = r"""
+local sizes = { string = 'EXISTS', list = 'LLEN', set = 'SCARD', zset = 'ZCARD', hash = 'HLEN' }
+local found = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  found[#found + 1] = { key, redis.call(sizes[redis.call('TYPE', key).ok], key) }
+end
+return found
+"""
 
 
 class RedisFleet(Fleet):
@@ -44,9 +53,12 @@ class RedisFleet(Fleet):
         return super().is_quiet() and not self._admin.eval(COUNT, 0)
 
     def stored(self) -> dict[str, int]:
-        """Return how many keys there are, by how their names begin."""
-        kinds = [key.decode("utf-8", "replace").rpartition(":")[0] for key in self._admin.keys("*")]
-        return dict(Counter(kinds))
+        """Return how much each kind of key holds, but for tags, which are kept for a minute."""
+        found: Counter[str] = Counter()
+        for key, size in self._admin.eval(SIZES, 0):
+            found[key.decode("utf-8", "replace").rpartition(":")[0]] += size
+        del found["umbel:tags"]
+        return dict(found)
 
     def _owners(self) -> list[tuple[str, int]]:
         found = [self._admin.hmget(key, "node", "pid") for key in self._admin.keys("umbel:owner:*")]
