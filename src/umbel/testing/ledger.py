@@ -139,9 +139,10 @@ class Ledger:
 
 
 def read(path: Path) -> History:
-    """Read a ledger back."""
+    """Read a ledger back, also while others write: a line that has no end yet is not there yet."""
     history = History()
-    for line in path.read_text().splitlines():
+    text = path.read_text()
+    for line in text[: text.rfind("\n") + 1].splitlines():
         facts = json.loads(line)
         match facts.pop("what"):
             case "sent":
