@@ -80,6 +80,7 @@ CLIENT = (
     "publish",
     "blanks",
     "series",
+    "parents",
     "waiting",
     "opened",
     "result_backend",

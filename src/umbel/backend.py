@@ -209,10 +209,10 @@ class Backend(ResultBackend):
     # Waiting
 
     def watch(
-        self, task_ids: Collection[str], patience: Patience
+        self, task_ids: Collection[str], patience: Patience, parents: Collection[str] = ()
     ) -> Generator[ResultRecord, None, None]:
         """Yield what is stored for tasks, and then what will be; see `umbel.waiting.watch`."""
-        return watch(self.store, task_ids, patience)
+        return watch(self.store, task_ids, patience, parents)
 
     def wait_for(
         self,

@@ -21,6 +21,7 @@ from umbel.pieces import kept
 from umbel.ports import GroupOpening
 from umbel.publish import Template
 from umbel.records import encode_group
+from umbel.result import AsyncResult
 from umbel.routing import DESTINATION
 from umbel.series import Series
 
@@ -56,6 +57,8 @@ def dispatch(
             item = next(planned)
         except StopIteration as end:
             sender.flush()
+            if isinstance(end.value, AsyncResult):
+                end.value.just_sent = True
             return end.value
         sender.take(item)
 

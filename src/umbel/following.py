@@ -151,6 +151,8 @@ _fine = _Fine()
 def _refusal_of(name: str, link: Any) -> str | None:
     if not is_signature(link):
         return f"what follows it as {name} is no signature"
+    if _is_simple(link):
+        return None
     about = f"{link['task']}, which follows it as {name},"
     try:
         for one in parts_of(link):
@@ -163,6 +165,20 @@ def _refusal_of(name: str, link: Any) -> str | None:
     except (TypeError, ValueError, NotImplementedError) as error:
         return f"the options of {link['task']}, which follows it as {name}, are wrong: {error}"
     return None
+
+
+#: Options that most steps have, and no others.
+_IDS = frozenset({"task_id", "reply_to"})
+
+
+def _is_simple(link: Mapping[str, Any]) -> bool:
+    """Tell whether a signature is a call with its ids, of which nothing can be wrong."""
+    options = link.get("options") or {}
+    return (
+        not link.get("subtask_type")
+        and options.keys() <= _IDS
+        and all(type(value) is str and value for value in options.values())
+    )
 
 
 def _wrong_kind(written: Mapping[str, Any]) -> str | None:
@@ -194,6 +210,8 @@ def after_success(request: Request, value: Any, app: Umbel, new_id: Ids) -> list
         options = {**_common(request, step, new_id), "chain": after_next(tail)}
         followers.append(Follower(step, (value,), options))
     inherited = _inherited_priority(request, app)
+    if not inherited:
+        return followers
     return [replace(one, options={**one.options, **inherited}) for one in followers]
 
 

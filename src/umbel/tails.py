@@ -37,6 +37,8 @@ _BEFORE_CHORD = (*_BEFORE, "chain")
 #: What matters of JSON that is read backwards: strings, and brackets outside of them. A quote that has a
 #: backslash before it in the text, so behind it here, belongs to what is within the string.
 _TOKENS = re.compile(rb'"(?:[^"]|"(?=\\))*"|[\[\]{}]')
+#: How signatures begin. Within a text the quote would have a backslash before it.
+_SIGNATURE = b'{"task": "'
 #: Bytes that are looked at first for the beginning of the last step.
 _CHUNK = 4096
 
@@ -180,6 +182,9 @@ def last_start(text: bytes) -> int | None:
     None where that cannot be told. Takes as long as that object is large. That it is right shows when it is
     read: nothing else that ends there is one whole object.
     """
+    likely = text.rfind(_SIGNATURE)
+    if likely >= 0 and _is_one(text, likely):
+        return likely
     size = _CHUNK
     while True:
         at = _opening(text[-size:])
@@ -190,6 +195,13 @@ def last_start(text: bytes) -> int | None:
         if size >= len(text):
             return None
         size *= 4
+
+
+def _is_one(text: bytes, at: int) -> bool:
+    """Tell whether what begins there may be the last one, and not a part of it, which most have none of."""
+    if at and text[at - 2 : at] != b", ":
+        return False
+    return text.count(b"{", at) == text.count(b"}", at)
 
 
 def _opening(text: bytes) -> int | None:

@@ -21,8 +21,10 @@ from time import monotonic
 from typing import Any
 
 from umbel.clock import Clock
+from umbel.parents import Parents, listened
 from umbel.ports import ResultStore, ResultSubscription
 from umbel.records import ResultRecord
+from umbel.states import PROPAGATE_STATES
 
 logger = logging.getLogger("umbel.results")
 
@@ -321,21 +323,30 @@ class Patience:
 
 
 def watch(
-    store: ResultStore, task_ids: Collection[str], patience: Patience
+    store: ResultStore,
+    task_ids: Collection[str],
+    patience: Patience,
+    parents: Collection[str] = (),
 ) -> Generator[ResultRecord, None, None]:
     """Yield what is stored for tasks, and then what will be.
 
-    What is there comes in the order given. Raises OutOfPatience in the end, OperationalError when the
-    store fails, and whatever ``on_interval`` raises. Close it to wait no longer.
+    What is there comes in the order given. That of one of the `parents` comes first, at least when it has
+    failed; where they are many, a second later perhaps (`Parents`). Raises OutOfPatience in the end,
+    OperationalError when the store fails, and whatever ``on_interval`` raises. Close it to wait no longer.
     """
+    task_ids, parents = listened(task_ids, parents)
     timeout = patience.timeout
     deadline = None if timeout is None else patience.clock.monotonic() + timeout
     over = timeout is not None and timeout <= 0
     hub = hub_of(store)
+    before = Parents(store, parents, patience.clock.monotonic)
     said: dict[str, ResultRecord] = {}
-    if over or not (patience.just_sent or hub.busy):
+    if over or not (patience.just_sent or (hub.busy and not parents)):
         # Else the hub looks when it listens, for all who come at the same time at once.
-        said = store.get(task_ids, None if over else timeout)
+        said = store.get([*parents, *task_ids], None if over else timeout)
+        failed = before.failed(said)
+        if failed is not None:
+            yield failed
         yield from (said[task_id] for task_id in task_ids if task_id in said)
         task_ids = [one for one in task_ids if one not in said or not said[one].ready]
     if not task_ids:
@@ -344,30 +355,40 @@ def watch(
         raise OutOfPatience
     with listening(store, task_ids) as news:
         while True:
-            found = _next_of(hub, news, patience, deadline)
+            found = _next_of(hub, news, patience, deadline, before)
             if isinstance(found, Exception):
                 raise found.with_traceback(None)
+            failed = before.cause_of(found)
+            if failed is not None:
+                yield failed
             if said.get(found.task_id) != found:
                 yield found
 
 
 def _next_of(
-    hub: Hub, news: queue.SimpleQueue[News], patience: Patience, deadline: float | None
+    hub: Hub,
+    news: queue.SimpleQueue[News],
+    patience: Patience,
+    deadline: float | None,
+    parents: Parents,
 ) -> News:
     """Return what comes next; raise OutOfPatience when nothing does."""
-    clock, on_interval = patience.clock, patience.on_interval
+    now, on_interval = patience.clock.monotonic, patience.on_interval
+    call_at = None if on_interval is None else now() + patience.interval
     while True:
-        patient = None if deadline is None else max(deadline - clock.monotonic(), 0.0)
-        left = None if patient is None else min(patient, LONGEST)
-        if on_interval is not None:
-            left = patience.interval if left is None else min(left, patience.interval)
+        ends = [one for one in (deadline, call_at, parents.due) if one is not None]
+        left = max(min(ends) - now(), 0.0) if ends else None
+        patient = None if deadline is None else max(deadline - now(), 0.0)
         try:
-            return hub.next_news(news, left, patient)
+            return hub.next_news(news, None if left is None else min(left, LONGEST), patient)
         except queue.Empty:
-            if deadline is not None and clock.monotonic() >= deadline:
+            if deadline is not None and now() >= deadline:
                 raise OutOfPatience from None
-            if on_interval is not None:
-                on_interval()
+        if on_interval is not None and call_at is not None and now() >= call_at:
+            on_interval()
+            call_at = now() + patience.interval
+        if parents.due is not None and now() >= parents.due and (failed := parents.look()):
+            return failed
 
 
 async def result_of(
@@ -375,11 +396,14 @@ async def result_of(
     task_ids: Collection[str],
     ends: Callable[[ResultRecord], bool],
     timeout: float | None,
+    parents: Collection[str] = (),
 ) -> ResultRecord:
     """Return the first record for which `ends` is true, without blocking the event loop.
 
-    Raises OutOfPatience when there was none in `timeout` seconds.
+    Or that of one of many `parents` that has failed; see `watch`. Raises OutOfPatience when there was none
+    in `timeout` seconds.
     """
+    task_ids, parents = listened(task_ids, parents)
     loop = asyncio.get_running_loop()
     future: asyncio.Future[ResultRecord] = loop.create_future()
 
@@ -393,20 +417,41 @@ async def result_of(
         with contextlib.suppress(RuntimeError):  # the loop has been closed
             hear(news)
 
+    before = Parents(store, parents, loop.time)
     if timeout is not None and timeout <= 0:
-        for record in (await asyncio.to_thread(store.get, task_ids)).values():
-            if ends(record):
-                return record
-        raise OutOfPatience
+        said = await asyncio.to_thread(store.get, [*parents, *task_ids])
+        own = (said[task_id] for task_id in task_ids if task_id in said)
+        found = before.failed(said) or next((one for one in own if ends(one)), None)
+        if found is None:
+            raise OutOfPatience
+        return found
     hub = hub_of(store)
     hub.add(task_ids, listener)
     try:
-        done, _ = await asyncio.wait([future], timeout=timeout)
-        if not done:
-            raise OutOfPatience
-        return future.result()
+        return await _first(future, before, None if timeout is None else loop.time() + timeout)
     finally:
         hub.remove(task_ids, listener)
+
+
+async def _first(
+    future: asyncio.Future[ResultRecord], parents: Parents, deadline: float | None
+) -> ResultRecord:
+    """Return what comes, or a parent that has failed; raise OutOfPatience when nothing does."""
+    now = asyncio.get_running_loop().time
+    while True:
+        ends = [one for one in (deadline, parents.due) if one is not None]
+        await asyncio.wait([future], timeout=max(min(ends) - now(), 0.0) if ends else None)
+        if future.done():
+            found = future.result()
+            if not (parents.left and found.state in PROPAGATE_STATES):
+                return found
+            return await asyncio.to_thread(parents.look) or found
+        if deadline is not None and now() >= deadline:
+            raise OutOfPatience
+        if parents.due is not None and now() >= parents.due:
+            failed = await asyncio.to_thread(parents.look)
+            if failed is not None:
+                return failed
 
 
 def _settle(set_outcome: Callable[[Any], None], future: asyncio.Future[Any], outcome: Any) -> None:

@@ -285,6 +285,20 @@ def test_a_parent_that_fails_later_ends_the_wait(app: Umbel) -> None:
             found.result(PATIENCE)
 
 
+def test_the_failure_of_one_of_many_parents_is_raised(app: Umbel) -> None:
+    stored(app, states.SUCCESS, 1, id="0")
+    stored(app, states.FAILURE, ValueError("parent"), id="5")
+    stored(app, states.FAILURE, KeyError("of the last"), id=str(LONG - 1))
+    with pytest.raises(ValueError, match="parent"):
+        in_a_row(app).get(PATIENCE)
+    with pytest.raises(ValueError, match="parent"):
+        asyncio.run(_awaited(in_a_row(app)))
+    with pytest.raises(ValueError, match="parent"):
+        app.GroupResult("group", [in_a_row(app)]).get(PATIENCE)
+    with pytest.raises(KeyError, match="of the last"):
+        in_a_row(app).get(PATIENCE, follow_parents=False)
+
+
 @pytest.mark.parametrize("options", [{"follow_parents": False}, {"propagate": False}])
 def test_parents_are_followed_only_if_wanted(app: Umbel, options: dict[str, Any]) -> None:
     stored(app, states.FAILURE, ValueError("parent"), id="first")

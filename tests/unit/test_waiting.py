@@ -20,6 +20,7 @@ from umbel.engines.memory import MemoryEngine
 from umbel.engines.memory.space import forget_space
 from umbel.engines.sqlite import SqliteEngine
 from umbel.exceptions import OperationalError
+from umbel.parents import FEW, Parents
 from umbel.ports import Engine, ResultStore, ResultSubscription
 from umbel.records import ResultRecord
 from umbel.testing.conformance.forks import forked
@@ -102,6 +103,137 @@ def test_who_has_just_sent_listens_without_a_look_before(store: ResultStore) -> 
     assert waited_for(store, "1", just_sent=True).state == "SUCCESS"
     assert waited_for(store, "2").state == "SUCCESS"
     assert asked == [["2"]]
+
+
+# Many parents
+
+PARENTS = [f"parent {number}" for number in range(FEW + 1)]
+
+
+def followed(store: ResultStore, **patience: Any) -> ResultRecord:
+    """Wait for a task with many parents; return its record, or that of a parent that has failed."""
+    patience.setdefault("timeout", PATIENCE)
+    news = watch(store, ["1"], Patience(SYSTEM, **patience), PARENTS)
+    return next(found for found in news if found.ready)
+
+
+def followed_by_a_coroutine(store: ResultStore, timeout: float = PATIENCE) -> ResultRecord:
+    wait = result_of(store, ["1"], lambda found: found.ready, timeout, PARENTS)
+    return asyncio.run(wait)
+
+
+WAYS = pytest.mark.parametrize("wait", [followed, followed_by_a_coroutine])
+
+
+@WAYS
+def test_many_parents_are_not_listened_for(
+    store: ResultStore, wait: Callable[[ResultStore], ResultRecord]
+) -> None:
+    with in_thread(lambda: wait(store)) as found:
+        hub = hub_of(store)
+        until(lambda: bool(hub._listeners))
+        assert list(hub._listeners) == ["1"]
+        store.put([record("1", "SUCCESS")])
+        assert found.result(PATIENCE).task_id == "1"
+
+
+@WAYS
+def test_one_of_many_parents_that_fails_ends_the_wait(
+    store: ResultStore, wait: Callable[[ResultStore], ResultRecord]
+) -> None:
+    with in_thread(lambda: wait(store)) as found:
+        until(lambda: bool(hub_of(store)._listeners))
+        store.put([record(PARENTS[0], "SUCCESS"), record(PARENTS[50], "FAILURE")])
+        assert found.result(PATIENCE).task_id == PARENTS[50]
+
+
+@WAYS
+@pytest.mark.parametrize("state", ["FAILURE", "REVOKED"])
+def test_one_of_many_parents_that_has_failed_comes_before_the_failure_of_what_follows(
+    store: ResultStore, wait: Callable[[ResultStore], ResultRecord], state: str
+) -> None:
+    store.put([record("1", "FAILURE"), record(PARENTS[-1], "FAILURE"), record(PARENTS[50], state)])
+    with at_most(PATIENCE):
+        assert wait(store).task_id == PARENTS[50]
+        assert followed(store, just_sent=True).task_id == PARENTS[50]
+        assert followed(store, timeout=0).task_id == PARENTS[50]
+        assert followed_by_a_coroutine(store, timeout=0).task_id == PARENTS[50]
+
+
+@WAYS
+def test_a_failure_of_which_no_parent_tells_comes_all_the_same(
+    store: ResultStore, wait: Callable[[ResultStore], ResultRecord]
+) -> None:
+    store.put([record("1", "FAILURE"), *(record(each, "SUCCESS") for each in PARENTS)])
+    with at_most(PATIENCE):
+        assert wait(store).task_id == "1"
+
+
+@pytest.mark.parametrize("timeout", [0, 0.01])
+def test_parents_that_go_on_for_too_long_are_waited_for_in_vain(
+    store: ResultStore, timeout: float
+) -> None:
+    with pytest.raises(OutOfPatience):
+        followed(store, timeout=timeout)
+    with pytest.raises(OutOfPatience):
+        followed_by_a_coroutine(store, timeout)
+    assert not hub_of(store)._listeners
+
+
+@WAYS
+def test_a_look_at_parents_that_fails_ends_no_wait(
+    store: ResultStore, wait: Callable[[ResultStore], ResultRecord]
+) -> None:
+    get, looks = store.get, list[int]()
+
+    def fail(task_ids: Collection[str], timeout: float | None = None) -> dict[str, ResultRecord]:
+        if len(task_ids) == len(PARENTS):  # else it is the look of who begins to wait
+            looks.append(len(task_ids))
+            raise OperationalError("away")
+        return get(task_ids, timeout)
+
+    store.get = fail  # type: ignore[method-assign]
+    with in_thread(lambda: wait(store)) as found:
+        until(lambda: len(looks) > 1)
+        store.put([record("1", "SUCCESS")])
+        assert found.result(PATIENCE).task_id == "1"
+
+
+def test_what_was_found_of_parents_is_not_looked_for_again(store: ResultStore) -> None:
+    parents = Parents(store, PARENTS, lambda: 0.0)
+    store.put([record(each, "SUCCESS") for each in PARENTS[1:]])
+    store.put([record(PARENTS[0], "STARTED")])
+    assert parents.look() is None
+    assert parents.left == PARENTS[:1]
+    store.put([record(PARENTS[0], "SUCCESS")])
+    assert parents.look() is None
+    assert (parents.left, parents.due) == ([], None)
+
+
+def test_the_pauses_between_looks_at_parents_grow_to_a_second(store: ResultStore) -> None:
+    now = 0.0
+    parents = Parents(store, PARENTS, lambda: now)
+    dues = []
+    for _ in range(5):
+        assert parents.due is not None
+        dues.append(parents.due)
+        now = parents.due
+        parents.look()
+    assert dues == [0.25, 0.75, 1.75, 2.75, 3.75]
+
+
+def test_on_interval_is_called_as_often_as_without_parents(store: ResultStore) -> None:
+    called: list[float] = []
+
+    def call() -> None:
+        called.append(SYSTEM.monotonic())
+        if len(called) == 2:
+            store.put([record("1", "SUCCESS")])
+
+    began = SYSTEM.monotonic()
+    assert followed(store, interval=0.6, on_interval=call).task_id == "1"
+    assert called[0] - began >= 0.6
+    assert called[1] - called[0] >= 0.6
 
 
 def test_who_comes_while_the_driver_connects_is_heard_too(store: ResultStore) -> None:

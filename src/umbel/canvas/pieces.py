@@ -159,5 +159,5 @@ def within(*written: Any) -> Iterator[Data | RawTail]:
         elif is_signature(found):
             yield found
             options, kwargs = found.get("options") or {}, found.get("kwargs") or {}
-            left += (options.get(name) for name in ("chain", "chord"))
-            left += (kwargs.get(name) for name in ("tasks", "header", "body"))
+            left += (options[name] for name in ("chain", "chord") if name in options)
+            left += (kwargs[name] for name in ("tasks", "header", "body") if name in kwargs)

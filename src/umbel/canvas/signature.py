@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack, overload
 
 from umbel.absent import tell_of_absent
-from umbel.canvas.algebra import join
+from umbel.canvas.algebra import fresh, join
 from umbel.canvas.keys import Key, Option
 from umbel.canvas.kinds import CLASSES, class_of
 from umbel.canvas.merging import merged_arguments, merged_options
@@ -196,6 +196,12 @@ class Signature(dict[str, Any], Generic[R]):
         self, args: Args | None = None, kwargs: Kwargs | None = None, **opts: Any
     ) -> Signature[R]:
         """Return another signature of the same call, with more arguments and options."""
+        if not (args or kwargs or opts or self.options) and type(self) is Signature:
+            same = fresh(
+                self
+            )  # most calls of large groups have nothing that would have to be copied deeply
+            same["args"] = tuple(same["args"])
+            return same
         args, kwargs, options = self._merge(args, kwargs, opts)
         parts = {
             **self,

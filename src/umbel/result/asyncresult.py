@@ -285,7 +285,7 @@ class AsyncResult(ResultBase, Generic[R]):
     ) -> None:
         parents = self._parents() if follow else {}
         try:
-            with closing(self.backend.watch([*parents, str(self.id)], patience)) as news:
+            with closing(self.backend.watch([str(self.id)], patience, parents)) as news:
                 for record in news:
                     parent = parents.get(record.task_id)
                     if parent is not None:
@@ -371,9 +371,9 @@ class AsyncResult(ResultBase, Generic[R]):
                 return record.state in states.PROPAGATE_STATES
             return record.ready
 
-        ids = [*parents, str(self.id)]
+        store, ids = self.backend.store, [str(self.id)]
         try:
-            record = await result_of(self.backend.store, ids, ends, timeout)
+            record = await result_of(store, ids, ends, timeout, parents)
         except OutOfPatience:
             raise out_of_time(self.id, timeout) from None
         ended = parents.get(record.task_id, self)

@@ -36,9 +36,9 @@ def arriving(
             waiting.setdefault(str(leaf.id), []).append(leaf)
     if not waiting:
         return
-    ids = [*(name for name in parents if name not in waiting), *waiting]
+    before = [name for name in parents if name not in waiting]
     try:
-        with closing(backend.watch(ids, patience)) as news:
+        with closing(backend.watch(list(waiting), patience, before)) as news:
             for record in news:
                 if record.task_id in parents:
                     _require_success(parents[record.task_id], record)

@@ -16,6 +16,8 @@ from umbel.clock import SYSTEM
 from umbel.following import Outbox
 from umbel.pieces import kept as document_of
 from umbel.pieces import load
+from umbel.serialization import JSON
+from umbel.tails import RawTail
 from umbel.testing import run_pending
 
 Made = Task[..., Any]
@@ -30,6 +32,27 @@ def step(number: int, size: int = 10) -> dict[str, Any]:
         "subtask_type": None,
         "immutable": False,
     }
+
+
+def test_stand_ins_are_found_in_the_text_of_what_was_not_read() -> None:
+    def named(piece: Any, expires: Any) -> dict[str, Any]:
+        return {"task": pieces.REST, "kwargs": {"piece": piece, "expires": expires}}
+
+    steps = [named("a", 5), step(1), named(7, 5), named("no end", None), named("b", 1.5), step(2)]
+    text = JSON.dumps(steps)[1:-1]
+    assert list(pieces.ahead(RawTail(text))) == [("a", 5.0), ("b", 1.5)]
+    assert list(pieces.ahead(steps, None)) == [("b", 1.5), ("no end", None), ("a", 5)]
+
+
+def test_stand_ins_are_found_within_workflows() -> None:
+    inner = pieces.stand_in("inner", step(1), {}, 5.0)
+    chord = {
+        "task": "celery.chord",
+        "subtask_type": "chord",
+        "kwargs": {"header": [], "body": inner},
+    }
+    outer = {"task": "t", "options": {"chord": pieces.stand_in("body", step(2), {}, 6.0)}}
+    assert dict(pieces.ahead([chord, outer])) == {"inner": 5.0, "body": 6.0}
 
 
 def cut_of(*sizes: int) -> tuple[list[Any], list[Piece]]:

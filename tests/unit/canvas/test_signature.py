@@ -25,6 +25,16 @@ def add(app: Umbel) -> Made:
     return add
 
 
+def test_a_copy_of_a_plain_call_shares_nothing_that_can_be_changed(add: Made) -> None:
+    one: Signature[Any] = Signature("add", [1], {"y": 2})
+    for copied in (one.clone(), signature(one), add.s(1, y=2).clone()):
+        assert (copied, type(copied.args)) == (one, tuple)
+        copied.kwargs["y"] = copied.options["queue"] = "changed"
+    assert (one.kwargs, one.options) == ({"y": 2}, {})
+    assert add.s(1).clone().type is add
+    assert Signature({"task": "add", "args": [1], "kwargs": {}}).clone().args == (1,)
+
+
 def test_a_signature_is_sent_with_more_arguments_and_options(app: Umbel, add: Made) -> None:
     result = add.s(2).set(priority=3).apply_async((1,), queue="q", countdown=None)
     (found,) = calls(app, "q")

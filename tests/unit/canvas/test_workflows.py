@@ -196,6 +196,14 @@ def test_the_header_of_a_chord_carries_its_body(app: Umbel, add: Made, total: Ma
     assert app.results.parts(result.parent.id) == []
 
 
+def test_who_has_just_sent_a_workflow_need_not_look_for_its_result(
+    app: Umbel, add: Made, total: Made
+) -> None:
+    header = [add.s(1, 1), add.s(2, 2)]
+    for whole in (add.s(1, 1) | add.s(2), chord(header, total.s()), group(header) | total.s()):
+        assert whole.apply_async().just_sent
+
+
 def test_a_delay_of_a_chord_is_its_headers(app: Umbel, add: Made, total: Made) -> None:
     result = chord([add.s(1, 1)], total.s()).apply_async(countdown=100)
     (waiting,) = app.queues.find(result.parent[0].id)

@@ -366,6 +366,14 @@ def test_what_would_have_followed_in_a_chain_fails_too(
             {"callbacks": [{"task": "t", "options": {"priority": "high"}}]},
             "the options of t, which follows it as link, are wrong: priority is 'high'",
         ),
+        (
+            {"chain": [{"task": "t", "options": {"task_id": 5}}]},
+            "the options of t, which follows it as chain, are wrong: task_id is 5",
+        ),
+        (
+            {"chain": [{"task": "t", "options": {"task_id": "", "reply_to": "r"}}]},
+            "the options of t, which follows it as chain, are wrong: task_id is ''",
+        ),
     ],
 )
 def test_a_call_that_cannot_be_followed_does_not_run(

@@ -114,7 +114,11 @@ def read_back(
     if len(text) < _SHORT or len(text) - stop > MOST_HEADERS or len(text) > _longest(names):
         return read(text.encode(), queue, step, key, names=names)
     found = read((_HEAD + text[stop:]).encode(), queue, step, key, names=names)
-    return replace(found, message=replace(found.message, body=body))
+    message = found.message
+    whole = Message(
+        message.headers, message.properties, body, message.content_type, message.content_encoding
+    )
+    return replace(found, message=whole)
 
 
 def read(
