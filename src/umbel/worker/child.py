@@ -96,6 +96,8 @@ class Child:
         self._foretold: Waiting | None = None
         self._pace = Pace()
         self.on_batch: Callable[[], None] = lambda: None
+        #: Told how many deliveries a batch has, before it is read.
+        self.expect: Callable[[int], None] = lambda _: None
         #: Called when something has ended that nobody settles soon.
         self.on_leftovers: Callable[[], None] = lambda: None
         self.heed(limits or Limits(Lifetime(), Rates(app.clock)))
@@ -296,6 +298,7 @@ class Child:
 
     def _work(self, deliveries: Sequence[Delivery]) -> None:
         """Run a batch in order; the helper may take from its end."""
+        self.expect(len(deliveries))
         prepared = [self._prepare(delivery) for delivery in deliveries]
         # Said first: what dies while the broker marks them has started none of them.
         self._page.load([delivery.key for delivery in deliveries])

@@ -48,6 +48,7 @@ from umbel.worker.completing import Chords
 from umbel.worker.executors.aio import AsyncioExecutor
 from umbel.worker.executors.base import Executor
 from umbel.worker.executors.threads import ThreadExecutor
+from umbel.worker.garbage import Allowance
 from umbel.worker.helper import Helper
 from umbel.worker.lifetime import Lifetime
 from umbel.worker.limits import Limits
@@ -209,6 +210,7 @@ def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> N
     if orders.slots:
         sys.setswitchinterval(min(SWITCH, sys.getswitchinterval()))
     child.on_retire = partial(_say, control, RETIRES)
+    child.expect = Allowance().expect
     helper = make_helper(child, page, control, app.clock)
     app.on_after_fork.send(app)
     signals.worker_process_init.send(orders.hostname)

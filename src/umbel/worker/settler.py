@@ -156,7 +156,7 @@ class Settler:
         acknowledges. Then the results are stored.
         """
         settlements = [verdict.settlement for verdict in verdicts]
-        left = [replace(item, result=None) for item in settlements]
+        left = [item if item.result is None else replace(item, result=None) for item in settlements]
         follow_ups = [one for item in settlements for one in item.publish]
         if follow_ups and not self._broker.features.atomic_settle:
             self._broker.publish(follow_ups, PUBLISH_TIMEOUT)

@@ -397,7 +397,7 @@ class RabbitConsumer(Consumer):
                 one for one in self._held.by_key.values() if now - one.since > self._core.hold_after
             ]
         for one in old:
-            self._move([one], {envelope.CRASHES: one.delivery.crashes + 1, **one.said})
+            self._move([one], {envelope.CRASHES: one.delivery.crashes + 1, **(one.said or {})})
 
     def _move(self, held: Sequence[Held], more: Mapping[str, Any]) -> None:
         """Let what is held lie in a queue of our own from now on, where it says more of itself."""
@@ -419,7 +419,7 @@ class RabbitConsumer(Consumer):
         try:
             held = self._held.by_key.get(delivery.key)
             if held is not None and self._link is not None and self._link.broken is None:
-                self._move([held], {envelope.OVER_TIME: limit, **held.said})
+                self._move([held], {envelope.OVER_TIME: limit, **(held.said or {})})
         finally:
             self._fetching.release()
 
@@ -460,7 +460,7 @@ class RabbitConsumer(Consumer):
 
 
 #: What a message says of itself that makes it run alone, if it does.
-_SAID = (envelope.CRASHES, envelope.OVER_TIME, envelope.EARLY)
+_SAID = frozenset({envelope.CRASHES, envelope.OVER_TIME, envelope.EARLY})
 
 
 def _number(event: Event) -> int:
@@ -474,9 +474,12 @@ def _is_suspect(event: Event) -> bool:
     if event.arguments[2 if event.name == wire.DELIVER else 1]:
         return True
     headers: dict[str, Any] = event.properties.get("application_headers") or {}
+    if headers.get("x-delivery-count"):
+        return True
     own = headers.get(envelope.OURS)
-    said = own if isinstance(own, dict) else {}
-    return bool(headers.get("x-delivery-count")) or any(said.get(name) for name in _SAID)
+    if not isinstance(own, dict) or _SAID.isdisjoint(own):
+        return False
+    return any(own.get(name) for name in _SAID)
 
 
 def _as_before(copy: Delivery, first: Delivery) -> Delivery:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from umbel.engines.rabbitmq import wire
@@ -23,7 +23,7 @@ class Held:
     since: float
     delivery: Any = None
     apart: bool = False
-    said: Mapping[str, Any] = field(default_factory=dict)
+    said: Mapping[str, Any] | None = None
 
 
 class Holdings:

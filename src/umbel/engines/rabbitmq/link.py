@@ -35,6 +35,8 @@ _CAPABILITIES = {
     "basic.nack": True,
     "authentication_failure_close": True,
 }
+#: What concerns the connection as a whole.
+_OF_ALL = frozenset({wire.BLOCKED, wire.UNBLOCKED, wire.CLOSE, wire.CHANNEL_CLOSE})
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
@@ -161,6 +163,8 @@ class Link:
 
         Only for who holds `reading`. What concerns the connection as a whole is dealt with here.
         """
+        if self._events:
+            return self._events.popleft()
         deadline = monotonic() + timeout
         while True:
             if self._events:
@@ -194,19 +198,19 @@ class Link:
             self._lose(OperationalError(f"What {self.address.place} sent is no AMQP: {error}"))
 
     def _take(self, event: Event) -> None:
-        if event.name == wire.BLOCKED:
+        if event.name not in _OF_ALL:
+            self._events.append(event)
+        elif event.name == wire.BLOCKED:
             self.blocked = str(event.arguments[0]) or "an alarm"
         elif event.name == wire.UNBLOCKED:
             self.blocked = None
-        elif event.name in (wire.CLOSE, wire.CHANNEL_CLOSE):
+        else:
             # A channel that the server closes takes all with it that it held: the connection goes, too.
             code, text = event.arguments[:2]
             answer = wire.CLOSE_OK if event.name == wire.CLOSE else wire.CHANNEL_CLOSE_OK
             with contextlib.suppress(OperationalError):
                 self.send(method(answer, channel=0 if event.name == wire.CLOSE else 1))
             self._lose(closed(self.address, code, text))
-        else:
-            self._events.append(event)
 
     def _readable(self, timeout: float) -> bool:
         pending = getattr(self._socket, "pending", None)
@@ -260,8 +264,10 @@ class Link:
             self.refresh()
             try:
                 while True:
-                    left = deadline - monotonic()
-                    event = self.receive(max(left, 0))
+                    if self._events:
+                        event: Event | None = self._events.popleft()
+                    else:
+                        event = self.receive(max(deadline - monotonic(), 0))
                     if event is None:
                         if monotonic() < deadline:
                             interrupted = True

@@ -45,8 +45,10 @@ BASIC_PROPERTIES = (
 _layouts: dict[int, tuple[tuple[str, str], ...]] = {}
 
 
-#: Names of headers as they are written, length and text: there are few. The number of those that are kept.
+#: Names of headers as they are written, length and text, and as they are read: there are few. The number of
+#: those that are kept.
 _names: dict[str, bytes] = {}
+_names_read: dict[bytes, str] = {}
 MOST_NAMES = 1000
 
 
@@ -100,7 +102,9 @@ def _table(data: bytes, at: int, end: int) -> dict[str, Any]:
     while at < end:
         start = at + 1
         at = start + data[at]
-        name = data[start:at].decode()
+        name = _names_read.get(data[start:at])
+        if name is None:
+            name = _name(data[start:at])
         kind = data[at]
         at += 1
         if kind == _TEXT:
@@ -114,6 +118,14 @@ def _table(data: bytes, at: int, end: int) -> dict[str, Any]:
     if at != end:
         raise _Rare
     return found
+
+
+def _name(data: bytes) -> str:
+    """Read the name of a header for the first time."""
+    name = data.decode()
+    if len(_names_read) < MOST_NAMES:
+        _names_read[data] = name
+    return name
 
 
 def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:

@@ -12,7 +12,7 @@ import pytest
 from amqp.serialization import decode_properties_basic, dumps
 
 from tests.each import for_each
-from umbel.engines.rabbitmq import wire
+from umbel.engines.rabbitmq import properties, wire
 from umbel.engines.rabbitmq.delays import LEVELS, Delays, without_delay
 from umbel.engines.rabbitmq.envelope import read, tag_of, write
 from umbel.engines.rabbitmq.held import Holdings
@@ -117,6 +117,17 @@ def test_properties_travel_and_break_as_those_of_py_amqp() -> None:
             assert outcome(properties_at, bytes(data), 0) == found
             data[dice.randrange(len(data))] = dice.randrange(256)
             del data[dice.choice([len(data), dice.randrange(len(data)) + 1]) :]
+
+
+def test_names_of_headers_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: dict[bytes, str] = {}
+    monkeypatch.setattr(properties, "_names_read", kept)
+    monkeypatch.setattr(properties, "MOST_NAMES", 3)
+    headers = {f"é{number}": number for number in range(5)}
+    data = written_properties({"application_headers": headers})
+    for _ in range(2):
+        assert properties_at(data, 0) == {"application_headers": headers}
+    assert list(kept.values()) == ["é0", "é1", "é2"]
 
 
 @pytest.mark.parametrize("how", ["too deep", "of no kind"])
