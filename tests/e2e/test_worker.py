@@ -256,6 +256,25 @@ def test_memory_is_refused_where_children_cannot_reach_it(start: Start, project:
     assert left_behind(project) == []
 
 
+#: Tells when Python looks for cyclic garbage in the process that runs the task.
+THRESHOLD = """
+
+import gc
+
+@app.task
+def threshold():
+    return gc.get_threshold()[0]
+"""
+
+
+def test_a_batch_is_no_reason_to_collect_garbage(start: Start, project: Path, app: Umbel) -> None:
+    (project / "tasks.py").write_text(TASKS + THRESHOLD)
+    results = [app.send_task("tasks.threshold") for _ in range(100)]
+    start("-c", "1")
+    found = [result.get(timeout=PATIENCE) for result in results]
+    assert max(found) > 2 * min(found)
+
+
 @pytest.mark.parametrize("pool", ["solo", "threads", "asyncio"])
 def test_memory_works_within_one_process(start: Start, project: Path, pool: str) -> None:
     (project / "tasks.py").write_text(MEMORY)
