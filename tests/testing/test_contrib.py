@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -79,7 +79,7 @@ def test_a_trap(app: Umbel) -> None:
 # Workers
 
 
-def test_a_worker_and_its_signals(app: Umbel) -> None:
+def test_a_worker_and_its_signals(app: Umbel, new_threads: Callable[[], list[str]]) -> None:
     heard: list[Any] = []
 
     def hear(sender: Any = None, signal: Any = None, **facts: Any) -> None:
@@ -98,7 +98,7 @@ def test_a_worker_and_its_signals(app: Umbel) -> None:
         ("test_worker_started", app, running),
         ("test_worker_stopped", app, running),
     ]
-    assert not [one for one in threading.enumerate() if one.name.startswith("umbel-")]
+    assert new_threads() == []
 
 
 def test_celerys_arguments(app: Umbel) -> None:
@@ -146,7 +146,9 @@ def test_a_worker_without_results() -> None:
         assert running.app is app
 
 
-def test_a_broker_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, new_threads: Callable[[], list[str]]
+) -> None:
     app = Umbel("proj", broker="memory://deaf")
 
     def refuse(*_: Any) -> None:
@@ -155,7 +157,7 @@ def test_a_broker_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(app.broker), "consumer", refuse)
     with pytest.raises(OperationalError, match=r"did not answer within 0\.05 s"):
         TestWorkController(app).start(timeout=0.05)
-    assert not [one for one in threading.enumerate() if one.name.startswith("umbel-")]
+    assert new_threads() == []
 
 
 def test_a_log_file_and_a_level(app: Umbel, tmp_path: Path) -> None:

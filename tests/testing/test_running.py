@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,13 @@ from umbel import Ignore, Umbel, current_app, shared_task, signals
 from umbel.testing import run_pending, worker
 
 
-def names_of_threads() -> list[str]:
-    return [one.name for one in threading.enumerate() if one.name.startswith("umbel-")]
-
-
 def leases(app: Umbel) -> list[Any]:
     return list(app.queues.holdings())
 
 
-def test_a_worker_runs_tasks_in_its_own_thread_and_leaves_nothing(app: Umbel) -> None:
+def test_a_worker_runs_tasks_in_its_own_thread_and_leaves_nothing(
+    app: Umbel, new_threads: Callable[[], list[str]]
+) -> None:
     @app.task(name="where")
     def where() -> str:
         return threading.current_thread().name
@@ -29,13 +28,13 @@ def test_a_worker_runs_tasks_in_its_own_thread_and_leaves_nothing(app: Umbel) ->
     with worker(app) as running:
         assert where.delay().get(timeout=10) == "umbel-worker-1"
         assert running.queues == ("celery",)
-    assert names_of_threads() == []
+    assert new_threads() == []
     assert leases(app) == []
     where.delay()
     assert len(calls(app)) == 1  # nobody is there any more
 
 
-def test_a_worker_on_a_file(tmp_path: Path) -> None:
+def test_a_worker_on_a_file(tmp_path: Path, new_threads: Callable[[], list[str]]) -> None:
     url = f"sqlite:///{tmp_path}/umbel.db"
     app = Umbel("proj", broker=url, backend=url)
 
@@ -46,7 +45,7 @@ def test_a_worker_on_a_file(tmp_path: Path) -> None:
     with worker(app, concurrency=2):
         results = [add.delay(n, n) for n in range(20)]
         assert [one.get(timeout=10) for one in results] == [2 * n for n in range(20)]
-    assert names_of_threads() == []
+    assert new_threads() == []
     assert leases(app) == []
     app.close()
 
@@ -80,7 +79,9 @@ def test_async_tasks_and_shared_tasks_and_the_current_app(app: Umbel) -> None:
     assert current_app._get_current_object() is other
 
 
-def test_a_task_that_does_not_end_is_named(app: Umbel) -> None:
+def test_a_task_that_does_not_end_is_named(
+    app: Umbel, new_threads: Callable[[], list[str]]
+) -> None:
     started, end = threading.Event(), threading.Event()
 
     @app.task(name="endless")
@@ -89,12 +90,14 @@ def test_a_task_that_does_not_end_is_named(app: Umbel) -> None:
         end.wait(10)
 
     context = worker(app, timeout=0.05)
-    context.__enter__()
+    running = context.__enter__()
     endless.delay()
     assert started.wait(10)
     with pytest.raises(RuntimeError, match=r"still runs endless\["):
         context.__exit__(None, None, None)
     end.set()
+    running.stop()
+    assert new_threads() == []
 
 
 def test_what_waits_behind_a_long_task_goes_back(app: Umbel) -> None:
