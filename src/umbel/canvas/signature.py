@@ -197,9 +197,8 @@ class Signature(dict[str, Any], Generic[R]):
     ) -> Signature[R]:
         """Return another signature of the same call, with more arguments and options."""
         if not (args or kwargs or opts or self.options) and type(self) is Signature:
-            same = fresh(
-                self
-            )  # most calls of large groups have nothing that would have to be copied deeply
+            # Most calls of large groups are like this, and have nothing that would have to be copied deeply.
+            same = fresh(self)
             same["args"] = tuple(same["args"])
             return same
         args, kwargs, options = self._merge(args, kwargs, opts)
