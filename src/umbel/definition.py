@@ -19,10 +19,10 @@ from umbel.checks import (
     require_rate,
 )
 from umbel.entities import Exchange, Queue
+from umbel.handlers import classes
 from umbel.lazy import lazy
 from umbel.policies import RetryPolicy
 from umbel.settings import Settings
-from umbel.trace import classes
 
 if TYPE_CHECKING:
     from umbel.app import Umbel

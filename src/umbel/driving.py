@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from umbel import current
+from umbel.forked import end_if_copied
 from umbel.request import Request
 
 R = TypeVar("R")
@@ -84,14 +86,18 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
 
 def drive_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end on a loop that runs in another thread, in the context of who calls."""
-    context = contextvars.copy_context()
+    context, here = contextvars.copy_context(), os.getpid()
     outcome: Future[Any] = Future()
 
     async def run() -> None:
         try:
-            outcome.set_result(await coroutine)
+            value = await coroutine
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is for who waits
+            end_if_copied(here, str(coroutine), error)
             outcome.set_exception(error)
+        else:
+            end_if_copied(here, str(coroutine))  # which has this thread only: nobody waits in it
+            outcome.set_result(value)
 
     loop.call_soon_threadsafe(lambda: _keep(loop.create_task(run(), context=context)))
     return outcome.result()

@@ -13,6 +13,7 @@ from umbel.backend import require_storable
 from umbel.clock import unique_id
 from umbel.driving import drive_here
 from umbel.following import after_failure, call_errbacks, send_after_success
+from umbel.handlers import Mode
 from umbel.links import as_list
 from umbel.message import decode
 from umbel.options import CallOptions, EagerOptions
@@ -23,7 +24,7 @@ from umbel.result import EagerResult, denied_join_result
 from umbel.retrying import Again
 from umbel.routing import Route
 from umbel.settings import Settings
-from umbel.trace import How, Mode, trace
+from umbel.trace import How, trace
 from umbel.tracebacks import traceback_text
 
 if TYPE_CHECKING:

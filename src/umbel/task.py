@@ -36,6 +36,7 @@ from umbel.exceptions import (
     OperationalError,
     Retry,
 )
+from umbel.handlers import Hooks, find_hooks, task_has_custom
 from umbel.lazy import lazy
 from umbel.message import Publication
 from umbel.options import (
@@ -59,7 +60,6 @@ from umbel.request import Request
 from umbel.result import AsyncResult, EagerResult
 from umbel.retrying import Given, When, as_sent, next_try, next_try_after, send_now
 from umbel.settings import Settings
-from umbel.trace import Hooks, find_hooks, task_has_custom
 
 if TYPE_CHECKING:
     from umbel.app import Umbel

@@ -11,34 +11,39 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
-from umbel import announcing, current, signals, states
+from umbel import announcing, current, signals
 from umbel.clock import Clock
 from umbel.driving import Drive, drive_here
 from umbel.exceptions import Ignore, Reject, Retry
+from umbel.forked import end_if_copied
+from umbel.handlers import Handler, Hooks, Mode, failure, handle, task_has_custom
 from umbel.outcomes import Ended, Failure, Ignored, Rejected, Retried, Success, ending
 from umbel.request import Request
-from umbel.tracebacks import ExceptionInfo, traceback_text
+from umbel.tracebacks import traceback_text
 
 if TYPE_CHECKING:
     from umbel.task import Task
 
+__all__ = [
+    "Check",
+    "Guard",
+    "How",
+    "Traced",
+    "build_tracer",
+    "is_traced_by_others",
+    "task_has_custom",
+    "trace",
+    "trace_async",
+    "trace_ok_t",
+]
+
 logger = logging.getLogger("umbel.trace")
 
-Handler = Callable[..., Any]
 Check = Callable[[Any], None] | None
 Traced = tuple[Ended, float]
-
-
-class Mode(Enum):
-    """Who runs a task: a worker, or its caller, to whom errors may be `RAISED` as they are."""
-
-    WORKER = "worker"
-    EAGER = "eager"
-    RAISED = "raised"
 
 
 class Guard(Protocol):
@@ -53,57 +58,16 @@ class Guard(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How tasks are run. `drive` runs a coroutine to its end; None: it is awaited."""
+    """How tasks are run. `drive` runs a coroutine to its end; None: it is awaited.
+
+    `process` is the pid of the only process in which anything goes on after a task's code; None: in any.
+    """
 
     clock: Clock
     drive: Drive | None
     mode: Mode = Mode.WORKER
     guard: Guard | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What there is to call for a task: None for a handler that its class does not have."""
-
-    call: Handler
-    before_start: Handler | None
-    on_success: Handler | None
-    on_failure: Handler | None
-    on_retry: Handler | None
-    after_return: Handler | None
-
-    @property
-    def ends(self) -> bool:
-        """Tell whether anything hears of the end of a task."""
-        return (
-            self.on_success is not None
-            or self.after_return is not None
-            or signals.task_success.is_heard
-            or signals.task_postrun.is_heard
-        )
-
-
-_HANDLERS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
-
-
-def find_hooks(task: Task[Any, Any]) -> Hooks:
-    """Return what a task has beyond what `Task` has for all, whose own handlers do nothing."""
-    handlers = {name: getattr(task, name) for name in _HANDLERS}
-    own = {
-        name: None if getattr(found, "__func__", None) is task.originals[name] else found
-        for name, found in handlers.items()
-    }
-    return Hooks(call=task if task_has_custom(task, "__call__") else task.run, **own)
-
-
-def task_has_custom(task: Task[Any, Any], attr: str) -> bool:
-    """Tell whether a task's class has an attribute of its own, in place of the one that all tasks have.
-
-    Also where another package has put it on `Task` itself.
-    """
-    kind = type(task)
-    base = next(one for one in kind.__mro__ if "originals" in vars(one))
-    return getattr(kind, attr, None) is not task.originals.get(attr, getattr(base, attr, None))
+    process: int | None = None
 
 
 def trace(
@@ -155,14 +119,18 @@ async def trace_async(
                 if inspect.iscoroutine(value):
                     value = await value if how.drive is None else how.drive(value)
                 called = False
+                if how.process is not None:
+                    end_if_copied(how.process, task.name)
                 if check is not None:
                     check(value)
                 found = Success(value)
             except BaseException as error:  # noqa: BLE001 - tasks may raise exits and cancellations, too
+                if how.process is not None:
+                    end_if_copied(how.process, task.name, error)
                 found = ended_by(task, request, error, called, how.mode)
             seconds = how.clock.monotonic() - started
             outcome = found if isinstance(found, Success) else None
-            outcome = handle(task, request, hooks, how, found, seconds)
+            outcome = handle(task, request, hooks, how.mode, found, seconds)
         finally:
             if signals.task_postrun.is_heard:
                 announcing.send_postrun(task, request, outcome)
@@ -221,140 +189,8 @@ def _ended_by(task: Task[Any, Any], error: BaseException, called: bool) -> Retri
     return failure(task, error)
 
 
-def failure(task: Task[Any, Any], error: BaseException) -> Failure:
-    """Return the failure of a task by an error."""
-    return Failure(error, traceback_text(error), isinstance(error, classes(task.throws)))
-
-
 def _raise(error: BaseException) -> NoReturn:
     raise error
-
-
-def classes(wanted: Any) -> tuple[type[BaseException], ...]:
-    """Return exceptions that were given as one class or as several."""
-    return (wanted,) if isinstance(wanted, type) else tuple(wanted)
-
-
-def handle(
-    task: Task[Any, Any],
-    request: Request,
-    hooks: Hooks,
-    how: How,
-    outcome: Ended,
-    seconds: float,
-) -> Ended:
-    """Call the handlers of an outcome and send its signal; a handler may turn it into another."""
-    match outcome:
-        case Success(value):
-            rejected = _after(hooks.on_success, how, task, request, value)
-            if rejected is not None:
-                return rejected
-            if signals.task_success.is_heard:
-                signals.task_success.send(task, result=value, runtime=seconds)
-            return _returned(task, request, hooks, how, outcome, states.SUCCESS, value)
-        case Failure():
-            return _failed(task, request, hooks, how, outcome)
-        case Retried():
-            _retried(task, request, hooks, how, outcome)
-        case Rejected(_, False, error) if how.mode is Mode.WORKER and error is not None:
-            announcing.send_failure(task, request, error, None)
-    return outcome
-
-
-def _after(
-    handler: Handler | None, how: How, task: Task[Any, Any], request: Request, *values: Any
-) -> Rejected | None:
-    """Call a handler of what has ended. In a worker it cannot change that, but by raising Reject."""
-    if handler is None:
-        return None
-    try:
-        handler(*values, request.id, request.args, request.kwargs)
-    except Reject as error:
-        if how.mode is not Mode.WORKER:
-            raise
-        return Rejected(str(error.reason), bool(error.requeue), error)
-    except BaseException:
-        if how.mode is not Mode.WORKER:
-            raise
-        name = getattr(handler, "__name__", handler)
-        logger.exception("Task %s[%s] %s handler raised", task.name, request.id, name)
-    return None
-
-
-def _returned(
-    task: Task[Any, Any],
-    request: Request,
-    hooks: Hooks,
-    how: How,
-    outcome: Ended,
-    *ending: Any,
-) -> Ended:
-    """Call `after_return` with the state and what the task returned or raised."""
-    handler = hooks.after_return
-    if handler is None:
-        return outcome
-    state, value = ending
-
-    def after_return(*call: Any) -> None:
-        handler(state, value, *call, None)
-
-    return _after(after_return, how, task, request) or outcome
-
-
-def _failed(
-    task: Task[Any, Any], request: Request, hooks: Hooks, how: How, outcome: Failure
-) -> Ended:
-    try:
-        _tell_failure(task, request, hooks, outcome)
-    except BaseException as error:
-        if how.mode is not Mode.WORKER:
-            raise
-        # As in Celery: the handler's error is the task's now, and the handler hears of it.
-        announcing.send_internal_error(task, request, error)
-        _remember(outcome.error, error)
-        outcome = failure(task, error)
-        try:
-            _tell_failure(task, request, hooks, outcome)
-        except BaseException:
-            logger.exception("Task %s[%s] on_failure handler raised", task.name, request.id)
-        return outcome
-    return _returned(task, request, hooks, how, outcome, states.FAILURE, outcome.error)
-
-
-def _remember(first: BaseException, later: BaseException) -> None:
-    """Let the traceback of an error of a handler show what it was called for."""
-    seen: BaseException | None = first
-    while seen is not None and seen is not later:
-        seen = seen.__cause__ or seen.__context__
-    if seen is None and later.__context__ is None:
-        later.__context__ = first
-
-
-def _tell_failure(task: Task[Any, Any], request: Request, hooks: Hooks, outcome: Failure) -> None:
-    info = None
-    if hooks.on_failure is not None:
-        info = ExceptionInfo(outcome.error, text=outcome.traceback)
-        hooks.on_failure(outcome.error, request.id, request.args, request.kwargs, info)
-    announcing.send_failure(task, request, outcome.error, info)
-
-
-def _retried(
-    task: Task[Any, Any], request: Request, hooks: Hooks, how: How, outcome: Retried
-) -> None:
-    retry = outcome.retry
-    info = ExceptionInfo(retry, text=outcome.traceback) if hooks.on_retry is not None else None
-    if hooks.on_retry is not None:
-        try:
-            hooks.on_retry(retry.exc, request.id, request.args, request.kwargs, info)
-        except BaseException as error:
-            if how.mode is not Mode.WORKER:
-                raise
-            # In Celery the retry is on its way by then, whatever the handler does.
-            announcing.send_internal_error(task, request, error)
-            logger.exception("Task %s[%s] on_retry handler raised", task.name, request.id)
-    if signals.task_retry.is_heard:
-        info = info or ExceptionInfo(retry, text=outcome.traceback)
-        signals.task_retry.send(task, request=request, reason=retry, einfo=info)
 
 
 # Where other packages come in; see hooks.py

@@ -13,12 +13,13 @@ from tests.conftest import ManualClock, calls, messages, only_call
 from umbel import Task, Umbel
 from umbel.connections import Connection
 from umbel.driving import drive_here
+from umbel.handlers import Mode
 from umbel.hooks import HOOKS, replaced
 from umbel.options import call_options
 from umbel.outcomes import Ended, Failure, Success
 from umbel.producers import Producer
 from umbel.request import Request
-from umbel.trace import How, Mode, task_has_custom, trace
+from umbel.trace import How, task_has_custom, trace
 from umbel.worker.pool import Worker
 
 Patch = pytest.MonkeyPatch

@@ -12,9 +12,10 @@ import pytest
 from tests.conftest import ManualClock
 from umbel import Ignore, Reject, Retry, Task, Umbel, current_task, signals
 from umbel.driving import Loop, drive_here
+from umbel.handlers import Mode, find_hooks
 from umbel.outcomes import Ended, Failure, Ignored, Rejected, Retried, Success
 from umbel.request import Request
-from umbel.trace import How, Mode, find_hooks, trace
+from umbel.trace import How, trace
 
 Heard = list[tuple[Any, ...]]
 SIGNALS = (

@@ -429,15 +429,14 @@ class Child:
     def _settle_in_time(self, last: Verdict) -> None:
         """Settle within a batch what must not wait longer: less runs again if the process dies.
 
-        Nor does what the helper could not settle while the next task runs. What nothing waits behind is
-        settled next anyway, with the fetch.
+        Nor must what the helper could not settle while the next task runs, and what processes died of before,
+        so that nothing is blamed with it. What nothing waits behind is settled next anyway, with the fetch.
         """
         if not self.waiting or not self.finished:
             return
         begun = self._clock.monotonic()
-        if self._pace.is_due(begun) or (
-            last.members and needs_its_thread(last.members, self.waiting)
-        ):
+        in_thread = last.members and needs_its_thread(last.members, self.waiting)
+        if last.run.prepared.delivery.crashes or in_thread or self._pace.is_due(begun):
             self._persist(lambda: self._settle(None))
             self._pace.waited(self._clock.monotonic() - begun)
 

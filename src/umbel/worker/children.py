@@ -45,7 +45,8 @@ class ChildProcess:
 
     `status` is its exit code, negative for a signal, once it is known. Nobody will tell it of an
     `orphaned` one, whose fork server is dead. One that `retires` has said that its lifetime is over, and one
-    that is `expected` takes the place of such a one. The system has ended a `starved` one for want of memory.
+    that is `expected` takes the place of such a one; one that `replaces` takes some other's. The system has
+    ended a `starved` one for want of memory.
     """
 
     number: int
@@ -60,6 +61,7 @@ class ChildProcess:
     told_to_stop: bool = False
     retires: bool = False
     expected: bool = False
+    replaces: bool = False
     killed: bool = False
     starved: bool = False
     #: By when it is to end by itself, once it was told to.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
@@ -49,10 +50,11 @@ class Runner:
         self._settings = app.conf.snapshot
         self._policies: dict[str, Policy] = {}
         self._loop = Loop()
-        self._how = How(app.clock, drive or self._loop.drive)
-        self._awaited = How(app.clock, None)
+        here = os.getpid()
+        self._how = How(app.clock, drive or self._loop.drive, process=here)
+        self._awaited = How(app.clock, None, process=here)
         #: For async tasks that are to have a thread: no other's coroutine runs on its event loop.
-        self._alone = self._how if drive is None else How(app.clock, drive_here)
+        self._alone = self._how if drive is None else replace(self._how, drive=drive_here)
         #: Whether of a message that is to run no more is kept than its task has: its broker has it.
         self.forgets = False
         #: The soft limit of what runs in the main thread; heeded for what is run with it.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 import signal
 import socket
 import threading
@@ -33,6 +32,7 @@ from umbel.worker.oom import Kills
 from umbel.worker.page import Held, Page
 from umbel.worker.places import GIVE_UP, GaveUp, Slot
 from umbel.worker.recovery import Recovery
+from umbel.worker.sockets import ready_to_read
 from umbel.worker.timekeeper import Timekeeper
 from umbel.worker.timers import Jumps, Timer
 
@@ -189,7 +189,7 @@ class Keeper:
         children = [child for child in self._children() if not child.hung_up]
         sockets += [child.control for child in children]
         pause = self._ending.pause(self._pause(), self._clock.monotonic())
-        readable, _, _ = select.select(sockets, [], [], pause)
+        readable = ready_to_read(sockets, pause)
         if self._word_out in readable:
             with contextlib.suppress(BlockingIOError):
                 self._word_out.recv(64)
@@ -219,13 +219,9 @@ class Keeper:
         child.retires = child.retires or RETIRES in word
         if READY in word:
             child.ready = True
-            level, text = (
-                (logging.WARNING, "Child %d: pid %d takes its place.")
-                if self.is_ready
-                else (logging.INFO, "Child %d: pid %d.")
-            )
-            level = logging.INFO if child.expected else level
-            logger.log(level, text, child.number, child.pid)
+            level = logging.WARNING if child.replaces and not child.expected else logging.INFO
+            what = " takes its place" if child.replaces else ""
+            logger.log(level, "Child %d: pid %d%s.", child.number, child.pid, what)
 
     # One step
 
@@ -420,6 +416,8 @@ class Keeper:
             )
         self._slots = [slot for slot in self._slots if slot.child is not None or not slot.leaving]
         for slot in self._slots:
+            if self._ending.asked:  # while others were started
+                return
             if slot.child is None and now >= slot.not_before and self._nursery.is_ready():
                 self._start(slot, self._nursery, now)
 
@@ -428,7 +426,8 @@ class Keeper:
         try:
             page = self._directory.new_page(unique_id(), self._orders.slots)
             slot.child = nursery.start(slot.number, page, self._orders)
-            slot.child.expected = slot.expects
+            slot.child.expected, slot.child.replaces = slot.expects, slot.is_used
+            slot.is_used = True
         except OSError as error:
             # A full disk, too many processes, or a fork server that died just now.
             logger.error("Child %d cannot be started; trying again. %s", slot.number, error)

@@ -105,6 +105,21 @@ class Snapshot:
         }
         return replace(self, held=held, stopped=True)
 
+    def blamed(self) -> Snapshot:
+        """Return the same with what had ended as if it still ran, unless the process died of something else.
+
+        It may have died of what a task had left behind: a timer, a thread, a damaged memory. It has not where
+        it was stopped or condemned, nor, most likely, where another one ran, alone.
+        """
+        runs_alone = Held.RUNNING in self.held.values() and not self.courses
+        if self.stopped or self.condemned or runs_alone:
+            return self
+        held: dict[str, Held] = {
+            key: Held.RUNNING if state is Held.FINISHED else state
+            for key, state in self.held.items()
+        }
+        return replace(self, held=held)
+
     def deadline_of(self, key: str) -> float:
         """Return the hard deadline of what runs; 0.0 where it has none."""
         if not self.courses:

@@ -26,6 +26,8 @@ class Slot:
         self.short_lives = 0
         #: How many children in a row died before they were ready.
         self.failures = 0
+        #: Whether it has had a child already.
+        self.is_used = False
         #: Whether the last child left, or leaves, because its lifetime was over.
         self.expects = False
 

@@ -77,6 +77,7 @@ class Recovery:
 
     def child_died(self, owner: str, page: Snapshot | None, how: str) -> None:
         """Reclaim what a dead child held."""
+        page = None if page is None else page.blamed()
         waiting = None if page is None else page.keys(Held.WAITING)
         self._take_over(owner, waiting, page, how)
 

@@ -38,6 +38,7 @@ from umbel.worker.places import GaveUp
 from umbel.worker.restart import start_again
 from umbel.worker.stops import BrokenOff, Patience, Stops, heed_no_more_at_exit
 from umbel.worker.timelimits import hard_limited
+from umbel.worker.unheeded import unheeded
 
 logger = logging.getLogger("umbel.worker")
 
@@ -131,8 +132,8 @@ def _run(
     with contextlib.suppress(OSError):  # nobody reads it
         if not wanted.quiet:
             print(banner(app, orders), file=console, flush=True)
-    said = executor_warning(wanted.executor or app.conf.snapshot.worker_pool)
-    if said is not None:
+    asked = wanted.executor or app.conf.snapshot.worker_pool
+    for said in unheeded(app, asked, executor, os.environ):
         logger.warning("%s", said)
     urls = {app.broker_url, app.result_url or app.broker_url}
     # Two databases of one server say the same.
@@ -170,16 +171,6 @@ def _open_standard_streams() -> None:
 _MEANT = {"processes": "prefork", "gevent": "threads", "eventlet": "threads"}
 #: Tasks at a time for ``asyncio``, where nothing else is said: they wait most of the time.
 COROUTINES = 100
-
-
-def executor_warning(name: str) -> str | None:
-    """Return what to say of an executor's name that means another one here."""
-    if name not in ("gevent", "eventlet"):
-        return None
-    return (
-        f"There are no greenlets here: -P {name} runs tasks in threads, as -P threads does, and nothing is"
-        " monkey-patched. For thousands at a time, write tasks as `async def` and use -P asyncio."
-    )
 
 
 def _executor(app: Umbel, wanted: Wanted) -> tuple[str, bool]:

@@ -19,6 +19,17 @@ def time_limits(prepared: Prepared) -> tuple[float, float]:
     )
 
 
+def soft_beyond_hard(app: Umbel) -> list[str]:
+    """Return the names of the app's own tasks of whose soft limit nobody hears: the hard one comes first."""
+    settings = app.conf.snapshot
+    limits = {name: task.limits(settings) for name, task in app.tasks.items()}
+    return sorted(
+        name
+        for name, (hard, soft) in limits.items()
+        if hard and soft and soft >= hard and not name.startswith("celery.")
+    )
+
+
 def hard_limited(app: Umbel) -> list[str]:
     """Return the names of the app's own tasks that have a hard limit."""
     settings = app.conf.snapshot

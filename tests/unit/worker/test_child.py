@@ -1073,6 +1073,21 @@ def test_what_nothing_waits_behind_is_settled_with_the_next_fetch(
     assert noting.alone == alone
 
 
+@pytest.mark.parametrize(("crashes", "alone"), [(0, 0), (1, 3)])
+def test_what_a_process_died_of_is_settled_before_anything_else_runs(
+    app: Umbel, make: Make, note: Made, crashes: int, alone: int
+) -> None:
+    results = [note.delay(number) for number in range(4)]
+    crash(app, crashes)
+    worker = make(prefetch=4, start=False)
+    noting = worker.child._settler = Noting(app.broker, worker.child.consumer, app.results)
+    worker.child._pace.is_due = lambda now: False  # type: ignore[method-assign]
+    worker.start()
+    for result in results:
+        got(result)
+    assert noting.alone == alone  # the last one goes with the next fetch
+
+
 # Many at a time
 
 BOTH = FetchRequest(("celery",), 2)

@@ -221,6 +221,58 @@ def test_the_last_word_of_a_dead_child_is_heard(
     assert [record.levelname for record in caplog.records].count("ERROR") == errors
 
 
+@pytest.mark.parametrize(
+    ("replaces", "expected", "level", "said"),
+    [
+        (False, False, "INFO", "Child 1: pid {}."),
+        (True, False, "WARNING", "Child 1: pid {} takes its place."),
+        (True, True, "INFO", "Child 1: pid {} takes its place."),
+    ],
+)
+def test_a_child_that_begins_is_told_of_and_warned_of_where_another_one_died(
+    keeper: Keeper,
+    retiring: tuple[Slot, ChildProcess, socket.socket],
+    caplog: pytest.LogCaptureFixture,
+    replaces: bool,
+    expected: bool,
+    level: str,
+    said: str,
+) -> None:
+    caplog.set_level("INFO", "umbel.worker")
+    keeper.is_ready = True
+    _, child, _ = retiring
+    child.replaces, child.expected = replaces, expected
+    keeper._hear(child)
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == (level, said.format(child.pid))
+
+
+class Nursing:
+    """Starts a child and is told to stop meanwhile, or cannot start any."""
+
+    failures = 0
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self.started: list[int] = []
+
+    def is_ready(self) -> bool:
+        return True
+
+    def start(self, number: int, *_: object) -> ChildProcess:
+        self.started.append(number)
+        self._keeper.stop()
+        raise OSError("too many processes")
+
+
+def test_no_more_children_are_started_by_a_keeper_that_is_to_stop(keeper: Keeper) -> None:
+    nursing = Nursing(keeper)
+    keeper._nursery = nursing  # type: ignore[assignment]
+    keeper._slots = [Slot(number) for number in range(1, 401)]
+    keeper.step(keeper._clock.monotonic())
+    assert nursing.started == [1]
+
+
 def test_a_child_that_was_killed_for_its_task_does_not_stumble(
     keeper: Keeper,
     retiring: tuple[Slot, ChildProcess, socket.socket],

@@ -134,6 +134,20 @@ def test_who_was_stopped_is_blameless(sides: tuple[Page, Page]) -> None:
     assert read(supervisor).blameless().held == {"a": Held.FINISHED, "b": Held.WAITING}
 
 
+def test_what_has_ended_is_blamed_where_nothing_ran(sides: tuple[Page, Page]) -> None:
+    child, supervisor = sides
+    child.load(["a", "b", "c"])
+    child.start(0, 1.0)
+    child.finish(0)
+    assert read(supervisor).blamed().keys(Held.RUNNING) == ["a"]
+    assert read(supervisor).blameless().blamed().keys(Held.RUNNING) == []
+    child.start(1, 2.0)
+    assert read(supervisor).blamed().keys(Held.RUNNING) == ["b"]
+    child.finish(1)
+    supervisor.condemn("b")
+    assert read(supervisor).blamed().keys(Held.RUNNING) == []
+
+
 # The fence
 
 
