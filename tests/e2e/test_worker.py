@@ -269,10 +269,15 @@ def threshold():
 
 def test_a_batch_is_no_reason_to_collect_garbage(start: Start, project: Path, app: Umbel) -> None:
     (project / "tasks.py").write_text(TASKS + THRESHOLD)
-    results = [app.send_task("tasks.threshold") for _ in range(100)]
     start("-c", "1")
-    found = [result.get(timeout=PATIENCE) for result in results]
-    assert max(found) > 2 * min(found)
+    lowest = app.send_task("tasks.threshold").get(timeout=PATIENCE)
+
+    def highest() -> int:
+        """Return the most of a hundred; how large their batches are depends on how busy the machine is."""
+        results = [app.send_task("tasks.threshold") for _ in range(100)]
+        return max(int(result.get(timeout=PATIENCE)) for result in results)
+
+    until(lambda: highest() > 2 * lowest)
 
 
 @pytest.mark.parametrize("pool", ["solo", "threads", "asyncio"])

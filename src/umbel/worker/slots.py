@@ -192,9 +192,11 @@ class SlotChild(Child):
             self._submit(items)
 
     def _next_suspect(self) -> None:
-        """Let what must run alone do so, once nothing else runs."""
+        """Let what must run alone do so, once nothing else runs, or has ended and could be blamed with it."""
         if self._active():
             return
+        if self.finished and (self._suspects or self._alone):
+            self._persist(lambda: self._settle(None))
         self._alone = bool(self._suspects)
         if self._alone:
             self._submit([self._suspects.popleft()])
