@@ -23,6 +23,9 @@ LONGEST = (
     120.0  # seconds after which the demo gives up; on a quiet machine it takes a quarter of that
 )
 LOOK = 0.25  # seconds between two looks at everything
+TRIES = (
+    400  # to find a child in the middle of a task; of one that never is, there is no more to show
+)
 KILL_AT, RESTART_AT = 0.35, 0.65  # shares of all tasks done
 RACES = 12  # readers who write to the shop
 REPORT = "bookstore.chat.tasks.send_conversations_details"
@@ -43,6 +46,7 @@ class Demo:
         self._reports = 0
         self._killed: int | None = None
         self._killed_at = 0.0
+        self._busy: set[int] = set()  # children that are in the middle of a task
         self._replaced = False
         self._interrupted: dict[str, str] = {}  # task id → name: what the killed child had begun
         self._ready = 0
@@ -68,11 +72,14 @@ class Demo:
         view.requests = self._crowd.requests
         if self._killed is not None:
             self._hear_the_supervisor()
+        self._read_the_diary()
+        self._measure()
+        self.screen.update()
+
+    def _read_the_diary(self) -> None:
         for line in self._new_lines(self.shop.diary):
             what, pid, when, more = line.split("\t")
             self._take_in(what, int(pid), float(when), more)
-        self._measure()
-        self.screen.update()
 
     def _new_lines(self, path: Path) -> list[str]:
         """Return the lines that a file got since the last time."""
@@ -93,6 +100,10 @@ class Demo:
                     self._replaced = True
                     after = 1000 * (when - self._killed_at)
                     event(f"child {pid} took its place after {after:.0f} ms", "green")
+            case "begins":
+                self._busy.add(pid)
+            case "ends":
+                self._busy.discard(pid)
             case "ready":
                 self._ready += 1
                 event(f"worker ready: children {' and '.join(map(str, view.children))}")
@@ -229,9 +240,19 @@ class Demo:
 
     def _kill_a_child(self) -> None:
         """Kill a child that is in the middle of a task, as the kernel does when memory runs out."""
-        self._killed, *self.view.children = self.view.children
-        self._killed_at = time.monotonic()
-        os.kill(self._killed, signal.SIGKILL)
+        chosen, *others = self.view.children
+        try:
+            for _ in range(TRIES):
+                os.kill(chosen, signal.SIGSTOP)
+                self._read_the_diary()
+                if chosen in self._busy:
+                    break
+                os.kill(chosen, signal.SIGCONT)
+                time.sleep(LOOK / 50)
+            self._killed, self.view.children = chosen, others
+            self._killed_at = time.monotonic()
+        finally:
+            os.kill(chosen, signal.SIGKILL)
         self.screen.event(
             f"killed child {self._killed} with SIGKILL while it ran tasks", "bold red"
         )

@@ -12,7 +12,14 @@ import time
 
 from bookstore.taskapp import app
 from umbel import Retry, Task
-from umbel.signals import task_failure, task_retry, worker_process_init, worker_ready
+from umbel.signals import (
+    task_failure,
+    task_postrun,
+    task_prerun,
+    task_retry,
+    worker_process_init,
+    worker_ready,
+)
 
 __all__ = ["app"]
 
@@ -35,6 +42,16 @@ def _child_started(**_: object) -> None:
 def _worker_ready(**_: object) -> None:
     _note("ready")
     threading.Thread(target=_end_with_the_demo, daemon=True).start()
+
+
+@task_prerun.connect
+def _task_begins(**_: object) -> None:
+    _note("begins")
+
+
+@task_postrun.connect
+def _task_ends(**_: object) -> None:
+    _note("ends")
 
 
 @task_retry.connect
