@@ -11,17 +11,28 @@ from typing import Any
 import redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
-from tests.redis_servers import PrivateServer, private_server
+from tests.redis_servers import PrivateServer, free_port, private_server
 from umbel.testing.conformance.support import until
 
 #: Milliseconds of silence after which a server counts as dead.
 NODE_TIMEOUT = 1000
+#: How far from its port a server listens to the others of its cluster, and the highest port there is.
+BUS, HIGHEST = 10_000, 65_535
 
 
 class PrivateCluster:
-    """Three masters, which share the slots evenly, and replicas of the first."""
+    """Three masters, which share the slots evenly, and replicas of the first.
 
-    def __init__(self, masters: Sequence[PrivateServer], replicas: Sequence[PrivateServer]) -> None:
+    With a `certificate` they speak TLS, with each other, too, and have ports of their own for it.
+    """
+
+    def __init__(
+        self,
+        masters: Sequence[PrivateServer],
+        replicas: Sequence[PrivateServer],
+        certificate: Path | None = None,
+    ) -> None:
+        self._certificate = certificate
         self.masters = masters
         self.replicas = replicas
         self._servers = (*masters, *replicas)
@@ -31,7 +42,12 @@ class PrivateCluster:
     @property
     def url(self) -> str:
         """The URL with all masters, to ask one after the other."""
-        return ";".join(server.url for server in self.masters)
+        if self._certificate is None:
+            return ";".join(server.url for server in self.masters)
+        return ";".join(
+            f"rediss://127.0.0.1:{self._port(server)}/0?ssl_ca_certs={self._certificate}"
+            for server in self.masters
+        )
 
     def master_of(self, prefix: str) -> PrivateServer:
         """Return the master that has the keys with a prefix, unless they were moved."""
@@ -64,13 +80,20 @@ class PrivateCluster:
         bounds = [-(-REDIS_CLUSTER_HASH_SLOTS * part // 3) for part in range(4)]
         for number, server in enumerate(self._servers):
             command(server, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-            command(server, "CLUSTER", "MEET", "127.0.0.1", self.masters[0].port)
+            command(server, "CLUSTER", "MEET", "127.0.0.1", self._port(self.masters[0]))
         for server, first, end in zip(self.masters, bounds, bounds[1:], strict=False):
             command(server, "CLUSTER", "ADDSLOTSRANGE", first, end - 1)
         until(lambda: all(self._is_complete(server) for server in self._servers))
         for replica in self.replicas:
             command(replica, "CLUSTER", "REPLICATE", identity(self.masters[0]))
             until(partial(self._is_known, replica))
+
+    def _port(self, server: PrivateServer) -> int:
+        """Return the port by which others know a server."""
+        if self._certificate is None:
+            return server.port
+        _, port = command(server, "CONFIG", "GET", "tls-port")
+        return int(port)
 
     def _is_known(self, replica: PrivateServer) -> bool:
         """Tell whether a replica has its master's data, and all know of it, who may have to vote."""
@@ -119,7 +142,9 @@ def role(server: PrivateServer) -> str:
 
 
 @contextmanager
-def private_cluster(directory: Path, replicas: int = 0) -> Iterator[PrivateCluster]:
+def private_cluster(
+    directory: Path, replicas: int = 0, certificate: Path | None = None
+) -> Iterator[PrivateCluster]:
     """Start a cluster for tests, with so many replicas of its first master."""
     with ExitStack() as stack:
         servers = []
@@ -127,6 +152,19 @@ def private_cluster(directory: Path, replicas: int = 0) -> Iterator[PrivateClust
             place = directory / f"server-{number}"
             place.mkdir()
             options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT))
-            more = ("--repl-diskless-sync-delay", "0")
+            more = ("--repl-diskless-sync-delay", "0", *_by_tls(certificate))
             servers.append(stack.enter_context(private_server(place, *options, *more)))
-        yield PrivateCluster(servers[:3], servers[3:])
+        yield PrivateCluster(servers[:3], servers[3:], certificate)
+
+
+def _by_tls(certificate: Path | None) -> tuple[str, ...]:
+    """Return the options of a server that speaks TLS with everybody, at a port of its own, if it is to."""
+    if certificate is None:
+        return ()
+    while (port := free_port()) > HIGHEST - BUS:
+        pass
+    files = ("--tls-cert-file", str(certificate), "--tls-key-file")
+    return (
+        *("--tls-port", str(port), "--tls-cluster", "yes", "--tls-auth-clients", "no"),
+        *(*files, str(certificate.with_suffix(".key")), "--tls-ca-cert-file", str(certificate)),
+    )

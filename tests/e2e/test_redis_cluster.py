@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import certificate_for_this_machine
 from tests.e2e.support import Start
 from tests.redis_clusters import PrivateCluster, private_cluster, role
 from umbel import Umbel
@@ -46,8 +47,11 @@ def note(number):
 
 @pytest.fixture
 def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[PrivateCluster]:
-    """A cluster with as many replicas as a test says."""
-    with private_cluster(tmp_path, replicas=request.param) as made:
+    """A cluster with as many replicas as a test says, or one that speaks TLS."""
+    tls = request.param == "tls"
+    certificate = certificate_for_this_machine(tmp_path) if tls else None
+    replicas = 0 if tls else request.param
+    with private_cluster(tmp_path, replicas, certificate) as made:
         yield made
 
 
@@ -80,7 +84,7 @@ class Project:
         return sorted(map(int, self.ledger.read_text().split()))
 
 
-@pytest.mark.parametrize("cluster", [0], indirect=True)
+@pytest.mark.parametrize("cluster", [0, "tls"], indirect=True)
 @pytest.mark.parametrize("other", [False, True])
 def test_a_worker_runs_tasks_on_a_cluster(
     project: Path, start: Start, cluster: PrivateCluster, other: bool
