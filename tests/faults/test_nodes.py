@@ -53,17 +53,23 @@ def _is_lost(fleet: Fleet, id: str) -> bool:
 def test_node_killed_with_all_its_children(
     make_fleet: MakeFleet, form: Form, settle: Settle
 ) -> None:
-    """A node that is started again takes up at once what it held, long before its leases end."""
+    """A node that is started again takes up at once what it held, long before its leases end.
+
+    How long its start takes is the machine's affair: a second later, its tasks run.
+    """
     with make_fleet() as fleet:
         (one,) = fleet.start("one")
+        starts = []
         for _ in range(form.pick(1, 10)):
             fleet.send_load(form.pick(60, 100), form.dice)
             SYSTEM.sleep(form.dice.uniform(0.1, 0.4))
+            begun = SYSTEM.monotonic()
             one.kill_all()
             (one,) = fleet.start("one")
+            starts.append(SYSTEM.monotonic() - begun)
         figures = settle(fleet)
         assert figures.duplicates
-        assert max(figures.recoveries) <= 2.0
+        assert max(figures.recoveries) <= max(starts) + 1.0
 
 
 def test_fork_server_killed(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
