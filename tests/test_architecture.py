@@ -88,6 +88,7 @@ CLIENT = (
     "result",
     "canvas",
     "calls",
+    "bulk",
     "pieces",
     "dispatching",
     "following",

@@ -235,6 +235,29 @@ def result_of(
     return result
 
 
+def results_of(
+    app: Umbel,
+    publications: Sequence[Publication],
+    options: CallOptions,
+    task: Task[Any, Any],
+) -> list[AsyncResult[Any]]:
+    """Do so for many calls of one task, of which all is alike but the ids."""
+    if not publications:
+        return []
+    first = result_of(app, publications[0], options, task)
+    ignored = first.ignored
+    results = [first]
+    for publication in publications[1:]:
+        result: AsyncResult[Any] = AsyncResult(publication.task_id, app=app)
+        result.just_sent = True
+        result.ignored = ignored
+        results.append(result)
+    if options.add_to_parent and current.running.get() is not None:
+        for result in results[1:]:
+            add_to_parent(result)
+    return results
+
+
 def note_result(
     app: Umbel,
     result: AsyncResult[Any],

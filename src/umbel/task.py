@@ -16,6 +16,7 @@ from umbel.absent import tell_of_absent
 from umbel.annotations import annotate
 from umbel.arguments import checker
 from umbel.backend import Backend
+from umbel.bulk import send_many
 from umbel.calls import (
     Target,
     note_options,
@@ -38,7 +39,6 @@ from umbel.exceptions import (
 )
 from umbel.handlers import Hooks, find_hooks, task_has_custom
 from umbel.lazy import lazy
-from umbel.message import Publication
 from umbel.options import (
     CALL_POSITIONS,
     EAGER_POSITIONS,
@@ -68,9 +68,6 @@ T = TypeVar("T")
 
 #: What Celery calls a request where it has its tasks.
 Context = Request
-
-#: Publications that one call of `delay_many` sends in one batch.
-BULK = 2000
 
 
 @tell_of_absent
@@ -279,22 +276,7 @@ class Task(Definition, Signable[P, R], Replaceable, Reporting):
             return [self._apply_instead(args, {}, checked) for args in calls]
         if type(self).apply_async is not self.originals["apply_async"]:
             return [self.apply_async(args, **options) for args in calls]
-        publication = task_maker(app, self, checked)
-        results: list[AsyncResult[R]] = []
-        batch: list[Publication] = []
-        for args in calls:
-            batch.append(publication(args, {}))
-            if len(batch) == BULK:
-                results += self._send_batch(app, batch, checked)
-                batch = []
-        return results + self._send_batch(app, batch, checked)
-
-    def _send_batch(
-        self, app: Umbel, batch: list[Publication], options: CallOptions
-    ) -> list[AsyncResult[R]]:
-        if batch:
-            publish(app, batch, options)
-        return [result_of(app, publication, options, self) for publication in batch]
+        return send_many(app, self, calls, task_maker(app, self, checked), checked)
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send like `delay`, without blocking the event loop."""

@@ -16,7 +16,6 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Collection, Generator, Iterator
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -25,6 +24,7 @@ from umbel.parents import Parents, listened
 from umbel.ports import ResultStore, ResultSubscription
 from umbel.records import ResultRecord
 from umbel.states import PROPAGATE_STATES
+from umbel.values import value
 
 logger = logging.getLogger("umbel.results")
 
@@ -308,7 +308,7 @@ def listening(store: ResultStore, task_ids: Collection[str]) -> Iterator[queue.S
         hub.remove(task_ids, listener)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Patience:
     """How long to wait, in seconds (None: for ever), and what to call meanwhile how often.
 

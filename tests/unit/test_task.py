@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import ManualClock, calls, messages, only_call
 from umbel import MaxRetriesExceededError, Retry, Task, Umbel, shared_task
+from umbel.bulk import BATCH
 from umbel.current import running
 from umbel.entities import Exchange, Queue
 from umbel.exceptions import ImproperlyConfigured, OperationalError, Unroutable
@@ -25,7 +26,7 @@ from umbel.publish import Context, build
 from umbel.request import Request
 from umbel.retrying import Again
 from umbel.routing import Route
-from umbel.task import BULK, AsyncTask
+from umbel.task import AsyncTask
 from umbel.testing.conformance.support import at_most
 
 
@@ -515,7 +516,7 @@ def test_delay_many_sends_one_call_for_each(app: Umbel) -> None:
     assert len({result.id for result in results}) == 3
 
 
-@pytest.mark.parametrize("count", [0, 1, BULK - 1, BULK, BULK + 1])
+@pytest.mark.parametrize("count", [0, 1, BATCH - 1, BATCH, BATCH + 1])
 def test_delay_many_sends_in_batches(app: Umbel, count: int) -> None:
     sizes: list[int] = []
     publish = app.publish
@@ -527,8 +528,8 @@ def test_delay_many_sends_in_batches(app: Umbel, count: int) -> None:
     app.publish = count_them  # type: ignore[method-assign]
     results = app.task(plain).delay_many((n,) for n in range(count))
     assert len(results) == sum(sizes) == count
-    assert all(0 < size <= BULK for size in sizes)
-    assert len(sizes) == -(-count // BULK)
+    assert all(0 < size <= BATCH for size in sizes)
+    assert len(sizes) == -(-count // BATCH)
 
 
 def test_delay_many_checks_before_it_sends_a_batch(app: Umbel) -> None:

@@ -12,7 +12,7 @@ import json
 import re
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from umbel import serialization
 from umbel.engines.redis.keys import Names
@@ -44,28 +44,77 @@ def _quoted(text: str) -> str:
     return json.dumps(text)
 
 
+class _Form(NamedTuple):
+    """What the envelopes of many messages have in common between what each has of its own."""
+
+    behind_body: str
+    behind_headers: str
+    #: Characters that the headers of one may have.
+    room: int
+
+
 def write(publication: Publication, names: Names = _PLAIN) -> str:
     """Return a publication's envelope. Raises EncodeError for what cannot be written."""
-    message = publication.message
-    check_text(publication.queue, publication.tag, publication.task_id or message.task_id or "")
+    message, tag = publication.message, publication.tag
+    headers, properties = message.headers, message.properties
     body = binascii.b2a_base64(message.body, newline=False).decode("ascii")
+    if type(headers) is Layered and type(properties) is Layered:
+        form = _form(
+            message.content_encoding,
+            message.content_type,
+            headers.shared,
+            properties.shared,
+            publication.queue,
+            names.turned(publication.priority),
+        )
+        if form is not None and headers.own and properties.own:
+            check_text(tag, publication.task_id)
+            own = serialization.dumps_plain(headers.own)
+            if len(own) <= form.room:
+                quoted = _json(tag)
+                if properties.own == {"correlation_id": tag}:
+                    rest = f'"correlation_id": {quoted}}}'
+                else:
+                    rest = serialization.dumps_plain(properties.own)[1:]
+                return f"{_HEAD}{body}{form.behind_body}{own[1:]}{form.behind_headers}{quoted}, {rest}}}"
+    check_text(publication.queue, tag, publication.task_id or message.task_id or "")
     return (
         f'{_HEAD}{body}", "content-encoding": {_quoted(message.content_encoding)},'
         f' "content-type": {_quoted(message.content_type)},'
-        f' "headers": {serialization.dumps_mapping(message.headers)},'
+        f' "headers": {serialization.dumps_mapping(headers)},'
         f' "properties": {_properties(publication, names)}}}'
+    )
+
+
+@lru_cache(1000)
+def _form(
+    encoding: str, content_type: str, headers: Shared, properties: Shared, queue: str, priority: int
+) -> _Form | None:
+    """Return what envelopes of messages for a queue have in common, which is written once.
+
+    None where their properties say more of their place than the queue does. What messages have of their own
+    never does.
+    """
+    if "delivery_info" in properties.values or "priority" in properties.values:
+        return None
+    if not headers.values:
+        return None
+    check_text(queue)
+    shared = serialization.dumps_mapping(headers.values)[:-1]
+    place = _place(queue, priority)
+    if properties.values:
+        place = f"{place}, {serialization.dumps_mapping(properties.values)[1:-1]}"
+    return _Form(
+        f'", "content-encoding": {_quoted(encoding)}, "content-type": {_quoted(content_type)},'
+        f' "headers": {shared}, ',
+        f', "properties": {{{place}, "delivery_tag": ',
+        MOST_HEADERS - len(shared) - 1,
     )
 
 
 def _properties(publication: Publication, names: Names) -> str:
     """Return the properties of an envelope as JSON: those of the message, and kombu's."""
     properties = publication.message.properties
-    if type(properties) is Layered and properties.own:
-        # What most messages have in common is written once.
-        start = _start(properties.shared, publication.queue, names.turned(publication.priority))
-        if start is not None:
-            rest = serialization.dumps_plain(properties.own)
-            return f'{{{start}, "delivery_tag": {_json(publication.tag)}, {rest[1:]}'
     if "delivery_info" in properties or "priority" in properties:
         own = dict(properties)
         sent = own.get("delivery_info")
@@ -79,20 +128,6 @@ def _properties(publication: Publication, names: Names) -> str:
     place = _place(publication.queue, names.turned(publication.priority))
     text = f'{{{place}, "delivery_tag": {_json(publication.tag)}'
     return f"{text}, {serialization.dumps_mapping(properties)[1:]}" if properties else f"{text}}}"
-
-
-@lru_cache(1000)
-def _start(shared: Shared, queue: str, priority: int) -> str | None:
-    """Return properties that many messages for a queue have, as the middle of a JSON object.
-
-    None where they say more of their place than the queue does. What messages have of their own never does.
-    """
-    if "delivery_info" in shared.values or "priority" in shared.values:
-        return None
-    place = _place(queue, priority)
-    return (
-        f"{place}, {serialization.dumps_mapping(shared.values)[1:-1]}" if shared.values else place
-    )
 
 
 @lru_cache(1000)

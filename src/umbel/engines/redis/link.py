@@ -66,7 +66,10 @@ class Link:
         self._woken: tuple[socket.socket, socket.socket] | None = None
         self._wake_lock = threading.Lock()
         self._connection = self._connect(monotonic() + timeout)
-        self._poll = _poll(self._socket())
+        opened = self._socket()
+        self._poll = _poll(opened)
+        self._selector = _Selector()
+        self._selector.register(opened, selectors.EVENT_READ)
         self._wire = Wire(self._connection, hears)
 
     # Connecting
@@ -226,28 +229,33 @@ class Link:
 
         Raises OperationalError when the connection is lost, and for an answer that is an error.
         """
-        with self._translating():
-            if not self._is_readable(timeout):
-                return nothing
-            answer = self._connection.read_response(push_request=True)
-            if isinstance(answer, theirs.RedisError):
-                raise answer  # redis-py before 8 raises some itself, and returns others
-            return answer
+        wire = self._wire
+        try:
+            found = wire.come()
+            if found is wire.nothing:
+                if not self._is_readable(timeout):
+                    return nothing
+                found = wire.next()
+            if isinstance(found, theirs.RedisError):
+                raise found
+        except THEIRS as error:
+            self._fail(error)
+        return found
+
+    def receive_more(self, nothing: Any = None) -> Any:
+        """Return what came together with what `receive` returned last, or `nothing`; else like that."""
+        found = self._wire.come()
+        if isinstance(found, theirs.RedisError):
+            self._fail(found)
+        return nothing if found is self._wire.nothing else found
 
     def _is_readable(self, timeout: float) -> bool:
         """Wait for something to read, or for an interrupt."""
-        connection, opened = self._connection, self._socket()
-        if connection.can_read(0):
+        opened = self._socket()
+        if self._wire.is_there():
             return True
-        if timeout <= 0:
-            self._take_interrupt()
-            return False
-        with _Selector() as selector:
-            selector.register(opened, selectors.EVENT_READ)
-            if self._woken is not None:
-                selector.register(self._woken[0], selectors.EVENT_READ)
-            ready = [key.fileobj for key, _ in selector.select(timeout)]
-        if ready != [opened]:
+        ready = [key.fileobj for key, _ in self._selector.select(max(timeout, 0.0))]
+        if ready and ready != [opened]:
             self._take_interrupt()
         return opened in ready
 
@@ -263,6 +271,7 @@ class Link:
                 self._woken = socket.socketpair()
                 for one in self._woken:
                     one.setblocking(False)
+                self._selector.register(self._woken[0], selectors.EVENT_READ)
         self._take_interrupt()
 
     def interrupt(self) -> None:
@@ -287,10 +296,10 @@ class Link:
             return False
         try:
             while self.owed:
-                if not self._connection.can_read(0):
-                    return False
-                # Not by the wire: `can_read` of an older redis-py may have taken the answer already.
-                self._connection.read_response()
+                if self._wire.come() is self._wire.nothing:
+                    if not self._is_readable(0.0):
+                        return False
+                    self._wire.next()
                 self.owed -= 1
             if self._poll is not None:
                 return not self._poll.poll(0)

@@ -156,13 +156,13 @@ class Ear:
             link.send("PING")
             silence = now + self._server.timeout
         if self._take(link, max(min(deadline, silence) - now, 0.0)):
-            while self._take(link, 0.0):
+            while self._take(link, None):
                 pass
 
-    def _take(self, link: Link, timeout: float) -> bool:
-        """Hand on one message if one comes; tell whether one did."""
+    def _take(self, link: Link, timeout: float | None) -> bool:
+        """Hand on one message if one comes, in so many seconds or with the last one; tell whether one did."""
         try:
-            found: Any = link.receive(timeout)
+            found: Any = link.receive_more() if timeout is None else link.receive(timeout)
         except OperationalError as error:
             refused = isinstance(error.__cause__, ResponseError)
             if self._unconfirmed or not self._questions or not refused:

@@ -97,10 +97,11 @@ class RedisResultSubscription(ResultSubscription):
         task_id = channel[len(self._prefix) :].decode()
         if task_id not in self._wanted:
             return
-        if document is None or documents.shown_state(document) is None:
+        state = None if document is None else documents.shown_state(document)
+        if document is None or state is None:
             self._due.add(task_id)  # its state is beside it
         else:
-            self._tell([documents.record_of(task_id, document)])
+            self._tell([ResultRecord(task_id, state, documents.as_written(document))])
 
     def _tell(self, records: Iterable[ResultRecord]) -> None:
         for record in records:

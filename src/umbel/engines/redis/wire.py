@@ -1,9 +1,10 @@
-"""The bytes of a connection that answers one call after the other.
+"""The bytes of a connection: what is sent, and what comes.
 
 A call of redis-py's own passes through a dozen functions on its way to the socket and back, and all of them
 are cold again after the thread has slept for the answer: that takes longer than the server does. So a call
-goes to the socket by itself, and its answer to hiredis. What connects, logs in, encrypts and listens stays
-redis-py's.
+goes to the socket by itself, and its answer to hiredis, as does what is waited for. redis-py would also write
+down all that is told on a channel, for a logger that nobody listens to. What connects, logs in and encrypts
+stays redis-py's.
 """
 
 from __future__ import annotations
@@ -21,18 +22,32 @@ SIZE = 65_536
 class Wire:
     """Sends what is packed, and reads answers; both raise redis-py's errors."""
 
-    __slots__ = ("_connection", "_feed", "_gets", "_nothing", "_receive", "_send", "_sock")
+    __slots__ = (
+        "_connection",
+        "_feed",
+        "_gets",
+        "_hears",
+        "_pending",
+        "_receive",
+        "_send",
+        "nothing",
+    )
 
     def __init__(self, connection: Any, hears: bool) -> None:
         """Take a connection that is open. On one that `hears` answers are not all that comes."""
         self._connection = connection
-        self._sock = sock = socket_of(connection)
-        reader = None if hears or sock is None else reader_of(connection)
+        self._hears = hears
+        sock = socket_of(connection)
+        reader = None if sock is None else reader_of(connection)
         self._gets = None
+        #: What `come` returns where nothing has come.
+        self.nothing: object = object()
+        #: Tells of bytes that were read with others and are decrypted since; no event of the socket does.
+        self._pending = getattr(sock, "pending", None)
         if reader is not None and sock is not None:
             self._send, self._receive = sock.sendall, sock.recv
             self._feed, self._gets = reader.feed, reader.gets
-            self._nothing = reader.gets()  # what it says while an answer is not complete
+            self.nothing = reader.gets()  # what it says while an answer is not complete
 
     def send(self, data: bytes) -> None:
         """Send all of it."""
@@ -47,26 +62,51 @@ class Wire:
         except OSError as error:
             self._fail(error, "writing to")
 
+    # Answers
+
     def answer(self) -> Any:
         """Return the next answer; one that is an error is returned, too."""
         return self.answers(1)[0]
 
     def answers(self, count: int) -> list[Any]:
-        """Return the next answers; those that are errors are in their places."""
+        """Return the next answers; those that are errors are in their places. What is told is lost."""
         gets = self._gets
         found: list[Any] = []
-        if gets is None:
-            return [self._answer_by_redis_py() for _ in range(count)]
-        nothing = self._nothing
+        if gets is None or self._hears:
+            return [self._read_by_redis_py() for _ in range(count)]
+        nothing = self.nothing
         for _ in range(count):
             while (answer := gets()) is nothing:
                 self._read()
             found.append(answer)
         return found
 
-    def _answer_by_redis_py(self) -> Any:
+    # What comes: answers, and what is told
+
+    def come(self) -> Any:
+        """Return what comes next if it was read with what came before; else `nothing`."""
+        return self.nothing if self._gets is None else self._gets()
+
+    def is_there(self) -> bool:
+        """Tell whether something has come that no event of the socket tells of any more."""
+        if self._gets is None:
+            return bool(self._connection.can_read(0))
+        return self._pending is not None and self._pending() > 0
+
+    def next(self) -> Any:
+        """Return what comes next, once it has; an answer that is an error is returned, too."""
+        gets = self._gets
+        if gets is None:
+            return self._read_by_redis_py(push_request=True)
+        while (found := gets()) is self.nothing:
+            self._read()
+        return found
+
+    # Reading
+
+    def _read_by_redis_py(self, **how: Any) -> Any:
         try:
-            return self._connection.read_response()
+            return self._connection.read_response(**how)
         except theirs.ResponseError as error:
             return error
 

@@ -15,7 +15,7 @@ from tests.conftest import ManualClock
 from tests.redis_servers import PrivateServer
 from tests.unit.engines.redis.support import QUEUE, attach, in_child, publish
 from umbel.engines.pool import SURPLUS
-from umbel.engines.redis import RedisEngine
+from umbel.engines.redis import RedisEngine, wire
 from umbel.engines.redis.address import Address, address_of
 from umbel.engines.redis.link import Link
 from umbel.engines.redis.server import Server
@@ -53,6 +53,7 @@ def test_an_answer_that_was_read_by_looking_for_it_is_not_waited_for(
     private: PrivateServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As redis-py does before version 8: what `can_read` finds is the next that `read_response` returns."""
+    monkeypatch.setattr(wire, "reader_of", lambda _: None)
     with closing(Link(address_of(private.url, {}), PATIENCE)) as link:
         connection, found = link._connection, list[object]()
         can_read, read = connection.can_read, connection.read_response
@@ -77,12 +78,81 @@ def test_an_error_is_raised_also_where_redis_py_returns_it(
     private: PrivateServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Versions before 8 return that a server loads its data, of a connection that may hear."""
+    monkeypatch.setattr(wire, "reader_of", lambda _: None)
     with closing(Link(address_of(private.url, {}), PATIENCE, hears=True)) as link:
         link.send("PING")
         error = BusyLoadingError("Redis is loading the dataset in memory")
         monkeypatch.setattr(link._connection, "read_response", lambda **_: error)
         with pytest.raises(OperationalError):
             link.receive(PATIENCE)
+
+
+@pytest.fixture(params=["by hiredis", "by redis-py"])
+def hearing(
+    request: pytest.FixtureRequest, private: PrivateServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Link]:
+    """A connection that may hear, and can be woken, however it reads."""
+    if request.param == "by redis-py":
+        monkeypatch.setattr(wire, "reader_of", lambda _: None)
+    with closing(Link(address_of(private.url, {}), PATIENCE, hears=True)) as link:
+        link.be_wakeable()
+        yield link
+
+
+def test_what_is_told_comes_among_the_answers(hearing: Link, private: PrivateServer) -> None:
+    hearing.send_all([("SUBSCRIBE", "a"), ("MGET", "none")])
+    assert hearing.receive(PATIENCE) == [b"subscribe", b"a", 1]
+    assert hearing.receive(PATIENCE) == [None]
+    private.admin.publish("a", "x" * 100_000)
+    private.admin.publish("a", "y")
+    assert hearing.receive(PATIENCE) == [b"message", b"a", b"x" * 100_000]
+    assert hearing.receive(PATIENCE) == [b"message", b"a", b"y"]
+    assert hearing.receive(0.0, "nothing") == "nothing"
+
+
+def test_what_came_together_is_received_without_a_look(
+    hearing: Link, private: PrivateServer
+) -> None:
+    hearing.send("SUBSCRIBE", "a")
+    hearing.receive(PATIENCE)
+    together = private.admin.pipeline(transaction=True)
+    for number in range(10):
+        together.publish("a", str(number))
+    together.execute()
+    found: list[bytes] = []
+    while len(found) < 10:
+        found.append(hearing.receive(PATIENCE)[2])
+        while (more := hearing.receive_more()) is not None:
+            found.append(more[2])
+    assert found == [b"%d" % number for number in range(10)]
+
+
+def test_an_answer_that_is_an_error_is_raised_in_its_place(hearing: Link) -> None:
+    hearing.send_all([("MGET",), ("PING",)])
+    with pytest.raises(OperationalError, match="wrong number"):
+        hearing.receive(PATIENCE)
+    assert hearing.receive(PATIENCE) in (b"PONG", [b"pong", b""])
+
+
+def test_a_wait_is_ended_by_another_thread_and_goes_on_afterwards(
+    hearing: Link, private: PrivateServer
+) -> None:
+    with at_most(PATIENCE), in_thread(lambda: hearing.receive(LONG, "woken")) as waits:
+        hearing.interrupt()
+        assert waits.result(PATIENCE) == "woken"
+    assert hearing.receive(0.0, "nothing") == "nothing"
+    hearing.interrupt()  # before anybody waits
+    assert hearing.receive(LONG, "woken") == "woken"
+    hearing.send("PING")
+    assert hearing.receive(PATIENCE) in (b"PONG", [b"pong", b""])
+
+
+def test_the_end_of_a_connection_ends_a_wait(hearing: Link, private: PrivateServer) -> None:
+    with in_thread(lambda: hearing.receive(LONG)) as waits:
+        until(lambda: private.count_clients("normal") == 2)  # with who asks
+        private.admin.client_kill_filter(_type="normal", skipme=True)
+        with pytest.raises(OperationalError):
+            waits.result(PATIENCE)
 
 
 def test_a_closed_connection_is_not_opened_again(private: PrivateServer) -> None:

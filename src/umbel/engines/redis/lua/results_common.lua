@@ -10,6 +10,7 @@
 -- These documents, keys and channels are Celery's (celery/backends/redis.py). The mark is ours, in a key
 -- of its own behind the document's.
 
+--#include results_document
 local RESULT_FIELDS = 6
 local MARK = ':umbel-state'
 
@@ -35,17 +36,6 @@ local function is_in(key, state)
   return string.find(redis.call('GET', key), '\nstatus: ' .. state .. '\n', 1, true) ~= nil
 end
 
--- Store a document, and tell it. Telling it is a favour, which a server may refuse (a user without channels): who
--- listens also looks.
-local function store_document(key, document, expires)
-  if expires == '0' then
-    redis.call('SET', key, document)
-  else
-    redis.call('SET', key, document, 'PXAT', expires)
-  end
-  redis.pcall('PUBLISH', key, document)
-end
-
 local function store_result(first)
   local key, expires = ARGV[first + 1], ARGV[first + 4]
   if ARGV[first + 5] ~= '' then
@@ -56,18 +46,6 @@ local function store_result(first)
     end
   end
   store_document(key, ARGV[first + 2], expires)
-end
-
--- Do something in a database, and go back: "" or the numbers of both, such as "1 0".
-local function in_database(there_and_back, action)
-  local there, back = string.match(there_and_back, '(%d+) (%d+)')
-  if there then
-    redis.call('SELECT', there)
-  end
-  action()
-  if back then
-    redis.call('SELECT', back)
-  end
 end
 
 -- Do something in the database of the results whose fields begin at these places of ARGV, all in one.
