@@ -98,7 +98,7 @@ class TestCut:
 def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Umbel]:
     """An app whose workflows go by reference, in small pieces."""
     monkeypatch.setattr(pieces, "PIECE", 1000)
-    monkeypatch.setattr("umbel.canvas.planning.BODY", 500)
+    monkeypatch.setattr(pieces, "BODY", 500)
     with Umbel("pieces", broker="memory://pieces", backend="memory://pieces") as app:
         app.conf.workflow_by_reference = True
 
