@@ -123,10 +123,24 @@ def require_storable(task: str, form: Settings, value: Any) -> None:
     """Raise EncodeError, naming the task, for a returned value that cannot be stored."""
     if isinstance(value, ResultBase):
         return
+    if form.result_serializer == "json" and not form.result_compression and _is_simple(value):
+        return
     try:
         records.encode(TaskResult("", states.SUCCESS, value), form=form)
     except EncodeError as error:
         raise unstorable(task, value, error, form) from error
+
+
+def _is_simple(value: Any) -> bool:
+    """Tell whether a value is one that JSON has; of long numbers Python itself writes none."""
+    return (
+        value is None
+        or type(value) in (str, float, bool)
+        or (type(value) is int and -_BIG < value < _BIG)
+    )
+
+
+_BIG = 2**63
 
 
 def unstorable(task: str, value: Any, error: EncodeError, form: Settings) -> EncodeError:

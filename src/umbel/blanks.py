@@ -1,7 +1,8 @@
 """Blanks: the messages of a task's plain calls, with everything filled in that is the same for all of them.
 
-A plain call has no options. Most are, and what their messages say of the task, its limits and its place is
-found out and written once, by `build` and `encode` like that of any other call.
+A plain call has no options, or as a step of a chain has them only for its ids and for what follows it. Most
+are, and what their messages say of the task, its limits and its place is found out and written once, by
+`build` and `encode` like that of any other call.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from umbel.clock import Clock, unique_id
 from umbel.exceptions import EncodeError
 from umbel.mappings import Layered, Shared
 from umbel.message import Message, Publication
-from umbel.options import NO_OPTIONS
-from umbel.publish import Context, Template, build, unsendable
+from umbel.options import NO_OPTIONS, CallOptions
+from umbel.publish import Context, Template, build, followers, unsendable
 from umbel.request import Request
 from umbel.routing import Route
 from umbel.serialization import JSON, Serializer
@@ -36,13 +37,26 @@ class Common:
     properties: Shared
 
     def publication(
-        self, id: str, headers: Mapping[str, Any], body: bytes, content: Any, is_new: bool
+        self,
+        id: str,
+        headers: Mapping[str, Any],
+        body: bytes,
+        content: Any,
+        is_new: bool,
+        tag: str | None = None,
+        reply_to: str | None = None,
     ) -> Publication:
-        """Return the publication of one call. Nothing was ever published with its id, so that is the tag."""
+        """Return the publication of one call.
+
+        Where no `tag` is given nothing was ever published with its id, so that is it.
+        """
         sample = self.sample
+        properties: Mapping[str, Any] = Layered(self.properties, {"correlation_id": id})
+        if reply_to:
+            properties = {**self.properties.values, "correlation_id": id, "reply_to": reply_to}
         message = Message(
             Layered(self.headers, headers),
-            Layered(self.properties, {"correlation_id": id}),
+            properties,
             body,
             sample.message.content_type,
             sample.message.content_encoding,
@@ -50,7 +64,7 @@ class Common:
         return Publication(
             sample.queue,
             message,
-            id,
+            tag or id,
             sample.priority,
             sample.due,
             sample.exchange,
@@ -87,29 +101,37 @@ class Blank:
     embed: bytes | None
 
     def filled(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], parent: Request | None
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        parent: Request | None,
+        options: CallOptions = NO_OPTIONS,
     ) -> Publication:
-        """Return the publication of a call that `parent` makes; see `umbel.publish.build`."""
-        settings, id = self.settings, unique_id()
+        """Return the publication of a call that `parent` makes; see `umbel.publish.build`.
+
+        Its `options` may say which call it is and what follows it, and no more.
+        """
+        settings, id = self.settings, options.task_id or unique_id()
         kwargs = kwargs if isinstance(kwargs, dict) else dict(kwargs)
-        content = (args, kwargs, _NOTHING)
+        content = (args, kwargs, _NOTHING if options is NO_OPTIONS else followers(options))
         try:
-            if self.embed is not None:
+            if self.embed is not None and options is NO_OPTIONS:
                 body = written_around(args, kwargs, self.embed, settings)
             else:
                 body, _ = written(content, self.serializer, self.compression, settings)
         except EncodeError as error:
             raise unsendable(error, self.template, args, kwargs, self.serializer) from error
-        ids = (parent.root_id or parent.id, parent.id) if parent else (None, None)
+        root, before = (parent.root_id or parent.id, parent.id) if parent else (None, None)
         headers = own_headers(
             id,
             args,
             kwargs,
             settings.task_repr_maxlevels,
-            ids,
+            (options.root_id or root, options.parent_id or before),
             sent_at=int(self.clock.time() * 1e6) / 1e6,  # `round` takes five times as long
         )
-        return self.common.publication(id, headers, body, content, True)
+        tag = unique_id() if options.task_id else None
+        return self.common.publication(id, headers, body, content, True, tag, options.reply_to)
 
 
 def blank(template: Template, route: Route, settings: Settings, clock: Clock) -> Blank | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,7 +55,7 @@ class Kept(NamedTuple):
     strict: bool
     pid: int
     attributes: tuple[Any, ...]
-    maker: Maker | None
+    maker: Callable[..., Publication] | None
 
     def holds(self, app: Umbel, router: Router, attributes: tuple[Any, ...]) -> bool:
         """Tell whether it still is."""
@@ -69,8 +70,8 @@ class Kept(NamedTuple):
 
 
 def task_maker(app: Umbel, task: Task[Any, Any], options: CallOptions) -> Maker:
-    """Return what makes a publication of arguments for a task; without options it is kept."""
-    if options is NO_OPTIONS:
+    """Return what makes a publication of arguments for a task; of a plain call it is kept."""
+    if options is NO_OPTIONS or not options.says_more:
         router, attributes = app.amqp.router, _ATTRIBUTES(task)
         kept: Kept | None = task.__dict__.get("_kept")
         if kept is None or not kept.holds(app, router, attributes):
@@ -85,11 +86,13 @@ def task_maker(app: Umbel, task: Task[Any, Any], options: CallOptions) -> Maker:
                 made,
             )
         if kept.maker is not None:
-            return kept.maker
+            return kept.maker if options is NO_OPTIONS else partial(kept.maker, options=options)
     return maker(app, task.target(app, options), options)
 
 
-def _plain_maker(app: Umbel, task: Task[Any, Any], router: Router) -> Maker | None:
+def _plain_maker(
+    app: Umbel, task: Task[Any, Any], router: Router
+) -> Callable[..., Publication] | None:
     """Return what makes the plain calls of a task; None where they differ in more than their arguments."""
     settings, target = app.conf.snapshot, task.target(app, NO_OPTIONS)
     if not router.fixed or target.shadow is not None or settings.task_inherit_parent_priority:
@@ -103,13 +106,15 @@ def _plain_maker(app: Umbel, task: Task[Any, Any], router: Router) -> Maker | No
         return None
     filled, check, prepare = form.filled, target.check, target.prepare
 
-    def publication(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Publication:
+    def publication(
+        args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions = NO_OPTIONS
+    ) -> Publication:
         require_arguments(args, kwargs)
         if check is not None:
             check(*args, **kwargs)
         if prepare is not None:
             args, kwargs = prepare(args, kwargs)
-        return filled(args, kwargs, current.parent_call())
+        return filled(args, kwargs, current.parent_call(), options)
 
     return publication
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Publications that are sent in one batch.
 BULK = 2000
+#: Chords and pieces that are stored in one batch.
+TOGETHER = 100
 
 
 def dispatch(
@@ -70,6 +72,8 @@ class _Sender:
         self._app = app
         self._plainly = plainly
         self._batch: list[Publication] = []
+        #: What has to be stored before the batch is sent.
+        self._openings: list[GroupOpening] = []
         #: What makes the plain calls of the group that is sent now, by their tasks; and its options.
         self._series: dict[str, Series | None] = {}
         self._shared: Mapping[str, Any] | None = None
@@ -149,6 +153,7 @@ class _Sender:
         task = sig._type or app.tasks.find(sig.task)
         if task is not None and type(task).apply_async is not task.originals["apply_async"]:
             if not self._plainly:
+                self._store_openings()
                 task.apply_async(leaf.args, leaf.kwargs, **readable(options))
                 return
             options = without_strange(options)
@@ -156,6 +161,7 @@ class _Sender:
         by_name = Target(Template(sig.task, ignore_result=None))
         target = by_name if task is None else task.target(app, checked)
         if type(app).send_task is not type(app).own_send_task and not self._plainly:
+            self._store_openings()
             calls.send_by_app(app, target, leaf.args, leaf.kwargs, checked, readable(options))
             return
         publication = calls.maker(app, target, checked)(leaf.args, leaf.kwargs)
@@ -174,10 +180,18 @@ class _Sender:
     def _make(self, opened: GroupOpening) -> None:
         """Store what has to be there before the next publications are, or leave it to who settles."""
         outbox = current.outbox.get()
-        if outbox is None:
-            self._app.result_store().open_groups([opened])
-        else:
+        if outbox is not None:
             outbox.openings.append(opened)
+            return
+        self._openings.append(opened)
+        if len(self._openings) >= TOGETHER:
+            self._store_openings()
+
+    def _store_openings(self) -> None:
+        """Store what has to be there before anything more is sent."""
+        openings, self._openings = self._openings, []
+        if openings:
+            self._app.result_store().open_groups(openings)
 
     def _open(self, opening: Opening) -> None:
         app, settings = self._app, self._app.conf.snapshot
@@ -194,6 +208,7 @@ class _Sender:
 
     def flush(self) -> None:
         """Send what was kept."""
+        self._store_openings()
         batch, self._batch = self._batch, []
         if batch:
             self._app.publish(batch)

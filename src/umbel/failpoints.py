@@ -93,6 +93,7 @@ NAMES = (
     "chords.after_parts",
     "chords.after_openings",
     "chords.before_close",
+    "pieces.before_forget",
     "settler.after_publish",
     "settler.after_results",
     "supervisor.before_reclaim",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -53,7 +52,7 @@ class Outbox:
         self._purpose = f"{purpose} {call_id}"
         self._ids = 0
         #: How many publications there are of each task id.
-        self._sent: Counter[str] = Counter()
+        self._sent: dict[str, int] = {}
 
     def publish(self, publications: Sequence[Publication], timeout: float) -> None:
         """Keep publications, with tags of ours.
@@ -62,8 +61,8 @@ class Outbox:
         """
         for publication in publications:
             task_id = publication.task_id
-            copies = self._sent[task_id]
-            self._sent[task_id] += 1
+            copies = self._sent.get(task_id, 0)
+            self._sent[task_id] = copies + 1
             tag = self._derived(f"message {task_id} {copies}")
             self.publications.append(tagged(publication, tag))
 
@@ -381,6 +380,9 @@ def _plain(written: Mapping[str, Any], app: Umbel) -> dict[str, Any]:
     """Return the dictionary of a signature, and of its parts, without options that nothing here knows."""
     made = dict(written)
     kwargs = dict(made.get("kwargs") or {})
+    if _is_simple(made):
+        made["kwargs"], made["options"] = kwargs, dict(made.get("options") or {})
+        return made
     for name in _PARTS.get(kind_of(made), ()):
         part = kwargs.get(name)
         if isinstance(part, Mapping):
@@ -410,10 +412,13 @@ def parts_of(written: Mapping[str, Any]) -> Iterator[Any]:
                 yield from parts_of(one)
 
 
+_NAMES = frozenset(OPTION_NAMES)
+
+
 def _known(options: Mapping[str, Any], task: str) -> dict[str, Any]:
     """Return the options that are known, of those that it links to too."""
     stamps = as_list(options.get("stamped_headers")) or ()
-    strange = [name for name in options if name not in OPTION_NAMES and name not in stamps]
+    strange = [name for name in options if name not in _NAMES and name not in stamps]
     if strange:
         warn_once(
             f"The options {', '.join(strange)} of the signature of {task} have no meaning here."

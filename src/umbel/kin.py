@@ -64,6 +64,8 @@ def generations(limits: Limits, serializer: str) -> int:
 
 def written(result: Any, most: int | None = None) -> Written:
     """Return a result as documents have it, of at most so many generations: what is further is left out."""
+    if getattr(result, "parent", None) is None and _members(result) is None:
+        return (result.id, None), None  # as most are
 
     def fits(one: Any, generation: int) -> bool:
         return most is None or generation + bool(_members(one)) < most

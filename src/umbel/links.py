@@ -59,12 +59,19 @@ def require_links(name: str, value: Any) -> None:
 def is_signature(value: Any) -> bool:
     """Tell whether a value is a signature, or the dictionary of one."""
     return (
-        isinstance(value, Mapping)
+        isinstance(value, _MAPPINGS)
         and isinstance(value.get("task"), str)
-        and isinstance(value.get("args", ()), list | tuple)
-        and isinstance(value.get("kwargs", {}), Mapping)
-        and isinstance(value.get("options", {}), Mapping)
+        and isinstance(value.get("args", ()), _LISTS)
+        and isinstance(value.get("kwargs", {}), _MAPPINGS)
+        and isinstance(value.get("options", {}), _MAPPINGS)
     )
+
+
+_LISTS = (list, tuple)
+_MAPPINGS = (
+    dict,
+    Mapping,
+)  # of a dictionary the first is told at once, and the second after a search
 
 
 def as_data(value: Any) -> Any:

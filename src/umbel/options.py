@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypedDict
 
 from umbel.checks import (
@@ -189,6 +190,19 @@ class CallOptions:
 
     def __post_init__(self) -> None:
         """Check the values where they are written."""
+        if self.task_id is not None:
+            require_text("task_id", self.task_id)
+        for name in LINKS:
+            require_links(name, getattr(self, name))
+        if self.says_more:
+            self._check_more()
+
+    @property
+    def says_more(self) -> bool:
+        """Tell whether they say more than which call it is and what follows it, as those of a step do."""
+        return _more_of(self) != _NO_MORE or not self.cleared <= _WHICH
+
+    def _check_more(self) -> None:
         # A countdown that was computed may be in the past: the task is due then, as in Celery.
         require_number("countdown", self.countdown, low=-math.inf)
         for name in ("eta", "expires"):
@@ -209,11 +223,9 @@ class CallOptions:
             raise TypeError(f"retry is {self.retry!r}, but must be True or False.")
         if self.retry_policy is not None:
             publish_policy(self.retry_policy)
-        for name in LINKS:
-            require_links(name, getattr(self, name))
 
 
-_TEXTS = ("task_id", "routing_key", "exchange_type", "route_name", "correlation_id", "origin")
+_TEXTS = ("routing_key", "exchange_type", "route_name", "correlation_id", "origin")
 
 
 def _check_destination(options: CallOptions) -> None:
@@ -227,6 +239,12 @@ def _check_destination(options: CallOptions) -> None:
             raise TypeError(str(error)) from None
     delivery_mode(options.delivery_mode)
 
+
+#: The options that say which call it is, and what follows it.
+_WHICH = frozenset({"task_id", "root_id", "parent_id", "reply_to", *LINKS, "chord"})
+_MORE = tuple(one for one in fields(CallOptions) if one.name not in {*_WHICH, "cleared"})
+_more_of: Callable[[CallOptions], tuple[Any, ...]] = attrgetter(*(one.name for one in _MORE))
+_NO_MORE = tuple({} if one.default is MISSING else one.default for one in _MORE)
 
 #: The fields of `CallOptions` that others are gathered in.
 _GATHERED = ("stamps", "properties", "cleared")

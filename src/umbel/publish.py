@@ -220,12 +220,20 @@ def _call(
         sent_at=round(now, 6),
         headers=options.headers or {},
         properties=options.properties,
-        callbacks=as_data(as_list(options.link)),
-        errbacks=as_data(as_list(options.link_error)),
-        chain=list(options.chain) if isinstance(options.chain, Tail) else as_data(options.chain),
-        chord=options.chord if type(options.chord) is dict else as_data(options.chord),
+        **followers(options),
     )
     return call, due
+
+
+def followers(options: CallOptions) -> dict[str, Any]:
+    """Return what follows a call, as its message says it."""
+    chain, chord = options.chain, options.chord
+    return {
+        "callbacks": as_data(as_list(options.link)),
+        "errbacks": as_data(as_list(options.link_error)),
+        "chain": list(chain) if isinstance(chain, Tail) else as_data(chain),
+        "chord": chord if type(chord) is dict else as_data(chord),
+    }
 
 
 def derived_tag(tag: str, purpose: str) -> str:
@@ -239,7 +247,20 @@ def derived_tag(tag: str, purpose: str) -> str:
 
 def tagged(publication: Publication, tag: str) -> Publication:
     """Return a publication with a tag that is computed, so that others may publish it, too."""
-    return replace(publication, tag=tag, is_new=False)
+    one = publication  # by their places: `replace` takes four times as long
+    return Publication(
+        one.queue,
+        one.message,
+        tag,
+        one.priority,
+        one.due,
+        one.exchange,
+        one.routing_key,
+        one.more_queues,
+        one.task,
+        one.task_id,
+        one.content,
+    )
 
 
 class Sink(Protocol):

@@ -240,5 +240,6 @@ def around(content: tuple[Any, Any, Mapping[str, Any]]) -> tuple[bytes, bytes]:
     """
     args, kwargs, embed = content
     head = JSON.dumps((args, kwargs, {name: embed[name] for name in _BEFORE}))
-    chord = JSON.dumps(embed["chord"])
-    return head[: -len(_END)] + _CHAIN, _CHORD + chord + _END
+    chord = embed["chord"]
+    behind = _NO_CHORD if chord is None else _CHORD + JSON.dumps(chord) + _END
+    return head[: -len(_END)] + _CHAIN, behind

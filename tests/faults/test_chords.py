@@ -75,7 +75,8 @@ def _is_right(ran: list[str], end: str) -> bool:
     return {one.split()[0] for one in ran} == {end} and ran.count(f"{end} first") <= 1
 
 
-def _judge(fleet: Fleet, sent: Sent) -> None:
+def judge(fleet: Fleet, sent: Sent) -> None:
+    """Wait until all chords have ended, and compare how with how they must."""
     fleet.wait_until_quiet()
     found = _ends(fleet)
     wrong = {
@@ -106,7 +107,7 @@ def _let_it_die(make_fleet: MakeFleet, form: Form, point: str) -> None:
         nth = dice.randint(1, 8)
         fleet.start("one", environment=fleet.fail_point(f"{point}=kill@{nth}"))
         fleet.until_struck([point], lambda: sent.send(fleet, dice))
-        _judge(fleet, sent)
+        judge(fleet, sent)
 
 
 @pytest.mark.forms("short", "full")
@@ -118,7 +119,7 @@ def test_child_is_refused_over_a_chord(make_fleet: MakeFleet, form: Form, point:
         nth = dice.randint(1, 8)
         fleet.start("one", environment=fleet.fail_point(f"{point}=raise@{nth}"))
         fleet.until_struck([point], lambda: sent.send(fleet, dice))
-        _judge(fleet, sent)
+        judge(fleet, sent)
 
 
 @pytest.mark.forms("short", "full")
@@ -131,7 +132,7 @@ def test_child_dies_over_a_chord_with_two_stores(
     with make_fleet(result_backend=f"sqlite:///{place}/results.db") as fleet:
         fleet.start("one", environment=fleet.fail_point(f"{point}=kill@{dice.randint(1, 8)}"))
         fleet.until_struck([point], lambda: sent.send(fleet, dice))
-        _judge(fleet, sent)
+        judge(fleet, sent)
 
 
 @pytest.mark.engine
@@ -146,5 +147,5 @@ def test_child_dies_over_a_chord_on_rabbitmq(place: Path, form: Form, point: str
         # The server tells nobody what its consumers hold.
         results = sent.results.values()
         wait_until(lambda: all(one.ready() for one in results), 30.0, "all chords to end")
-        _judge(fleet, sent)
+        judge(fleet, sent)
         fleet.empty()

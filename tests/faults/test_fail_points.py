@@ -36,6 +36,7 @@ from tests.faults.scenes import (
     stop_under_load,
 )
 from tests.faults.test_chords import CHORDS
+from tests.faults.test_references import PIECES
 from umbel.failpoints import NAMES
 
 pytestmark = pytest.mark.faults
@@ -64,7 +65,7 @@ def test_each_stands_in_the_source() -> None:
 
 
 def test_each_is_died_at() -> None:
-    dying = (CLIENT, CHILD, LEAVING, TWO_STORES, TAKING_OVER, TAKING_BACK, CHORDS, BEATS)
+    dying = (CLIENT, CHILD, LEAVING, TWO_STORES, TAKING_OVER, TAKING_BACK, CHORDS, PIECES, BEATS)
     tested = {point for scenes in dying for _, point in scenes}
     assert sorted(tested.union(test_rabbitmq.POINTS, BETWEEN_PLACES)) == sorted(NAMES)
 

@@ -24,7 +24,7 @@ def test_random_workflows_under_random_kills(make_fleet: MakeFleet, form: Form) 
     """X3: children and whole nodes are killed until all have come to their ends."""
     # Each call may die as often as it happens to: this is not about dead letters.
     with make_fleet(worker_max_deliveries=1000) as fleet:
-        _run_under_kills(fleet, form)
+        run_under_kills(fleet, form)
 
 
 @pytest.mark.engine
@@ -32,11 +32,12 @@ def test_random_workflows_under_random_kills(make_fleet: MakeFleet, form: Form) 
 def test_random_workflows_on_rabbitmq_under_random_kills(place: Path, form: Form) -> None:
     """The same where messages are on RabbitMQ, and results in a file."""
     with own_vhost() as url, RabbitFleet(place, url, worker_max_deliveries=1000) as fleet:
-        _run_under_kills(fleet, form)
+        run_under_kills(fleet, form)
         fleet.empty()
 
 
-def _run_under_kills(fleet: Fleet, form: Form) -> None:
+def run_under_kills(fleet: Fleet, form: Form) -> None:
+    """Kill until all workflows have ended, and compare what they came to."""
     dice, kills = form.dice, 0
     nodes = fleet.start("one", "two")
     trees = [random_tree(dice, 3) for _ in range(form.pick(40, 1000))]

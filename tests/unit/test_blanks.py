@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.conftest import messages, only_call
 from tests.each import for_each
-from umbel import Exchange, Queue, Task, Umbel, signals
+from umbel import Exchange, Queue, Task, Umbel, current, signals
 from umbel.calls import maker, task_maker
 from umbel.exceptions import EncodeError, MessageTooLarge
+from umbel.links import Tail
 from umbel.mappings import Layered, Shared
 from umbel.message import Publication
-from umbel.options import NO_OPTIONS, CallOptions
+from umbel.options import NO_OPTIONS, CallOptions, call_options
+from umbel.request import Request
 from umbel.serialization import dumps_mapping
+from umbel.tails import RawTail
 
 #: What two calls differ in, though they ask for the same.
 OF_ONE_CALL = ("id", "root_id", "sent_at")
@@ -149,6 +153,64 @@ def test_options_go_another_way(work: Task[..., Any], app: Umbel) -> None:
     assert publication.tag != publication.task_id  # whoever chooses an id may choose it again
     plain = task_maker(app, work, NO_OPTIONS)((), {})
     assert plain.tag == plain.task_id
+
+
+NEXT = {"task": "next", "args": [], "kwargs": {}, "options": {"task_id": "n"}}
+RAW = RawTail(json.dumps([NEXT, NEXT])[1:-1].encode())
+
+
+@for_each(
+    ["options", "settings", "from_blank"],
+    [
+        ({"task_id": "t"}, {}, True),
+        ({"task_id": "t", "reply_to": "me", "root_id": "r", "parent_id": "p"}, {}, True),
+        ({"task_id": "t", "chain": RAW}, {}, True),
+        ({"task_id": "t", "chain": Tail([NEXT]), "chord": NEXT}, {}, True),
+        ({"root_id": "r", "chain": RAW}, {"task_serializer": "yaml"}, True),
+        ({"link": NEXT, "link_error": [NEXT], "chain": RAW}, {"task_compression": "gzip"}, True),
+        ({"chain": None, "root_id": None, "task_id": "t"}, {}, True),
+        # What is more than that.
+        ({"task_id": "t", "group_id": "g"}, {}, False),
+        ({"task_id": "t", "stamped_headers": ["s"], "s": 1}, {}, False),
+        ({"task_id": "t", "app_id": "a"}, {}, False),
+        ({"task_id": "t", "expires": None}, {}, False),
+        ({"task_id": "t", "retries": 1}, {}, False),
+    ],
+)
+def test_a_step_says_what_it_would_say_without_a_blank(
+    options: dict[str, Any], settings: dict[str, Any], from_blank: bool
+) -> None:
+    app = Umbel("proj", broker="memory://", set_as_current=False, **settings)
+
+    @app.task
+    def work(x: int, y: int = 0) -> None: ...
+
+    app.finalize()
+    checked = call_options(options)
+    assert checked.says_more is not from_blank
+    for parent in (None, Request(id="a", root_id="b", called_directly=False)):
+        token = current.running.set(parent)
+        try:
+            step = task_maker(app, work, checked)((1,), {"y": 2})
+            other = maker(app, work.target(app, checked), checked)((1,), {"y": 2})
+        finally:
+            current.running.reset(token)
+        assert is_from_a_blank(step) is from_blank
+        if from_blank:  # whoever chooses an id may choose it again
+            assert (step.tag == step.task_id) is (options.get("task_id") is None)
+        assert of_a_step(step, options) == of_a_step(other, options)
+
+
+def of_a_step(publication: Publication, options: dict[str, Any]) -> Any:
+    """Return all that a publication says but for its tag, its moment and, unless it is chosen, its id."""
+    headers, properties = dict(publication.message.headers), dict(publication.message.properties)
+    own: dict[str, Any] = {"sent_at": None}
+    if options.get("task_id") is None:
+        assert properties.pop("correlation_id") == headers["id"] == publication.task_id
+        own |= {"id": None, "root_id": headers["root_id"] == headers["id"] or headers["root_id"]}
+    message = replace(publication.message, headers={**headers, **own}, properties=properties)
+    content = publication.content
+    return replace(publication, message=message, tag="", task_id=""), content, publication.is_new
 
 
 def test_what_receivers_change_counts_for_this_call_alone(app: Umbel, work: Task[..., Any]) -> None:

@@ -29,7 +29,7 @@ _SHARED = frozenset({*OF_LAST, "root_id", "parent_id", "link", "link_error"})
 def kind_of(sig: Mapping[str, Any]) -> str:
     """Return "chain", "group" or "chord"; anything else is one call: "task"."""
     found = sig.get("subtask_type")
-    return found if found in ("chain", "group", "chord") else "task"
+    return found if found and found in ("chain", "group", "chord") else "task"
 
 
 def is_plain(sig: Mapping[str, Any]) -> bool:
@@ -188,17 +188,22 @@ def steps(sig: Sig) -> list[Sig]:
 
     A chord's body is one step: what follows it in the body follows the chord.
     """
+    return _steps_of(sig if kind_of(sig) in ("chain", "chord") else fresh(sig))
+
+
+def _steps_of(sig: Sig) -> list[Sig]:
+    """Return the same; a call or a group is a copy already."""
     match kind_of(sig):
         case "chain":
             found: list[Sig] = []
             tasks = unchained(sig)
             for task in tasks:
-                for step in steps(unrolled(task)):
+                for step in _steps_of(unrolled(task)):
                     _add_step(found, step)
             return found or [fresh(task) for task in tasks[-1:] if is_empty_group(task)]
         case "chord":
             return list(_of_chord(sig))
-    return [fresh(sig)]
+    return [sig]
 
 
 def _of_chord(sig: Sig) -> Iterator[Sig]:

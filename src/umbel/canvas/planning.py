@@ -24,7 +24,7 @@ from umbel.canvas.algebra import (
 )
 from umbel.canvas.kinds import CLASSES
 from umbel.canvas.merging import merged_arguments, merged_options
-from umbel.canvas.pieces import BODY, Piece, cut, stand_in
+from umbel.canvas.pieces import Piece, cut, is_carried, stand_in
 from umbel.canvas.signature import Signature
 from umbel.links import Tail, as_data, as_list
 from umbel.result import GroupResult
@@ -323,7 +323,7 @@ class Planner:
         if self._references is None:
             return data
         size_of, place_of, expires = self._references
-        if size_of(data) <= BODY:
+        if is_carried(size_of(data)):
             return data
         piece = Piece(self._new_id(), [data])
         yield piece

@@ -35,8 +35,8 @@ class FollowUps:
 
     def __init__(self, job: Job, delivery: Delivery) -> None:
         self._job = job
+        self._tag = delivery.tag
         self._callbacks = Outbox(delivery.tag, job.call.id, "callback")
-        self._errbacks = Outbox(delivery.tag, job.call.id, "errback")
 
     def succeed(self, check: Callable[[Any], None] | None, value: Any) -> None:
         """Make the messages that follow a success, before anybody hears of it.
@@ -55,12 +55,13 @@ class FollowUps:
         """Return what is sent after an outcome. Errbacks that take the error are called here."""
         if isinstance(outcome, Success):
             return self._callbacks
+        outbox = Outbox(self._tag, self._job.call.id, "errback")
         if isinstance(outcome, Failure) and self._job.call.errbacks:
-            self._failed(outcome)
-        return self._errbacks
+            self._failed(outcome, outbox)
+        return outbox
 
-    def _failed(self, outcome: Failure) -> None:
-        request, outbox = self._job.request, self._errbacks
+    def _failed(self, outcome: Failure, outbox: Outbox) -> None:
+        request = self._job.request
         direct, sent = after_failure(request, self._job.task.app, outbox.new_id)
         call_errbacks(direct, request, outcome.error, outcome.traceback)
         collect_errbacks(outbox, sent, request, plainly=False)

@@ -127,6 +127,7 @@ class Settler:
             if key in refused:
                 continue
             try:
+                fail_point("pieces.before_forget")
                 self._results.forget_group(piece)
             except OperationalError as error:
                 logger.warning("A piece of a workflow cannot be deleted, and expires: %s", error)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from umbel import Umbel
+from umbel.canvas import pieces
 from umbel.clock import SYSTEM, unique_id
 from umbel.engines.sqlite.broker import FEATURES, SqliteBroker
 from umbel.exceptions import OperationalError
@@ -46,6 +47,10 @@ if os.environ.get("FAULTS_THREAD"):
 
 app = Umbel("faults", set_as_current=False, **json.loads((HERE / "settings.json").read_text()))
 ledger = Ledger(HERE / "ledger")
+
+if os.environ.get("FAULTS_PIECES"):
+    # Small workflows have pieces, too.
+    pieces.PIECE, pieces.BODY = map(int, os.environ["FAULTS_PIECES"].split())
 
 
 @app.task(bind=True, name="work")

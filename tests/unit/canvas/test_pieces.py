@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -98,7 +98,7 @@ class TestCut:
 def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Umbel]:
     """An app whose workflows go by reference, in small pieces."""
     monkeypatch.setattr(pieces, "PIECE", 1000)
-    monkeypatch.setattr("umbel.canvas.planning.BODY", 500)
+    monkeypatch.setattr(pieces, "BODY", 500)
     with Umbel("pieces", broker="memory://pieces", backend="memory://pieces") as app:
         app.conf.workflow_by_reference = True
 
@@ -153,6 +153,29 @@ def test_a_chain_goes_on_through_all_its_pieces_and_leaves_none(
     assert result.parent.get(timeout=0) == 140
     assert len(kept) > 5
     assert [one for one in kept if app.result_store().saved_group(one)] == []
+
+
+def test_all_pieces_are_stored_together_and_before_anything_is_sent(
+    app: Umbel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add: Made = app.tasks["add"]
+    done: list[tuple[str, int]] = []
+    store, broker = app.result_store(), app.broker
+    keep, publish = store.open_groups, broker.publish
+
+    def note(what: str, act: Callable[..., None]) -> Callable[..., None]:
+        def noted(values: Sequence[Any], *more: Any) -> None:
+            done.append((what, len(values)))
+            act(values, *more)
+
+        return noted
+
+    monkeypatch.setattr(store, "open_groups", note("kept", keep))
+    monkeypatch.setattr(broker, "publish", note("sent", publish))
+    chain(add.s(100), *(add.s() for _ in range(40))).apply_async()
+    (what, pieces_kept), sent = done
+    assert (what, sent) == ("kept", ("sent", 1))
+    assert pieces_kept > 5
 
 
 @pytest.mark.parametrize("steps", [2, 10, 40])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import binascii
 import json
 import re
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -148,12 +147,10 @@ def read_back(
     stop = len(_HEAD) + (len(body) + 2) // 3 * 4
     if len(text) < _SHORT or len(text) - stop > MOST_HEADERS or len(text) > _longest(names):
         return read(text.encode(), queue, step, key, names=names)
-    found = read((_HEAD + text[stop:]).encode(), queue, step, key, names=names)
-    message = found.message
-    whole = Message(
-        message.headers, message.properties, body, message.content_type, message.content_encoding
-    )
-    return replace(found, message=whole)
+    data = _decoded((_HEAD + text[stop:]).encode())
+    if data is None:
+        return read(text.encode(), queue, step, key, names=names)
+    return _delivery(data, queue, names.turned(step), key, False, names, body)
 
 
 def read(
@@ -171,6 +168,19 @@ def read(
         reason = refused or "What lay on the list is no message as kombu and umbel write it."
         message = Message({UNREAD: reason}, {}, raw, UNREADABLE, "binary")
         return Delivery(key, queue, message, early=early, priority=priority)
+    return _delivery(data, queue, priority, key, early, names)
+
+
+def _delivery(
+    data: dict[str, Any],
+    queue: str,
+    priority: int,
+    key: str,
+    early: bool,
+    names: Names,
+    body: bytes | None = None,
+) -> Delivery:
+    """Return the delivery of an envelope that was decoded, whose body may be known."""
     count, crashes = _counted(data.get("umbel"))
     headers, properties = _mapping(data.get("headers")), _mapping(data.get("properties"))
     if headers.get("redelivered") is True:
@@ -189,7 +199,7 @@ def read(
     message = Message(
         headers,
         properties,
-        _body(data.get("body"), encoding),
+        _body(data.get("body"), encoding) if body is None else body,
         data.get("content-type") or "application/data",
         data.get("content-encoding") or "binary",
     )

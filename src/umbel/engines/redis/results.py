@@ -8,7 +8,7 @@ from umbel.engines.redis import documents
 from umbel.engines.redis.server import Argument, Server
 from umbel.engines.redis.subscription import RedisResultSubscription, within
 from umbel.exceptions import EncodeError
-from umbel.ports import GroupPart, ResultStore, ResultSubscription
+from umbel.ports import GroupOpening, GroupPart, ResultStore, ResultSubscription
 from umbel.records import ResultRecord
 
 #: Results that one call of a script stores or reads: others are served between two.
@@ -101,6 +101,26 @@ class RedisResults(ResultStore):
         if parts:
             self._server.calls([("UNLINK", *part) for part in parts], repeat=True)
 
+    def open_groups(self, openings: Sequence[GroupOpening]) -> None:
+        """Save documents in one packet, and open groups one by one."""
+        saving = [
+            self._saving(one.group, one.document, one.expires)
+            for one in openings
+            if one.document is not None
+        ]
+        if saving:
+            self._server.calls(saving, repeat=True)
+        for one in openings:
+            if one.size:
+                self.open_group(one.group, one.size, one.expires)
+
+    def _saving(
+        self, group: str, document: str | bytes, expires: float | None
+    ) -> tuple[Argument, ...]:
+        """Return the command that stores Celery's document under Celery's key."""
+        ends = () if expires is None else ("PXAT", max(round(expires * 1000), 1))
+        return ("SET", self._saved + group, document, *ends)
+
     def open_group(self, group: str, size: int, expires: float | None) -> None:
         """Write Celery's key, unless it is there; to do so twice does no harm."""
         keys = (self._saved + group, self._none)
@@ -138,9 +158,8 @@ class RedisResults(ResultStore):
         return bool(self._server.run(self._close, keys, (claimant, CLOSED)))
 
     def save_group(self, group: str, document: str | bytes, expires: float | None) -> None:
-        """Store Celery's document under Celery's key."""
-        ends = () if expires is None else ("PXAT", max(round(expires * 1000), 1))
-        self._server.call("SET", self._saved + group, document, *ends, repeat=True)
+        """Store the document."""
+        self._server.call(*self._saving(group, document, expires), repeat=True)
 
     def saved_group(self, group: str) -> str | bytes | None:
         """Read the document."""

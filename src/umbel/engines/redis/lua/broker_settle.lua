@@ -60,6 +60,11 @@ if not prefix_of_keys then
 end
 
 -- Read the other settlements, and check all that they and the fetch may write to, before anything is written.
+local lengths = {}
+for number_of_list = 0, lists - 1 do
+  local list = ARGV[first_list + number_of_list]
+  lengths[number_of_list], checked[list] = call('LLEN', list), true
+end
 local settlements, settled, results = {}, {}, {}
 local follow_ups = 0
 
@@ -106,10 +111,6 @@ for place_of_success = first_success, first_success + 4 * successes - 1, 4 do
   else
     refused[#refused + 1] = key
   end
-end
-local lengths = {}
-for number_of_list = 0, lists - 1 do
-  lengths[number_of_list] = call('LLEN', ARGV[first_list + number_of_list]) -- checks it, too
 end
 if limit > 0 or #settlements > 0 or #succeeded > 0 then
   check_parking()

@@ -1,0 +1,142 @@
+"""Workflows by reference, while processes die: chords end once, chains come to their ends, no piece is left.
+
+What is judged is as in test_chords.py and test_trees.py. Pieces are made so small that these workflows have
+some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.conftest import Form, MakeFleet
+from tests.faults.fleet import Fleet
+from tests.faults.rabbit_fleet import RabbitFleet
+from tests.faults.scenes import ENGINES, at, at_each, on, points_of
+from tests.faults.test_chords import CHORDS, Sent, judge
+from tests.faults.test_trees import run_under_kills
+from tests.rabbitmq_servers import own_vhost
+from umbel import canvas
+from umbel.canvas import pieces
+from umbel.ports import GroupOpening
+
+pytestmark = pytest.mark.faults
+
+#: Where a child may die over any call.
+ELSEWHERE = points_of("child", "settle")
+#: What only they come to.
+PIECES = points_of("pieces")
+#: Steps of a chain, and chains of a scene.
+STEPS, CHAINS = 30, 4
+
+
+@pytest.fixture(autouse=True)
+def _in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PIECE", 600)
+    monkeypatch.setattr(pieces, "BODY", 100)
+    monkeypatch.setenv("FAULTS_PIECES", f"{pieces.PIECE} {pieces.BODY}")
+
+
+@pytest.mark.forms("short", "full")
+@pytest.mark.parametrize("engine", [on(engine) for engine in ENGINES])
+def test_random_workflows_under_random_kills(make_fleet: MakeFleet, form: Form) -> None:
+    with make_fleet(worker_max_deliveries=1000, workflow_by_reference=True) as fleet:
+        run_under_kills(fleet, form)
+
+
+@pytest.mark.engine
+@pytest.mark.forms("short", "full")
+def test_random_workflows_on_rabbitmq_under_random_kills(place: Path, form: Form) -> None:
+    """Where messages are on RabbitMQ, and results and pieces in a file."""
+    settings = {"worker_max_deliveries": 1000, "workflow_by_reference": True}
+    with own_vhost() as url, RabbitFleet(place, url, **settings) as fleet:
+        run_under_kills(fleet, form)
+        fleet.empty()
+
+
+@pytest.mark.quick_on_servers
+@at_each("point", [*CHORDS, *PIECES])
+@pytest.mark.parametrize("how", ["kill", "raise"])
+def test_child_comes_to_harm_over_a_chord(
+    make_fleet: MakeFleet, form: Form, point: str, how: str
+) -> None:
+    """It dies, or its store does not answer; nothing is sent twice."""
+    dice, sent = form.dice, Sent()
+    with make_fleet(workflow_by_reference=True) as fleet:
+        fleet.start("one", environment=fleet.fail_point(f"{point}={how}@{dice.randint(1, 8)}"))
+        fleet.until_struck([point], lambda: sent.send(fleet, dice))
+        judge(fleet, sent)
+
+
+@pytest.mark.forms("short", "full")
+@at_each("point", [*CHORDS, *PIECES])
+def test_child_dies_over_a_chord_with_two_stores(
+    make_fleet: MakeFleet, place: Path, form: Form, point: str
+) -> None:
+    """Results and pieces in another file than messages."""
+    dice, sent = form.dice, Sent()
+    settings = {"workflow_by_reference": True, "result_backend": f"sqlite:///{place}/results.db"}
+    with make_fleet(**settings) as fleet:
+        fleet.start("one", environment=fleet.fail_point(f"{point}=kill@{dice.randint(1, 8)}"))
+        fleet.until_struck([point], lambda: sent.send(fleet, dice))
+        judge(fleet, sent)
+
+
+@at_each("point", [*ELSEWHERE, *PIECES])
+def test_child_dies_over_a_chain(
+    make_fleet: MakeFleet, form: Form, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """It goes on to its end, and leaves no piece but those that somebody was about to delete who died."""
+    with make_fleet(workflow_by_reference=True) as fleet:
+        chains = Chains(fleet, monkeypatch)
+        nth = form.dice.randint(1, 2 if point.startswith("pieces") else 20)
+        fleet.start("one", environment=fleet.fail_point(f"{point}=kill@{nth}"))
+        fleet.until_struck([point], chains.send)
+        fleet.wait_until_quiet()
+        for result in chains.results:
+            assert result.get(timeout=5.0) == chains.value
+        assert chains.kept
+        assert len(chains.left()) <= (CHAINS if point in SETTLED else 0)
+
+
+#: Where what is settled has not been tidied up.
+SETTLED = ("pieces.before_forget", *at("sqlite.settle.after", "redis.settle.after"))
+SETTLED += tuple(at("postgres.settle.after"))
+
+
+class Chains:
+    """Chains of a fleet, and the pieces that were kept of them."""
+
+    def __init__(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._store = fleet.app.result_store()
+        self._note = fleet.app.tasks["note"]
+        self.results: list[Any] = []
+        self.kept: list[str] = []
+        keep = self._store.open_groups
+
+        def note(openings: Sequence[GroupOpening]) -> None:
+            self.kept += [one.group for one in openings]
+            keep(openings)
+
+        monkeypatch.setattr(self._store, "open_groups", note)
+
+    def send(self) -> None:
+        """Send some."""
+        for _ in range(CHAINS):
+            steps = (self._note.s(name) for name in range(1, STEPS))
+            self.results.append(canvas.chain(self._note.s("x", 0), *steps).apply_async())
+
+    @property
+    def value(self) -> Any:
+        """What each comes to."""
+        value: Any = "x"
+        for name in range(STEPS):
+            value = [name, value]
+        return value
+
+    def left(self) -> list[str]:
+        """Return the pieces that are still there."""
+        return [id for id in self.kept if self._store.saved_group(id) is not None]
