@@ -12,7 +12,9 @@ import pytest
 from tests.rabbitmq_servers import connected, delete_queue, shared_space
 from umbel.clock import unique_id
 from umbel.engines.rabbitmq import RabbitEngine
+from umbel.engines.rabbitmq.broadcast import RabbitSubscription
 from umbel.engines.rabbitmq.consumer import RabbitConsumer
+from umbel.engines.rabbitmq.wire import method
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.message import Delivery
 from umbel.ports import Action, FetchRequest, Owner, Settlement
@@ -272,6 +274,39 @@ def test_a_queue_that_is_deleted_is_declared_again(engine: RabbitEngine) -> None
         publish(engine, "3")
         assert found.result(PATIENCE).message.task_id == "3"
     consumer.close()
+
+
+def delete_exchange(name: str) -> None:
+    with connected() as link:
+        link.call(method((40, 20), "Bsbb", 0, name, False, False), (40, 21))
+
+
+def test_an_exchange_that_is_deleted_is_declared_again(engine: RabbitEngine) -> None:
+    """As where a server was replaced by an empty one while its clients live."""
+    topology = engine.broker._core.topology
+    consumer = attach(engine)
+    engine.broker.publish([publication("1", due=now() + 0.01)], PATIENCE)
+    ack(consumer, [waited_for(consumer)])
+    for level in range(11):
+        delete_exchange(topology.delays.level(level))
+    engine.broker.publish([publication("2", due=now() + 0.01)], PATIENCE)
+    assert waited_for(consumer).message.task_id == "2"
+    consumer.close()
+
+
+def test_broadcasts_are_heard_again_when_their_exchange_was_deleted(engine: RabbitEngine) -> None:
+    exchange = f"{engine.broker._core.topology.prefix}umbel.broadcast"
+    engine.broadcast.send("any", [b"declares it"])
+    delete_exchange(exchange)
+    engine.broadcast.send("any", [b"nobody listens"])
+    listening = engine.broadcast.listen(["any"])
+    delete_exchange(exchange)
+    assert isinstance(listening, RabbitSubscription)
+    listening._link.drop()  # so that it has to come back
+    assert listening.receive(0.0) == []
+    engine.broadcast.send("any", [b"heard"])
+    assert until(lambda: listening.receive(0.1)) == [("any", b"heard")]
+    listening.close()
 
 
 def _until_there(consumer: RabbitConsumer) -> Delivery:
