@@ -18,7 +18,7 @@ from typing import Any
 from umbel.clock import unique_id
 from umbel.engines.rabbitmq import envelope, wire
 from umbel.engines.rabbitmq.channel import Channel, Taken
-from umbel.engines.rabbitmq.claims import Claims
+from umbel.engines.rabbitmq.claims import Claims, is_suspect
 from umbel.engines.rabbitmq.core import Core
 from umbel.engines.rabbitmq.errors import NotFound
 from umbel.engines.rabbitmq.held import Held, Holdings
@@ -88,11 +88,11 @@ class RabbitConsumer(Consumer):
 
     def _take(self, request: FetchRequest, before: bytes = b"") -> list[Delivery]:
         """Take what is there of the queues, beginning with another one each time."""
+        link, channel = self._connected(request.queues)
         if self._suspects:
             if before:
-                self._connected(request.queues)[0].send(before)
+                link.send(before)
             return self._one_suspect()
-        _, channel = self._connected(request.queues)
         self._move_old(monotonic())
         limit = min(request.limit, BATCH)
         taken: list[Taken] = []
@@ -135,7 +135,7 @@ class RabbitConsumer(Consumer):
         now = monotonic()
         spare, done = [], []
         for event, queue in taken:
-            if not _is_suspect(event):
+            if not is_suspect(event):
                 if len(plain) < limit:
                     plain.append(self._delivery(event, queue))
                 else:
@@ -161,7 +161,7 @@ class RabbitConsumer(Consumer):
         """Give what may have killed its process, from a queue of our own."""
         if not self._suspects:
             return []
-        event, queue, _ = self._suspects.popleft()
+        event, queue, since = self._suspects.popleft()
         number = _number(event)
         first = envelope.read(event, queue, f"{self._prefix}.{number}", self._core)
         if first.early or first.over_time is not None:
@@ -171,7 +171,11 @@ class RabbitConsumer(Consumer):
             return [first]
         # Whoever lost it before may have been running it: a second death is a second crash.
         crashes = max(first.crashes, 1) + 1
-        [copy] = self._claimed([first], [number], {envelope.CRASHES: crashes})
+        try:
+            [copy] = self._claimed([first], [number], {envelope.CRASHES: crashes})
+        except OperationalError:
+            self._suspects.appendleft((event, queue, since))
+            raise
         delivery = envelope.read(copy, queue, f"{self._prefix}.{_number(copy)}", self._core)
         given = _as_before(delivery, first)
         with self._lock:
@@ -184,10 +188,11 @@ class RabbitConsumer(Consumer):
         """Move deliveries into a queue of our own; return them as they came from there."""
         assert self._claims is not None  # noqa: S101 - there is a connection
         copies = self._claims.claim(deliveries, more, self._core.address.timeout)
+        late = [_number(copy) for copy in self._claims.late()]
         with self._lock:
-            for number in sorted(_number(copy) for copy in copies):
+            for number in sorted([*late, *(_number(copy) for copy in copies)]):
                 self._held.opened(number)
-            self._send(self._held.settled(numbers))
+            self._send(self._held.settled([*late, *numbers]))
         return copies
 
     def _rest(self, wait: float) -> list[Delivery]:
@@ -459,27 +464,10 @@ class RabbitConsumer(Consumer):
         fail_point("rabbitmq.close.after")
 
 
-#: What a message says of itself that makes it run alone, if it does.
-_SAID = frozenset({envelope.CRASHES, envelope.OVER_TIME, envelope.EARLY})
-
-
 def _number(event: Event) -> int:
     """Return the server's number of a delivery."""
     found: int = event.arguments[1 if event.name == wire.DELIVER else 0]
     return found
-
-
-def _is_suspect(event: Event) -> bool:
-    """Tell whether a message was lost before by somebody who may have been running it."""
-    if event.arguments[2 if event.name == wire.DELIVER else 1]:
-        return True
-    headers: dict[str, Any] = event.properties.get("application_headers") or {}
-    if headers.get("x-delivery-count"):
-        return True
-    own = headers.get(envelope.OURS)
-    if not isinstance(own, dict) or _SAID.isdisjoint(own):
-        return False
-    return any(own.get(name) for name in _SAID)
 
 
 def _as_before(copy: Delivery, first: Delivery) -> Delivery:

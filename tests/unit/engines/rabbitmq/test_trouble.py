@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -145,6 +146,57 @@ def test_what_ended_its_process_is_counted_and_its_neighbours_are_not(engine: Ra
         assert [one.crashes for one in found] == [*([0] * (len(found) - 1)), crashes]
         assert ids(found[:-1]) == (["1", "2"] if crashes == 2 else [])
         dies(consumer)
+
+
+def test_a_copy_that_comes_after_its_claim_failed_is_not_taken_for_another(
+    engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(engine, "1", "2", "3")
+    consumer = attach(engine)
+    deliveries = fetch(consumer)
+    publisher = engine.broker._core.publisher
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher, "publish", unheard(publisher.publish))
+        for one in deliveries[:2]:
+            with pytest.raises(OperationalError):
+                consumer.mark_early([one])
+    consumer.mark_early(deliveries[1:])
+    assert ack(consumer, deliveries).refused == ()
+    consumer.close()
+    heir = attach(engine)
+    assert fetch(heir) == []
+    heir.close()
+
+
+def test_what_cannot_be_claimed_is_tried_again(
+    engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(engine, "1")
+    consumer = attach(engine)
+    assert ids(fetch(consumer)) == ["1"]
+    dies(consumer)
+    publisher = engine.broker._core.publisher
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher, "publish", unheard(publisher.publish))
+        with pytest.raises(OperationalError):
+            until(lambda: fetch(consumer))
+    again = waited_for(consumer)
+    assert again.message.task_id == "1"
+    ack(consumer, [again])
+    consumer.close()
+    heir = attach(engine)
+    assert fetch(heir) == []
+    heir.close()
+
+
+def unheard(publish: Callable[..., None]) -> Callable[..., None]:
+    """Return what publishes, and does not hear that it has."""
+
+    def published(*arguments: Any) -> None:
+        publish(*arguments)
+        raise OperationalError("The confirmation was lost.")
+
+    return published
 
 
 def test_what_may_run_only_once_says_so_when_its_process_died(engine: RabbitEngine) -> None:
