@@ -256,17 +256,19 @@ class RabbitConsumer(Consumer):
         """Publish what is to be published, then acknowledge, and take the next in the same packet."""
         self._check_open()
         known, refused = self._known(settlements)
-        messages = [message for item in known for message in self._messages(item)]
+        # Found out once: what is moved from now on has no copy, and goes back from where it lies then.
+        copied = {item.delivery.key for item in known if self._is_copied(item)}
+        messages = [message for item in known for message in self._messages(item, copied)]
         if messages:
             self._core.send(messages, self._core.address.timeout)
         fail_point("rabbitmq.settle.before")
         if fetch is None or not self._fetching.acquire(blocking=False):
             with self._lock:
-                self._send(self._acknowledged(known))
+                self._send(self._acknowledged(known, copied))
             return Settled(tuple(refused))
         try:
             with self._lock:
-                before = self._acknowledged(known)
+                before = self._acknowledged(known, copied)
             fetched = self._settle_and_take(before, fetch)
             fail_point("rabbitmq.settle.after")
             return Settled(tuple(refused), tuple(fetched))
@@ -304,7 +306,7 @@ class RabbitConsumer(Consumer):
                 seen.add(key)
         return known, refused
 
-    def _messages(self, item: Settlement) -> list[Outgoing]:
+    def _messages(self, item: Settlement, copied: Collection[str]) -> list[Outgoing]:
         """Return what has to be published before a delivery is acknowledged."""
         delivery = item.delivery
         core = self._core
@@ -315,25 +317,24 @@ class RabbitConsumer(Consumer):
                 messages.append(core.parked(delivery, item.due or 0.0, crashes))
             case Action.DEAD_LETTER:
                 messages.append(core.dead(item, crashes))
-            case Action.REQUEUE if item.crashed or self._moves(delivery.key):
+            case Action.REQUEUE if delivery.key in copied:
                 messages.append(core.back(delivery, crashes))
         return messages
 
-    def _moves(self, key: str) -> bool:
-        """Tell whether a delivery goes back only as a copy: it is not in the queue that it came from."""
-        held = self._held.by_key.get(key)
-        return held is None or held.apart
+    def _is_copied(self, item: Settlement) -> bool:
+        """Tell whether a delivery goes back only as a copy: it says more then, or lies in another queue."""
+        held = self._held.by_key.get(item.delivery.key)
+        return item.action is Action.REQUEUE and (item.crashed or held is None or held.apart)
 
-    def _acknowledged(self, known: Sequence[Settlement]) -> bytes:
+    def _acknowledged(self, known: Sequence[Settlement], copied: Collection[str]) -> bytes:
         """Strike settled deliveries off the books; return what tells the server."""
         back, done = [], []
         for item in known:
             key = item.delivery.key
-            moves = self._moves(key)
             held = self._held.by_key.pop(key, None)
             if held is None:
                 continue
-            if item.action is Action.REQUEUE and not item.crashed and not moves:
+            if item.action is Action.REQUEUE and key not in copied:
                 back.append(held.number)
             else:
                 done.append(held.number)
@@ -364,14 +365,19 @@ class RabbitConsumer(Consumer):
             if self._link is not None and self._link.broken is not None:
                 self._forget()
             held = [self._held.by_key[key] for key in set(keys) if key in self._held.by_key]
-        apart = [one for one in held if one.apart]
-        copies = [self._core.back(one.delivery, one.delivery.crashes) for one in apart]
+            apart = {one.delivery.key for one in held if one.apart}
+        copies = [
+            self._core.back(one.delivery, one.delivery.crashes)
+            for one in held
+            if one.delivery.key in apart
+        ]
         if copies:
             self._core.send(copies, self._core.address.timeout)
         with self._lock:
-            gone = [self._held.by_key.pop(one.delivery.key, None) for one in held]
-            numbers = [one.number for one in gone if one is not None and not one.apart]
-            moved = [one.number for one in gone if one is not None and one.apart]
+            gone = [one for one in held if self._held.by_key.pop(one.delivery.key, None) is one]
+            # What was moved meanwhile has no copy.
+            numbers = [one.number for one in gone if one.delivery.key not in apart]
+            moved = [one.number for one in gone if one.delivery.key in apart]
             self._send(self._held.settled(moved) + self._held.returned(numbers))
         fail_point("rabbitmq.release.after")
         return len(numbers) + len(moved)

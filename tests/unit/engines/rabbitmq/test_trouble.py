@@ -189,6 +189,36 @@ def test_what_cannot_be_claimed_is_tried_again(
     heir.close()
 
 
+@pytest.mark.parametrize("how", ["settled", "released"])
+def test_what_is_moved_while_it_is_given_back_is_not_lost(
+    engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    publish(engine, "1", "2")
+    consumer = attach(engine)
+    deliveries = fetch(consumer)
+    consumer._move([consumer._held.by_key[deliveries[0].key]], {})
+    core = engine.broker._core
+    send = core.send
+
+    def slowly(*arguments: Any) -> None:
+        send(*arguments)
+        consumer._move([consumer._held.by_key[deliveries[1].key]], {})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(core, "send", slowly)
+        if how == "settled":
+            consumer.settle([Settlement(one, Action.REQUEUE) for one in deliveries])
+        else:
+            assert consumer.release([one.key for one in deliveries]) == 2
+    heir = attach(engine)
+    found = [waited_for(heir), waited_for(heir)]
+    assert sorted(map(str, ids(found))) == ["1", "2"]
+    ack(heir, found)
+    assert fetch(heir) == []
+    heir.close()
+    consumer.close()
+
+
 def unheard(publish: Callable[..., None]) -> Callable[..., None]:
     """Return what publishes, and does not hear that it has."""
 
