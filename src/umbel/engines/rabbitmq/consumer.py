@@ -35,6 +35,8 @@ logger = logging.getLogger("umbel.rabbitmq")
 
 #: Most messages of one batch: a classic queue hands over no more before it has heard that they went out.
 BATCH = 200
+#: Seconds that may pass before a message says what its process is killed for, in a second.
+ENDING = 0.2
 #: Seconds that what waits here to run alone may wait before others get it.
 PATIENCE = 1.0
 
@@ -425,7 +427,8 @@ class RabbitConsumer(Consumer):
 
     def expect_end(self, delivery: Delivery, limit: float) -> None:
         """Let the message say what its process is killed for, if it is."""
-        if not self._fetching.acquire(blocking=False):
+        # Who looks after what is held for long has it for moments; who fetches, for as long as that waits.
+        if not self._fetching.acquire(timeout=ENDING):
             return
         try:
             held = self._held.by_key.get(delivery.key)

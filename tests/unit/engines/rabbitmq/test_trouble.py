@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -217,6 +218,48 @@ def test_what_is_moved_while_it_is_given_back_is_not_lost(
     assert fetch(heir) == []
     heir.close()
     consumer.close()
+
+
+def test_who_has_a_consumer_for_a_moment_does_not_keep_it_from_saying_what_ends(
+    engine: RabbitEngine,
+) -> None:
+    publish(engine, "1")
+    consumer = attach(engine)
+    [delivery] = fetch(consumer)
+    with ThreadPoolExecutor(1) as executor:
+        has, may_go = threading.Event(), threading.Event()
+
+        class Watched:
+            """The lock, which the other lets go of once somebody waits for it."""
+
+            def __init__(self) -> None:
+                self._lock = threading.RLock()
+                self.release = self._lock.release
+
+            def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+                if threading.current_thread() is threading.main_thread() and blocking:
+                    may_go.set()
+                    holding.result(PATIENCE)
+                return self._lock.acquire(blocking, timeout)
+
+        def hold() -> None:
+            lock.acquire()
+            has.set()
+            may_go.wait(PATIENCE)
+            lock.release()
+
+        lock = Watched()
+        consumer._fetching = lock  # type: ignore[assignment]
+        holding = executor.submit(hold)
+        assert has.wait(PATIENCE)
+        consumer.expect_end(delivery, 2.5)
+        may_go.set()
+    assert consumer._channel is not None
+    consumer._channel.confirm_settled()
+    dies(consumer)
+    heir = attach(engine)
+    assert waited_for(heir).over_time == 2.5
+    heir.close()
 
 
 def unheard(publish: Callable[..., None]) -> Callable[..., None]:
