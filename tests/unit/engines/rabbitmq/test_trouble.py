@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -398,6 +399,18 @@ def test_a_queue_that_is_deleted_is_declared_again(engine: RabbitEngine) -> None
         delete_queue(link, name)
         publish(engine, "3")
         assert found.result(PATIENCE).message.task_id == "3"
+    consumer.close()
+
+
+def test_large_headers_of_what_has_waited_are_read(engine: RabbitEngine) -> None:
+    """The server adds to them where the message has waited, and makes one frame of it all the same."""
+    one = publication("1", due=now() + 0.511)  # waits in nine queues
+    headers = {**one.message.headers, "large": "x" * 130_500}
+    engine.broker.publish([replace(one, message=replace(one.message, headers=headers))], PATIENCE)
+    consumer = attach(engine)
+    found = waited_for(consumer)
+    assert found.message.headers["large"] == headers["large"]
+    ack(consumer, [found])
     consumer.close()
 
 
