@@ -66,6 +66,12 @@ class Address:
         return f'"{self.schema}"'
 
     @property
+    def servers(self) -> int:
+        """How many servers are named, to be tried one after the other."""
+        named = self.parameters.get("hostaddr") or self.parameters.get("host") or ""
+        return str(named).count(",") + 1
+
+    @property
     def location(self) -> tuple[str, ...]:
         """What is the same for two addresses of the same tables."""
         names = ("host", "hostaddr", "port", "dbname", "user", "service")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 
 from umbel.engines.ghosts import Ghosts
@@ -11,9 +12,12 @@ from umbel.engines.postgres.consumer import BATCH, PostgresConsumer
 from umbel.engines.postgres.messages import Messages
 from umbel.engines.postgres.results import PostgresResults
 from umbel.engines.postgres.server import Server
+from umbel.exceptions import OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Publication
 from umbel.ports import Broker, Consumer, Features, Owner, ResultStore
+
+logger = logging.getLogger("umbel.postgres")
 
 #: Seconds for which a publish is recognized.
 REMEMBERED = 60.0
@@ -96,8 +100,11 @@ class PostgresBroker(Broker):
     def renew(self, node: str, ttl: float) -> frozenset[str]:
         """Move the end of the leases; and do now and then what one of all nodes has to do."""
         found = self._server.call(self._sql["renew"], node, ttl, repeat=True)
-        self._server.call(self._sql["tidy"], REMEMBERED)
-        self._cleaner.look()
+        try:
+            self._server.call(self._sql["tidy"], REMEMBERED)
+            self._cleaner.look()
+        except OperationalError as error:  # the leases are renewed all the same
+            logger.debug("What is to be done from time to time is left to others: %s", error)
         return frozenset(name for (name,) in found)
 
     def expired(self) -> list[Owner]:

@@ -26,7 +26,7 @@ from umbel.engines.postgres.errors import THEIRS, Silent, translated
 
 #: A statement is prepared at its third use on a connection.
 PREPARE_AFTER = 2
-#: Seconds for which libpq tries to connect at least.
+#: Seconds for which libpq tries to connect to a server at least.
 LEAST_CONNECT = 2
 
 Row = tuple[Any, ...]
@@ -92,7 +92,9 @@ class Link:
         self.pooled = address.pooler == "transaction"
 
     def _connect(self, timeout: float) -> _Connection:
-        limit = max(int(min(timeout, self.address.connect_timeout)), LEAST_CONNECT)
+        # It is tried for so long at each of several servers.
+        share = min(timeout, self.address.connect_timeout) / self.address.servers
+        limit = max(int(share), LEAST_CONNECT)
         connection: _Connection = _Connection.connect(
             **{**self.address.parameters, "connect_timeout": limit},
             autocommit=True,

@@ -62,23 +62,24 @@ WHERE group_id = %s AND (expires IS NULL OR expires > clock_timestamp());
 DELETE FROM {s}.saved_group WHERE group_id = %s;
 
 -- name: cleanup
--- A bounded number of each, so that no transaction is long. What others clean up just now is left to them.
+-- A bounded number of each, so that no transaction is long. What others clean up just now is left to them. Not by
+-- clock_timestamp(), which is volatile: then no index could be used, and all that is kept would be read.
 WITH results AS (
     DELETE FROM {s}.result WHERE task_id = ANY (ARRAY(
-        SELECT task_id FROM {s}.result WHERE expires <= clock_timestamp() LIMIT 2000 FOR UPDATE SKIP LOCKED
+        SELECT task_id FROM {s}.result WHERE expires <= statement_timestamp() LIMIT 2000 FOR UPDATE SKIP LOCKED
     )) RETURNING 1
 ), groups AS (
     DELETE FROM {s}.saved_group WHERE group_id = ANY (ARRAY(
-        SELECT group_id FROM {s}.saved_group WHERE expires <= clock_timestamp() LIMIT 2000
+        SELECT group_id FROM {s}.saved_group WHERE expires <= statement_timestamp() LIMIT 2000
         FOR UPDATE SKIP LOCKED
     )) RETURNING 1
 ), dead AS (
     DELETE FROM {s}.dead_letter WHERE id = ANY (ARRAY(
-        SELECT id FROM {s}.dead_letter WHERE expires <= clock_timestamp() LIMIT 2000 FOR UPDATE SKIP LOCKED
+        SELECT id FROM {s}.dead_letter WHERE expires <= statement_timestamp() LIMIT 2000 FOR UPDATE SKIP LOCKED
     )) RETURNING 1
 ), given_up AS (
     DELETE FROM {s}.part_group WHERE group_id = ANY (ARRAY(
-        SELECT group_id FROM {s}.part_group WHERE expires <= clock_timestamp() LIMIT 100
+        SELECT group_id FROM {s}.part_group WHERE expires <= statement_timestamp() LIMIT 100
         FOR UPDATE SKIP LOCKED
     )) RETURNING group_id
 ), parts AS (
@@ -86,13 +87,13 @@ WITH results AS (
 ), more AS (
     DELETE FROM {s}.part_more USING given_up WHERE part_more.group_id = given_up.group_id
 ), entries AS (
-    DELETE FROM {s}.entry WHERE expires <= clock_timestamp() - interval '1 hour'
+    DELETE FROM {s}.entry WHERE expires <= statement_timestamp() - interval '1 hour'
 ), buckets AS (
-    DELETE FROM {s}.bucket WHERE is_full <= clock_timestamp() - interval '1 hour' AND is_full > 'epoch'
+    DELETE FROM {s}.bucket WHERE is_full <= statement_timestamp() - interval '1 hour' AND is_full > 'epoch'
 ), waiters AS (
-    DELETE FROM {s}.result_waiter WHERE since < clock_timestamp() - interval '2 hours'
+    DELETE FROM {s}.result_waiter WHERE since < statement_timestamp() - interval '2 hours'
 ), listeners AS (
-    DELETE FROM {s}.listener WHERE since < clock_timestamp() - interval '1 hour'
+    DELETE FROM {s}.listener WHERE since < statement_timestamp() - interval '1 hour'
 )
 SELECT (SELECT count(*) FROM results) + (SELECT count(*) FROM groups) + (SELECT count(*) FROM dead)
     + (SELECT count(*) FROM given_up);

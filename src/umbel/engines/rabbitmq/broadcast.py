@@ -9,6 +9,7 @@ from umbel.clock import unique_id
 from umbel.engines.rabbitmq import wire
 from umbel.engines.rabbitmq.core import Core
 from umbel.engines.rabbitmq.envelope import Written
+from umbel.engines.rabbitmq.errors import NotFound
 from umbel.engines.rabbitmq.link import Link
 from umbel.engines.rabbitmq.publisher import Outgoing
 from umbel.engines.rabbitmq.topology import bind, declare_exchange
@@ -36,31 +37,33 @@ class RabbitBroadcast(Broadcast):
 
     def send(self, topic: str, payloads: Sequence[bytes]) -> None:
         """Publish payloads that need not outlive the server."""
-        self._ensure()
         properties = wire.written({"delivery_mode": 1})
-        self._core.publisher.publish(
-            [
-                Outgoing(
-                    Written(Publication("", Message({}, {}, payload), ""), properties, payload),
-                    self._exchange,
-                    topic,
-                    "",
-                    mandatory=False,
-                )
-                for payload in payloads
-            ],
-            self._core.address.timeout,
-        )
+        messages = [
+            Outgoing(
+                Written(Publication("", Message({}, {}, payload), ""), properties, payload),
+                self._exchange,
+                topic,
+                "",
+                mandatory=False,
+            )
+            for payload in payloads
+        ]
+        self._ensure()
+        try:
+            self._core.publisher.publish(messages, self._core.address.timeout)
+        except NotFound:  # somebody has deleted the exchange
+            self._declared = False
+            self._ensure()
+            self._core.publisher.publish(messages, self._core.address.timeout)
 
     def listen(self, topics: Collection[str]) -> Subscription:
         """Listen with a queue and a connection of its own."""
-        self._ensure()
         return RabbitSubscription(self._core, self._exchange, topics)
 
     def _ensure(self) -> None:
         if not self._declared:
             with self._core.topology.admin() as link:
-                declare_exchange(link, self._exchange, Exchange(self._exchange, "topic"))
+                _declare(link, self._exchange)
             self._declared = True
 
     def close(self) -> None:
@@ -87,6 +90,7 @@ class RabbitSubscription(Subscription):
             ),
             wire.QUEUE_DECLARE_OK,
         )
+        _declare(link, self._exchange)  # each time: the server may be a new one
         for key in self._keys():
             bind(link, queue, self._exchange, key)
         link.send(method(wire.QOS, "lBb", 0, WINDOW, False))
@@ -137,3 +141,7 @@ class RabbitSubscription(Subscription):
     def close(self) -> None:
         """Stop listening; the queue goes with its connection."""
         self._link.close()
+
+
+def _declare(link: Link, exchange: str) -> None:
+    declare_exchange(link, exchange, Exchange(exchange, "topic"))

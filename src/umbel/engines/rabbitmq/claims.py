@@ -24,6 +24,10 @@ from umbel.exceptions import OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
 
+#: Says in a copy for which claim of its consumer it was made.
+CLAIM = "claim"
+#: What a message says of itself that makes it run alone, if it does.
+_SAID = (envelope.CRASHES, envelope.OVER_TIME, envelope.EARLY)
 #: Milliseconds after which a queue of a consumer that is gone goes, too.
 LEFT_OVER = 600_000
 
@@ -37,11 +41,16 @@ class Claims:
         self._channel = channel
         self._own: dict[str, str] = {}
         self._id = unique_id()[-12:]
+        self._count = 0
+        #: Copies of claims that had failed by the time they came.
+        self._late: list[Event] = []
 
     def claim(
         self, deliveries: Sequence[Delivery], more: Mapping[str, Any], timeout: float
     ) -> list[Event]:
         """Publish copies that say more of themselves, and return them as they were delivered here."""
+        self._count += 1
+        more = {**more, CLAIM: self._count}
         written = [
             envelope.write(envelope.again(one), self._publisher.frame_max, more=more)
             for one in deliveries
@@ -53,15 +62,25 @@ class Claims:
         )
         # Of different queues they may come in another order; of one tag one is as good as the other.
         found: dict[str | None, list[Event]] = {}
-        for _ in deliveries:
+        left = len(deliveries)
+        while left:
             event = self._channel.receive_lasting(timeout)
             if event is None:
                 raise OperationalError(
                     f"{self._topology.address.place} did not hand over what was put into {own[0]!r}."
                 )
-            found.setdefault(envelope.own_tag(event), []).append(event)
+            if _own(event).get(CLAIM) == self._count:
+                found.setdefault(envelope.own_tag(event), []).append(event)
+                left -= 1
+            else:
+                self._late.append(event)
         fail_point("rabbitmq.claim.after")
         return [found[one.tag].pop(0) for one in deliveries]
+
+    def late(self) -> list[Event]:
+        """Return copies that came after their claim had failed: what they are copies of is still held."""
+        late, self._late = self._late, []
+        return late
 
     def _queue(self, queue: str) -> str:
         """Return the queue of our own from which messages go back to `queue`."""
@@ -93,3 +112,20 @@ class Claims:
                     method(wire.QUEUE_DELETE, "Bsbbb", 0, own, True, True, False),
                     wire.QUEUE_DELETE_OK,
                 )
+
+
+def is_suspect(event: Event) -> bool:
+    """Tell whether a message was lost before by somebody who may have been running it."""
+    if event.arguments[2 if event.name == wire.DELIVER else 1]:
+        return True
+    headers: Mapping[str, Any] = event.properties.get("application_headers") or {}
+    if headers.get("x-delivery-count"):
+        return True
+    own = _own(event)
+    return any(own.get(name) for name in _SAID)
+
+
+def _own(event: Event) -> Mapping[str, Any]:
+    """Return what a message says in our header."""
+    own = (event.properties.get("application_headers") or {}).get(envelope.OURS)
+    return own if isinstance(own, dict) else {}

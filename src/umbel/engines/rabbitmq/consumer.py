@@ -18,7 +18,7 @@ from typing import Any
 from umbel.clock import unique_id
 from umbel.engines.rabbitmq import envelope, wire
 from umbel.engines.rabbitmq.channel import Channel, Taken
-from umbel.engines.rabbitmq.claims import Claims
+from umbel.engines.rabbitmq.claims import Claims, is_suspect
 from umbel.engines.rabbitmq.core import Core
 from umbel.engines.rabbitmq.errors import NotFound
 from umbel.engines.rabbitmq.held import Held, Holdings
@@ -35,6 +35,8 @@ logger = logging.getLogger("umbel.rabbitmq")
 
 #: Most messages of one batch: a classic queue hands over no more before it has heard that they went out.
 BATCH = 200
+#: Seconds that may pass before a message says what its process is killed for, in a second.
+ENDING = 0.2
 #: Seconds that what waits here to run alone may wait before others get it.
 PATIENCE = 1.0
 
@@ -88,11 +90,11 @@ class RabbitConsumer(Consumer):
 
     def _take(self, request: FetchRequest, before: bytes = b"") -> list[Delivery]:
         """Take what is there of the queues, beginning with another one each time."""
+        link, channel = self._connected(request.queues)
         if self._suspects:
             if before:
-                self._connected(request.queues)[0].send(before)
+                link.send(before)
             return self._one_suspect()
-        _, channel = self._connected(request.queues)
         self._move_old(monotonic())
         limit = min(request.limit, BATCH)
         taken: list[Taken] = []
@@ -135,7 +137,7 @@ class RabbitConsumer(Consumer):
         now = monotonic()
         spare, done = [], []
         for event, queue in taken:
-            if not _is_suspect(event):
+            if not is_suspect(event):
                 if len(plain) < limit:
                     plain.append(self._delivery(event, queue))
                 else:
@@ -161,7 +163,7 @@ class RabbitConsumer(Consumer):
         """Give what may have killed its process, from a queue of our own."""
         if not self._suspects:
             return []
-        event, queue, _ = self._suspects.popleft()
+        event, queue, since = self._suspects.popleft()
         number = _number(event)
         first = envelope.read(event, queue, f"{self._prefix}.{number}", self._core)
         if first.early or first.over_time is not None:
@@ -171,7 +173,11 @@ class RabbitConsumer(Consumer):
             return [first]
         # Whoever lost it before may have been running it: a second death is a second crash.
         crashes = max(first.crashes, 1) + 1
-        [copy] = self._claimed([first], [number], {envelope.CRASHES: crashes})
+        try:
+            [copy] = self._claimed([first], [number], {envelope.CRASHES: crashes})
+        except OperationalError:
+            self._suspects.appendleft((event, queue, since))
+            raise
         delivery = envelope.read(copy, queue, f"{self._prefix}.{_number(copy)}", self._core)
         given = _as_before(delivery, first)
         with self._lock:
@@ -184,10 +190,11 @@ class RabbitConsumer(Consumer):
         """Move deliveries into a queue of our own; return them as they came from there."""
         assert self._claims is not None  # noqa: S101 - there is a connection
         copies = self._claims.claim(deliveries, more, self._core.address.timeout)
+        late = [_number(copy) for copy in self._claims.late()]
         with self._lock:
-            for number in sorted(_number(copy) for copy in copies):
+            for number in sorted([*late, *(_number(copy) for copy in copies)]):
                 self._held.opened(number)
-            self._send(self._held.settled(numbers))
+            self._send(self._held.settled([*late, *numbers]))
         return copies
 
     def _rest(self, wait: float) -> list[Delivery]:
@@ -251,17 +258,19 @@ class RabbitConsumer(Consumer):
         """Publish what is to be published, then acknowledge, and take the next in the same packet."""
         self._check_open()
         known, refused = self._known(settlements)
-        messages = [message for item in known for message in self._messages(item)]
+        # Found out once: what is moved from now on has no copy, and goes back from where it lies then.
+        copied = {item.delivery.key for item in known if self._is_copied(item)}
+        messages = [message for item in known for message in self._messages(item, copied)]
         if messages:
             self._core.send(messages, self._core.address.timeout)
         fail_point("rabbitmq.settle.before")
         if fetch is None or not self._fetching.acquire(blocking=False):
             with self._lock:
-                self._send(self._acknowledged(known))
+                self._send(self._acknowledged(known, copied))
             return Settled(tuple(refused))
         try:
             with self._lock:
-                before = self._acknowledged(known)
+                before = self._acknowledged(known, copied)
             fetched = self._settle_and_take(before, fetch)
             fail_point("rabbitmq.settle.after")
             return Settled(tuple(refused), tuple(fetched))
@@ -299,7 +308,7 @@ class RabbitConsumer(Consumer):
                 seen.add(key)
         return known, refused
 
-    def _messages(self, item: Settlement) -> list[Outgoing]:
+    def _messages(self, item: Settlement, copied: Collection[str]) -> list[Outgoing]:
         """Return what has to be published before a delivery is acknowledged."""
         delivery = item.delivery
         core = self._core
@@ -310,25 +319,24 @@ class RabbitConsumer(Consumer):
                 messages.append(core.parked(delivery, item.due or 0.0, crashes))
             case Action.DEAD_LETTER:
                 messages.append(core.dead(item, crashes))
-            case Action.REQUEUE if item.crashed or self._moves(delivery.key):
+            case Action.REQUEUE if delivery.key in copied:
                 messages.append(core.back(delivery, crashes))
         return messages
 
-    def _moves(self, key: str) -> bool:
-        """Tell whether a delivery goes back only as a copy: it is not in the queue that it came from."""
-        held = self._held.by_key.get(key)
-        return held is None or held.apart
+    def _is_copied(self, item: Settlement) -> bool:
+        """Tell whether a delivery goes back only as a copy: it says more then, or lies in another queue."""
+        held = self._held.by_key.get(item.delivery.key)
+        return item.action is Action.REQUEUE and (item.crashed or held is None or held.apart)
 
-    def _acknowledged(self, known: Sequence[Settlement]) -> bytes:
+    def _acknowledged(self, known: Sequence[Settlement], copied: Collection[str]) -> bytes:
         """Strike settled deliveries off the books; return what tells the server."""
         back, done = [], []
         for item in known:
             key = item.delivery.key
-            moves = self._moves(key)
             held = self._held.by_key.pop(key, None)
             if held is None:
                 continue
-            if item.action is Action.REQUEUE and not item.crashed and not moves:
+            if item.action is Action.REQUEUE and key not in copied:
                 back.append(held.number)
             else:
                 done.append(held.number)
@@ -359,14 +367,19 @@ class RabbitConsumer(Consumer):
             if self._link is not None and self._link.broken is not None:
                 self._forget()
             held = [self._held.by_key[key] for key in set(keys) if key in self._held.by_key]
-        apart = [one for one in held if one.apart]
-        copies = [self._core.back(one.delivery, one.delivery.crashes) for one in apart]
+            apart = {one.delivery.key for one in held if one.apart}
+        copies = [
+            self._core.back(one.delivery, one.delivery.crashes)
+            for one in held
+            if one.delivery.key in apart
+        ]
         if copies:
             self._core.send(copies, self._core.address.timeout)
         with self._lock:
-            gone = [self._held.by_key.pop(one.delivery.key, None) for one in held]
-            numbers = [one.number for one in gone if one is not None and not one.apart]
-            moved = [one.number for one in gone if one is not None and one.apart]
+            gone = [one for one in held if self._held.by_key.pop(one.delivery.key, None) is one]
+            # What was moved meanwhile has no copy.
+            numbers = [one.number for one in gone if one.delivery.key not in apart]
+            moved = [one.number for one in gone if one.delivery.key in apart]
             self._send(self._held.settled(moved) + self._held.returned(numbers))
         fail_point("rabbitmq.release.after")
         return len(numbers) + len(moved)
@@ -414,7 +427,8 @@ class RabbitConsumer(Consumer):
 
     def expect_end(self, delivery: Delivery, limit: float) -> None:
         """Let the message say what its process is killed for, if it is."""
-        if not self._fetching.acquire(blocking=False):
+        # Who looks after what is held for long has it for moments; who fetches, for as long as that waits.
+        if not self._fetching.acquire(timeout=ENDING):
             return
         try:
             held = self._held.by_key.get(delivery.key)
@@ -459,27 +473,10 @@ class RabbitConsumer(Consumer):
         fail_point("rabbitmq.close.after")
 
 
-#: What a message says of itself that makes it run alone, if it does.
-_SAID = frozenset({envelope.CRASHES, envelope.OVER_TIME, envelope.EARLY})
-
-
 def _number(event: Event) -> int:
     """Return the server's number of a delivery."""
     found: int = event.arguments[1 if event.name == wire.DELIVER else 0]
     return found
-
-
-def _is_suspect(event: Event) -> bool:
-    """Tell whether a message was lost before by somebody who may have been running it."""
-    if event.arguments[2 if event.name == wire.DELIVER else 1]:
-        return True
-    headers: dict[str, Any] = event.properties.get("application_headers") or {}
-    if headers.get("x-delivery-count"):
-        return True
-    own = headers.get(envelope.OURS)
-    if not isinstance(own, dict) or _SAID.isdisjoint(own):
-        return False
-    return any(own.get(name) for name in _SAID)
 
 
 def _as_before(copy: Delivery, first: Delivery) -> Delivery:

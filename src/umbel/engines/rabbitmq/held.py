@@ -33,10 +33,13 @@ class Holdings:
         self.by_key: dict[str, Held] = {}
         #: All that is not acknowledged, in the order of its numbers.
         self._open: dict[int, None] = {}
+        #: All up to this one are acknowledged.
+        self._together = 0
 
     def opened(self, number: int) -> None:
-        """Note that the server has handed something over."""
-        self._open[number] = None
+        """Note that the server has handed something over, unless it is acknowledged with others already."""
+        if number > self._together:
+            self._open[number] = None
 
     def settled(self, numbers: Collection[int]) -> bytes:
         """Return what acknowledges these: one word for all before the first that stays."""
@@ -48,6 +51,7 @@ class Holdings:
             together = number
         frames = []
         if together:
+            self._together = together
             frames.append(method(wire.ACK, "Lb", together, True))
         frames += [
             method(wire.ACK, "Lb", number, False) for number in sorted(gone) if number > together
@@ -67,3 +71,4 @@ class Holdings:
         """Forget all: the channel is gone, and its server has given everything back."""
         self.by_key.clear()
         self._open.clear()
+        self._together = 0

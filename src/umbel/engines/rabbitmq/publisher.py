@@ -2,6 +2,7 @@
 
 A batch is sent in one go and confirmed by the server when each message is as safe as its queue makes it. What
 reaches no queue, because somebody has deleted it, comes back and is sent again once it is declared anew.
+What was sent to an exchange that is gone, for which the server closes the channel, is sent again, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from time import monotonic
 from umbel.clock import SYSTEM, Clock
 from umbel.engines.rabbitmq import wire
 from umbel.engines.rabbitmq.envelope import Written, own_tag
+from umbel.engines.rabbitmq.errors import NotFound
 from umbel.engines.rabbitmq.link import Link
 from umbel.engines.rabbitmq.pulse import Pulse
 from umbel.engines.rabbitmq.topology import Topology
@@ -82,13 +84,10 @@ class Publisher:
         for _ in range(3):
             link = self._open(deadline)
             self._wait_for_room(link, deadline, timeout)
-            returned = set(self._send(link, left, deadline, timeout))
-            if not returned:
+            left = self._send(link, left, deadline, timeout)
+            if not left:
                 return
-            left = [one for one in left if one.written.publication.tag in returned]
-            queues = [one.queue for one in left]
-            logger.warning("The queue %s was gone, and is declared again.", ", ".join(set(queues)))
-            self._topology.forget(queues)
+            self._topology.forget([one.queue for one in left])
             self._declare(left, max(deadline - monotonic(), 0.1))
         raise OperationalError(
             f"No queue takes messages for {left[0].queue!r} at {self._topology.address.place} although it was"
@@ -138,10 +137,11 @@ class Publisher:
 
     def _send(
         self, link: Link, messages: Sequence[Outgoing], deadline: float, timeout: float
-    ) -> list[str]:
-        """Send and wait for confirms; return the tags of what came back."""
+    ) -> list[Outgoing]:
+        """Send and wait for confirms; return what has to be sent again once it has somewhere to go."""
         self._returned = []
         self._refused = False
+        before = self._sent
         fail_point("rabbitmq.publish.before")
         for start in range(0, len(messages), WINDOW):
             some = messages[start : start + WINDOW]
@@ -149,20 +149,46 @@ class Publisher:
                 self._unconfirmed[number] = one
             self._sent += len(some)
             last = self._sent
-            link.send(
-                *(
-                    one.written.frames(one.exchange, one.routing_key, link.frame_max, one.mandatory)
-                    for one in some
+            try:
+                link.send(
+                    *(
+                        one.written.frames(
+                            one.exchange, one.routing_key, link.frame_max, one.mandatory
+                        )
+                        for one in some
+                    )
                 )
-            )
-            self._wait_for_confirms(link, last, deadline, timeout)
+                self._wait_for_confirms(link, last, deadline, timeout)
+            except NotFound as error:
+                missed = [one for number, one in self._unconfirmed.items() if number > before]
+                return self._again([*missed, *messages[start + WINDOW :]], messages, error)
         fail_point("rabbitmq.publish.after")
         if self._refused:
             raise BrokerFull(
                 f"{self._topology.address.place} refused messages: a queue is full (x-max-length with"
                 " x-overflow: reject-publish), or one of its servers is down."
             )
-        return self._returned
+        return self._again([], messages, None)
+
+    def _again(
+        self, missed: list[Outgoing], messages: Sequence[Outgoing], error: NotFound | None
+    ) -> list[Outgoing]:
+        """Return what did not get there, and what came back; raise where nothing of it can be declared."""
+        returned = set(self._returned)
+        left = missed + [
+            one
+            for one in messages
+            if one.written.publication.tag in returned and not any(one is other for other in missed)
+        ]
+        for one in left:
+            if not one.queue:  # it is its publisher who knows what has to be there
+                raise error or NotFound(
+                    f"{self._topology.address.place} has no queue {one.routing_key!r} any more."
+                )
+        if left:
+            names = ", ".join(sorted({one.queue for one in left}))
+            logger.warning("Messages for %s had nowhere to go, so that is declared again.", names)
+        return left
 
     def _wait_for_confirms(self, link: Link, last: int, deadline: float, timeout: float) -> None:
         with link.reading:

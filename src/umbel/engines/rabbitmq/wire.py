@@ -26,6 +26,9 @@ _NUMBERED = Struct(">QBB").unpack_from
 _END = b"\xce"
 #: Bytes of a frame that we ask for; a server may want less.
 FRAME_MAX = 131072
+#: Bytes of a frame that may come: to the headers of what has waited the server adds where (x-death), and
+#: sends them in one frame all the same.
+_MOST = 2 * FRAME_MAX
 #: Bytes of a frame around its payload.
 AROUND = 8
 HEARTBEAT = _HEAD.pack(8, 0, 0) + _END
@@ -188,7 +191,7 @@ class Reader:
         while len(whole) - place >= AROUND:
             kind, _, size = _HEAD.unpack_from(whole, place)
             end = place + 7 + size
-            if size > FRAME_MAX:
+            if size > _MOST:
                 raise OperationalError("What the server sent is no AMQP frame.")
             if len(whole) <= end:
                 break

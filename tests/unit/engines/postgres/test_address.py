@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from umbel.engines import open_engine
 from umbel.engines.postgres.address import address_of
-from umbel.exceptions import ImproperlyConfigured
+from umbel.engines.postgres.link import Link
+from umbel.exceptions import ImproperlyConfigured, OperationalError
 
 URL = "postgresql://user:secret@db.example:5433/shop"
 
@@ -72,3 +74,20 @@ def test_a_url_that_says_how_to_encrypt_agrees_with_broker_use_ssl() -> None:
 def test_schemes_name_the_engine(scheme: str) -> None:
     engine = open_engine(f"{scheme}://localhost/shop")
     assert type(engine).__name__ == "PostgresEngine"
+
+
+@pytest.mark.parametrize(("hosts", "seconds"), [("a", 4), ("a,b", 2), ("a:1,b:2,c:3", 2)])
+def test_several_servers_share_the_time_of_connecting(
+    monkeypatch: pytest.MonkeyPatch, hosts: str, seconds: int
+) -> None:
+    """Else a standby is not reached in time when the server before it does not answer."""
+    asked: list[dict[str, Any]] = []
+
+    def connect(**options: Any) -> None:
+        asked.append(options)
+        raise psycopg.OperationalError("connection refused")
+
+    monkeypatch.setattr(psycopg.Connection, "connect", connect)
+    with pytest.raises(OperationalError):
+        Link(address_of(f"postgresql://{hosts}/shop", {}), 5.0)
+    assert [one["connect_timeout"] for one in asked] == [seconds]

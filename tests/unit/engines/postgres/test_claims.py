@@ -226,3 +226,35 @@ def test_messages_of_other_sessions_do_not_hold_up_a_claim(
         assert ids(fetch(side.consumer())) == ["2"]
     assert engine.queues.depths()[QUEUE].ready == 1
     side.leave()
+
+
+def test_who_is_woken_for_two_queues_at_once_holds_nobody_up(
+    engine: PostgresEngine, url: str
+) -> None:
+    """Each who publishes has locked the row of its queue, and deletes both."""
+    engine.broker.publish([publication("1", queue="a"), publication("2", queue="b")], PATIENCE)
+    schema = address_of(url, {}).quoted
+    run(
+        url,
+        "INSERT INTO waiter SELECT id, 'channel', 1, now() FROM queue WHERE name IN ('a', 'b')",
+    )
+    with psycopg.connect(SHARED) as other:
+        other.execute(
+            f"SELECT 1 FROM {schema}.waiter JOIN {schema}.queue ON id = queue WHERE name = 'b'"
+            " FOR UPDATE".encode()
+        )
+        engine.broker.publish([publication("3", queue="a")], 2.0)
+    assert run(url, "SELECT name FROM waiter JOIN queue ON id = queue") == [("b",)]
+
+
+def test_leases_are_renewed_while_something_else_is_held_up(
+    engine: PostgresEngine, url: str
+) -> None:
+    side = Side(engine)
+    consumer = side.consumer()
+    schema = address_of(url, {}).quoted
+    run(url, "INSERT INTO tag VALUES ('old', now() - interval '1 hour')")
+    with closing(PostgresEngine(f"{url}&timeout=1", {})) as hasty, psycopg.connect(SHARED) as other:
+        other.execute(f"SELECT 1 FROM {schema}.tag FOR UPDATE".encode())
+        assert hasty.broker.renew(consumer.owner.node, 60.0) == {consumer.owner.id}
+    side.leave()

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.rabbitmq_servers import connected, delete_queue, shared_space
 from umbel.clock import unique_id
 from umbel.engines.rabbitmq import RabbitEngine
+from umbel.engines.rabbitmq.broadcast import RabbitSubscription
 from umbel.engines.rabbitmq.consumer import RabbitConsumer
+from umbel.engines.rabbitmq.wire import method
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.message import Delivery
 from umbel.ports import Action, FetchRequest, Owner, Settlement
@@ -145,6 +150,129 @@ def test_what_ended_its_process_is_counted_and_its_neighbours_are_not(engine: Ra
         dies(consumer)
 
 
+def test_a_copy_that_comes_after_its_claim_failed_is_not_taken_for_another(
+    engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(engine, "1", "2", "3")
+    consumer = attach(engine)
+    deliveries = fetch(consumer)
+    publisher = engine.broker._core.publisher
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher, "publish", unheard(publisher.publish))
+        for one in deliveries[:2]:
+            with pytest.raises(OperationalError):
+                consumer.mark_early([one])
+    consumer.mark_early(deliveries[1:])
+    assert ack(consumer, deliveries).refused == ()
+    consumer.close()
+    heir = attach(engine)
+    assert fetch(heir) == []
+    heir.close()
+
+
+def test_what_cannot_be_claimed_is_tried_again(
+    engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(engine, "1")
+    consumer = attach(engine)
+    assert ids(fetch(consumer)) == ["1"]
+    dies(consumer)
+    publisher = engine.broker._core.publisher
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher, "publish", unheard(publisher.publish))
+        with pytest.raises(OperationalError):
+            until(lambda: fetch(consumer))
+    again = waited_for(consumer)
+    assert again.message.task_id == "1"
+    ack(consumer, [again])
+    consumer.close()
+    heir = attach(engine)
+    assert fetch(heir) == []
+    heir.close()
+
+
+@pytest.mark.parametrize("how", ["settled", "released"])
+def test_what_is_moved_while_it_is_given_back_is_not_lost(
+    engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    publish(engine, "1", "2")
+    consumer = attach(engine)
+    deliveries = fetch(consumer)
+    consumer._move([consumer._held.by_key[deliveries[0].key]], {})
+    core = engine.broker._core
+    send = core.send
+
+    def slowly(*arguments: Any) -> None:
+        send(*arguments)
+        consumer._move([consumer._held.by_key[deliveries[1].key]], {})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(core, "send", slowly)
+        if how == "settled":
+            consumer.settle([Settlement(one, Action.REQUEUE) for one in deliveries])
+        else:
+            assert consumer.release([one.key for one in deliveries]) == 2
+    heir = attach(engine)
+    found = [waited_for(heir), waited_for(heir)]
+    assert sorted(map(str, ids(found))) == ["1", "2"]
+    ack(heir, found)
+    assert fetch(heir) == []
+    heir.close()
+    consumer.close()
+
+
+def test_who_has_a_consumer_for_a_moment_does_not_keep_it_from_saying_what_ends(
+    engine: RabbitEngine,
+) -> None:
+    publish(engine, "1")
+    consumer = attach(engine)
+    [delivery] = fetch(consumer)
+    with ThreadPoolExecutor(1) as executor:
+        has, may_go = threading.Event(), threading.Event()
+
+        class Watched:
+            """The lock, which the other lets go of once somebody waits for it."""
+
+            def __init__(self) -> None:
+                self._lock = threading.RLock()
+                self.release = self._lock.release
+
+            def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+                if threading.current_thread() is threading.main_thread() and blocking:
+                    may_go.set()
+                    holding.result(PATIENCE)
+                return self._lock.acquire(blocking, timeout)
+
+        def hold() -> None:
+            lock.acquire()
+            has.set()
+            may_go.wait(PATIENCE)
+            lock.release()
+
+        lock = Watched()
+        consumer._fetching = lock  # type: ignore[assignment]
+        holding = executor.submit(hold)
+        assert has.wait(PATIENCE)
+        consumer.expect_end(delivery, 2.5)
+        may_go.set()
+    assert consumer._channel is not None
+    consumer._channel.confirm_settled()
+    dies(consumer)
+    heir = attach(engine)
+    assert waited_for(heir).over_time == 2.5
+    heir.close()
+
+
+def unheard(publish: Callable[..., None]) -> Callable[..., None]:
+    """Return what publishes, and does not hear that it has."""
+
+    def published(*arguments: Any) -> None:
+        publish(*arguments)
+        raise OperationalError("The confirmation was lost.")
+
+    return published
+
+
 def test_what_may_run_only_once_says_so_when_its_process_died(engine: RabbitEngine) -> None:
     publish(engine, "1")
     consumer = attach(engine)
@@ -272,6 +400,51 @@ def test_a_queue_that_is_deleted_is_declared_again(engine: RabbitEngine) -> None
         publish(engine, "3")
         assert found.result(PATIENCE).message.task_id == "3"
     consumer.close()
+
+
+def test_large_headers_of_what_has_waited_are_read(engine: RabbitEngine) -> None:
+    """The server adds to them where the message has waited, and makes one frame of it all the same."""
+    one = publication("1", due=now() + 0.511)  # waits in nine queues
+    headers = {**one.message.headers, "large": "x" * 130_500}
+    engine.broker.publish([replace(one, message=replace(one.message, headers=headers))], PATIENCE)
+    consumer = attach(engine)
+    found = waited_for(consumer)
+    assert found.message.headers["large"] == headers["large"]
+    ack(consumer, [found])
+    consumer.close()
+
+
+def delete_exchange(name: str) -> None:
+    with connected() as link:
+        link.call(method((40, 20), "Bsbb", 0, name, False, False), (40, 21))
+
+
+def test_an_exchange_that_is_deleted_is_declared_again(engine: RabbitEngine) -> None:
+    """As where a server was replaced by an empty one while its clients live."""
+    topology = engine.broker._core.topology
+    consumer = attach(engine)
+    engine.broker.publish([publication("1", due=now() + 0.01)], PATIENCE)
+    ack(consumer, [waited_for(consumer)])
+    for level in range(11):
+        delete_exchange(topology.delays.level(level))
+    engine.broker.publish([publication("2", due=now() + 0.01)], PATIENCE)
+    assert waited_for(consumer).message.task_id == "2"
+    consumer.close()
+
+
+def test_broadcasts_are_heard_again_when_their_exchange_was_deleted(engine: RabbitEngine) -> None:
+    exchange = f"{engine.broker._core.topology.prefix}umbel.broadcast"
+    engine.broadcast.send("any", [b"declares it"])
+    delete_exchange(exchange)
+    engine.broadcast.send("any", [b"nobody listens"])
+    listening = engine.broadcast.listen(["any"])
+    delete_exchange(exchange)
+    assert isinstance(listening, RabbitSubscription)
+    listening._link.drop()  # so that it has to come back
+    assert listening.receive(0.0) == []
+    engine.broadcast.send("any", [b"heard"])
+    assert until(lambda: listening.receive(0.1)) == [("any", b"heard")]
+    listening.close()
 
 
 def _until_there(consumer: RabbitConsumer) -> Delivery:

@@ -15,7 +15,10 @@ BEGIN
     IF chosen IS NULL THEN
         RETURN;
     END IF;
-    DELETE FROM waiter WHERE channel = ANY (chosen);
+    -- Those for other queues that somebody has locked are about to be deleted: waiting for them would be a deadlock.
+    DELETE FROM waiter WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM waiter WHERE channel = ANY (chosen) FOR UPDATE SKIP LOCKED
+    ));
     FOREACH one IN ARRAY chosen LOOP
         PERFORM pg_notify(one, '');
     END LOOP;

@@ -1,5 +1,8 @@
 -- Leasing messages.
 
+-- clock_timestamp() is asked for once and kept where rows are looked for by it: as a volatile function it can be no
+-- condition of an index, and all that is due later would be read.
+
 -- A handing-over, as claims and reclaims return it. A row without seq says when the next scheduled message is due.
 CREATE TYPE delivery AS (
     seq bigint, lease bigint, queue integer, urgency smallint, state smallint, count integer, crashes integer,
@@ -45,6 +48,7 @@ CREATE FUNCTION return_due() RETURNS void LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $$
 DECLARE
+    moment timestamptz := clock_timestamp();
     queues integer[];
     urgencies smallint[];
     seqs bigint[];
@@ -53,7 +57,7 @@ BEGIN
         UPDATE place SET state = 0, due = NULL
         WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM place
-            WHERE state = 1 AND due <= clock_timestamp() AND due >= (SELECT first FROM agenda)
+            WHERE state = 1 AND due <= moment AND due >= (SELECT first FROM agenda)
             ORDER BY due LIMIT 1000 FOR UPDATE SKIP LOCKED
         ))
         RETURNING queue, urgency, seq
@@ -198,11 +202,12 @@ CREATE FUNCTION look(p_queues integer[]) RETURNS boolean LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET enable_bitmapscan = off SET jit = off
 AS $$
 DECLARE
+    moment timestamptz := clock_timestamp();
     one integer;
     way record;
 BEGIN
     PERFORM 1 FROM place
-    WHERE state = 1 AND due <= clock_timestamp() AND due >= (SELECT first FROM agenda) LIMIT 1;
+    WHERE state = 1 AND due <= moment AND due >= (SELECT first FROM agenda) LIMIT 1;
     IF FOUND THEN
         RETURN true;
     END IF;

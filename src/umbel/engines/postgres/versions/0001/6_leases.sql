@@ -68,7 +68,7 @@ END $$;
 -- What has to be done from time to time, by one of all nodes: forget tags, and look whether a lane, or the agenda,
 -- begins too late.
 CREATE FUNCTION tidy(p_remembered interval) RETURNS void LANGUAGE plpgsql
-SET search_path FROM CURRENT SET jit = off
+SET search_path FROM CURRENT SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
     way record;

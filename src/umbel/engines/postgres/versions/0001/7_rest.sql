@@ -181,8 +181,10 @@ END $$;
 -- Send payloads to all who listen to broadcasts now. One sender after the other, so that nobody reads past what is
 -- not committed yet; and nobody waits for the disk, since none of it outlives the server.
 CREATE FUNCTION send(p_channel text, p_topic text, p_payloads bytea[]) RETURNS void LANGUAGE plpgsql
-SET search_path FROM CURRENT SET jit = off
+SET search_path FROM CURRENT SET enable_seqscan = off SET jit = off
 AS $$
+DECLARE
+    minute_ago timestamptz := clock_timestamp() - interval '1 minute';
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM listener WHERE since > clock_timestamp() - interval '5 minutes') THEN
         RETURN;
@@ -192,7 +194,7 @@ BEGIN
     INSERT INTO broadcast (topic, payload, sent)
     SELECT p_topic, payload, clock_timestamp()
     FROM unnest(p_payloads) WITH ORDINALITY AS given (payload, n) ORDER BY n;
-    DELETE FROM broadcast WHERE sent < clock_timestamp() - interval '1 minute'
+    DELETE FROM broadcast WHERE sent < minute_ago
         OR seq < (SELECT max(seq) - 50000 FROM broadcast);
     PERFORM pg_notify(p_channel, '');
 END $$;
