@@ -135,7 +135,7 @@ def test_children_that_are_replaced_after_each_task(
     with make_fleet(worker_max_tasks_per_child=1) as fleet:
         fleet.start("one", environment={"FAULTS_THREAD": "1"} if threads else {})
         ids = fleet.send("work", [(0.001,)] * tasks)
-        fleet.wait_until_quiet(tasks * 1.0)
+        fleet.wait_until_quiet(tasks * 5.0)
         figures = settle(fleet)
         assert (figures.duplicates, figures.dead) == (0, 0)
         starts = [start for start in fleet.history().starts if start.id in ids]
