@@ -132,10 +132,11 @@ def require_storable(task: str, form: Settings, value: Any) -> None:
 
 
 def _is_simple(value: Any) -> bool:
-    """Tell whether a value is one that JSON has; of long numbers Python itself writes none."""
+    """Tell whether a value is one that JSON surely has: texts may be none in UTF-8, and numbers too long."""
     return (
         value is None
-        or type(value) in (str, float, bool)
+        or type(value) in (float, bool)
+        or (type(value) is str and value.isascii())
         or (type(value) is int and -_BIG < value < _BIG)
     )
 

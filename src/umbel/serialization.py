@@ -161,7 +161,7 @@ except ImportError:
 else:
     _read_quickly = msgspec.json.Decoder().decode
     _write_quickly = msgspec.json.Encoder().encode
-    _REFUSED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+    _REFUSED = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 def _is_plain(data: str | bytes) -> bool:
