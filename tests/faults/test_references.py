@@ -29,6 +29,7 @@ pytestmark = pytest.mark.faults
 ELSEWHERE = points_of("child", "settle")
 #: What only they come to.
 PIECES = points_of("pieces")
+LONGER = pytest.mark.forms("short", "full")
 #: Steps of a chain, and chains of a scene.
 STEPS, CHAINS = 30, 4
 
@@ -40,7 +41,7 @@ def _in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAULTS_PIECES", f"{pieces.PIECE} {pieces.BODY}")
 
 
-@pytest.mark.forms("short", "full")
+@LONGER
 @pytest.mark.parametrize("engine", [on(engine) for engine in ENGINES])
 def test_random_workflows_under_random_kills(make_fleet: MakeFleet, form: Form) -> None:
     with make_fleet(worker_max_deliveries=1000, workflow_by_reference=True) as fleet:
@@ -48,7 +49,7 @@ def test_random_workflows_under_random_kills(make_fleet: MakeFleet, form: Form) 
 
 
 @pytest.mark.engine
-@pytest.mark.forms("short", "full")
+@LONGER
 def test_random_workflows_on_rabbitmq_under_random_kills(place: Path, form: Form) -> None:
     """Where messages are on RabbitMQ, and results and pieces in a file."""
     settings = {"worker_max_deliveries": 1000, "workflow_by_reference": True}
@@ -59,7 +60,7 @@ def test_random_workflows_on_rabbitmq_under_random_kills(place: Path, form: Form
 
 @pytest.mark.quick_on_servers
 @at_each("point", [*CHORDS, *PIECES])
-@pytest.mark.parametrize("how", ["kill", "raise"])
+@pytest.mark.parametrize("how", ["kill", pytest.param("raise", marks=LONGER)])
 def test_child_comes_to_harm_over_a_chord(
     make_fleet: MakeFleet, form: Form, point: str, how: str
 ) -> None:
@@ -71,7 +72,7 @@ def test_child_comes_to_harm_over_a_chord(
         judge(fleet, sent)
 
 
-@pytest.mark.forms("short", "full")
+@LONGER
 @at_each("point", [*CHORDS, *PIECES])
 def test_child_dies_over_a_chord_with_two_stores(
     make_fleet: MakeFleet, place: Path, form: Form, point: str
