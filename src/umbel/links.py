@@ -68,10 +68,8 @@ def is_signature(value: Any) -> bool:
 
 
 _LISTS = (list, tuple)
-_MAPPINGS = (
-    dict,
-    Mapping,
-)  # of a dictionary the first is told at once, and the second after a search
+#: A dictionary is told by the first at once, and by the second after a search.
+_MAPPINGS = (dict, Mapping)
 
 
 def as_data(value: Any) -> Any:

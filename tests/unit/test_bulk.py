@@ -113,22 +113,35 @@ def test_a_program_without_collections_stays_so() -> None:
     assert gc.get_threshold()[0] == 0
 
 
+class Within:
+    """A thread that stays in a block until it is let go."""
+
+    def __init__(self, allowance: Allowance) -> None:
+        self._allowance = allowance
+        self._entered, self._leave = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._stay)
+
+    def _stay(self) -> None:
+        with self._allowance:
+            self._entered.set()
+            self._leave.wait(PATIENCE)
+
+    def enter(self) -> None:
+        self._thread.start()
+        assert self._entered.wait(PATIENCE)
+
+    def leave(self) -> None:
+        self._leave.set()
+        self._thread.join(PATIENCE)
+
+
 def test_the_last_of_several_threads_ends_it() -> None:
     allowance = Allowance(OBJECTS)
-    entered, leave = threading.Event(), threading.Event()
-
-    def within() -> None:
-        with allowance:
-            entered.set()
-            leave.wait(PATIENCE)
-
-    thread = threading.Thread(target=within)
+    other = Within(allowance)
     with allowance:
-        thread.start()
-        assert entered.wait(PATIENCE)
+        other.enter()
     assert gc.get_threshold() == (700 + OBJECTS, 10, 10)
-    leave.set()
-    thread.join(PATIENCE)
+    other.leave()
     assert gc.get_threshold() == OWN
 
 
@@ -136,16 +149,8 @@ def test_the_last_of_several_threads_ends_it() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_child_of_a_fork_begins_without_it() -> None:
     allowance = Allowance(OBJECTS)
-    entered, leave = threading.Event(), threading.Event()
-
-    def within() -> None:
-        with allowance:
-            entered.set()
-            leave.wait(PATIENCE)
-
-    thread = threading.Thread(target=within)
-    thread.start()
-    assert entered.wait(PATIENCE)
+    other = Within(allowance)
+    other.enter()
     try:
         child = os.fork()
         if not child:
@@ -155,5 +160,4 @@ def test_a_child_of_a_fork_begins_without_it() -> None:
             os._exit(0 if right and gc.get_threshold() == OWN else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     finally:
-        leave.set()
-        thread.join(PATIENCE)
+        other.leave()
