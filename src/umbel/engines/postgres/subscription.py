@@ -63,6 +63,8 @@ class PostgresResultSubscription(ResultSubscription):
         self._left: set[str] = set()
         self._pauses = self._ear.pauses()
         self._next_look = 0.0
+        #: Seconds that the last look after everything took.
+        self._taken = 0.0
         self._renewal = self._clock.monotonic() + RENEWAL
         self._was_lost = False
         self._pause, self._next_try = PAUSE, 0.0
@@ -143,8 +145,10 @@ class PostgresResultSubscription(ResultSubscription):
             self._list(list(self._wanted), self._server.timeout)
         elif NEWS in heard or (not heard and now >= self._next_look):
             self._look(list(self._wanted))
-            taken = self._clock.monotonic() - now
-            pause = max(next(self._pauses), taken / LOOKING)
+            taken, before = self._clock.monotonic() - now, self._taken
+            # Of two: one that was held up says nothing of the next.
+            pause = max(next(self._pauses), min(taken, before) / LOOKING)
+            self._taken = taken
             self._next_look = self._clock.monotonic() + pause
         elif heard:
             named = {task_id for one in heard for task_id in one.split("\n")}

@@ -6,11 +6,13 @@ import logging
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from tests.postgres_servers import SHARED, PrivateServer, pgbouncer, private_server
+from umbel.clock import SystemClock
 from umbel.engines.postgres import PostgresEngine
 from umbel.engines.postgres.ear import Ear
 from umbel.exceptions import OperationalError
@@ -58,6 +60,41 @@ def test_rows_of_those_who_wait_for_results_go(engine: PostgresEngine, url: str)
         assert set(heard.receive(PATIENCE)) == {"1"}
         assert waiters(url, "result_waiter") == 2
     assert waiters(url, "result_waiter") == 0
+
+
+class _Ahead(SystemClock):
+    """A clock that a test puts forward."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.seconds
+
+
+def test_one_look_that_is_held_up_puts_off_no_other(
+    engine: PostgresEngine, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, schema = _Ahead(), url.partition("schema=")[2]
+    monkeypatch.setattr(engine._server, "clock", clock)
+    with (
+        closing(engine.results.subscribe()) as heard,
+        psycopg.connect(SHARED) as other,
+    ):
+        heard.add(["1"])
+        # Who stores the result has looked before that, and tells nobody.
+        other.execute(f'DELETE FROM "{schema}".result_waiter'.encode())
+        other.execute(f'LOCK TABLE "{schema}".result'.encode())
+        with in_thread(lambda: heard.receive(PATIENCE)) as found:
+            until(lambda: _waits_for(other, f'"{schema}".result'))
+            clock.seconds = 3.0
+            other.commit()
+            engine.results.put([record("1", "SUCCESS")])
+            assert set(found.result(LONG)) == {"1"}
+
+
+def _waits_for(connection: psycopg.Connection[Any], table: str) -> bool:
+    statement = "SELECT 1 FROM pg_locks WHERE relation = %s::regclass AND NOT granted"
+    return connection.execute(statement, (table,)).fetchone() is not None
 
 
 def test_a_connection_that_is_deaf_is_noticed(
