@@ -11,15 +11,19 @@ from dataclasses import field, replace
 from datetime import UTC, datetime
 from operator import attrgetter
 from sys import intern
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umbel import limits as sizes
 from umbel import serialization, tails
 from umbel.compression import decompress
 from umbel.exceptions import DecodeError
+from umbel.headers import Headers
 from umbel.limits import UNREAD, Limits
 from umbel.representation import representation
 from umbel.values import value
+
+if TYPE_CHECKING:
+    from umbel.headers import Fields
 
 _LISTS = (list, tuple)  # not ``list | tuple``, which is made anew each time
 
@@ -122,6 +126,10 @@ def decode(message: Message, accept: Collection[str], limits: Limits = sizes.DEF
     at fault, for everything that is not a task message or is larger than the limits allow.
     """
     body = body_of(message, accept, limits)
+    if type(message.headers) is Headers:
+        call = _of_fields(message.headers.fields, message, body)
+        if call is not None:
+            return call
     if "task" in message.headers:
         return _decode_2(message, body)
     return _decode_1(message, body)
@@ -228,6 +236,53 @@ def _decode_2(message: Message, body: Any) -> Call:
     return _checked(call)
 
 
+def _of_fields(fields: Fields, message: Message, body: Any) -> Call | None:
+    """Do as `_decode_2` where the headers were read by their types; None where that knows better."""
+    hard, soft = fields.timelimit or (None, None)
+    own = message.properties.get
+    correlation, reply_to = own("correlation_id"), own("reply_to")
+    id, root = fields.id, fields.root_id
+    if not fields.task or not id or (hard or 0) < 0 or (soft or 0) < 0 or (fields.retries or 0) < 0:
+        return None
+    if type(correlation) not in _TEXT_TYPES or (reply_to and type(reply_to) is not str):
+        return None
+    args, kwargs, embed = _parts(body)
+    call = Call(
+        intern(fields.task),
+        id,
+        args,
+        kwargs,
+        fields.retries or 0,
+        fields.eta,
+        fields.expires,
+        hard,
+        soft,
+        fields.shadow,
+        id if root == id else root,
+        fields.parent_id,
+        fields.group,
+        fields.group_index,
+        embed.get("callbacks"),
+        embed.get("errbacks"),
+        embed.get("chain"),
+        embed.get("chord"),
+        reply_to or None,
+        id if correlation == id else correlation,
+        _shared(fields.origin),
+        fields.ignore_result,
+        fields.argsrepr,
+        _shared(fields.kwargsrepr),
+        fields.replaced_task_nesting or 0,
+        fields.stamped_headers,
+        fields.stamps or {},
+        fields.sent_at,
+        {},
+    )
+    _check_containers(call)
+    _check_times(call)
+    return call
+
+
 def _decode_1(message: Message, body: Any) -> Call:
     """Read a message of protocol 1, in which the body holds what protocol 2 has in headers."""
     if not isinstance(body, dict) or "task" not in body:
@@ -310,11 +365,15 @@ def _checked(call: Call) -> Call:
         raise _no_text(call)
     _check_containers(call)
     _check_numbers(call)
+    _check_times(call)
+    return call
+
+
+def _check_times(call: Call) -> None:
     if call.eta is not None:
         _check_time("eta", call.eta)
     if call.expires is not None:
         _check_time("expires", call.expires)
-    return call
 
 
 def _check_time(name: str, value: str) -> None:

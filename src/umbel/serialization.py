@@ -153,18 +153,18 @@ _decoder = json.JSONDecoder(object_hook=_decode_extended)
 # float and halves of characters.
 _read_quickly: Callable[[str | bytes], Any] | None
 _write_quickly: Callable[[Any], bytes] | None
-_REFUSED: tuple[type[Exception], ...]
+REFUSED: tuple[type[Exception], ...]
 try:
     import msgspec
 except ImportError:
-    _read_quickly, _write_quickly, _REFUSED = None, None, ()
+    _read_quickly, _write_quickly, REFUSED = None, None, ()
 else:
     _read_quickly = msgspec.json.Decoder().decode
     _write_quickly = msgspec.json.Encoder().encode
-    _REFUSED = (msgspec.MsgspecError, UnicodeError, RecursionError)
+    REFUSED = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
-def _is_plain(data: str | bytes) -> bool:
+def is_plain(data: str | bytes) -> bool:
     """Tell whether there is no marker of an extended type in a JSON text, also none written in escapes."""
     if isinstance(data, bytes):
         return b"__type__" not in data and (b"\\" not in data or b"\\u00" not in data)
@@ -173,10 +173,10 @@ def _is_plain(data: str | bytes) -> bool:
 
 def _decode_json(data: str | bytes) -> Any:
     """Return what `json.JSONDecoder.decode` does, sooner."""
-    if _read_quickly is not None and _is_plain(data):
+    if _read_quickly is not None and is_plain(data):
         try:
             return _read_quickly(data)
-        except _REFUSED:
+        except REFUSED:
             pass  # the slower reader takes it, or says what is wrong with it
     text = data if isinstance(data, str) else data.decode("utf-8")
     # `decode` looks for blanks around the text twice, which takes longer than to read a small one.
@@ -206,7 +206,7 @@ def dumps_plain(values: Mapping[str, str | float | None]) -> str:
     if _write_quickly is not None:
         try:
             return _write_quickly(values).decode()
-        except _REFUSED:
+        except REFUSED:
             pass  # halves of characters
     return dumps(values)
 

@@ -14,6 +14,7 @@ from enum import Enum
 from umbel import serialization
 from umbel.engines.memory.waiting import Waiters
 from umbel.engines.texts import check_text
+from umbel.headers import read as read_headers
 from umbel.message import Delivery, Message, Publication
 from umbel.ports import Owner
 
@@ -58,7 +59,7 @@ class Stored:
     def message(self) -> Message:
         """Return the message as it was published."""
         return Message(
-            serialization.loads_mapping(self.headers),
+            read_headers(self.headers),
             serialization.loads_mapping(self.properties),
             self.body,
             self.content_type,

@@ -11,12 +11,13 @@ import binascii
 import json
 import re
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from umbel import serialization
 from umbel.engines.redis.keys import Names
 from umbel.engines.texts import check_text
 from umbel.exceptions import DecodeError, EncodeError
+from umbel.headers import Headers, Reader, reader_of
 from umbel.limits import MOST_HEADERS, UNREAD, too_large, unread
 from umbel.mappings import Layered, Shared
 from umbel.message import Delivery, Message, Publication
@@ -50,6 +51,38 @@ class _Form(NamedTuple):
     behind_headers: str
     #: Characters that the headers of one may have.
     room: int
+
+
+class _Parts(NamedTuple):
+    """An envelope that was decoded, whatever its parts are."""
+
+    umbel: Any
+    body: Any
+    headers: Any
+    properties: Any
+    content_type: Any
+    content_encoding: Any
+
+
+_read_typed: Reader | None = None
+try:
+    import msgspec
+except ImportError:
+    pass
+else:
+    from umbel.headers import Fields
+
+    class _Typed(msgspec.Struct, gc=False):
+        """The parts of the envelope of a task message, as nearly all have them."""
+
+        body: str
+        headers: Fields
+        properties: dict[str, Any]
+        content_type: str | None = msgspec.field(name="content-type", default=None)
+        content_encoding: str | None = msgspec.field(name="content-encoding", default=None)
+        umbel: Any = None
+
+    _read_typed = reader_of(msgspec.json.Decoder(_Typed).decode)
 
 
 def write(publication: Publication, names: Names = _PLAIN) -> str:
@@ -172,7 +205,7 @@ def read(
 
 
 def _delivery(
-    data: dict[str, Any],
+    data: _Parts,
     queue: str,
     priority: int,
     key: str,
@@ -181,11 +214,13 @@ def _delivery(
     body: bytes | None = None,
 ) -> Delivery:
     """Return the delivery of an envelope that was decoded, whose body may be known."""
-    count, crashes = _counted(data.get("umbel"))
-    headers, properties = _mapping(data.get("headers")), _mapping(data.get("properties"))
-    if headers.get("redelivered") is True:
-        del headers["redelivered"]  # kombu's mark of what it restored
-        count += 1
+    count, crashes = _counted(data.umbel)
+    headers, properties = data.headers, _mapping(data.properties)
+    if type(headers) is not Headers:
+        headers = _mapping(headers)
+        if headers.get("redelivered") is True:
+            del headers["redelivered"]  # kombu's mark of what it restored
+            count += 1
     encoding = properties.pop("body_encoding", None)
     tag = properties.pop("delivery_tag", None)
     _turn_priority(properties, names)
@@ -199,9 +234,9 @@ def _delivery(
     message = Message(
         headers,
         properties,
-        _body(data.get("body"), encoding) if body is None else body,
-        data.get("content-type") or "application/data",
-        data.get("content-encoding") or "binary",
+        _body(data.body, encoding) if body is None else body,
+        data.content_type or "application/data",
+        data.content_encoding or "binary",
     )
     return Delivery(
         key,
@@ -235,7 +270,32 @@ def _longest(names: Names) -> int:
     return 2 * MOST_HEADERS + names.message_max_bytes // 3 * 4  # in base64
 
 
-def _decoded(raw: bytes) -> dict[str, Any] | None:
+def _decoded(raw: bytes) -> _Parts | None:
+    """Return the parts of an envelope, or what has the same; None for what is none."""
+    found: Any = None if _read_typed is None else _read_typed(raw)
+    if found is not None:
+        found.headers = Headers(found.headers, raw, _headers_in)
+        return cast(_Parts, found)
+    data = _as_dictionary(raw)
+    if data is None:
+        return None
+    get = data.get
+    return _Parts(
+        get("umbel"),
+        get("body"),
+        get("headers"),
+        get("properties"),
+        get("content-type"),
+        get("content-encoding"),
+    )
+
+
+def _headers_in(raw: bytes) -> dict[str, Any]:
+    """Return the headers in an envelope."""
+    return _mapping((_as_dictionary(raw) or {}).get("headers"))
+
+
+def _as_dictionary(raw: bytes) -> dict[str, Any] | None:
     for decode in (serialization.loads, _without_types):
         try:
             data = decode(raw)

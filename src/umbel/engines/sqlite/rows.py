@@ -8,6 +8,7 @@ from typing import Any
 
 from umbel import serialization
 from umbel.engines.texts import check_text
+from umbel.headers import read as read_headers
 from umbel.message import Delivery, Message, Publication
 
 
@@ -67,7 +68,7 @@ def message(row: tuple[Any, ...]) -> Message:
     """Return the message of (headers, properties, content_type, content_encoding, body)."""
     headers, properties, content_type, content_encoding, body = row
     return Message(
-        serialization.loads_mapping(headers),
+        read_headers(headers),
         serialization.loads_mapping(properties),
         body,
         content_type,
