@@ -9,6 +9,7 @@ without msgspec, which knows what to make of it, or what to say of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from umbel import serialization
@@ -34,7 +35,8 @@ def reader_of(decode: Reader) -> Reader:
     return read
 
 
-_fields_of: Reader | None = None
+_fields_in: Reader | None = None
+_convert: Callable[[Mapping[str, Any]], Fields] | None = None
 try:
     import msgspec
 except ImportError:
@@ -67,7 +69,8 @@ else:
         compression: str | None = None
 
     _NAMES = frozenset(Fields.__struct_fields__)
-    _fields_of = reader_of(msgspec.json.Decoder(Fields).decode)
+    _fields_in = reader_of(msgspec.json.Decoder(Fields).decode)
+    _convert = partial(msgspec.convert, type=Fields)
 
 
 class Headers(Mapping[str, Any]):
@@ -118,8 +121,20 @@ class Headers(Mapping[str, Any]):
 
 def read(text: str) -> Mapping[str, Any]:
     """Read headers as an engine keeps them, as `serialization.loads_mapping` does."""
-    if _fields_of is not None and len(text) <= MOST_HEADERS:
-        fields = _fields_of(text)
+    if _fields_in is not None and len(text) <= MOST_HEADERS:
+        fields = _fields_in(text)
         if fields is not None:
             return Headers(fields, text, serialization.loads_mapping)
     return serialization.loads_mapping(text)
+
+
+def fields_of(headers: Mapping[str, Any]) -> Fields | None:
+    """Return headers by their types; None for any that are not exactly as the protocol has them."""
+    if type(headers) is Headers:
+        return headers.fields
+    if _convert is None or type(headers) is not dict:
+        return None
+    try:
+        return _convert(headers)
+    except serialization.REFUSED:
+        return None

@@ -17,7 +17,7 @@ from umbel import limits as sizes
 from umbel import serialization, tails
 from umbel.compression import decompress
 from umbel.exceptions import DecodeError
-from umbel.headers import Headers
+from umbel.headers import fields_of
 from umbel.limits import UNREAD, Limits
 from umbel.representation import representation
 from umbel.values import value
@@ -126,10 +126,10 @@ def decode(message: Message, accept: Collection[str], limits: Limits = sizes.DEF
     at fault, for everything that is not a task message or is larger than the limits allow.
     """
     body = body_of(message, accept, limits)
-    if type(message.headers) is Headers:
-        call = _of_fields(message.headers.fields, message, body)
-        if call is not None:
-            return call
+    fields = fields_of(message.headers)
+    call = None if fields is None else _of_fields(fields, message, body)
+    if call is not None:
+        return call
     if "task" in message.headers:
         return _decode_2(message, body)
     return _decode_1(message, body)
