@@ -105,6 +105,11 @@ class FetchRequest:
 
     queues: Sequence[str]
     limit: int
+    waits: bool = False
+    """Where `Consumer.settle` finds nothing for it, `Consumer.fetch` or `Consumer.close` follows at once.
+
+    So an engine may begin to wait as it settles. What comes meanwhile is leased.
+    """
 
 
 class Action(Enum):

@@ -168,7 +168,8 @@ class Child:
         """
         if self._app.broker.features.queues_in_order:
             self._queues.rotate(-1)
-        return FetchRequest(tuple(self._queues), self._lifetime.affords(self._prefetch.limit))
+        limit = self._lifetime.affords(self._prefetch.limit)
+        return FetchRequest(tuple(self._queues), limit, waits=True)
 
     def _settle(self, request: FetchRequest | None) -> Sequence[Delivery]:
         with self.lock:

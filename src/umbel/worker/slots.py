@@ -15,6 +15,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from umbel.app import Umbel
 from umbel.exceptions import LeaseLost, OperationalError
@@ -122,6 +123,8 @@ class SlotChild(Child):
         """Settle what has ended, fetch, and submit what comes."""
         self._prefetch.limit = room
         request = self._request()
+        if self._active():  # and may end before there is anything to wait for
+            request = replace(request, waits=False)
         deliveries = self._persist(lambda: self._settle(request))
         if not deliveries and not self.stopping.is_set():
             # Said before looking: what ends now either is seen here or sees that the desk waits.

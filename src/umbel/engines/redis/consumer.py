@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -11,7 +12,7 @@ from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.order import Cycle, Turns
 from umbel.engines.redis.server import Argument
 from umbel.engines.redis.waiting import LONGEST, Waiter
-from umbel.exceptions import LeaseLost
+from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery, Publication
 from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settlement
@@ -25,6 +26,8 @@ LOOKED_AT = 1000
 _Sent = tuple[Publication, str]
 
 _NOTHING_GIVEN = (0, "")
+#: To the script that settles what a wait brought: no connection is about to wait.
+_NO_WAIT = ("", "", 0)
 _CODES = {Action.ACK: "A", Action.REQUEUE: "R", Action.PARK: "P", Action.DEAD_LETTER: "D"}
 
 
@@ -45,6 +48,8 @@ class RedisConsumer(Consumer):
         self._looked: tuple[FetchRequest | None, float | None] = (None, None)
         self._turns = Turns(cycle)
         self._waits = 0
+        #: The queue that was waited for last.
+        self._waited_for = ""
         #: The number of the last key; None while that is not known.
         self._last: int | None = None
         #: What a wait brought and no script has seen: the number of its key, and the list it came from.
@@ -59,6 +64,12 @@ class RedisConsumer(Consumer):
         self._looked = (None, None)
         # Who settles first has looked already; and the wait begins with a look of its own.
         look = looked_for is not request
+        if self._waiter.waits and not look:
+            left = wait if next_due is None else min(wait, next_due)
+            given = self._given_within(min(left, self._longest))
+            if given is not None:
+                return [given]
+            look = True
         while True:
             fetched: list[Delivery] = []
             if look:
@@ -77,23 +88,32 @@ class RedisConsumer(Consumer):
                     return [given]
 
     def _wait(self, request: FetchRequest, seconds: float) -> Delivery | None:
-        """Wait for the first list of one of the queues, another one each time.
-
-        What comes is leased by that and can be run at once, where it is certain what a script would do
-        with it: those that have our numbers in front may not be due.
-        """
+        """Wait for the first list of one of the queues, another one each time."""
         queues = self._turns.next(request.queues)
         if not queues:
             self._waiter.rest(seconds)
             return None
+        self._waiter.begin(self._next_of(queues), self._lists_of(queues), seconds)
+        return self._given_within(seconds)
+
+    def _next_of(self, queues: Sequence[str]) -> str:
+        """Choose what to wait for, and return its list."""
         self._waits += 1
-        queue = queues[self._waits % len(queues)]
-        chosen = self._names.base(queue)
-        raw = self._waiter.wait(chosen, self._lists_of(queues), seconds)
+        self._waited_for = queues[self._waits % len(queues)]
+        return self._names.base(self._waited_for)
+
+    def _given_within(self, seconds: float) -> Delivery | None:
+        """End the wait that was begun, after `seconds` if nothing comes.
+
+        What comes is leased by that and can be run at once, where it is certain what a script would do
+        with it: those that have our numbers in front may not be due.
+        """
+        raw = self._waiter.end(seconds)
         if raw is None or self._last is None or raw[2:3] == b"u":
             return None
         self._last += 1
-        self._given = (self._last, chosen)
+        queue = self._waited_for
+        self._given = (self._last, self._names.base(queue))
         key = f"{self._prefix}.{self._last}"
         return envelope.read(raw, queue, self._names.steps[0], key, names=self._names)
 
@@ -128,7 +148,7 @@ class RedisConsumer(Consumer):
     def settle(
         self, settlements: Sequence[Settlement], fetch: FetchRequest | None = None
     ) -> Settled:
-        """Settle and fetch by one call of one script."""
+        """Settle and fetch by one call of one script, which may begin to wait."""
         self._looked = (None, None)
         finished = self._finish(settlements, fetch)
         if finished is not None:
@@ -136,6 +156,7 @@ class RedisConsumer(Consumer):
             fetched: list[Delivery] = []
             if there:
                 try:
+                    self._waiter.give_up()
                     _, fetched, next_due = self._call((), fetch)
                 except LeaseLost:
                     return Settled()  # what was settled is; the next fetch finds it out
@@ -154,38 +175,48 @@ class RedisConsumer(Consumer):
 
         Tell whether there is more, and in how many seconds more is due.
         """
-        number, chosen = given = self._given
+        given = self._given
+        result = self._finishing(settlements)
+        if result is None:
+            return None
+        queues = () if request is None else self._turns.next(request.queues)
+        lists = self._lists_of(queues)
+        if len(lists) > LOOKED_AT or (request is not None and not lists):
+            return None
+        notes = self._calls.unnoted(() if request is None else request.queues)
+        if notes:
+            self._calls.forget_noted(notes)
+            return None
+        fail_point("redis.settle.before")
+        values = (self.owner.id, *given, *result)
+        if request is not None and request.waits:
+            answer = self._waiter.finish(values, self._next_of(queues), lists, self._longest)
+        else:
+            answer = self._calls.run("finish", *values, *_NO_WAIT, *lists)
+        if answer is None:
+            return None
+        fail_point("redis.settle.after")
+        self._taken_in(given)
+        if lists and not self._waiter.waits:
+            self._waiter.emptied([given[1]])
+        there, _, due = answer
+        return bool(there), None if due < 0 else due / 1000
+
+    def _finishing(self, settlements: Sequence[Settlement]) -> tuple[Argument, ...] | None:
+        """Return the result of what a wait brought as arguments; None if that is not all that is settled."""
+        number, chosen = self._given
         if not number or len(settlements) != 1:
             return None
         [item] = settlements
         is_its = item.delivery.key == f"{self._prefix}.{number}"
         if not is_its or item.action is not Action.ACK or item.publish:
             return None
-        lists = () if request is None else self._lists_of(self._turns.next(request.queues))
-        if len(lists) > LOOKED_AT or (request is not None and not lists):
-            return None
         if self._waiter.inboxes() != [chosen]:
             return None
-        result: tuple[Argument, ...] = "", "", "", 0
-        if item.result is not None:
-            where, stored, document, rank, expires, mark = self._calls.result(item.result)
-            if rank != 1 or mark:
-                return None
-            result = where, stored, document, expires
-        notes = self._calls.unnoted(() if request is None else request.queues)
-        if notes:
-            self._calls.forget_noted(notes)
-            return None
-        fail_point("redis.settle.before")
-        answer = self._calls.run("finish", self.owner.id, *given, *result, *lists)
-        if answer is None:
-            return None
-        fail_point("redis.settle.after")
-        self._taken_in(given)
-        if lists:
-            self._waiter.emptied([chosen])
-        there, due = answer
-        return bool(there), None if due < 0 else due / 1000
+        if item.result is None:
+            return "", "", "", 0
+        where, stored, document, rank, expires, mark = self._calls.result(item.result)
+        return (where, stored, document, expires) if rank == 1 and not mark else None
 
     def _call(
         self, settlements: Sequence[Settlement], request: FetchRequest | None
@@ -198,6 +229,7 @@ class RedisConsumer(Consumer):
         limit = 0
         inboxes: list[str] = []
         if request is not None:
+            self._waiter.give_up()
             queues = self._turns.next(request.queues)
             lists, limit = self._lists_of(queues), min(request.limit, BATCH)
             named += request.queues
@@ -390,6 +422,8 @@ class RedisConsumer(Consumer):
 
     def close(self) -> None:
         """Give back what is held, and delete the owner unless it holds what it may not give back."""
+        with suppress(OperationalError):
+            self._waiter.give_up()
         fail_point("redis.close.before")
         self._calls.end(self.owner.id)
         fail_point("redis.close.after")

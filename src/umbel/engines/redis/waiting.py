@@ -7,13 +7,15 @@ how long the leases last, and only what comes within that time counts as leased;
 
 It waits for one list only. Whoever publishes to another one that it could take from is told so by the script
 and unblocks it. The script that says who waits (lua/broker_wait.lua) goes out in one packet with the BLMOVE,
-and with what says afterwards that it waits no more: nobody finds a waiter that does not wait.
+and with what says afterwards that it waits no more: nobody finds a waiter that does not wait. So does the one
+that settles what the last wait brought (lua/broker_finish.lua), if that is all there is to settle.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -21,7 +23,7 @@ from redis.exceptions import NoScriptError
 
 from umbel.engines.forks import tell_of_forks
 from umbel.engines.redis.calls import Calls
-from umbel.engines.redis.server import Link
+from umbel.engines.redis.server import Argument, Link, Script
 from umbel.exceptions import BrokerFull, OperationalError
 from umbel.ports import Owner
 
@@ -35,17 +37,39 @@ PATIENCE = 5.0
 #: Seconds after the end of a wait that its answer usually takes.
 SOON = 0.5
 
+#: What a script says that announces a wait: what it found, for how many ms the leases of what comes last, and
+#: in how many ms the next parked message is due (-1: there is none).
+Answer = tuple[int, int, int]
+
 _NOTHING = object()
 
 
 class There(IntEnum):
-    """What the script found that announces a wait (lua/broker_wait.lua)."""
+    """What the script found that announces a wait (lua/broker_announcing.lua)."""
 
     NOT_OURS = -1
     NOTHING = 0
     #: In the list to wait for: the wait ends by itself.
     HERE = 1
     ELSEWHERE = 2
+
+
+@dataclass(slots=True)
+class _Wait:
+    """A wait that the server was told to begin."""
+
+    link: Link
+    #: The list that is waited for.
+    chosen: str
+    there: There
+    #: How many answers follow that nobody waits for.
+    owed: int
+    #: Seconds for which the leases of what comes last, and since when, by two clocks.
+    lasts: float
+    begun: float
+    began_at: float
+    #: When the server ends it by itself.
+    until: float
 
 
 class Waiter:
@@ -55,6 +79,7 @@ class Waiter:
         self._calls = calls
         self._owner = owner
         self._link: Link | None = None
+        self._wait: _Wait | None = None
         #: The lists for which something may be in an inbox.
         self._inboxes: set[str] = set()
         #: Lists for which a lost connection may still bring something.
@@ -70,7 +95,7 @@ class Waiter:
 
     def after_fork_in_child(self) -> None:
         """Forget a connection that is the parent's."""
-        self._link = None
+        self._link = self._wait = None
         self._interrupted = threading.Event()  # another thread of the parent may have had its lock
 
     def was_interrupted(self) -> bool:
@@ -92,78 +117,140 @@ class Waiter:
         """Note that a fetch has emptied inboxes."""
         self._inboxes.difference_update(lists)
 
-    def wait(self, chosen: str, lists: Sequence[str], seconds: float) -> bytes | None:
-        """Wait for a list, up to `seconds`, and return what came and is certainly leased by that.
+    def begin(self, chosen: str, lists: Sequence[str], seconds: float) -> None:
+        """Begin to wait for a list, up to `seconds`; `end` or `give_up` has to follow.
 
-        `lists` are those of all queues, the first of each at the front.
-        After anything else a fetch has to follow, which leases what came all the same, and finds out when the
-        owner was taken for dead. Raises OperationalError.
+        `lists` are those of all queues, the first of each at the front. Raises OperationalError.
         """
+        self._begin("wait", (self._owner.id,), chosen, lists, seconds)
+
+    def finish(
+        self, finished: Sequence[Argument], chosen: str, lists: Sequence[str], seconds: float
+    ) -> Answer | None:
+        """Settle what a wait brought, and begin the next one; else as `begin`.
+
+        `finished` are the arguments of ``lua/broker_finish.lua``, and this is its answer; None where it did
+        nothing, and the wait is to be given up.
+        """
+        answer = self._begin("finish", finished, chosen, lists, seconds)
+        if answer is not None:
+            self._inboxes = {chosen}  # what there was it has emptied
+        return answer
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether a wait was begun that has not ended."""
+        return self._wait is not None
+
+    def _begin(
+        self,
+        name: str,
+        arguments: Sequence[Argument],
+        chosen: str,
+        lists: Sequence[str],
+        seconds: float,
+    ) -> Answer | None:
+        """Begin a wait behind the script that says so, and return its answer."""
         link = self._borrow()
         own, connection = self._calls.names.own, str(link.number)
         inbox = f"{own}inbox:{self._owner.id}:{chosen}"
-        script, keys = self._calls.script("wait"), self._calls.keys
+        script, keys = self._calls.script(name), self._calls.keys
         milliseconds = max(round(seconds * 1000), 1)
-        arguments = self._calls.arguments(self._owner.id, connection, chosen, milliseconds, *lists)
+        values = self._calls.arguments(*arguments, connection, chosen, milliseconds, *lists)
         bases = lists[: len(lists) // len(self._calls.names.steps)]
         notes = [f"{own}blocked:{chosen}", *(f"{own}bell:{base}" for base in bases)]
         notes += [f"{own}far:{base}" for base in bases if base != chosen]
-        is_alone = not self._doubtful and self._inboxes <= {chosen}
         self._inboxes.add(chosen)
         clock = self._calls.clock
         begun, began_at = clock.monotonic(), clock.time()
         try:
             link.send_all(
                 (
-                    ("EVALSHA", script.sha, len(keys), *keys, *arguments),
+                    ("EVALSHA", script.sha, len(keys), *keys, *values),
                     ("BLMOVE", chosen, inbox, "RIGHT", "LEFT", milliseconds / 1000),
                     *(("ZREM", note, connection) for note in notes),
                 )
             )
-            there, lasts = self._what_is_there(link)
-            moved = self._await_end(link, there, seconds)
-            link.owed = len(notes)
-            link.busy = False
+            answer = self._answer_of(script, link)
         except BaseException:
-            self._doubtful.add(chosen)
+            self._let_go(link, chosen)
             raise
-        finally:
-            self._link = None
-            self._calls.server.give_back(link)
-        # One clock may stand still while the machine sleeps, the other may be set back.
-        took = max(clock.monotonic() - begun, clock.time() - began_at)
-        return moved if is_alone and took < lasts else None
+        there, lasts, _ = answer or (There.ELSEWHERE, 0, -1)
+        ends = begun + seconds
+        self._wait = _Wait(
+            link, chosen, There(there), len(notes), lasts / 1000, begun, began_at, ends
+        )
+        return answer
 
-    def _await_end(self, link: Link, there: There, seconds: float) -> bytes | None:
-        """Read what was moved, and end the wait where there is no reason for it."""
+    def _answer_of(self, script: Script, link: Link) -> Answer | None:
+        """Return a script's answer, once it has come; None where the server does not know it."""
         try:
-            return self._await_move(link, there, seconds)
-        except BrokerFull:
-            # A server whose memory is used up moves nothing, and says so at once. It is asked again soon.
-            if there is There.NOTHING:
-                self.rest(min(seconds, SHORT))
-            return None
-
-    def _what_is_there(self, link: Link) -> tuple[There, float]:
-        """Read the script's answer: what it found, and for how many seconds leases last."""
-        try:
-            there, lasts = self._receive(link, PATIENCE)
-            return There(there), lasts / 1000
+            answer: Answer | None = self._receive(link, PATIENCE)
+            return answer
         except OperationalError as error:
             if not isinstance(error.__cause__, NoScriptError):
                 raise
-            self._calls.server.call("SCRIPT", "LOAD", self._calls.script("wait").source)
-            return There.ELSEWHERE, 0.0
+            self._calls.server.call("SCRIPT", "LOAD", script.source)
+            return None
 
-    def _await_move(self, link: Link, there: There, seconds: float) -> bytes | None:
+    def end(self, seconds: float) -> bytes | None:
+        """Wait, up to `seconds`, and return what came and is certainly leased by that.
+
+        After anything else a fetch has to follow, which leases what came all the same, and finds out when the
+        owner was taken for dead. Raises OperationalError.
+        """
+        wait, self._wait = self._wait, None
+        if wait is None:
+            return None
+        link, clock = wait.link, self._calls.clock
+        try:
+            moved = self._await_end(wait, seconds)
+        except BaseException:
+            self._let_go(link, wait.chosen)
+            raise
+        link.owed, link.busy = wait.owed, False
+        self._link = None
+        self._calls.server.give_back(link)
+        # One clock may stand still while the machine sleeps, the other may be set back.
+        took = max(clock.monotonic() - wait.begun, clock.time() - wait.began_at)
+        is_alone = not self._doubtful and self._inboxes <= {wait.chosen}
+        return moved if is_alone and took < wait.lasts else None
+
+    def give_up(self) -> None:
+        """End the wait that was begun, at once, if there is one: what has come is in its inbox."""
+        if self._wait is not None:
+            if self._wait.there is There.NOTHING:
+                self._wait.there = There.ELSEWHERE
+            self.end(0.0)
+
+    def _let_go(self, link: Link, chosen: str) -> None:
+        """Close a connection that may still bring something for a list."""
+        self._doubtful.add(chosen)
+        self._link = None
+        link.busy = True
+        self._calls.server.give_back(link)
+
+    def _await_end(self, wait: _Wait, seconds: float) -> bytes | None:
+        """Read what was moved, and end the wait where there is no reason for it."""
+        try:
+            return self._await_move(wait, seconds)
+        except BrokerFull:
+            # A server whose memory is used up moves nothing, and says so at once. It is asked again soon.
+            if wait.there is There.NOTHING:
+                self.rest(min(seconds, SHORT))
+            return None
+
+    def _await_move(self, wait: _Wait, seconds: float) -> bytes | None:
         """Read the answer of BLMOVE. Raises BrokerFull where the server may not move anything."""
-        if there is There.HERE:
+        link = wait.link
+        if wait.there is There.HERE:
             return self._moved(link)
         # An interrupt that came while the first answer was read is not seen on the connection again.
-        if there is There.NOTHING and not self._interrupted.is_set():
+        if wait.there is There.NOTHING and not self._interrupted.is_set():
             # The server ends a wait up to 0.1 s late: it is told to when the time counts.
-            limit = seconds if seconds < SHORT else seconds + SOON
-            answer: bytes | object | None = link.receive(limit, _NOTHING)
+            by_itself = wait.until - self._calls.clock.monotonic()
+            late = SOON if seconds >= max(SHORT, by_itself) else 0.0
+            answer: bytes | object | None = link.receive(seconds + late, _NOTHING)
             if answer is None or isinstance(answer, bytes):
                 return answer
         # Interrupted, not needed, or the server is late.
@@ -193,10 +280,10 @@ class Waiter:
         try:
             link.be_wakeable()
             if link.number is None:
-                source = self._calls.script("wait").source
+                sources = (self._calls.script(name).source for name in ("wait", "finish"))
+                loading = (("SCRIPT", "LOAD", source) for source in sources)
                 naming = ("CLIENT", "SETNAME", self._calls.waiters)
-                commands = (("CLIENT", "ID"), ("SCRIPT", "LOAD", source), naming)
-                link.number, *_ = link.calls(commands, PATIENCE)
+                link.number, *_ = link.calls((("CLIENT", "ID"), *loading, naming), PATIENCE)
             link.busy = True
         except BaseException:
             link.busy = True
