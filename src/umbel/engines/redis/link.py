@@ -8,8 +8,6 @@ can be woken by another.
 from __future__ import annotations
 
 import contextlib
-import select
-import selectors
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -27,14 +25,11 @@ from umbel.engines.redis.cluster import place_of
 from umbel.engines.redis.errors import THEIRS, plain, translated, without_tag
 from umbel.engines.redis.insides import packed, set_limit, silence, socket_of
 from umbel.engines.redis.scripts import Script
+from umbel.engines.redis.watch import Watch, poll_of
 from umbel.engines.redis.wire import Wire
 
 Argument = str | bytes | int | float
 
-#: Watches two sockets without a file descriptor of its own, where the system can.
-_Selector: type[selectors.BaseSelector] = getattr(
-    selectors, "PollSelector", selectors.SelectSelector
-)
 _SILENCE = silence()
 #: A dead machine is noticed by the system after about 15 s, also where nothing is being asked.
 _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3}
@@ -64,12 +59,13 @@ class Link:
         #: When it was last used, for who keeps several.
         self.used = 0.0
         self._woken: tuple[socket.socket, socket.socket] | None = None
+        #: That something has been sent there, and not been taken away.
+        self._is_woken = False
         self._wake_lock = threading.Lock()
         self._connection = self._connect(monotonic() + timeout)
         opened = self._socket()
-        self._poll = _poll(opened)
-        self._selector = _Selector()
-        self._selector.register(opened, selectors.EVENT_READ)
+        self._poll = poll_of(opened)
+        self._watch = Watch(opened)
         self._wire = Wire(self._connection, hears)
 
     # Connecting
@@ -254,13 +250,14 @@ class Link:
         opened = self._socket()
         if self._wire.is_there():
             return True
-        ready = [key.fileobj for key, _ in self._selector.select(max(timeout, 0.0))]
-        if ready and ready != [opened]:
-            self._take_interrupt()
-        return opened in ready
+        found = self._watch.sees(opened, timeout)
+        self._take_interrupt()
+        return found
 
     def _take_interrupt(self) -> None:
-        if self._woken is not None:
+        """Forget interrupts. One that is just being told ends the next wait, too."""
+        if self._is_woken and self._woken is not None:
+            self._is_woken = False
             with contextlib.suppress(BlockingIOError):
                 self._woken[0].recv(4096)
 
@@ -271,7 +268,7 @@ class Link:
                 self._woken = socket.socketpair()
                 for one in self._woken:
                     one.setblocking(False)
-                self._selector.register(self._woken[0], selectors.EVENT_READ)
+                self._watch.add(self._woken[0])
         self._take_interrupt()
 
     def interrupt(self) -> None:
@@ -279,6 +276,7 @@ class Link:
         with self._wake_lock, contextlib.suppress(BlockingIOError):
             if self._woken is not None:
                 self._woken[1].send(b"!")
+                self._is_woken = True  # after it: what was not taken is looked for again
 
     # Ending
 
@@ -337,15 +335,6 @@ class Link:
 
 def _all_packed(commands: Sequence[Sequence[Argument]]) -> bytes:
     return b"".join([packed(*command) for command in commands])
-
-
-def _poll(opened: socket.socket) -> Any:
-    """Return what tells quickly whether there is something to read, or the end; None where nothing does."""
-    if not hasattr(select, "poll"):
-        return None
-    found = select.poll()
-    found.register(opened, select.POLLIN)
-    return found
 
 
 def _places(address: Address, deadline: float) -> list[tuple[str, int]] | list[str]:

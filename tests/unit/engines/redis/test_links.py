@@ -15,7 +15,7 @@ from tests.conftest import ManualClock
 from tests.redis_servers import PrivateServer
 from tests.unit.engines.redis.support import QUEUE, attach, in_child, publish
 from umbel.engines.pool import SURPLUS
-from umbel.engines.redis import RedisEngine, wire
+from umbel.engines.redis import RedisEngine, watch, wire
 from umbel.engines.redis.address import Address, address_of
 from umbel.engines.redis.link import Link
 from umbel.engines.redis.server import Server
@@ -87,13 +87,15 @@ def test_an_error_is_raised_also_where_redis_py_returns_it(
             link.receive(PATIENCE)
 
 
-@pytest.fixture(params=["by hiredis", "by redis-py"])
+@pytest.fixture(params=["by hiredis", "by redis-py", "without poll"])
 def hearing(
     request: pytest.FixtureRequest, private: PrivateServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Link]:
     """A connection that may hear, and can be woken, however it reads."""
     if request.param == "by redis-py":
         monkeypatch.setattr(wire, "reader_of", lambda _: None)
+    if request.param == "without poll":  # as on Windows
+        monkeypatch.setattr(watch, "poll_of", lambda _: None)
     with closing(Link(address_of(private.url, {}), PATIENCE, hears=True)) as link:
         link.be_wakeable()
         yield link
