@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -97,6 +98,37 @@ def freeze_for_two_leases(
     figures = settle(fleet, delay)
     check_words(nodes, 1)
     assert figures.duplicates == 0
+
+
+def outlive(
+    fleet: Fleet,
+    node: Node,
+    form: Form,
+    settle: Settle,
+    name: str,
+    outage: Callable[[], Sequence[str]],
+) -> None:
+    """Let a task outlive an outage in a child with other slots: what is new runs beside it in 2 s.
+
+    `outage` may send something meanwhile, whose ids it returns.
+    """
+    seconds = form.pick(8.0, 60.0)
+    (long,) = fleet.send(name, [(seconds,)])
+    wait_until(lambda: long in fleet.started(), 5.0, "the long task to start")
+    fleet.ledger.fault("server away", [])
+    new = list(outage())
+    begun = SYSTEM.monotonic()
+    new += fleet.send(name, [(0.0,)] * 6)
+    wait_until(lambda: set(new) <= fleet.started(), seconds, "what is new to start")
+    delay = max(start.t for start in fleet.history().starts if start.id in new) - begun
+    assert long not in {end.id for end in fleet.history().ends}
+    assert delay <= 2.0
+    assert fleet.app.AsyncResult(long).get(timeout=seconds)
+    figures = settle(fleet, delay)
+    check_words([node], 1)
+    assert "elsewhere" not in node.text()
+    assert Counter(start.id for start in fleet.history().starts) == Counter([long, *new])
+    assert (figures.duplicates, figures.dead) == (0, 0)
 
 
 @contextmanager

@@ -81,6 +81,15 @@ class Proxy:
         """Pass nothing on, though connections are accepted."""
         self._loop.call_soon_threadsafe(self._open.clear)
 
+    def cut_all(self) -> None:
+        """End all connections that there are; what was held back is lost."""
+
+        async def end() -> None:
+            for pair in list(self._pairs):
+                pair.end()
+
+        self._run(end())
+
     def heal(self) -> None:
         """Pass on what was held back, and what comes."""
         self._loop.call_soon_threadsafe(self._open.set)

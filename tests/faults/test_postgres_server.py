@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,6 +20,7 @@ from tests.faults.outages import (
     freeze_for_two_leases,
     has_more,
     load_of,
+    outlive,
     restart,
     until_work_goes_on,
 )
@@ -36,7 +38,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.engine]
 
 @contextmanager
 def running(
-    place: Path, form: Form, lease: float = 60.0, through: bool = False
+    place: Path, form: Form, lease: float = 60.0, through: bool = False, **more: Any
 ) -> Iterator[tuple[PrivateServer, PostgresFleet]]:
     """Start a server and a fleet on it, whose clients are less patient in the quick form."""
     patience = form.pick(2.5, 5.0)
@@ -47,6 +49,7 @@ def running(
             "broker_publish_timeout": patience,
             "broker_transport_options": options,
             "result_backend_transport_options": options,
+            **more,
         }
         if not through:
             with PostgresFleet(place, server, server.url, **settings) as fleet:
@@ -74,6 +77,22 @@ def test_server_crashes(place: Path, form: Form, settle: Settle) -> None:
         figures = settle(fleet, *delays)
         check_words(nodes, rounds)
         assert figures.duplicates == 0
+
+
+@pytest.mark.parametrize(("pool", "name"), [("threads", "work"), ("asyncio", "wait")])
+def test_long_task_outlives_its_server(
+    place: Path, form: Form, settle: Settle, pool: str, name: str
+) -> None:
+    """G1: what is new runs beside a task that ran before the server was restarted."""
+    with running(place, form, worker_pool=pool) as (server, fleet):
+        fleet.concurrency = 4
+        (one,) = fleet.start("one")
+
+        def crash() -> list[str]:
+            restart(fleet, server, form.pick(1.0, 10.0))
+            return []
+
+        outlive(fleet, one, form, settle, name, crash)
 
 
 def test_sessions_are_ended(place: Path, form: Form, settle: Settle) -> None:

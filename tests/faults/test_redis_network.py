@@ -21,6 +21,7 @@ from tests.faults.networks import (
     settle_slow_work,
     until_started_by,
 )
+from tests.faults.outages import outlive
 from tests.faults.proxy import NO_ANSWER, Proxy
 from tests.faults.redis_fleet import RedisFleet
 from tests.redis_servers import private_server
@@ -125,6 +126,40 @@ def test_network_passes_nothing_on(place: Path, form: Form, settle: Settle) -> N
         fleet.wait_until_quiet()
         figures = settle(fleet, SYSTEM.monotonic() - begun)
         assert figures.duplicates == 0
+
+
+@pytest.mark.parametrize(("pool", "name"), [("threads", "work"), ("asyncio", "wait")])
+def test_long_task_outlives_its_connections(
+    place: Path, form: Form, settle: Settle, pool: str, name: str
+) -> None:
+    """B3: a message is leased with an answer that never comes; it and others run beside the long task."""
+    with (
+        private_server(place) as server,
+        Proxy(server.port, form.dice) as proxy,
+        RedisFleet(
+            place,
+            server,
+            worker_pool=pool,
+            broker_transport_options={"socket_timeout": 1.0},
+            result_backend_transport_options={"socket_timeout": 1.0},
+        ) as fleet,
+    ):
+        fleet.concurrency = 4
+        away = {"UMBEL_BROKER_URL": proxy.url, "UMBEL_RESULT_BACKEND": proxy.url}
+        (one,) = fleet.start("one", environment=away)
+
+        def cut() -> list[str]:
+            is_waited = server.admin.info
+            wait_until(lambda: is_waited("clients")["blocked_clients"], 5.0, "a child to wait")
+            proxy.silence()
+            sent = fleet.send(name, [(0.0,)] * 2)
+            wait_until(lambda: server.admin.keys("umbel:inbox:*"), 5.0, "a message to be leased")
+            proxy.cut_all()
+            SYSTEM.sleep(form.pick(1.5, 30.0))
+            proxy.heal()
+            return sent
+
+        outlive(fleet, one, form, settle, name, cut)
 
 
 def test_port_that_nobody_accepts_at(place: Path, form: Form) -> None:

@@ -34,6 +34,7 @@ _BATCH = struct.Struct("<qq")  # number of the batch, deliveries in it
 _CLOCK = struct.Struct("<ddd")  # start of the running one, its soft and its hard deadline
 _FORMAT = b"umbel page 1"
 
+_FORMER_AT, _OWNER_SIZE = 80, 48
 _FENCE_AT = 128
 _BATCH_AT = 136
 _CAPACITY_AT = 152
@@ -93,6 +94,8 @@ class Snapshot:
     courses: Mapping[str, Course] = field(default_factory=dict)
     #: The key of what exceeded its hard time limit, for which the child is killed; or empty.
     condemned: str = ""
+    #: The id of another owner that the child was, and from which it may not have taken everything over yet.
+    former: str = ""
 
     def blameless(self) -> Snapshot:
         """Return the same with what runs as if it had ended: the process was stopped.
@@ -220,6 +223,11 @@ class Page:
         """Say whose page this is."""
         _IDENTITY.pack_into(self._memory, 0, _FORMAT, pid, started, owner.encode())
 
+    def succeed(self, former: str) -> None:
+        """Say which owner it was, while that may hold something still; empty when it holds nothing more."""
+        name = former.encode().ljust(_OWNER_SIZE, b"\0")
+        self._memory[_FORMER_AT : _FORMER_AT + _OWNER_SIZE] = name
+
     def load(self, keys: Sequence[str]) -> None:
         """Begin a batch: these deliveries are held and wait."""
         count = len(keys)
@@ -310,7 +318,12 @@ class Page:
             *(pid, started, name, batch, held, since, soft, hard, beat, contact),
             courses=courses,
             condemned=self.condemned,
+            former=self._former,
         )
+
+    @property
+    def _former(self) -> str:
+        return self._memory[_FORMER_AT : _FORMER_AT + _OWNER_SIZE].rstrip(b"\0").decode()
 
     def glance(self) -> Glance:
         """Return what a supervisor asks for all the time."""

@@ -79,6 +79,8 @@ class Recovery:
         """Reclaim what a dead child held."""
         page = None if page is None else page.blamed()
         waiting = None if page is None else page.keys(Held.WAITING)
+        if page is not None and page.former:
+            self._take_over(page.former, waiting, page, how)
         self._take_over(owner, waiting, page, how)
 
     def nodes_died(self, directory: NodeDirectory) -> None:

@@ -21,6 +21,7 @@ from umbel.app import Umbel
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
+from umbel.ports import FetchRequest
 from umbel.redirected import flush_redirected
 from umbel.worker import report
 from umbel.worker.child import Child
@@ -43,6 +44,7 @@ from umbel.worker.prefetch import SlotPrefetch
 from umbel.worker.settler import Settler
 from umbel.worker.slot_limits import SlotLimits, Timed
 from umbel.worker.slot_page import SlotPage
+from umbel.worker.succession import Succession
 
 #: Seconds between two calls of the broker while only few slots are free: outcomes are settled, and messages
 #: fetched, together.
@@ -73,6 +75,7 @@ class SlotChild(Child):
         self._executor = executor
         self._runner = Runner(app, hostname, executor.drive)
         self._runner.forgets = app.broker.features.leases
+        self._succession = Succession(page, make_settler)
         settings = app.conf.snapshot
         self._ahead = SlotPrefetch(executor.slots, settings.worker_prefetch_multiplier)
         self._batch = app.broker.features.batch
@@ -143,16 +146,46 @@ class SlotChild(Child):
         """Return how many more deliveries there is room for; none while something else has to end first."""
         if self._full:  # what was to end may have done so before this was said
             self._full &= {self._executor.runs_async(one) for one in list(self._running.values())}
-        if self._suspects or self._alone or self._full or (self._in_doubt and self._active()):
+        if self._suspects or self._alone or self._full:
             return 0
         active = self._active()
         most = self._lifetime.affords(self._ahead.limit)
         return min(most - active, self._places.room)
 
+    def _settle(self, request: FetchRequest | None) -> Sequence[Delivery]:
+        with self.lock:
+            fail_point("child.before_settle")
+            self._resolve_doubt()
+            return self.settle_finished(request)
+
     def _resolve_doubt(self) -> None:
-        """Start over as another owner, but not while tasks run: their messages are this owner's."""
-        if not self._active():
-            super()._resolve_doubt()
+        """Become another owner, under the lock, while tasks run: what we do not know of goes back then.
+
+        Where the connection is the claim, it has gone back with the connection.
+        """
+        if not self._in_doubt:
+            return
+        was_under_way = self._succession.is_under_way
+        self.settle_all()  # and what was under way is done
+        if not was_under_way and self._settler is not None and self._app.broker.features.leases:
+            self._succeed()
+        self._in_doubt = False
+
+    def settle_all(self) -> None:
+        """Settle all that is finished, under the lock, by the owner who has it."""
+        if self._succession.is_under_way:
+            self._succeed()
+        super().settle_all()
+
+    def _succeed(self) -> None:
+        """Have another owner take over what runs; what has not started goes back."""
+        self.returning.extend([*self._executor.withdraw(), *self._suspects])
+        self._suspects.clear()
+        back = [item.prepared.delivery.key for item in self.returning.copy()]
+        self._succession.succeed(self.settler, back, self._held.keys() - set(back))
+        for _ in back:
+            self._give_up(self.returning.popleft())
+        self._in_doubt = False
 
     def _let_go(self, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
@@ -418,6 +451,8 @@ class SlotChild(Child):
 
     def abandon(self, reason: str, *, stopped: bool = False) -> None:
         """Settle what is finished and give up what runs, under the lock, just before the process exits."""
+        if self._succession.is_under_way:
+            self._succeed()
         self._settle_by_helper()
         self.release_waiting()
         settings = self._app.conf.snapshot
@@ -437,6 +472,7 @@ class SlotChild(Child):
             self._wake.clear()
             try:
                 with self.lock:
+                    self._resolve_doubt()
                     self.settle_all()
                     self.release_waiting()
             except (OperationalError, LeaseLost):

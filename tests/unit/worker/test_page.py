@@ -127,6 +127,18 @@ def test_identifying_again_changes_the_owner(sides: tuple[Page, Page]) -> None:
     assert read(supervisor).owner == "another"
 
 
+def test_both_owners_are_named_while_one_takes_over_from_the_other(
+    sides: tuple[Page, Page],
+) -> None:
+    child, supervisor = sides
+    assert read(supervisor).former == ""
+    child.succeed("owner")
+    child.identify(4711, 12.5, "another")
+    assert (read(supervisor).former, read(supervisor).owner) == ("owner", "another")
+    child.succeed("")
+    assert (read(supervisor).former, read(supervisor).owner) == ("", "another")
+
+
 def test_who_was_stopped_is_blameless(sides: tuple[Page, Page]) -> None:
     child, supervisor = sides
     child.load(["a", "b"])
