@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.faults.networks import (
     settle_slow_work,
     until_started_by,
 )
+from tests.faults.outages import outlive
 from tests.faults.proxy import NO_ANSWER, Proxy
 from tests.faults.rabbit_fleet import RabbitFleet
 from tests.rabbitmq_servers import own_vhost
@@ -46,14 +48,14 @@ def url() -> Iterator[str]:
 
 @contextmanager
 def behind_a_proxy(
-    place: Path, form: Form, url: str, heartbeat: int = 2
+    place: Path, form: Form, url: str, heartbeat: int = 2, **settings: Any
 ) -> Iterator[tuple[RabbitFleet, Proxy, dict[str, str]]]:
     """Make a fleet and a proxy before its server, with the environment of workers that are behind it."""
     host, _, rest = url.rpartition("@")
     port, _, vhost = rest.partition(":")[2].partition("/")
     with (
         Proxy(int(port), form.dice) as proxy,
-        RabbitFleet(place, url, broker_heartbeat=heartbeat) as fleet,
+        RabbitFleet(place, url, broker_heartbeat=heartbeat, **settings) as fleet,
     ):
         there = f"{host}@127.0.0.1:{proxy.port}/{vhost}"
         yield fleet, proxy, {"UMBEL_BROKER_URL": there}
@@ -78,6 +80,25 @@ def test_connections_cut_delayed_and_halved(
         figures = settle(fleet)
         # No more than one batch for each connection that was lost.
         assert figures.duplicates <= tasks
+
+
+@pytest.mark.parametrize(("pool", "name"), [("threads", "work"), ("asyncio", "wait")])
+def test_long_task_outlives_its_connections(
+    place: Path, form: Form, settle: Settle, url: str, pool: str, name: str
+) -> None:
+    """B3: what comes back to the child that still runs it goes on there, and others run beside it."""
+    with behind_a_proxy(place, form, url, worker_pool=pool) as (fleet, proxy, away):
+        fleet.concurrency = 4
+        (one,) = fleet.start("one", environment=away)
+
+        def cut() -> list[str]:
+            proxy.silence()
+            proxy.cut_all()
+            SYSTEM.sleep(form.pick(1.5, 30.0))
+            proxy.heal()
+            return []
+
+        outlive(fleet, one, form, settle, name, cut)
 
 
 def test_worker_whose_network_passes_nothing_on(

@@ -226,6 +226,11 @@ class Consumer(ABC):
     """
 
     owner: Owner
+    adopts: bool = False
+    """Set by who works on other deliveries while it fetches. Where the connection is the claim, what comes
+    back because one was lost, before it was settled or released, is not given a second time then: it goes on
+    under the key that it had. With ``features.leases`` it means nothing.
+    """
 
     @abstractmethod
     def fetch(self, request: FetchRequest, wait: float) -> list[Delivery]:
@@ -234,6 +239,9 @@ class Consumer(ABC):
         The most urgent of a queue come first, equal ones in the order of their arrival. When there
         is none, wait up to `wait` seconds for one. It may return early with nothing. Of many
         waiting consumers an engine wakes as few as it can for a message.
+
+        A call that raises OperationalError may have leased messages of which the caller does not know. They
+        are handed over to who reclaims the owner; without ``features.leases`` they have gone back.
 
         Where nobody counts deliveries (``features.counts``), what was handed over before may have been what
         ended its process: it may be given alone, after what it was fetched with.

@@ -133,23 +133,27 @@ class RabbitConsumer(Consumer):
 
     def _given(self, taken: Sequence[Taken], limit: int) -> list[Delivery]:
         """Return what may run together, else one of those that run alone."""
-        plain: list[Delivery] = []
+        plain: list[Taken] = []
         now = monotonic()
         spare, done = [], []
         for event, queue in taken:
             if not is_suspect(event):
                 if len(plain) < limit:
-                    plain.append(self._delivery(event, queue))
+                    plain.append((event, queue))
                 else:
                     spare.append(_number(event))
             elif self._core.unheard.has(envelope.own_tag(event), now):
                 done.append(_number(event))
-            else:
+            elif not self._is_adopted(event, now):
                 self._suspects.append((event, queue, now))
         if spare or done:
             with self._lock:
                 self._send(self._held.settled(done) + self._held.returned(spare))
-        return plain or self._one_suspect()
+        return [self._delivery(*one) for one in plain] or self._one_suspect()
+
+    def _is_adopted(self, event: Event, now: float) -> bool:
+        with self._lock:
+            return self._held.adopt(envelope.own_tag(event), _number(event), now)
 
     def _delivery(self, event: Event, queue: str, apart: bool = False) -> Delivery:
         number = _number(event)
@@ -238,7 +242,7 @@ class RabbitConsumer(Consumer):
     def _forget(self) -> None:
         self._core.unheard.add(self._told, monotonic())
         self._told.clear()
-        self._held.clear()
+        self._held.clear(self.adopts)
         self._suspects.clear()
 
     def _send(self, data: bytes) -> None:
@@ -306,6 +310,7 @@ class RabbitConsumer(Consumer):
                 else:
                     known.append(item)
                 seen.add(key)
+            self._held.let_go([delivery.key for delivery in refused])
         return known, refused
 
     def _messages(self, item: Settlement, copied: Collection[str]) -> list[Outgoing]:
@@ -367,6 +372,7 @@ class RabbitConsumer(Consumer):
             if self._link is not None and self._link.broken is not None:
                 self._forget()
             held = [self._held.by_key[key] for key in set(keys) if key in self._held.by_key]
+            self._held.let_go(keys)
             apart = {one.delivery.key for one in held if one.apart}
         copies = [
             self._core.back(one.delivery, one.delivery.crashes)

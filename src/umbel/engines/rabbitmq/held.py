@@ -27,7 +27,11 @@ class Held:
 
 
 class Holdings:
-    """What is held on one channel. Numbers go up, and one acknowledgement may stand for all up to one."""
+    """What is held on one channel. Numbers go up, and one acknowledgement may stand for all up to one.
+
+    What was held on a channel that is gone may still be worked on, until somebody settles it. If it comes
+    back before, it is held under the key that it had, and does not run a second time beside itself.
+    """
 
     def __init__(self) -> None:
         self.by_key: dict[str, Held] = {}
@@ -35,11 +39,31 @@ class Holdings:
         self._open: dict[int, None] = {}
         #: All up to this one are acknowledged.
         self._together = 0
+        #: What is worked on and was held on channels that are gone, by the tag of its publish.
+        self._lost: dict[str, Held] = {}
 
     def opened(self, number: int) -> None:
         """Note that the server has handed something over, unless it is acknowledged with others already."""
         if number > self._together:
             self._open[number] = None
+
+    def adopt(self, tag: str | None, number: int, now: float) -> bool:
+        """Hold what came back if it is still worked on; tell whether it is.
+
+        It goes back as a copy only, since the server's own counts what did not happen to it.
+        """
+        held = None if tag is None else self._lost.pop(tag, None)
+        if held is None:
+            return False
+        held.number, held.since, held.apart = number, now, True
+        self.by_key[held.delivery.key] = held
+        return True
+
+    def let_go(self, keys: Collection[str]) -> None:
+        """Note that nobody works on these any more: if they come back, they are as good as new."""
+        if self._lost:
+            left = self._lost.items()
+            self._lost = {tag: one for tag, one in left if one.delivery.key not in keys}
 
     def settled(self, numbers: Collection[int]) -> bytes:
         """Return what acknowledges these: one word for all before the first that stays."""
@@ -67,8 +91,13 @@ class Holdings:
             del self._open[number]
         return b"".join(method(wire.REJECT, "Lb", number, True) for number in gone)
 
-    def clear(self) -> None:
-        """Forget all: the channel is gone, and its server has given everything back."""
+    def clear(self, keeps: bool = False) -> None:
+        """Forget all: the channel is gone, and its server has given everything back.
+
+        With `keeps` all of it is still worked on.
+        """
+        if keeps:
+            self._lost.update({one.delivery.tag: one for one in self.by_key.values()})
         self.by_key.clear()
         self._open.clear()
         self._together = 0

@@ -373,6 +373,65 @@ def test_what_was_done_is_not_done_again_by_the_same_process(
     other.close()
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_what_is_worked_on_and_comes_back_goes_on_as_what_it_was(
+    engine: RabbitEngine, early: bool
+) -> None:
+    """Also when its process says that it has begun; and again, when another connection is lost."""
+    publish(engine, "1")
+    consumer = attach(engine)
+    consumer.adopts = True
+    [first] = fetch(consumer)
+    if early:
+        consumer.mark_early([first])
+    for name in ("2", "3"):
+        dies(consumer)
+        until(lambda: _has_come_back(consumer, first))
+        publish(engine, name)
+        other = waited_for(consumer)
+        assert other.message.task_id == name
+        assert ack(consumer, [other]).refused == ()
+    assert ack(consumer, [first]).refused == ()
+    consumer.close()
+    with closing(attach(engine)) as other_consumer:
+        assert fetch(other_consumer) == []
+
+
+def test_what_is_not_worked_on_any_more_is_as_good_as_new(engine: RabbitEngine) -> None:
+    publish(engine, "1", "2")
+    consumer = attach(engine)
+    consumer.adopts = True
+    given_back, put_back = fetch(consumer)
+    dies(consumer)
+    consumer.release([given_back.key])
+    [refused] = consumer.settle([Settlement(put_back, Action.REQUEUE)]).refused
+    assert refused == put_back
+    found = [waited_for(consumer), waited_for(consumer)]
+    assert set(ids(found)) == {"1", "2"}
+    assert {one.key for one in found}.isdisjoint({given_back.key, put_back.key})
+    consumer.close()
+
+
+def test_what_is_put_back_after_it_came_back_has_its_own_counts(engine: RabbitEngine) -> None:
+    publish(engine, "1")
+    consumer = attach(engine)
+    consumer.adopts = True
+    [first] = fetch(consumer)
+    dies(consumer)
+    until(lambda: _has_come_back(consumer, first))
+    settled = consumer.settle([Settlement(first, Action.REQUEUE, crashed=True)])
+    assert settled.refused == ()
+    consumer.adopts = False
+    assert waited_for(consumer).crashes == 1
+    consumer.close()
+
+
+def _has_come_back(consumer: RabbitConsumer, delivery: Delivery) -> bool:
+    """Let a consumer look, and tell whether it holds what was lost with a connection."""
+    assert fetch(consumer, 1) == []
+    return delivery.key in consumer._held.by_key
+
+
 def test_what_goes_back_is_not_taken_for_done(engine: RabbitEngine) -> None:
     publish(engine, "1")
     consumer = attach(engine)
