@@ -38,6 +38,7 @@ VALUES = (
     "serialization",
     "signing",
     "unsendable",
+    "headers",
     "tails",
     "message",
     "writing",

@@ -109,7 +109,9 @@ def children_of(request: Any, form: Form) -> list[Any] | None:
     """Return the calls that a task made, as a document of that form has them; None where nobody knows."""
     if request is None:
         return None
-    children = getattr(request, "children", None) or ()
+    children = getattr(request, "children", None)
+    if not children:
+        return []
     results = kin.named(child for child in children if isinstance(child, ResultBase))
     return [written(child, form) for child in results]
 

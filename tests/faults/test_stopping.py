@@ -119,6 +119,8 @@ def test_workers_are_replaced_as_by_kubernetes(
             killed = _replace(fleet, old, patience, told)
             assert not (told and killed), "it was told how much time it has"
             nodes += fleet.start(f"next{number}")
+        # Long ones that were given back wait for one another.
+        fleet.wait_until_quiet(30.0 + 3 * running)
         figures = settle(fleet)
         assert figures.dead == 0
         assert figures.duplicates <= 2 * rounds

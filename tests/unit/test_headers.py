@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -113,6 +114,16 @@ def test_those_of_a_call_are_read_by_their_types() -> None:
     assert type(headers.read(serialization.dumps_mapping(publication.message.headers))) is Headers
     assert dict(found.headers) == dict(publication.message.headers)
     assert decode(found, {"json"}) == decode(publication.message, {"json"})
+
+
+def test_a_large_envelope_is_not_kept_for_them() -> None:
+    message = Message(PLAIN, {"correlation_id": ID}, BODY)
+    large = replace(message, body=b"[[" + b"1, " * envelope.MOST_KEPT + b"1], {}, {}]")
+    for one, kind in ((message, Headers), (large, dict)):
+        raw = envelope.write(Publication("queue", one, "tag")).encode()
+        found = envelope.read(raw, "queue", 0, "key").message
+        assert type(found.headers) is kind
+        assert decode(found, {"json"}) == decode(one, {"json"})
 
 
 def test_they_can_be_copied_and_changed() -> None:

@@ -60,6 +60,8 @@ class Helper:
         # A pair of sockets, because Windows cannot select on pipes.
         self._wake_out, self._wake_in = socket.socketpair()
         self._asleep = False
+        #: Looks since something ran, or woke it.
+        self._quiet = 0
         self._ending = False
         self._relieved: object = None
         self._courier = Courier(self.relieve, leave)
@@ -96,13 +98,9 @@ class Helper:
             self._leave(1)
 
     def _look_after(self) -> None:
-        quiet = 0
         while not self._ending:
-            if self._child.is_busy():
-                quiet = 0
-            else:
-                quiet += 1
-            self._asleep = quiet > QUIET_LOOKS
+            self._quiet = 0 if self._child.is_busy() else self._quiet + 1
+            self._asleep = self._quiet > QUIET_LOOKS
             # Said before looking: a batch that begins now either is seen here or sees that it must
             # wake us.
             if self._asleep and self._child.is_busy():
@@ -124,6 +122,8 @@ class Helper:
         self._asleep = False
         if self._wake_out in readable:
             self._wake_out.recv(512)
+            # Of short tasks no look sees one run: each would wake it again.
+            self._quiet = 0
         if self._control in readable:
             try:
                 return self._control.recv(64)

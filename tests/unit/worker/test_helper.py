@@ -14,6 +14,7 @@ from umbel import Umbel
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.message import Delivery
 from umbel.ports import Consumer, FetchRequest, Settled, Settlement
+from umbel.testing.conformance.support import until
 from umbel.worker.child import Child
 from umbel.worker.completing import Chords
 from umbel.worker.courier import Courier
@@ -360,6 +361,22 @@ def test_a_batch_wakes_a_helper_that_sleeps_and_costs_nothing_otherwise(scene: S
     scene.child.on_batch()
     scene.child.on_batch()
     assert scene.helper._wake_out.recv(10) == b"!"
+
+
+def test_one_that_was_woken_stays_awake_for_some_time(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So short tasks, of which no look sees one run, do not wake it each."""
+    monkeypatch.setattr("umbel.worker.helper.QUIET_LOOKS", 5)
+    looks: list[float] = []
+    monkeypatch.setattr(scene.helper, "step", looks.append)
+    scene.helper.start()
+    until(lambda: scene.helper._asleep)
+    before = len(looks)
+    scene.child.on_batch()
+    until(lambda: scene.helper._asleep and len(looks) > before)
+    assert len(looks) - before > 5
+    scene.helper.end()
 
 
 def test_the_end_of_the_supervisor(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:

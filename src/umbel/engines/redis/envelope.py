@@ -29,6 +29,8 @@ UNREADABLE = "application/x-unreadable"
 _HEAD = '{"body": "'
 #: Characters of an envelope that is not worth being taken apart.
 _SHORT = 4096
+#: Bytes of the largest envelope that is kept with its message, to have its headers read again.
+MOST_KEPT = 16_384
 #: Writes a text as JSON.
 _json = json.encoder.encode_basestring_ascii
 #: Where nothing else is said.
@@ -272,10 +274,11 @@ def _longest(names: Names) -> int:
 
 def _decoded(raw: bytes) -> _Parts | None:
     """Return the parts of an envelope, or what has the same; None for what is none."""
-    found: Any = None if _read_typed is None else _read_typed(raw)
-    if found is not None:
-        found.headers = Headers(found.headers, raw, _headers_in)
-        return cast(_Parts, found)
+    if _read_typed is not None and len(raw) <= MOST_KEPT:
+        found: Any = _read_typed(raw)
+        if found is not None:
+            found.headers = Headers(found.headers, raw, _headers_in)
+            return cast(_Parts, found)
     data = _as_dictionary(raw)
     if data is None:
         return None

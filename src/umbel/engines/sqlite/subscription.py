@@ -51,6 +51,8 @@ class SqliteResultSubscription(ResultSubscription):
         self._interrupted = False
         now = database.clock.monotonic()
         self._next_look, self._renewal = now + SLOW_CHECK, now + RENEWAL
+        #: Seconds that the last look took.
+        self._taken = 0.0
         self._news: dict[str, ResultRecord] = {}
 
     def add(self, task_ids: Collection[str], timeout: float | None = None) -> None:
@@ -136,7 +138,10 @@ class SqliteResultSubscription(ResultSubscription):
             else:
                 self._wanted[task_id] = record.document
         now = clock.monotonic()
-        self._next_look = max(self._next_look, now + (now - started) / LOOKING)
+        taken, before = now - started, self._taken
+        # Of two: one that was held up says nothing of the next.
+        self._next_look = max(self._next_look, now + min(taken, before) / LOOKING)
+        self._taken = taken
         return news
 
     def interrupt(self) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from umbel.clock import SystemClock
 from umbel.engines.sqlite import SqliteEngine, broadcast, consumer, subscription
 from umbel.engines.sqlite.bell import STALE, Bell
 from umbel.exceptions import OperationalError
@@ -216,3 +218,35 @@ def test_a_result_is_waited_for_when_nothing_can_be_written(
 
 def test_an_id_that_is_not_utf8_can_be_waited_for(engine: SqliteEngine) -> None:
     assert engine.results.wait(["\ud800"], 0.01) == {}
+
+
+class _Ahead(SystemClock):
+    """A clock that a test puts forward."""
+
+    seconds = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.seconds
+
+
+def test_one_look_that_is_held_up_puts_off_no_other(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = _Ahead()
+    monkeypatch.setattr(engine._database, "clock", clock)
+    with closing(engine.results.subscribe()) as heard:
+        heard.add(["1"])
+        look = heard._get  # type: ignore[attr-defined]
+
+        def held_up(task_ids: Any) -> Any:
+            found = look(task_ids)
+            monkeypatch.setattr(heard, "_get", look)
+            clock.seconds = 3.0
+            # Whoever stores the result tells nobody.
+            with engine._database.write() as connection:
+                connection.execute("DELETE FROM listener")
+            engine.results.put([record("1", "SUCCESS")])
+            return found
+
+        monkeypatch.setattr(heard, "_get", held_up)
+        assert set(heard.receive(PATIENCE)) == {"1"}
