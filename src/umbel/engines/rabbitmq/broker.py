@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from time import monotonic
 
 from umbel.engines.rabbitmq.consumer import BATCH, RabbitConsumer
 from umbel.engines.rabbitmq.core import Core
+from umbel.engines.rabbitmq.publisher import Outgoing
 from umbel.message import Publication
 from umbel.ports import Broker, Features, Owner, ResultStore
 
@@ -39,9 +41,18 @@ class RabbitBroker(Broker):
         self._core = core
 
     def publish(self, publications: Sequence[Publication], timeout: float) -> None:
-        """Write all, then send them in one go; they are confirmed one by one, so some may arrive alone."""
-        if publications:
-            self._core.send([self._core.outgoing(one) for one in publications], timeout)
+        """Write all, then send them in one go; they are confirmed one by one, so some may arrive alone.
+
+        Where some were refused until the time was over, what was taken is left out when all is repeated.
+        """
+        core, now = self._core, monotonic()
+        left = [one for one in publications if not core.taken.has(one.tag, now)]
+        if left:
+            core.send([core.outgoing(one) for one in left], timeout, self._taken)
+
+    def _taken(self, messages: Sequence[Outgoing]) -> None:
+        tags = [one.written.publication.tag for one in messages]
+        self._core.taken.add(tags, monotonic())
 
     def consumer(self, owner: Owner, ttl: float) -> RabbitConsumer:
         """Return a consumer; the server learns of it with its first fetch."""

@@ -21,9 +21,8 @@ from umbel.engines.rabbitmq.channel import Channel, Taken
 from umbel.engines.rabbitmq.claims import Claims, is_suspect
 from umbel.engines.rabbitmq.core import Core
 from umbel.engines.rabbitmq.errors import NotFound
-from umbel.engines.rabbitmq.held import Held, Holdings
+from umbel.engines.rabbitmq.held import ITSELF, Held, Holdings, Named
 from umbel.engines.rabbitmq.link import Link
-from umbel.engines.rabbitmq.publisher import Outgoing
 from umbel.engines.rabbitmq.unheard import is_done
 from umbel.engines.rabbitmq.wire import Event
 from umbel.exceptions import LeaseLost, OperationalError
@@ -264,9 +263,8 @@ class RabbitConsumer(Consumer):
         known, refused = self._known(settlements)
         # Found out once: what is moved from now on has no copy, and goes back from where it lies then.
         copied = {item.delivery.key for item in known if self._is_copied(item)}
-        messages = [message for item in known for message in self._messages(item, copied)]
-        if messages:
-            self._core.send(messages, self._core.address.timeout)
+        messages = {item.delivery.key: self._messages(item, copied) for item in known}
+        self._held.publish(messages, self._core)
         fail_point("rabbitmq.settle.before")
         if fetch is None or not self._fetching.acquire(blocking=False):
             with self._lock:
@@ -313,19 +311,21 @@ class RabbitConsumer(Consumer):
             self._held.let_go([delivery.key for delivery in refused])
         return known, refused
 
-    def _messages(self, item: Settlement, copied: Collection[str]) -> list[Outgoing]:
+    def _messages(self, item: Settlement, copied: Collection[str]) -> list[Named]:
         """Return what has to be published before a delivery is acknowledged."""
         delivery = item.delivery
         core = self._core
-        messages = [core.outgoing(one) for one in item.publish]
+        messages = [
+            (f"follows {number}", core.outgoing(one)) for number, one in enumerate(item.publish)
+        ]
         crashes = delivery.crashes + item.crashed
         match item.action:
             case Action.PARK:
-                messages.append(core.parked(delivery, item.due or 0.0, crashes))
+                messages.append((ITSELF, core.parked(delivery, item.due or 0.0, crashes)))
             case Action.DEAD_LETTER:
-                messages.append(core.dead(item, crashes))
+                messages.append((ITSELF, core.dead(item, crashes)))
             case Action.REQUEUE if delivery.key in copied:
-                messages.append(core.back(delivery, crashes))
+                messages.append((ITSELF, core.back(delivery, crashes)))
         return messages
 
     def _is_copied(self, item: Settlement) -> bool:
@@ -374,13 +374,7 @@ class RabbitConsumer(Consumer):
             held = [self._held.by_key[key] for key in set(keys) if key in self._held.by_key]
             self._held.let_go(keys)
             apart = {one.delivery.key for one in held if one.apart}
-        copies = [
-            self._core.back(one.delivery, one.delivery.crashes)
-            for one in held
-            if one.delivery.key in apart
-        ]
-        if copies:
-            self._core.send(copies, self._core.address.timeout)
+        self._publish_copies([one.delivery for one in held if one.delivery.key in apart])
         with self._lock:
             gone = [one for one in held if self._held.by_key.pop(one.delivery.key, None) is one]
             # What was moved meanwhile has no copy.
@@ -389,6 +383,11 @@ class RabbitConsumer(Consumer):
             self._send(self._held.settled(moved) + self._held.returned(numbers))
         fail_point("rabbitmq.release.after")
         return len(numbers) + len(moved)
+
+    def _publish_copies(self, deliveries: Sequence[Delivery]) -> None:
+        core = self._core
+        copies = {one.key: [(ITSELF, core.back(one, one.crashes))] for one in deliveries}
+        self._held.publish(copies, core)
 
     def look_after(self, now: float) -> None:
         """Give back what waits too long to run alone, and move what has been held for long."""
@@ -468,8 +467,7 @@ class RabbitConsumer(Consumer):
         elif apart:
             with suppress(OperationalError):
                 # As they are: they did not kill this process.
-                copies = [self._core.back(one, one.crashes) for one in apart]
-                self._core.send(copies, self._core.address.timeout)
+                self._publish_copies(apart)
                 with self._lock:
                     self._send(self._held.settled([one.number for one in left]))
         link.close()

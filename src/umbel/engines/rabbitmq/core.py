@@ -10,10 +10,10 @@ from umbel.engines.forks import tell_of_forks
 from umbel.engines.rabbitmq import envelope
 from umbel.engines.rabbitmq.address import Address
 from umbel.engines.rabbitmq.link import Link
-from umbel.engines.rabbitmq.publisher import Outgoing, Publisher
+from umbel.engines.rabbitmq.publisher import Heard, Outgoing, Publisher
 from umbel.engines.rabbitmq.pulse import Pulse
 from umbel.engines.rabbitmq.topology import Topology
-from umbel.engines.rabbitmq.unheard import Unheard
+from umbel.engines.rabbitmq.unheard import Tags
 from umbel.engines.texts import escaped
 from umbel.exceptions import OperationalError
 from umbel.message import Delivery, Publication
@@ -40,7 +40,9 @@ class Core:
         self.message_max_bytes = message_max_bytes
         #: Seconds after which what is held moves (claims.py).
         self.hold_after = hold_after
-        self.unheard = Unheard()
+        self.unheard = Tags()
+        #: Of publications that the server took while it refused others of their batch.
+        self.taken = Tags()
         self.pulse = Pulse()
         self.publisher = Publisher(topology, self.pulse)
         tell_of_forks(self)
@@ -96,8 +98,13 @@ class Core:
         self.topology.ensure_dead()
         return Outgoing(written, "", self.topology.dead, self.topology.dead)
 
-    def send(self, messages: Sequence[Outgoing], timeout: float) -> None:
-        """Publish messages, with what has to exist for them."""
+    def send(
+        self, messages: Sequence[Outgoing], timeout: float, taken: Heard | None = None
+    ) -> None:
+        """Publish messages, with what has to exist for them.
+
+        `taken` hears of those that the server has while it refuses others.
+        """
         deadline = monotonic() + timeout
         own = self.topology.dead
         self.topology.ensure([one.queue for one in messages if one.queue not in ("", own)], timeout)
@@ -110,7 +117,7 @@ class Core:
             raise OperationalError(
                 f"{self.address.place} took more than {timeout:.1f} s to declare queues. Nothing was sent."
             )
-        self.publisher.publish(messages, left)
+        self.publisher.publish(messages, left, taken)
 
     def close(self) -> None:
         """Close what this engine has open; the next use opens it again."""
@@ -133,7 +140,7 @@ class Core:
 
     def after_fork_in_child(self) -> None:
         """Begin anew, with connections of its own."""
-        self.unheard = Unheard()
+        self.unheard, self.taken = Tags(), Tags()
         self.pulse.after_fork_in_child()
         self.topology.after_fork_in_child()
         self.publisher.after_fork_in_child()

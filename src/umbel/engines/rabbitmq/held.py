@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from umbel.engines.rabbitmq import wire
+from umbel.engines.rabbitmq.core import Core
+from umbel.engines.rabbitmq.publisher import Outgoing
 from umbel.engines.rabbitmq.wire import method
+
+#: A message that goes with a delivery, and which of those it is.
+Named = tuple[str, Outgoing]
+#: The delivery itself, as the message that it is put somewhere else by.
+ITSELF = "itself"
 
 
 @dataclass(slots=True)
@@ -15,7 +22,7 @@ class Held:
     """A delivery that is held: the number by which the server knows it, and since when.
 
     `apart` says that it lies in a queue of this consumer's own, to which it does not go back (claims.py), and
-    `said` what it says there for as long as it is held.
+    `said` what it says there for as long as it is held. `sent` are the messages that went with it already.
     """
 
     number: int
@@ -24,6 +31,7 @@ class Held:
     delivery: Any = None
     apart: bool = False
     said: Mapping[str, Any] | None = None
+    sent: set[str] = field(default_factory=set)
 
 
 class Holdings:
@@ -41,6 +49,27 @@ class Holdings:
         self._together = 0
         #: What is worked on and was held on channels that are gone, by the tag of its publish.
         self._lost: dict[str, Held] = {}
+
+    def publish(self, messages: Mapping[str, Sequence[Named]], core: Core) -> None:
+        """Publish what goes with deliveries, by their keys.
+
+        Where the server refuses some of it, all is tried again later: what it took is not sent again then.
+        """
+        left = [
+            (held, name, message)
+            for key, some in messages.items()
+            for name, message in some
+            if (held := self.by_key.get(key)) is None or name not in held.sent
+        ]
+
+        def taken(some: Sequence[Outgoing]) -> None:
+            found = {id(one) for one in some}
+            for held, name, message in left:
+                if held is not None and id(message) in found:
+                    held.sent.add(name)
+
+        if left:
+            core.send([message for _, _, message in left], core.address.timeout, taken)
 
     def opened(self, number: int) -> None:
         """Note that the server has handed something over, unless it is acknowledged with others already."""

@@ -307,15 +307,24 @@ class Link:
             self._close_wakes()
         raise self.broken from cause
 
-    def close(self) -> None:
-        """Leave in order: when this returns, the server has given back what the channel held."""
+    def close(self, timeout: float | None = None) -> None:
+        """Leave in order: when this returns, the server has given back what the channel held.
+
+        It may take as long as an answer may, and no longer than `timeout` for each of two.
+        """
+        wait = min(self.address.timeout, self.address.timeout if timeout is None else timeout)
         if self.broken is None:
             with contextlib.suppress(OperationalError):
                 self.call(
                     method(wire.CHANNEL_CLOSE, "BsBB", 200, "", 0, 0),
                     wire.CHANNEL_CLOSE_OK,
+                    timeout=wait,
                 )
-                self.call(method(wire.CLOSE, "BsBB", 200, "", 0, 0, channel=0), wire.CLOSE_OK)
+                self.call(
+                    method(wire.CLOSE, "BsBB", 200, "", 0, 0, channel=0),
+                    wire.CLOSE_OK,
+                    timeout=wait,
+                )
         self.drop()
 
     def drop(self) -> None:

@@ -3,13 +3,17 @@
 A batch is sent in one go and confirmed by the server when each message is as safe as its queue makes it. What
 reaches no queue, because somebody has deleted it, comes back and is sent again once it is declared anew.
 What was sent to an exchange that is gone, for which the server closes the channel, is sent again, too.
+
+What the server refuses, and nothing else, is sent again for as long as there is time, each time by a new
+connection: the channel of one whose quorum queue has lost its leader may refuse for ever.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
@@ -28,6 +32,8 @@ logger = logging.getLogger("umbel.rabbitmq")
 
 #: Messages that may be unconfirmed while more are sent.
 WINDOW = 500
+#: Seconds before what was refused is sent again, which double each time, and most of them.
+PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,27 @@ class Outgoing:
     mandatory: bool = True
 
 
+#: Is told of messages that the server has taken where it refused others: they need not be sent again.
+Heard = Callable[[Sequence[Outgoing]], None]
+
+
+@dataclass(slots=True)
+class _Patience:
+    """When what was refused is sent again: until `deadline`, if a try takes as long as the last one."""
+
+    deadline: float
+    timeout: float
+    lasted: float
+    next: float = PAUSE
+
+    def pause(self) -> float | None:
+        """Return the seconds until the next try; None where that could not be confirmed in time."""
+        pause = self.next
+        self.next = min(2 * pause, LONGEST_PAUSE)
+        # Twice as long: of what is not confirmed in time nobody knows whether it is there.
+        return pause if monotonic() + pause + 2 * self.lasted < self.deadline else None
+
+
 class Publisher:
     """Publishes for all threads of a process, one batch at a time."""
 
@@ -57,36 +84,90 @@ class Publisher:
         self._sent = 0
         self._unconfirmed: dict[int, Outgoing] = {}
         self._returned: list[str] = []
-        self._refused = False
+        #: What the server refused of what is being sent, by its number.
+        self._refused: dict[int, Outgoing] = {}
 
     @property
     def frame_max(self) -> int:
         """Most bytes of a frame."""
         return FRAME_MAX if self._link is None else self._link.frame_max
 
-    def publish(self, messages: Sequence[Outgoing], timeout: float) -> None:
+    def publish(
+        self, messages: Sequence[Outgoing], timeout: float, taken: Heard | None = None
+    ) -> None:
         """Send messages and return when all are confirmed.
 
-        Raises OperationalError after `timeout` seconds.
+        Raises OperationalError after `timeout` seconds, BrokerFull where the server still refuses some then.
         """
-        deadline = monotonic() + timeout
-        if not self._lock.acquire(timeout=max(timeout, 0)):
+        begun = monotonic()
+        deadline = begun + timeout
+        with self._turn(deadline, timeout):
+            left = self._publish(messages, deadline, timeout, "Nothing was sent")
+        if left:
+            lasted = monotonic() - begun
+            self._insist(messages, left, _Patience(deadline, timeout, lasted), taken)
+
+    @contextmanager
+    def _turn(self, deadline: float, timeout: float) -> Iterator[None]:
+        if not self._lock.acquire(timeout=max(deadline - monotonic(), 0)):
             raise OperationalError(
                 f"Other threads' messages took more than {timeout:.1f} s to be sent."
             )
         try:
-            self._publish(messages, deadline, timeout)
+            yield
         finally:
             self._lock.release()
 
-    def _publish(self, messages: Sequence[Outgoing], deadline: float, timeout: float) -> None:
+    def _insist(
+        self,
+        messages: Sequence[Outgoing],
+        left: Sequence[Outgoing],
+        patience: _Patience,
+        taken: Heard | None,
+    ) -> None:
+        """Send again what was refused, until it is taken. Other threads have their turns in between."""
+        deadline, timeout = patience.deadline, patience.timeout
+        error: OperationalError | None = None
+        before = messages
+        while left:
+            if taken is not None:
+                refused = {id(one) for one in left}
+                taken([one for one in before if id(one) not in refused])
+            before = left
+            pause = patience.pause()
+            if pause is None:
+                raise self._refusal(left, len(messages), timeout) from error
+            self._clock.sleep(pause)
+            begun = monotonic()
+            with self._turn(deadline, timeout):
+                try:
+                    self._open(deadline)
+                except OperationalError as found:  # nothing of it was sent
+                    error = found
+                    continue
+                error = None
+                left = self._publish(left, deadline, timeout, "What was refused was not sent again")
+            patience.lasted = monotonic() - begun
+
+    def _refusal(self, left: Sequence[Outgoing], total: int, timeout: float) -> BrokerFull:
+        return BrokerFull(
+            f"{self._topology.address.place} did not take {len(left)} of {total} messages within"
+            f" {timeout:.1f} s: it refuses those for {_queues_of(left)}. A queue is full (x-max-length with"
+            " x-overflow: reject-publish), or one of its servers is down."
+        )
+
+    def _publish(
+        self, messages: Sequence[Outgoing], deadline: float, timeout: float, unsent: str
+    ) -> list[Outgoing]:
+        """Send messages; return those that the server refused, and those not sent because of that."""
         left: Sequence[Outgoing] = messages
+        refused: list[Outgoing] = []
         for _ in range(3):
             link = self._open(deadline)
-            self._wait_for_room(link, deadline, timeout)
-            left = self._send(link, left, deadline, timeout)
+            self._wait_for_room(link, deadline, timeout, unsent)
+            left = self._send(link, left, deadline, timeout, refused)
             if not left:
-                return
+                return refused
             self._topology.forget([one.queue for one in left])
             self._declare(left, max(deadline - monotonic(), 0.1))
         raise OperationalError(
@@ -118,15 +199,15 @@ class Publisher:
         self._pulse.add(link)
         return link
 
-    def _wait_for_room(self, link: Link, deadline: float, timeout: float) -> None:
-        """Wait while the server takes no messages; nothing has been sent then."""
+    def _wait_for_room(self, link: Link, deadline: float, timeout: float, unsent: str) -> None:
+        """Wait while the server takes no messages; what has not been sent by then, `unsent` says."""
         with link.reading:
             link.refresh()
             self._drain(link, 0.0)
             while link.blocked is not None:
                 left = deadline - monotonic()
                 if left <= 0:
-                    raise self._full(link, timeout, "Nothing was sent")
+                    raise self._full(link, timeout, unsent)
                 self._drain(link, left)
 
     def _full(self, link: Link, timeout: float, what: str) -> BrokerFull:
@@ -136,11 +217,19 @@ class Publisher:
         )
 
     def _send(
-        self, link: Link, messages: Sequence[Outgoing], deadline: float, timeout: float
+        self,
+        link: Link,
+        messages: Sequence[Outgoing],
+        deadline: float,
+        timeout: float,
+        refused: list[Outgoing],
     ) -> list[Outgoing]:
-        """Send and wait for confirms; return what has to be sent again once it has somewhere to go."""
+        """Send and wait for confirms; return what has to be sent again once it has somewhere to go.
+
+        What the server refuses, and what then is not sent any more, is added to `refused`.
+        """
         self._returned = []
-        self._refused = False
+        self._refused = {}
         before = self._sent
         fail_point("rabbitmq.publish.before")
         for start in range(0, len(messages), WINDOW):
@@ -161,14 +250,22 @@ class Publisher:
                 self._wait_for_confirms(link, last, deadline, timeout)
             except NotFound as error:
                 missed = [one for number, one in self._unconfirmed.items() if number > before]
+                refused += self._in_order()
                 return self._again([*missed, *messages[start + WINDOW :]], messages, error)
+            if self._refused:
+                refused += [*self._in_order(), *messages[start + WINDOW :]]
+                self._leave(link, deadline)
+                break
         fail_point("rabbitmq.publish.after")
-        if self._refused:
-            raise BrokerFull(
-                f"{self._topology.address.place} refused messages: a queue is full (x-max-length with"
-                " x-overflow: reject-publish), or one of its servers is down."
-            )
         return self._again([], messages, None)
+
+    def _in_order(self) -> list[Outgoing]:
+        return [self._refused[number] for number in sorted(self._refused)]
+
+    def _leave(self, link: Link, deadline: float) -> None:
+        """Close a connection on which the server refused something."""
+        self._link = None
+        link.close(max(deadline - monotonic(), 0.1))
 
     def _again(
         self, missed: list[Outgoing], messages: Sequence[Outgoing], error: NotFound | None
@@ -186,8 +283,9 @@ class Publisher:
                     f"{self._topology.address.place} has no queue {one.routing_key!r} any more."
                 )
         if left:
-            names = ", ".join(sorted({one.queue for one in left}))
-            logger.warning("Messages for %s had nowhere to go, so that is declared again.", names)
+            logger.warning(
+                "Messages for %s had nowhere to go, so that is declared again.", _queues_of(left)
+            )
         return left
 
     def _wait_for_confirms(self, link: Link, last: int, deadline: float, timeout: float) -> None:
@@ -221,12 +319,13 @@ class Publisher:
             self._returned.append(own_tag(event) or "")
         elif event.name in (wire.ACK, wire.NACK):
             number, multiple = event.arguments[:2]
-            self._refused = self._refused or event.name == wire.NACK
+            numbers = [number]
             if multiple:
-                for one in [one for one in self._unconfirmed if one <= number]:
-                    del self._unconfirmed[one]
-            else:
-                self._unconfirmed.pop(number, None)
+                numbers = [one for one in self._unconfirmed if one <= number]
+            for one in numbers:
+                message = self._unconfirmed.pop(one, None)
+                if event.name == wire.NACK and message is not None:
+                    self._refused[one] = message
 
     def close(self) -> None:
         """Close the connection; the next message opens another."""
@@ -251,3 +350,7 @@ class Publisher:
         link, self._link = self._link, None
         if link is not None:
             link.drop()
+
+
+def _queues_of(messages: Sequence[Outgoing]) -> str:
+    return ", ".join(sorted({one.queue or one.routing_key for one in messages}))

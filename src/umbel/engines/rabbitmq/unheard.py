@@ -3,6 +3,9 @@
 An acknowledgement has no answer. When the connection is lost, the server gives what it did not hear of to
 somebody again, marked. If that is this process, there is nothing left to do but to say so once more. A
 message is recognized by the tag of its publish, which only umbel's have, and by no other process.
+
+So is what a batch left at the server whose other messages it refused: when the batch is repeated, that is
+left out.
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ KEPT_FOR = 3600.0
 MOST = 10_000
 
 
-class Unheard:
-    """Tags of messages that were done with. Threads may share it."""
+class Tags:
+    """Tags of messages for which nothing is left to do. Threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,7 +38,7 @@ class Unheard:
                 self._tags.popitem(last=False)
 
     def has(self, tag: str | None, now: float) -> bool:
-        """Tell whether a message was done with."""
+        """Tell whether nothing is left to do for a message."""
         if tag is None or not self._tags:
             return False
         with self._lock:

@@ -1,0 +1,230 @@
+"""What the server refuses of a batch (basic.nack) is sent again, by a new connection, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+
+from tests.rabbitmq_servers import connected, delete_queue, shared_space
+from tests.unit.engines.rabbitmq.test_trouble import attach, publish
+from umbel.engines.rabbitmq import RabbitEngine, publisher
+from umbel.engines.rabbitmq.consumer import RabbitConsumer
+from umbel.engines.rabbitmq.link import Link
+from umbel.engines.rabbitmq.topology import plain_queue
+from umbel.entities import Queue
+from umbel.exceptions import BrokerFull, OperationalError
+from umbel.message import Delivery
+from umbel.ports import Action, Settlement
+from umbel.testing.conformance.support import (
+    PATIENCE,
+    QUEUE,
+    ack,
+    at_most,
+    fetch,
+    ids,
+    in_thread,
+    publication,
+    until,
+)
+
+pytestmark = pytest.mark.engine
+#: How many messages the queue takes.
+ROOM = 5
+#: Seconds that a worker waits for what it publishes.
+SHORT = 2.0
+
+
+def limited(name: str) -> Queue:
+    """Return the queue of most tests, which refuses what is too much, or another, which takes all."""
+    if name != QUEUE:
+        return plain_queue(name)
+    arguments = {"x-max-length": ROOM, "x-overflow": "reject-publish"}
+    return Queue(name, None, name, queue_arguments=arguments)
+
+
+@pytest.fixture
+def engine() -> Iterator[RabbitEngine]:
+    with shared_space("refusals.") as (url, prefix):
+        options = {
+            "queue_name_prefix": prefix,
+            "declared_queue": limited,
+            "delayed_queue_type": "classic",
+            "socket_timeout": SHORT,
+        }
+        with closing(RabbitEngine(url, options)) as made:
+            yield made
+
+
+def names(count: int, begin: str = "") -> list[str]:
+    return [f"{begin}{number}" for number in range(count)]
+
+
+def drained(consumer: RabbitConsumer, count: int) -> list[str]:
+    """Return the ids of so many messages as they came, and of what else is there."""
+    found: list[str] = []
+
+    def enough() -> bool:
+        deliveries = fetch(consumer)
+        ack(consumer, deliveries)
+        found.extend(map(str, ids(deliveries)))
+        return len(found) >= count and not deliveries
+
+    until(enough)
+    return found
+
+
+@contextmanager
+def refused(engine: RabbitEngine, send: Callable[[], None]) -> Iterator[Future[None]]:
+    """Send something in a thread, and wait until it was refused: its connection is left then."""
+    link = engine.broker._core.publisher._link
+    assert link is not None
+    with in_thread(send) as sent:
+        until(lambda: link.broken is not None)
+        yield sent
+        sent.result(PATIENCE)
+
+
+def test_each_message_arrives_once_when_there_is_room(engine: RabbitEngine) -> None:
+    publish(engine, "first")
+    consumer = attach(engine)
+    with refused(engine, lambda: publish(engine, *names(4 * ROOM))):
+        assert sorted(drained(consumer, 4 * ROOM + 1)) == sorted(["first", *names(4 * ROOM)])
+    assert drained(consumer, 0) == []
+    consumer.close()
+
+
+def test_what_was_not_sent_because_of_a_refusal_keeps_its_place(
+    engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "WINDOW", 3)
+    publish(engine, *names(ROOM, "before "))
+    consumer = attach(engine)
+    with refused(engine, lambda: publish(engine, *names(ROOM))):
+        assert drained(consumer, 2 * ROOM) == [*names(ROOM, "before "), *names(ROOM)]
+    consumer.close()
+
+
+def test_a_queue_that_stays_full_is_an_error_in_time_that_says_so(engine: RabbitEngine) -> None:
+    batch = [publication(name) for name in names(2 * ROOM)]
+    text = (
+        rf"did not take {ROOM} of {2 * ROOM} messages within 2\.0 s: it refuses those for {QUEUE}\."
+        r" A queue is full \(x-max-length with x-overflow: reject-publish\)"
+    )
+    publish(engine, "first")
+    consumer = attach(engine)
+    drained(consumer, 1)
+    with at_most(2 * SHORT), pytest.raises(BrokerFull, match=text):
+        engine.broker.publish(batch, SHORT)
+    # When all of it is repeated, what was taken is left out.
+    with in_thread(lambda: engine.broker.publish(batch, PATIENCE)) as sent:
+        assert sorted(drained(consumer, 2 * ROOM)) == sorted(names(2 * ROOM))
+        sent.result(PATIENCE)
+    assert drained(consumer, 0) == []
+    consumer.close()
+
+
+def test_others_publish_while_something_is_refused(engine: RabbitEngine) -> None:
+    publish(engine, *names(ROOM))
+    consumer = attach(engine)
+    left = engine.broker._core.publisher._link
+    with refused(engine, lambda: publish(engine, "late")) as sent:
+        engine.broker.publish([publication("other", queue="other")], SHORT)
+        assert not sent.done()
+        assert engine.broker._core.publisher._link is not left
+        assert sorted(drained(consumer, ROOM + 1)) == sorted([*names(ROOM), "late"])
+    assert ids(fetch(consumer, queues=["other"])) == ["other"]
+    consumer.close()
+
+
+def test_a_server_that_is_away_meanwhile_is_waited_for(
+    engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(engine, "first")
+    consumer = attach(engine)
+    assert drained(consumer, 1) == ["first"]
+    tries = []
+
+    class Away(Link):
+        """A connection that cannot be made at first."""
+
+        def __init__(self, *arguments: Any) -> None:
+            tries.append(arguments)
+            if len(tries) < 3:
+                raise OperationalError("Nobody is there.")
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(publisher, "Link", Away)
+    with in_thread(lambda: publish(engine, *names(2 * ROOM))) as sent:
+        until(lambda: len(tries) > 1)
+        assert sorted(drained(consumer, 2 * ROOM)) == sorted(names(2 * ROOM))
+        sent.result(PATIENCE)
+    consumer.close()
+
+
+def test_what_has_no_queue_is_sent_again_beside_what_is_refused(engine: RabbitEngine) -> None:
+    publish(engine, *names(ROOM - 1))
+    engine.broker.publish([publication("first", queue="other")], PATIENCE)
+    with connected() as link:
+        delete_queue(link, engine.broker._core.topology.name("other"))
+    consumer = attach(engine)
+    batch = [publication(name, queue=name.split()[0]) for name in ("queue 1", "other 1", "queue 2")]
+    with refused(engine, lambda: engine.broker.publish(batch, PATIENCE)):
+        found = drained(consumer, ROOM + 1)
+    assert sorted(found) == sorted([*names(ROOM - 1), "queue 1", "queue 2"])
+    assert ids(fetch(consumer, queues=["other"])) == ["other 1"]
+    consumer.close()
+
+
+def held(engine: RabbitEngine, consumer: RabbitConsumer) -> list[Delivery]:
+    """Hold two messages of a queue that has room for one more."""
+    publish(engine, "a", "b")
+    deliveries = fetch(consumer)
+    assert ids(deliveries) == ["a", "b"]
+    publish(engine, *names(ROOM - 1))
+    return deliveries
+
+
+@pytest.mark.parametrize("how", ["settled", "released"])
+def test_a_settle_that_is_repeated_sends_only_what_was_refused(
+    engine: RabbitEngine, how: str
+) -> None:
+    consumer, other = attach(engine), attach(engine)
+    deliveries = held(engine, consumer)
+    if how == "released":
+        consumer._move([consumer._held.by_key[one.key] for one in deliveries], {})
+
+    def go_back() -> None:
+        if how == "released":
+            consumer.release([one.key for one in deliveries])
+        else:
+            consumer.settle([Settlement(one, Action.REQUEUE, crashed=True) for one in deliveries])
+
+    with pytest.raises(BrokerFull, match="did not take 1 of 2 messages"):
+        go_back()
+    found = drained(other, ROOM)
+    go_back()
+    found += drained(other, 1)
+    assert sorted(found) == sorted([*names(ROOM - 1), "a", "b"])
+    assert drained(consumer, 0) == []
+    consumer.close()
+    other.close()
+
+
+def test_dead_letters_that_were_refused_stay_dead(engine: RabbitEngine) -> None:
+    consumer = attach(engine)
+    deliveries = held(engine, consumer)
+    consumer.settle([Settlement(one, Action.DEAD_LETTER, reason="x") for one in deliveries])
+    keys = [letter.key for letter in engine.queues.dead_letters(10)]
+    assert len(keys) == 2
+    with pytest.raises(BrokerFull, match="did not take 1 of 2"):
+        engine.queues.retry_dead(keys)
+    [left] = engine.queues.dead_letters(10)
+    found = drained(consumer, ROOM)
+    assert engine.queues.retry_dead(keys) == 1
+    assert drained(consumer, 1) == [left.message.task_id]
+    assert sorted(found) == sorted([*names(ROOM - 1), *({"a", "b"} - {left.message.task_id})])
+    consumer.close()
