@@ -285,6 +285,20 @@ def test_a_full_server_takes_no_more_and_can_be_emptied(engine: RedisEngine, adm
     assert ids(fetch(consumer)) == ["8"]
 
 
+def test_who_has_a_lease_at_a_full_server_keeps_it(engine: RedisEngine, admin: Any) -> None:
+    state = engine.state
+    term = state.hold("beat", "one", LONG)
+    _fill(admin)
+    with pytest.raises(BrokerFull):
+        state.put("kind", "key", "value")
+    assert state.hold("beat", "one", LONG) == term
+    assert state.hold("beat", "two", LONG) is None
+    assert state.let_go("beat", "one")
+    assert state.hold("beat", "two", LONG) not in {None, term}
+    assert state.take("rate", 1.0, 0.001, 1.0) == 0.0
+    assert state.take("rate", 1.0, 0.001, 1.0) > 0.0
+
+
 def test_who_waits_at_a_full_server_looks_from_time_to_time(
     engine: RedisEngine, admin: Any
 ) -> None:

@@ -46,3 +46,9 @@ local function limit_kind()
     redis.call('PEXPIREAT', KEYS[2], text(last))
   end
 end
+
+-- Begin to write, also where all memory is used (maxmemory), as broker_base.lua does: who has a lease keeps it, and what
+-- there is can be run.
+local function begin()
+  redis.call('HDEL', KEYS[1], '')
+end

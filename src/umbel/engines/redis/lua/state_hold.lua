@@ -6,6 +6,7 @@ local is_over = tonumber(found[3] or 0) <= NOW
 if not is_over and found[1] ~= ARGV[1] then
   return false
 end
+begin()
 -- An owner whose lease ran out may have been replaced for a moment: that is a new term.
 local term = is_over and larger(found[2]) or found[2]
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'term', term, 'ends', text(NOW + tonumber(ARGV[2])))

@@ -4,5 +4,6 @@ local found = redis.call('HMGET', KEYS[1], 'owner', 'ends')
 if found[1] ~= ARGV[1] or tonumber(found[2]) <= NOW then
   return 0
 end
+begin()
 redis.call('HSET', KEYS[1], 'ends', '0')
 return 1

@@ -10,6 +10,7 @@ local missing = amount - tokens
 if missing <= 0 then
   tokens = tokens - amount
 end
+begin()
 redis.call('HSET', KEYS[1], 'tokens', string.format('%.17g', tokens), 'at', text(MICROSECONDS))
 -- It is forgotten when it is full again: no earlier, and seldom later.
 redis.call('PEXPIRE', KEYS[1], text(math.ceil(math.min((burst - tokens) / rate, 1e9) * 1000) + 1000))
