@@ -242,7 +242,9 @@ def _of_fields(fields: Fields, message: Message, body: Any) -> Call | None:
     own = message.properties.get
     correlation, reply_to = own("correlation_id"), own("reply_to")
     id, root = fields.id, fields.root_id
-    if not fields.task or not id or (hard or 0) < 0 or (soft or 0) < 0 or (fields.retries or 0) < 0:
+    # Nor is NaN at least 0.
+    are_numbers = (hard or 0) >= 0 and (soft or 0) >= 0 and (fields.retries or 0) >= 0
+    if not fields.task or not id or not are_numbers:
         return None
     if type(correlation) not in _TEXT_TYPES or (reply_to and type(reply_to) is not str):
         return None
