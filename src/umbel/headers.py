@@ -118,6 +118,18 @@ class Headers(Mapping[str, Any]):
     def __repr__(self) -> str:
         return repr(dict(self))
 
+    # What receivers of signals may do with a dictionary, too.
+
+    def copy(self) -> dict[str, Any]:
+        """Return a dictionary."""
+        return dict(self)
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(self) | dict(other)
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(other) | dict(self)
+
 
 def read(text: str) -> Mapping[str, Any]:
     """Read headers as an engine keeps them, as `serialization.loads_mapping` does."""

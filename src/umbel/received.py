@@ -29,6 +29,7 @@ class ReceivedMessage:
         self._settle = settle
         self._lock = threading.Lock()
         self._decoded: tuple[Any] | None = None
+        self._headers: dict[str, Any] | None = None
         self.channel = channel
         #: Whether it was acknowledged, rejected or requeued.
         self.acknowledged = False
@@ -39,9 +40,11 @@ class ReceivedMessage:
         return self._delivery.message.body
 
     @property
-    def headers(self) -> Mapping[str, Any]:
-        """Its headers."""
-        return self._delivery.message.headers
+    def headers(self) -> dict[str, Any]:
+        """Its headers, which may be changed here."""
+        if self._headers is None:
+            self._headers = dict(self._delivery.message.headers)
+        return self._headers
 
     @property
     def properties(self) -> Mapping[str, Any]:

@@ -126,10 +126,21 @@ def test_a_large_envelope_is_not_kept_for_them() -> None:
         assert decode(found, {"json"}) == decode(one, {"json"})
 
 
+def test_an_envelope_of_which_a_part_cannot_be_read_is_none() -> None:
+    raw = envelope.write(
+        Publication("queue", Message(PLAIN, {"correlation_id": ID}, BODY), "tag")
+    ).encode()
+    found = envelope.read(raw[:-1] + b', "x": "\xff"}', "queue", 0, "key").message
+    assert found.content_type == envelope.UNREADABLE
+
+
 def test_they_can_be_copied_and_changed() -> None:
     found = headers.read(json.dumps(PLAIN))
     assert {**found, "offers": 1} == {**PLAIN, "offers": 1}
     assert repr(found) == repr(PLAIN)
+    assert found.copy() == PLAIN  # type: ignore[attr-defined]
+    assert found | {"own": 1} == {**PLAIN, "own": 1}  # type: ignore[operator]
+    assert {"task": "other", "own": 1} | found == {"own": 1, **PLAIN}  # type: ignore[operator]
 
 
 def test_without_msgspec_they_are_a_dictionary(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,8 @@ logger = logging.getLogger("umbel.worker")
 
 #: Seconds after which a running task counts as long, and between two looks.
 LONG = 0.01
-#: Looks without a running batch before the helper goes to sleep.
-QUIET_LOOKS = 100
+#: Looks without a running batch before the helper goes to sleep, and once it was woken.
+QUIET_LOOKS, LOOKS_AWAKE = 100, 10
 #: Seconds that a running task is given to end after the supervisor died.
 GRACE = 1.0
 
@@ -123,7 +123,7 @@ class Helper:
         if self._wake_out in readable:
             self._wake_out.recv(512)
             # Of short tasks no look sees one run: each would wake it again.
-            self._quiet = 0
+            self._quiet = max(QUIET_LOOKS - LOOKS_AWAKE, 0)
         if self._control in readable:
             try:
                 return self._control.recv(64)

@@ -74,8 +74,8 @@ except ImportError:
 else:
     from umbel.headers import Fields
 
-    class _Typed(msgspec.Struct, gc=False):
-        """The parts of the envelope of a task message, as nearly all have them."""
+    class _Typed(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+        """The parts of the envelope of a task message, as kombu and umbel write them."""
 
         body: str
         headers: Fields

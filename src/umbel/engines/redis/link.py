@@ -194,11 +194,14 @@ class Link:
             self._fail(error)
 
     def _begin(self, timeout: float) -> None:
-        """Limit the time of sending and answering."""
+        self.limit(timeout)
+        self.busy = True
+
+    def limit(self, timeout: float) -> None:
+        """Limit the time of sending and answering, in seconds, from here on."""
         if timeout != self._timeout:
             set_limit(self._connection, timeout)
             self._timeout = timeout
-        self.busy = True
 
     def _answer(self) -> Any:
         answer = self._wire.answer()

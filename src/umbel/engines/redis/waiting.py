@@ -162,8 +162,10 @@ class Waiter:
         notes += [f"{own}far:{base}" for base in bases if base != chosen]
         self._inboxes.add(chosen)
         clock = self._calls.clock
+        patience = max(PATIENCE, self._calls.server.timeout)
         begun, began_at = clock.monotonic(), clock.time()
         try:
+            link.limit(patience)  # a result may be large
             link.send_all(
                 (
                     ("EVALSHA", script.sha, len(keys), *keys, *values),
@@ -171,7 +173,7 @@ class Waiter:
                     *(("ZREM", note, connection) for note in notes),
                 )
             )
-            answer = self._answer_of(script, link)
+            answer = self._answer_of(script, link, patience)
         except BaseException:
             self._let_go(link, chosen)
             raise
@@ -182,10 +184,10 @@ class Waiter:
         )
         return answer
 
-    def _answer_of(self, script: Script, link: Link) -> Answer | None:
+    def _answer_of(self, script: Script, link: Link, patience: float) -> Answer | None:
         """Return a script's answer, once it has come; None where the server does not know it."""
         try:
-            answer: Answer | None = self._receive(link, PATIENCE)
+            answer: Answer | None = self._receive(link, patience)
             return answer
         except OperationalError as error:
             if not isinstance(error.__cause__, NoScriptError):

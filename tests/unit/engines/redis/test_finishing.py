@@ -20,10 +20,12 @@ from umbel.message import Delivery
 from umbel.ports import Action, FetchRequest, Settled, Settlement
 from umbel.testing.conformance.support import (
     PATIENCE,
+    ack,
     fetch,
     ids,
     in_thread,
     now,
+    publication,
     record,
     until,
 )
@@ -283,6 +285,27 @@ def test_other_queues_ring_for_it(
             [delivery] = found.result(PATIENCE)
         assert ids([delivery]) == [str(number)]
         assert consumer.settle([Settlement(delivery)], both) == Settled()
+
+
+def test_what_the_wait_brings_is_looked_after_also_where_nothing_could_be_settled(
+    engine: RedisEngine, admin: Any, consumer: RedisConsumer, delivery: Delivery
+) -> None:
+    both = FetchRequest(("other", QUEUE), 100, waits=True)
+    inbox = f"umbel:inbox:{consumer.owner.id}:{QUEUE}"
+    consumer._waits = 1  # so that the other queue is next
+    engine.broker.publish([publication("noted", queue="other")], PATIENCE)
+    ack(attach(engine), fetch(attach(engine), queues=["other"]))
+    consumer._calls.unnoted(both.queues)
+    admin.rename(inbox, "aside")
+    admin.set(inbox, "no list")
+    with pytest.raises(OperationalError):
+        consumer.settle([success(delivery)], both)
+    noted = admin.smembers(f"umbel:inboxes:{consumer.owner.id}")
+    assert {QUEUE, "other"} <= {
+        each.decode() if isinstance(each, bytes) else each for each in noted
+    }
+    admin.rename("aside", inbox)
+    assert consumer.settle([success(delivery)], both).refused == ()
 
 
 def test_one_that_leaves_waits_no_more(

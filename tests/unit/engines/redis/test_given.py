@@ -17,7 +17,7 @@ from tests.unit.engines.redis.support import (
 )
 from umbel.engines.redis import RedisEngine
 from umbel.exceptions import LeaseLost
-from umbel.ports import Settlement
+from umbel.ports import FetchRequest, Settlement
 from umbel.testing.conformance.support import PATIENCE, fetch, ids, in_thread, now, until
 
 pytestmark = pytest.mark.engine
@@ -190,3 +190,12 @@ def test_what_waits_while_the_server_is_emptied_loses_nothing_that_comes_then(
         consumer.settle([Settlement(delivery)])
     [again] = fetch(attach(engine))
     assert (again.message.task_id, again.count) == ("1", 2)  # it is told that it may have run
+
+
+def test_one_may_wait_for_thousands_of_queues(engine: RedisEngine) -> None:
+    consumer, queues = attach(engine), tuple(f"queue{number}" for number in range(2100))
+    request = FetchRequest(queues, 10)
+    assert consumer.fetch(request, 0.3) == []
+    with in_thread(lambda: consumer.fetch(request, PATIENCE)) as found:
+        publish(engine, "1", queue="queue2099")
+        assert ids(found.result(PATIENCE)) == ["1"]

@@ -33,11 +33,10 @@ local function announce(owner, connection, list, wait, first)
   end
   call('PEXPIRE', P .. 'bells', wait + 10000)
   local left = math.floor(tonumber(call('ZSCORE', P .. 'owners', owner) or 0) - NOW)
-  local there = 0
-  if call('EXISTS', list) == 1 then
-    there = 1
-  elseif due and due <= 0 or call('EXISTS', unpack(ARGV, first)) > 0 then
-    there = 2
+  local there = due and due <= 0
+  for at = first, #ARGV, CHUNK do
+    there = there or call('EXISTS', unpack(ARGV, at, math.min(at + CHUNK - 1, #ARGV))) > 0
   end
-  return { there, left, due and math.max(due, 0) or -1 }
+  local code = call('EXISTS', list) == 1 and 1 or there and 2 or 0
+  return { code, left, due and math.max(due, 0) or -1 }
 end

@@ -17,12 +17,12 @@ local connection, wanted = ARGV[14], ARGV[15]
 local OWNER, inbox = P .. 'owner:' .. owner, P .. 'inbox:' .. owner .. ':' .. list
 
 local prefix, last = unpack(call('HMGET', OWNER, 'p', 'n'))
+if connection ~= '' then
+  --#include broker_announcing
+  begin()
+  expect(owner, wanted, prefix) -- first: the BLMOVE follows whatever comes of the rest
+end
 if not prefix or tonumber(last or 0) + 1 ~= nth or call('LLEN', inbox) ~= 1 then
-  if connection ~= '' then -- the BLMOVE follows all the same
-    --#include broker_announcing
-    begin()
-    expect(owner, wanted, prefix)
-  end
   return false
 end
 in_database(database, function() end)
@@ -38,7 +38,6 @@ call('RPOP', inbox)
 
 if connection ~= '' then
   --#include broker_announcing
-  expect(owner, wanted, prefix)
   return announce(owner, connection, wanted, tonumber(ARGV[16]), 17)
 end
 if #ARGV == 16 then
