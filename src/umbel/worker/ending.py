@@ -33,6 +33,15 @@ class Ending:
             self.due = min(self.due, now + within)
         self.asked = True
 
+    def alone_for(self, now: float) -> float:
+        """Note that the node has no children any more; return for how many seconds it has had none.
+
+        While it was not told to stop it will have others.
+        """
+        if self.alone_since is None and self.asked:
+            self.alone_since = now
+        return now - self.alone_since if self.alone_since is not None else 0.0
+
     def is_due(self, now: float) -> bool:
         """Tell whether running tasks are not waited for any more."""
         return now >= self.due

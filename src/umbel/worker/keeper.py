@@ -18,8 +18,8 @@ from typing import Any
 from umbel import signals
 from umbel.app import Umbel
 from umbel.clock import Clock, unique_id
-from umbel.exceptions import LeaseLost, OperationalError
 from umbel.ports import Broker, ResultStore
+from umbel.worker.attempts import Attempts, Duty
 from umbel.worker.autoscale import Autoscaler
 from umbel.worker.bootstrap import Orders
 from umbel.worker.children import ChildProcess, Nursery
@@ -55,9 +55,6 @@ FENCE_SETTLES = 0.005
 #: A child that lived shorter than this is started again after a growing pause, unless a task was
 #: what it died of: tasks are counted, and those that go on killing are put away.
 SHORT_LIFE = 1.0
-
-#: Something that may fail, and is tried again with the next step.
-Duty = Callable[..., object]
 
 
 class Keeper:
@@ -103,9 +100,7 @@ class Keeper:
         #: Who is not buried yet, and who retires and has given up its slot.
         self._dead, self._leaving = list[ChildProcess](), list[ChildProcess]()
         self._ending = Ending()
-        #: What did not work the last time, and was told of; and what the broker did not answer.
-        self._complaints: set[Duty] = set()
-        self._unanswered: set[Duty] = set()
+        self._attempts = Attempts(recovery.start_over)
         self._word_out, self._word_in = socket.socketpair()
         self._word_out.setblocking(False)
         self._timekeeper = Timekeeper(self._clock, self._pages)
@@ -123,6 +118,7 @@ class Keeper:
     def stop(self, within: float | None = None) -> None:
         """Let children end after their current tasks; end them after so many seconds, unless that is None."""
         self._ending.ask(within, self._clock.monotonic())
+        self._tell_to_stop()  # the thread may be waiting for a broker that is silent
         with contextlib.suppress(OSError):
             self._word_in.send(b"!")
         self.news.ring()
@@ -131,6 +127,11 @@ class Keeper:
     def stopping(self) -> bool:
         """Whether the node has been told to stop."""
         return self._ending.asked
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the broker did not answer the last time."""
+        return self._attempts.are_unanswered
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the thread's end; True when it has come."""
@@ -178,9 +179,7 @@ class Keeper:
         if self._children():
             return False
         now = self._clock.monotonic()
-        if self._ending.alone_since is None:
-            self._ending.alone_since = now
-        return not self._dead or self._ending.at_once or now - self._ending.alone_since > LAST_TRIES
+        return not self._dead or self._ending.at_once or self._ending.alone_for(now) >= LAST_TRIES
 
     def _wait(self) -> None:
         sockets = [self._word_out]
@@ -201,7 +200,7 @@ class Keeper:
 
     def _pause(self) -> float:
         """Return for how many seconds to wait where nothing happens."""
-        if self._works or self._ending.asked or self._unanswered or self._complaints or self._dead:
+        if self._works or self._ending.asked or self._attempts.are_owed or self._dead:
             return TICK
         if self._leaving or any(slot.child is None or slot.child.hung_up for slot in self._slots):
             return TICK
@@ -227,13 +226,14 @@ class Keeper:
 
     def step(self, now: float) -> None:
         """Do everything that is due."""
+        self._attempts.begin()
         self._notice_jumps(now)
         self._try(self._recovery.settle_undecided)
         self._part()
         self._mourn(now)
         self._tend(now)
         if self._ending.asked:
-            self._tell_to_stop()
+            self._end()
         else:
             if self.scaling is not None and self._scaling.is_due(now):
                 self._try(self._scale, *self.scaling)
@@ -258,35 +258,17 @@ class Keeper:
         )
 
     def _try(self, duty: Duty, *arguments: Any) -> bool:
-        """Do something that needs the broker; say once when it does not answer, and when it does again."""
-        try:
-            duty(*arguments)
-        except LeaseLost:
-            self._recovery.start_over()
-            return False
-        except OperationalError as error:
-            if not self._unanswered:
-                logger.warning(
-                    "The broker does not answer the supervisor; it keeps trying. %s", error
-                )
-            self._unanswered.add(duty)
-            return False
-        except Exception:
-            # Whatever it is, the node's leases depend on this thread: it must go on.
-            if duty not in self._complaints:
-                logger.exception("The supervisor failed at %r; it keeps trying.", duty)
-            self._complaints.add(duty)
-            return False
-        self._complaints.discard(duty)
-        self._answered(duty)
-        return True
+        """Do something that needs the broker; tell whether that worked.
 
-    def _answered(self, duty: Duty) -> None:
-        """Note that a duty was answered, or is none any more."""
-        if duty in self._unanswered:
-            self._unanswered.discard(duty)
-            if not self._unanswered:
-                logger.warning("The broker answers the supervisor again.")
+        A node that stops does not wait for a silent broker with each duty of a step: only the leases of what
+        still runs are worth that.
+        """
+        if self._ending.asked and self._attempts.in_vain and not self._is_owed_to_tasks(duty):
+            return False
+        return self._attempts.make(duty, *arguments)
+
+    def _is_owed_to_tasks(self, duty: Duty) -> bool:
+        return duty == self._renew and any(child.runs() for child in self._children())
 
     def _part(self) -> None:
         """Let go of those who retire: they run nothing more, and the next may begin while they leave."""
@@ -314,6 +296,8 @@ class Keeper:
             if self._is_amiss(child):
                 logger.error("Child %d: %s.", child.number, child.how_it_died())
             self._dead.append(child)
+        if not self._children():
+            self._ending.alone_for(now)
         self._dead = [child for child in self._dead if not self._try(self._bury, child)]
 
     def _is_amiss(self, child: ChildProcess) -> bool:
@@ -387,7 +371,7 @@ class Keeper:
                 if self._try(self._broker.take_back, latest.owner, waiting):
                     child.fenced_batch = seen.batch
         if not is_tried:
-            self._answered(self._broker.take_back)
+            self._attempts.settle(self._broker.take_back)
 
     def _scale(self, scaler: Autoscaler, waiting: Callable[[], int]) -> None:
         """Have as many children as are needed now; those that are not, and run least, are to leave."""
@@ -436,9 +420,14 @@ class Keeper:
                 page.remove()
 
     def _tell_to_stop(self) -> None:
+        """Let children end after their current tasks: those that are there, from any thread."""
         for child in self._children():
             if not child.told_to_stop:
                 child.tell_to_stop()
+
+    def _end(self) -> None:
+        """Let children end, also those that were begun meanwhile; end them when it is time for that."""
+        self._tell_to_stop()
         if self._ending.is_due(self._clock.monotonic()):
             self._end_children(self._children())
 

@@ -226,17 +226,24 @@ class Node:
         logger.info("%s ready.", self.orders.hostname)
         signals.worker_ready.send(self)
 
-    def leave(self) -> None:
-        """Give up the node's place; nothing of it is left behind."""
-        if self.nursery is not None:
-            self.nursery.close()
-        self.keeper.close()
+    def _let_go(self) -> None:
+        """Give back what the node holds at servers, unless it has just waited for them in vain."""
+        if self.keeper.is_cut_off:
+            logger.warning("Leaving without the broker's answer; leases end by themselves.")
+            return
         try:
             self._recovery.close()
             for one in self._kept:
                 one.leave()
         except UmbelError as error:
             logger.warning("Leaving without the broker's answer. %s", error)
+
+    def leave(self) -> None:
+        """Give up the node's place; nothing of it is left behind."""
+        if self.nursery is not None:
+            self.nursery.close()
+        self.keeper.close()
+        self._let_go()
         self.directory.leave()
         for engine in self._engines.values():
             engine.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from umbel.ports import Owner
 from umbel.testing.conformance.support import until
 from umbel.worker.bootstrap import Orders, Source
 from umbel.worker.children import ChildProcess
+from umbel.worker.ending import LAST_TRIES
 from umbel.worker.forkserver import READY, RETIRES
 from umbel.worker.keeper import CALM_TICK, TICK, Keeper
 from umbel.worker.nodes import NodeDirectory
@@ -352,3 +353,72 @@ def test_a_stop_does_not_wait_long_for_what_cannot_be_taken_over(
     ours.close()
     theirs.close()
     page.remove()
+
+
+@pytest.fixture
+def silent(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A broker that leaves everything unanswered, and the names of what it was asked."""
+    asked: list[str] = []
+
+    def asking(name: str) -> Callable[..., object]:
+        def ask(*_: object) -> object:
+            asked.append(name)
+            raise OperationalError("silent")
+
+        return ask
+
+    monkeypatch.setattr(keeper._broker, "renew", asking("renew"))
+    monkeypatch.setattr(keeper._broker, "expired", asking("expired"))
+    monkeypatch.setattr(keeper._recovery, "child_died", asking("child_died"))
+    return asked
+
+
+def test_a_child_is_told_to_stop_while_the_keeper_waits_for_a_silent_broker(
+    keeper: Keeper, retiring: tuple[Slot, ChildProcess, socket.socket]
+) -> None:
+    """Without a step of its thread."""
+    _, child, theirs = retiring
+    keeper.stop()
+    keeper.stop()
+    assert child.told_to_stop
+    assert theirs.recv(64).split() == [b"stop"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "first", "later"),
+    [(True, ["renew"], ["renew"]), (False, ["renew"], ["child_died"])],
+)
+def test_a_node_that_stops_waits_for_a_silent_broker_once_in_a_step(
+    keeper: Keeper,
+    retiring: tuple[Slot, ChildProcess, socket.socket],
+    silent: list[str],
+    runs: bool,
+    first: list[str],
+    later: list[str],
+) -> None:
+    """Every wait may take seconds; but the leases of what runs are tried for."""
+    slot, child, _ = retiring
+    child.retires = False
+    child.control.recv(64)
+    now = keeper._clock.monotonic()
+    keeper.step(now)
+    assert silent == ["renew", "expired"]  # it goes on: each is tried
+    keeper.stop()
+    if runs:
+        child.page.load(["key"])
+        child.page.start(0, now)
+    silent.clear()
+    keeper.step(now + 100.0)
+    assert silent == first
+    if not runs:
+        child.status = 0
+    silent.clear()
+    keeper.step(now + 200.0)
+    assert silent == later
+    if not runs:
+        assert not keeper._is_empty()
+        keeper._ending.alone_since = keeper._clock.monotonic() - LAST_TRIES
+        assert keeper._is_empty()
+        assert keeper.is_cut_off
+    slot.child = None
+    child.page.remove()
