@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -105,24 +106,32 @@ def _is_stopped(pid: int) -> bool:
 def test_workers_are_replaced_as_by_kubernetes(
     make_fleet: MakeFleet, form: Form, settle: Settle, told: bool
 ) -> None:
-    """D2: TERM, some patience, KILL. Those that are told how much time they have need no KILL."""
+    """D2: TERM, some patience, KILL. Those that are told how much time they have need no KILL.
+
+    Who is killed may have died of what ran in it: what is killed again and again, because it takes longer
+    than the patience, is a dead letter at last.
+    """
     rounds = {"quick": 1, "short": 2, "full": 20}[form.name]
     patience, running = form.pick((5.0 if told else 1.0, 2.0), (30.0, 60.0))
     settings = {"worker_shutdown_timeout": form.pick(0.5, 25.0)} if told else {}
     with make_fleet(**settings) as fleet:
         nodes = fleet.start("a", "b") if form.name == "quick" else fleet.start("a", "b", "c")
+        longs = set()
         for number in range(rounds):
             old = nodes.pop(0)
             fleet.send_load(form.pick(60, 400), form.dice)
             (long,) = fleet.send("work", [(running,)])
             wait_until(lambda: long in fleet.started(), 10.0, "the long one to run")  # noqa: B023
+            longs.add(long)
             killed = _replace(fleet, old, patience, told)
             assert not (told and killed), "it was told how much time it has"
             nodes += fleet.start(f"next{number}")
         # Long ones that were given back wait for one another.
         fleet.wait_until_quiet(30.0 + 3 * running)
         figures = settle(fleet)
-        assert figures.dead == 0
+        most = fleet.app.conf.worker_max_deliveries
+        starts = Counter(start.id for start in fleet.history().starts)
+        assert figures.dead <= (0 if told else sum(starts[id] == most for id in longs))
         assert figures.duplicates <= 2 * rounds
 
 
