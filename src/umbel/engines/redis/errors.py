@@ -28,7 +28,7 @@ _ANSWERS: tuple[tuple[str, str], ...] = (
     (
         "NOPERM",
         "{server} does not allow this user to do that ({text}). Give it the commands and keys that umbel"
-        " needs (ACL SETUSER).",
+        ' needs by ACL SETUSER: they stand under "Rights" on the documentation\'s page about Redis.',
     ),
     (
         "READONLY",
