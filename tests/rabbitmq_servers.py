@@ -11,8 +11,9 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -121,7 +122,7 @@ def delete_all(prefix: str, queues: Iterable[str] = SUITE) -> None:
             link.call(method((40, 20), "Bsbb", 0, name, False, False), (40, 21))
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skip a test that has no server, or let it fail where RabbitMQ has to be there."""
     if "rabbitmq" in os.environ.get("UMBEL_REQUIRE_ENGINES", "").split(","):
         pytest.fail(f"{what} And UMBEL_REQUIRE_ENGINES names rabbitmq.")
@@ -131,13 +132,15 @@ def missing(what: str) -> None:
 class PrivateServer:
     """A server of this test's own, which it may stop, freeze, fill and restart. It keeps its port.
 
-    Servers of one `home` can be a cluster.
+    Servers of one `home`, with one daemon that knows their ports (`epmd`), can be a cluster.
     """
 
-    def __init__(self, directory: Path, *config: str, home: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, *config: str, home: Path | None = None, epmd: int | None = None
+    ) -> None:
         self.port, distribution = free_port(), free_port()
         self._directory = directory
-        self._node = f"umbel{self.port}@localhost"
+        self.node = f"umbel{self.port}@localhost"
         self._process: subprocess.Popen[bytes] | None = None
         lines = [f"listeners.tcp.1 = 127.0.0.1:{self.port}", "log.console = false", *config]
         (directory / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
@@ -146,7 +149,7 @@ class PrivateServer:
         self._environment = {
             **os.environ,
             "HOME": str(home or directory),  # where Erlang's cookie is
-            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(distribution),
             "RABBITMQ_MNESIA_BASE": str(directory / "data"),
@@ -156,6 +159,11 @@ class PrivateServer:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
         }
+        if epmd is not None:
+            self._environment |= {
+                "ERL_EPMD_PORT": str(epmd),
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            }
 
     @property
     def url(self) -> str:
@@ -164,8 +172,13 @@ class PrivateServer:
 
     def start(self) -> None:
         """Start, and return when it takes connections."""
+        self.launch()
+        self.await_start()
+
+    def launch(self) -> None:
+        """Start."""
         log = (self._directory / "out").open("ab")
-        process = self._process = subprocess.Popen(
+        self._process = subprocess.Popen(
             [f"{_PROGRAMS}/rabbitmq-server"],
             env=self._environment,
             stdout=log,
@@ -173,9 +186,19 @@ class PrivateServer:
             start_new_session=True,
         )
         log.close()
+
+    def await_start(self) -> None:
+        """Return when it takes connections."""
+        process = self._process
+        assert process is not None
         until(lambda: process.poll() is not None or self._answers(), STARTING)
         if process.poll() is not None:
             pytest.fail(f"rabbitmq-server ended: {(self._directory / 'out').read_text()[-2000:]}")
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it was started, and not ended."""
+        return self._process is not None
 
     def _answers(self) -> bool:
         try:
@@ -187,13 +210,13 @@ class PrivateServer:
     def join(self, other: PrivateServer) -> None:
         """Become one cluster with another."""
         self.control("stop_app")
-        self.control("join_cluster", other._node)
+        self.control("join_cluster", other.node)
         self.control("start_app")
 
     def control(self, *words: str) -> str:
         """Tell it something (rabbitmqctl)."""
         done = subprocess.run(
-            [f"{_PROGRAMS}/rabbitmqctl", "-n", self._node, *words],
+            [f"{_PROGRAMS}/rabbitmqctl", "-n", self.node, *words],
             env=self._environment,
             capture_output=True,
             text=True,
@@ -236,11 +259,53 @@ def private_server(
     directory: Path, *config: str, home: Path | None = None
 ) -> Iterator[PrivateServer]:
     """Start a server for a test; without a program to start the test is skipped, or fails if required."""
-    if not Path(f"{_PROGRAMS}/rabbitmq-server").exists():
-        missing(f"rabbitmq-server is not in {_PROGRAMS}.")
+    _check_programs()
     server = PrivateServer(directory, *config, home=home)
     try:
         server.start()
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def private_cluster(directory: Path, count: int = 3) -> Iterator[list[PrivateServer]]:
+    """Start servers that are one cluster, apart from all others on this machine."""
+    _check_programs()
+    # They have to know each other before they meet.
+    cookie = directory / ".erlang.cookie"
+    cookie.write_text(unique_id())
+    cookie.chmod(0o400)
+    with ExitStack() as stack:
+        epmd = stack.enter_context(_port_mapper())
+        servers = []
+        for number in range(count):
+            place = directory / f"server-{number}"
+            place.mkdir()
+            servers.append(PrivateServer(place, home=directory, epmd=epmd))
+            stack.callback(servers[-1].kill)
+            servers[-1].launch()
+        for server in servers:
+            server.await_start()
+        for server in servers[1:]:
+            server.join(servers[0])
+        yield servers
+
+
+@contextmanager
+def _port_mapper() -> Iterator[int]:
+    """Run what tells Erlang's nodes each other's ports; give its own."""
+    port = free_port()
+    program = shutil.which("epmd")
+    if program is None:
+        missing("epmd, which is part of Erlang, is not installed.")
+    with subprocess.Popen([program, "-address", "127.0.0.1", "-port", str(port)]) as process:
+        try:
+            yield port
+        finally:
+            process.kill()
+
+
+def _check_programs() -> None:
+    if not Path(f"{_PROGRAMS}/rabbitmq-server").exists():
+        missing(f"rabbitmq-server is not in {_PROGRAMS}.")

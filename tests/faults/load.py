@@ -42,6 +42,8 @@ class Load:
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
         self.refusals: list[Refusal] = []
         self.accepted = 0
+        #: The longest call that was accepted, in seconds.
+        self.longest = 0.0
         self.error: BaseException | None = None
 
     def __enter__(self) -> Self:
@@ -59,6 +61,12 @@ class Load:
         """Wait until enough more calls have been accepted."""
         goal = self.accepted + self._enough
         wait_until(lambda: self.accepted >= goal, 60.0, f"{self._enough} calls to be accepted")
+
+    def until_accepted(self, since: float) -> float:
+        """Return the seconds since a moment until a call is accepted that began after now."""
+        goal = self.accepted + 2  # one may be under way
+        wait_until(lambda: self.accepted >= goal, 60.0, "a call to be accepted")
+        return SYSTEM.monotonic() - since
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -84,4 +92,5 @@ class Load:
             self.refusals.append(Refusal(SYSTEM.monotonic() - begun, error))
         else:
             self._fleet.ledger.sent(id, "ok")
+            self.longest = max(self.longest, SYSTEM.monotonic() - begun)
             self.accepted += 1

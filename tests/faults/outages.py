@@ -62,6 +62,12 @@ def check_refusals(fleet: Fleet, load: Load) -> None:
         )
 
 
+def check_calls(fleet: Fleet, load: Load) -> None:
+    """Calls may fail while there is no server: in time. Nothing else happens to them."""
+    limit = fleet.app.conf.broker_publish_timeout
+    assert all(one.seconds <= limit + 1.0 for one in load.refusals)
+
+
 def check_words(nodes: list[Node], outages: int) -> None:
     """Each of a node's three processes says once that nobody answers, and once that somebody does."""
     for node in nodes:

@@ -40,6 +40,10 @@ class RabbitFleet(Fleet):
             self.wait_until_quiet()
             super().stop()
 
+    def note_fault(self, how: str) -> None:
+        """Note what may end the connections of all that run tasks."""
+        self.ledger.fault(how, [pid for node in self.nodes for pid in node.members()])
+
     def _nothing_waits(self) -> bool:
         link = Link(address_of(self._url, {}), 5.0, "test")
         try:

@@ -14,7 +14,7 @@ import pytest
 from tests.faults.conftest import Form, Settle
 from tests.faults.fleet import wait_until
 from tests.faults.load import Load
-from tests.faults.outages import until_work_goes_on
+from tests.faults.outages import check_calls, until_work_goes_on
 from tests.faults.rabbit_fleet import RabbitFleet
 from tests.rabbitmq_servers import PrivateServer, delete_queue, private_server
 from umbel.clock import SYSTEM
@@ -39,20 +39,8 @@ def running(place: Path) -> Iterator[tuple[PrivateServer, RabbitFleet]]:
         yield server, fleet
 
 
-def note_fault(fleet: RabbitFleet, how: str) -> None:
-    """Note what may end the connections of all that run tasks."""
-    pids = [pid for node in fleet.nodes for pid in node.members()]
-    fleet.ledger.fault(how, pids)
-
-
 def load_of(fleet: RabbitFleet, form: Form) -> Load:
     return Load(fleet, form.dice, form.pick(20, 250), retry=False)
-
-
-def check_calls(fleet: RabbitFleet, load: Load) -> None:
-    """Calls may fail while there is no server: in time. Nothing else happens to them."""
-    limit = fleet.app.conf.broker_publish_timeout
-    assert all(one.seconds <= limit + 1.0 for one in load.refusals)
 
 
 def test_server_killed(place: Path, form: Form, settle: Settle) -> None:
@@ -62,11 +50,11 @@ def test_server_killed(place: Path, form: Form, settle: Settle) -> None:
         delays = []
         with load_of(fleet, form) as load:
             for _ in range(form.pick(1, 20)):
-                note_fault(fleet, "server killed")
+                fleet.note_fault("server killed")
                 server.kill()
                 SYSTEM.sleep(form.dice.uniform(0.1, form.pick(1.0, 10.0)))
                 server.start()
-                note_fault(fleet, "server killed")
+                fleet.note_fault("server killed")
                 delays.append(until_work_goes_on(fleet))
                 load.await_more()
         check_calls(fleet, load)
@@ -78,11 +66,11 @@ def test_server_frozen(place: Path, form: Form, settle: Settle) -> None:
     with running(place) as (server, fleet):
         fleet.start("one", "two")
         with load_of(fleet, form) as load:
-            note_fault(fleet, "server frozen")
+            fleet.note_fault("server frozen")
             server.freeze()
             SYSTEM.sleep(form.pick(6.0, 60.0))
             server.thaw()
-            note_fault(fleet, "server frozen")
+            fleet.note_fault("server frozen")
             delay = until_work_goes_on(fleet)
             load.await_more()
         check_calls(fleet, load)
@@ -114,9 +102,9 @@ def test_connections_closed_by_the_server(
         delays = []
         with load_of(fleet, form) as load:
             for _ in range(form.pick(1, 20)):
-                note_fault(fleet, how.__name__)
+                fleet.note_fault(how.__name__)
                 how(server)
-                note_fault(fleet, how.__name__)
+                fleet.note_fault(how.__name__)
                 delays.append(until_work_goes_on(fleet))
                 load.await_more()
         check_calls(fleet, load)

@@ -2,17 +2,21 @@
 
 RabbitMQ pushes to whoever consumes, up to a prefetch that holds for as long as one consumes. So each batch
 is a consumer of its own that is cancelled again: ``qos(limit)``, ``consume`` and ``cancel`` in one packet. A
-classic queue hands over what it has before it heeds the cancel. A quorum queue does not, so there a ``get``,
-which goes the same way as the consumer's messages, is what the cancel waits for. Measured, that is as fast
-as consuming all the time, and nothing waits at a busy process.
+classic queue hands over what it has before it heeds the cancel. Measured, that is as fast as consuming all
+the time, and nothing waits at a busy process.
 
-What a quorum queue hands over just before it heeds the cancel may come after the server's answer to that. It
-has reached the server's end of the channel by then, so it is there before the answer to another question.
+Of a quorum queue nothing may be held for a consumer that is cancelled: when the server to which it was
+connected dies, the others give that to nobody, not even when the dead one is back (rabbit_fifo.erl
+returns what consumers hold that are up). So a batch is as many ``get``, in one packet once the first has
+told how many there are. Who waits consumes with a prefetch of 1, and that consumer ends just before its
+message is settled (held.py). What comes just when a wait ends goes back. It may come after the server's
+answer to the cancel, but has reached the server's end of the channel by then, so it is there before the
+answer to another question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from time import monotonic
 
 from umbel.engines.rabbitmq import wire
@@ -39,33 +43,38 @@ class Channel:
         self, queue: str, limit: int, before: bytes = b"", quorum: bool = False
     ) -> list[Taken]:
         """Take what is there, up to `limit` messages, in order. `before` is sent in front."""
-        if limit == 1:
-            with self.link.reading:
-                self.link.send(before + _get(queue))
-                answer = self._expect(wire.GET_OK, wire.GET_EMPTY)
-            return [(answer, queue)] if answer.name == wire.GET_OK else []
+        if quorum or limit == 1:
+            return self._get(queue, limit, before)
         tag = self._next_tag()
         cancel = method(wire.CANCEL, "sb", tag, False)
-        queues = {tag: queue}
         taken: list[Taken] = []
         with self.link.reading:
-            if not quorum:
-                self.link.send(before + _qos(limit) + _consume(queue, tag) + cancel)
-                self._expect(wire.CANCEL_OK, into=taken, queues=queues)
-                return taken
-            self.link.send(before + _qos(limit - 1) + _consume(queue, tag) + _get(queue))
-            last = self._expect(wire.GET_OK, wire.GET_EMPTY, into=taken, queues=queues)
-            self.link.send(cancel)
-            self._expect(wire.CANCEL_OK, into=taken, queues=queues)
-            if len(taken) < limit - 1:
-                self._hear_all(taken, queues)
-        # The answer to the get may overtake what the consumer got before it.
-        return [*taken, (last, queue)] if last.name == wire.GET_OK else taken
+            self.link.send(before + _qos(limit) + _consume(queue, tag) + cancel)
+            self._expect(wire.CANCEL_OK, into=taken, queues={tag: queue})
+        return taken
 
-    def wait(self, queues: Sequence[str], seconds: float, quorum: bool = False) -> list[Taken]:
+    def _get(self, queue: str, limit: int, before: bytes) -> list[Taken]:
+        """Ask for one message, and for as many more as there are then."""
+        taken: list[Taken] = []
+        asked = 1
+        with self.link.reading:
+            self.link.send(before + _get(queue))
+            while asked:
+                answer = self._expect(wire.GET_OK, wire.GET_EMPTY)
+                asked -= 1
+                if answer.name == wire.GET_EMPTY:
+                    continue
+                taken.append((answer, queue))
+                if len(taken) == 1 and (asked := min(answer.arguments[4], limit - 1)):
+                    self.link.send(_get(queue) * asked)
+        return taken
+
+    def wait(
+        self, queues: Sequence[str], seconds: float, quorum: Collection[str] = ()
+    ) -> list[Taken]:
         """Wait for the first message of any of these; where more come at once, one of each queue.
 
-        With `quorum` some are quorum queues.
+        Those that `quorum` names are quorum queues.
         """
         link = self.link
         deadline = monotonic() + seconds
@@ -74,22 +83,37 @@ class Channel:
         with link.reading:
             link.send(_qos(1), *(_consume(queue, tag) for tag, queue in tags.items()))
             link.refresh()
-            cancelled = set[str]()
-            while not taken and not cancelled:
+            ended = set[str]()
+            while not taken and not ended:
                 event = link.receive(max(deadline - monotonic(), 0))
                 if event is None:
                     break
                 if event.name == wire.CANCEL:
-                    cancelled.add(event.arguments[0])
+                    ended.add(event.arguments[0])
                 self._heed(event, taken, tags)
-            left = [tag for tag in tags if tag not in cancelled]
-            if left:
-                link.send(*(method(wire.CANCEL, "sb", tag, False) for tag in left))
-                for _ in left:
-                    self._expect(wire.CANCEL_OK, into=taken, queues=tags)
-            if quorum:
-                self._hear_all(taken, tags)
+            stay = {event.arguments[0] for event, queue in taken if queue in quorum}
+            self._end([tag for tag in tags if tag not in ended | stay], tags, taken, quorum)
         return taken
+
+    def _end(
+        self,
+        tags: Collection[str],
+        queues: dict[str, str],
+        taken: list[Taken],
+        quorum: Collection[str],
+    ) -> None:
+        """Cancel consumers, take what came for them meanwhile, and give back what is of quorum queues."""
+        late: list[Taken] = []
+        if tags:
+            self.link.send(*(method(wire.CANCEL, "sb", tag, False) for tag in tags))
+            for _ in tags:
+                self._expect(wire.CANCEL_OK, into=late, queues=queues)
+            if any(queues[tag] in quorum for tag in tags):
+                self._hear_all(late, queues)
+        taken += [one for one in late if one[1] not in quorum]
+        back = [event.arguments[1] for event, queue in late if queue in quorum]
+        if back:
+            self.link.send(*(method(wire.REJECT, "Lb", number, True) for number in back))
 
     def consume_lastingly(self, queue: str) -> None:
         """Consume from a queue of our own for as long as the channel is open; see `for_lasting`."""
@@ -149,6 +173,11 @@ class Channel:
     def _next_tag(self) -> str:
         self._tags += 1
         return f"u{self._tags}"  # a quorum queue takes a number for that of a get
+
+
+def consumer_of(event: Event) -> str:
+    """Return the tag of the consumer to which a message was pushed; it is "" of one that was asked for."""
+    return str(event.arguments[0]) if event.name == wire.DELIVER else ""
 
 
 def _qos(count: int) -> bytes:

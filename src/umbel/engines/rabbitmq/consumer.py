@@ -17,7 +17,7 @@ from typing import Any
 
 from umbel.clock import unique_id
 from umbel.engines.rabbitmq import envelope, wire
-from umbel.engines.rabbitmq.channel import Channel, Taken
+from umbel.engines.rabbitmq.channel import Channel, Taken, consumer_of
 from umbel.engines.rabbitmq.claims import Claims, is_suspect
 from umbel.engines.rabbitmq.core import Core
 from umbel.engines.rabbitmq.errors import NotFound
@@ -113,7 +113,7 @@ class RabbitConsumer(Consumer):
     def _wait(self, request: FetchRequest, seconds: float) -> list[Taken]:
         _, channel = self._connected(request.queues)
         names = {self._core.topology.name(queue): queue for queue in request.queues}
-        quorum = not self._core.topology.quorum.isdisjoint(request.queues)
+        quorum = [name for name in names if names[name] in self._core.topology.quorum]
         found = channel.wait(list(names), seconds, quorum)
         taken = []
         for event, name in found:
@@ -125,9 +125,10 @@ class RabbitConsumer(Consumer):
 
     def _noted(self, taken: Sequence[Taken], queue: str) -> list[Taken]:
         """Note that these are held, by the name that the caller gave to the queue."""
+        quorum = queue in self._core.topology.quorum
         with self._lock:
             for event, _ in sorted(taken, key=lambda one: _number(one[0])):
-                self._held.opened(_number(event))
+                self._held.opened(_number(event), consumer_of(event) if quorum else "")
         return [(event, queue) for event, _ in taken]
 
     def _given(self, taken: Sequence[Taken], limit: int) -> list[Delivery]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,8 +43,8 @@ class Holdings:
 
     def __init__(self) -> None:
         self.by_key: dict[str, Held] = {}
-        #: All that is not acknowledged, in the order of its numbers.
-        self._open: dict[int, None] = {}
+        #: All that is not acknowledged, in the order of its numbers, and the consumer that ends with it.
+        self._open: dict[int, str] = {}
         #: All up to this one are acknowledged.
         self._together = 0
         #: What is worked on and was held on channels that are gone, by the tag of its publish.
@@ -71,10 +71,13 @@ class Holdings:
         if left:
             core.send([message for _, _, message in left], core.address.timeout, taken)
 
-    def opened(self, number: int) -> None:
-        """Note that the server has handed something over, unless it is acknowledged with others already."""
+    def opened(self, number: int, consumer: str = "") -> None:
+        """Note that the server has handed something over, unless it is acknowledged with others already.
+
+        A `consumer` that is named has a prefetch of 1 and is cancelled together with that.
+        """
         if number > self._together:
-            self._open[number] = None
+            self._open[number] = consumer
 
     def adopt(self, tag: str | None, number: int, now: float) -> bool:
         """Hold what came back if it is still worked on; tell whether it is.
@@ -102,7 +105,7 @@ class Holdings:
             if number not in gone:
                 break
             together = number
-        frames = []
+        frames = self._ended(gone)
         if together:
             self._together = together
             frames.append(method(wire.ACK, "Lb", together, True))
@@ -116,9 +119,15 @@ class Holdings:
     def returned(self, numbers: Collection[int]) -> bytes:
         """Return what gives these back to their queues."""
         gone = [number for number in sorted(numbers) if number in self._open]
+        frames = self._ended(gone)
         for number in gone:
             del self._open[number]
-        return b"".join(method(wire.REJECT, "Lb", number, True) for number in gone)
+        return b"".join([*frames, *(method(wire.REJECT, "Lb", one, True) for one in gone)])
+
+    def _ended(self, numbers: Iterable[int]) -> list[bytes]:
+        """Return what ends the consumers of these, in front of what would let them have more."""
+        tags = [tag for number in numbers if (tag := self._open[number])]
+        return [method(wire.CANCEL, "sb", tag, True) for tag in tags]
 
     def clear(self, keeps: bool = False) -> None:
         """Forget all: the channel is gone, and its server has given everything back.

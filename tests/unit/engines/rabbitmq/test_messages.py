@@ -185,6 +185,17 @@ def test_one_word_acknowledges_all_before_the_first_that_stays() -> None:
     assert held.settled([4, 6]) == wire.method(wire.ACK, "Lb", 6, True)
 
 
+def test_a_consumer_of_one_message_ends_before_that_is_settled() -> None:
+    """Else it would be sent the next one; and ended before, it might lose what it holds."""
+    held = Holdings()
+    for number, tag in ((1, "u1"), (2, ""), (3, "u3")):
+        held.opened(number, tag)
+    ends = [wire.method(wire.CANCEL, "sb", tag, True) for tag in ("u1", "u3")]
+    assert held.settled([1]) == ends[0] + wire.method(wire.ACK, "Lb", 1, True)
+    assert held.returned([3]) == ends[1] + wire.method(wire.REJECT, "Lb", 3, True)
+    assert held.settled([2]) == wire.method(wire.ACK, "Lb", 2, True)
+
+
 @for_each(
     ("seconds", "level"),
     [(0.0, 0), (0.001, 1), (1.0, 9), (60.0, 15), (31_536_000.0, 34), (1e12, LEVELS - 1)],
