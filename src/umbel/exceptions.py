@@ -123,7 +123,7 @@ class OperationalError(UmbelError):
 
 
 class BrokerFull(OperationalError):
-    """The broker has no room for the message: a full disk or a memory limit."""
+    """The broker has no room for the message: a full disk, a memory limit, or a queue that takes no more."""
 
 
 class LeaseLost(UmbelError):

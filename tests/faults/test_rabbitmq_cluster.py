@@ -27,9 +27,16 @@ from umbel.engines.rabbitmq.delays import Delays
 from umbel.engines.rabbitmq.link import Link
 from umbel.engines.rabbitmq.topology import declare_queue
 from umbel.entities import Queue
-from umbel.exceptions import OperationalError
+from umbel.exceptions import BrokerFull, OperationalError
 from umbel.ports import EngineOptions, FetchRequest, Owner
-from umbel.testing.conformance.support import PATIENCE, ack, ids, in_thread, publication
+from umbel.testing.conformance.support import (
+    PATIENCE,
+    ack,
+    at_most,
+    ids,
+    in_thread,
+    publication,
+)
 
 pytestmark = [pytest.mark.faults, pytest.mark.engine, pytest.mark.forms("short", "full")]
 
@@ -160,6 +167,7 @@ def test_server_killed(
                 fleet.note_fault("server started")
                 load.await_more()
         check_calls(fleet, load)
+        assert not any(isinstance(one.error, BrokerFull) for one in load.refusals)
         assert max(delays) <= RECOVERY
         assert [set(node.children()) for node in nodes] == children
         settle(fleet, *delays)
@@ -211,3 +219,38 @@ def test_what_is_held_at_a_server_that_dies_is_given_to_others(
         wait_until(all_came, RECOVERY, "what was held")
         assert sorted(map(str, found)) == ["first", "second", "waited for"]
     first.start()
+
+
+def test_calls_to_a_queue_without_a_leader(cluster: Cluster, form: Form) -> None:
+    """They wait for the next, and are never told that the queue is full; without one they fail in time."""
+    connected, *others = cluster.servers
+    leader, last = form.dice.sample(others, 2)
+    declare(cluster, leader)
+    options: EngineOptions = {"declared_queue": quorum_queue}
+    with closing(RabbitEngine(cluster.url(connected), options)) as engine:
+
+        def call(timeout: float) -> None:
+            engine.broker.publish([publication("call", queue="celery")], timeout)
+
+        def is_taken() -> bool:
+            try:
+                call(RECOVERY)
+            except OperationalError:
+                return False
+            return True
+
+        for _ in range(10):
+            call(PATIENCE)
+        leader.kill()
+        for _ in range(form.pick(10, 100)):
+            with at_most(RECOVERY):
+                call(RECOVERY)
+        last.kill()
+        with at_most(RECOVERY + 1.0), pytest.raises(OperationalError) as caught:
+            call(RECOVERY)
+        assert not isinstance(caught.value, BrokerFull)
+        for server in (leader, last):
+            server.launch()
+        for server in (leader, last):
+            server.await_start()
+        wait_until(is_taken, 30.0, "a call to be accepted")

@@ -4,8 +4,8 @@ A batch is sent in one go and confirmed by the server when each message is as sa
 reaches no queue, because somebody has deleted it, comes back and is sent again once it is declared anew.
 What was sent to an exchange that is gone, for which the server closes the channel, is sent again, too.
 
-What the server refuses, and nothing else, is sent again for as long as there is time, each time by a new
-connection: the channel of one whose quorum queue has lost its leader may refuse for ever.
+What the server refuses, and nothing else, is sent again for as long as that may help (refusals.py), each time
+by a new connection: the channel of one whose quorum queue has lost its leader may refuse for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 from umbel.clock import SYSTEM, Clock
@@ -23,7 +23,8 @@ from umbel.engines.rabbitmq.envelope import Written, own_tag
 from umbel.engines.rabbitmq.errors import NotFound
 from umbel.engines.rabbitmq.link import Link
 from umbel.engines.rabbitmq.pulse import Pulse
-from umbel.engines.rabbitmq.topology import Topology
+from umbel.engines.rabbitmq.refusals import Patience
+from umbel.engines.rabbitmq.topology import Topology, depth
 from umbel.engines.rabbitmq.wire import FRAME_MAX, Event, method
 from umbel.exceptions import BrokerFull, OperationalError
 from umbel.failpoints import fail_point
@@ -32,8 +33,6 @@ logger = logging.getLogger("umbel.rabbitmq")
 
 #: Messages that may be unconfirmed while more are sent.
 WINDOW = 500
-#: Seconds before what was refused is sent again, which double each time, and most of them.
-PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +54,15 @@ Heard = Callable[[Sequence[Outgoing]], None]
 
 
 @dataclass(slots=True)
-class _Patience:
-    """When what was refused is sent again: until `deadline`, if a try takes as long as the last one."""
+class _Left:
+    """What the server has not taken: what it refused, and what was not sent because of that."""
 
-    deadline: float
-    timeout: float
-    lasted: float
-    next: float = PAUSE
+    refused: list[Outgoing] = field(default_factory=list)
+    unsent: list[Outgoing] = field(default_factory=list)
 
-    def pause(self) -> float | None:
-        """Return the seconds until the next try; None where that could not be confirmed in time."""
-        pause = self.next
-        self.next = min(2 * pause, LONGEST_PAUSE)
-        # Twice as long: of what is not confirmed in time nobody knows whether it is there.
-        return pause if monotonic() + pause + 2 * self.lasted < self.deadline else None
+    @property
+    def all(self) -> list[Outgoing]:
+        return self.refused + self.unsent
 
 
 class Publisher:
@@ -97,15 +91,15 @@ class Publisher:
     ) -> None:
         """Send messages and return when all are confirmed.
 
-        Raises OperationalError after `timeout` seconds, BrokerFull where the server still refuses some then.
+        Raises OperationalError after `timeout` seconds, and BrokerFull where a queue is full.
         """
         begun = monotonic()
         deadline = begun + timeout
         with self._turn(deadline, timeout):
             left = self._publish(messages, deadline, timeout, "Nothing was sent")
-        if left:
-            lasted = monotonic() - begun
-            self._insist(messages, left, _Patience(deadline, timeout, lasted), taken)
+        if left.refused:
+            patience = Patience(deadline, monotonic() - begun)
+            self._insist(messages, left, patience, timeout, taken)
 
     @contextmanager
     def _turn(self, deadline: float, timeout: float) -> Iterator[None]:
@@ -121,22 +115,25 @@ class Publisher:
     def _insist(
         self,
         messages: Sequence[Outgoing],
-        left: Sequence[Outgoing],
-        patience: _Patience,
+        left: _Left,
+        patience: Patience,
+        timeout: float,
         taken: Heard | None,
     ) -> None:
         """Send again what was refused, until it is taken. Other threads have their turns in between."""
-        deadline, timeout = patience.deadline, patience.timeout
+        deadline = patience.deadline
         error: OperationalError | None = None
         before = messages
-        while left:
+        while left.refused:
+            missing = {id(one) for one in left.all}
+            some = [one for one in before if id(one) not in missing]
             if taken is not None:
-                refused = {id(one) for one in left}
-                taken([one for one in before if id(one) not in refused])
-            before = left
+                taken(some)
+            before = left.all
+            patience.heard(self._ready(left.refused[0], deadline), bool(some))
             pause = patience.pause()
             if pause is None:
-                raise self._refusal(left, len(messages), timeout) from error
+                raise self._refusal(left, len(messages), timeout, patience.ready) from error
             self._clock.sleep(pause)
             begun = monotonic()
             with self._turn(deadline, timeout):
@@ -146,22 +143,39 @@ class Publisher:
                     error = found
                     continue
                 error = None
-                left = self._publish(left, deadline, timeout, "What was refused was not sent again")
+                left = self._publish(
+                    before, deadline, timeout, "What was refused was not sent again"
+                )
             patience.lasted = monotonic() - begun
 
-    def _refusal(self, left: Sequence[Outgoing], total: int, timeout: float) -> BrokerFull:
-        return BrokerFull(
-            f"{self._topology.address.place} did not take {len(left)} of {total} messages within"
-            f" {timeout:.1f} s: it refuses those for {_queues_of(left)}. A queue is full (x-max-length with"
-            " x-overflow: reject-publish), or one of its servers is down."
+    def _ready(self, refused: Outgoing, deadline: float) -> int:
+        """Return how many messages the queue has that refused one; 0, too, of one that does not answer."""
+        try:
+            with self._topology.admin(max(deadline - monotonic(), 0.1)) as link:
+                # What is due later goes to the queue that is called like its exchange.
+                return depth(link, refused.exchange or refused.routing_key) or 0
+        except OperationalError:
+            return 0
+
+    def _refusal(self, left: _Left, total: int, timeout: float, ready: int) -> OperationalError:
+        what = f"{self._topology.address.place} did not take {len(left.all)} of {total} messages"
+        queues = _queues_of(left.refused)
+        if ready:
+            return BrokerFull(
+                f"{what}: it refuses those for {queues}, where {ready} are ready. The queue is full"
+                " (x-max-length or x-max-length-bytes with x-overflow: reject-publish)."
+            )
+        return OperationalError(
+            f"{what} within {timeout:.1f} s: it refuses those for {queues}. If that is a quorum queue, it has"
+            " no leader: look whether enough of its servers run."
         )
 
     def _publish(
         self, messages: Sequence[Outgoing], deadline: float, timeout: float, unsent: str
-    ) -> list[Outgoing]:
-        """Send messages; return those that the server refused, and those not sent because of that."""
+    ) -> _Left:
+        """Send messages; return those that the server has not taken."""
         left: Sequence[Outgoing] = messages
-        refused: list[Outgoing] = []
+        refused = _Left()
         for _ in range(3):
             link = self._open(deadline)
             self._wait_for_room(link, deadline, timeout, unsent)
@@ -222,11 +236,11 @@ class Publisher:
         messages: Sequence[Outgoing],
         deadline: float,
         timeout: float,
-        refused: list[Outgoing],
+        refused: _Left,
     ) -> list[Outgoing]:
         """Send and wait for confirms; return what has to be sent again once it has somewhere to go.
 
-        What the server refuses, and what then is not sent any more, is added to `refused`.
+        What the server refuses, and what then is not sent any more, goes into `refused`.
         """
         self._returned = []
         self._refused = {}
@@ -250,10 +264,11 @@ class Publisher:
                 self._wait_for_confirms(link, last, deadline, timeout)
             except NotFound as error:
                 missed = [one for number, one in self._unconfirmed.items() if number > before]
-                refused += self._in_order()
+                refused.refused += self._in_order()
                 return self._again([*missed, *messages[start + WINDOW :]], messages, error)
             if self._refused:
-                refused += [*self._in_order(), *messages[start + WINDOW :]]
+                refused.refused += self._in_order()
+                refused.unsent += messages[start + WINDOW :]
                 self._leave(link, deadline)
                 break
         fail_point("rabbitmq.publish.after")

@@ -13,7 +13,7 @@ from umbel.engines.rabbitmq.core import DEAD, DIED, KEY, QUEUE, REASON, Core
 from umbel.engines.rabbitmq.link import Link
 from umbel.engines.rabbitmq.topology import depth
 from umbel.engines.rabbitmq.wire import Event, method
-from umbel.exceptions import BrokerFull, OperationalError
+from umbel.exceptions import OperationalError
 from umbel.message import Publication
 from umbel.ports import DeadLetter, Holding, QueueAdmin, QueueDepth, StoredMessage
 
@@ -95,7 +95,7 @@ class RabbitQueues(QueueAdmin):
                         self._core.address.timeout,
                         lambda some: taken.update(id(one) for one in some),
                     )
-            except BrokerFull:
+            except OperationalError:
                 pairs = zip(found, messages, strict=True)
                 _acknowledge(link, [one for one, message in pairs if id(message) in taken])
                 raise

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
+from time import monotonic
 from typing import Any
 
 import pytest
 
 from tests.rabbitmq_servers import connected, delete_queue, shared_space
 from tests.unit.engines.rabbitmq.test_trouble import attach, publish
-from umbel.engines.rabbitmq import RabbitEngine, publisher
+from umbel.clock import SYSTEM
+from umbel.engines.rabbitmq import RabbitEngine, publisher, refusals
 from umbel.engines.rabbitmq.consumer import RabbitConsumer
 from umbel.engines.rabbitmq.link import Link
 from umbel.engines.rabbitmq.topology import plain_queue
@@ -34,6 +36,7 @@ from umbel.testing.conformance.support import (
 pytestmark = pytest.mark.engine
 #: How many messages the queue takes.
 ROOM = 5
+LIMITS: dict[str, Any] = {"x-max-length": ROOM, "x-overflow": "reject-publish"}
 #: Seconds that a worker waits for what it publishes.
 SHORT = 2.0
 
@@ -42,8 +45,7 @@ def limited(name: str) -> Queue:
     """Return the queue of most tests, which refuses what is too much, or another, which takes all."""
     if name != QUEUE:
         return plain_queue(name)
-    arguments = {"x-max-length": ROOM, "x-overflow": "reject-publish"}
-    return Queue(name, None, name, queue_arguments=arguments)
+    return Queue(name, None, name, queue_arguments=dict(LIMITS))
 
 
 @pytest.fixture
@@ -57,6 +59,12 @@ def engine() -> Iterator[RabbitEngine]:
         }
         with closing(RabbitEngine(url, options)) as made:
             yield made
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it not matter how soon somebody makes room."""
+    monkeypatch.setattr(refusals, "FULL", PATIENCE)
 
 
 def names(count: int, begin: str = "") -> list[str]:
@@ -88,6 +96,7 @@ def refused(engine: RabbitEngine, send: Callable[[], None]) -> Iterator[Future[N
         sent.result(PATIENCE)
 
 
+@pytest.mark.usefixtures("patient")
 def test_each_message_arrives_once_when_there_is_room(engine: RabbitEngine) -> None:
     publish(engine, "first")
     consumer = attach(engine)
@@ -97,6 +106,7 @@ def test_each_message_arrives_once_when_there_is_room(engine: RabbitEngine) -> N
     consumer.close()
 
 
+@pytest.mark.usefixtures("patient")
 def test_what_was_not_sent_because_of_a_refusal_keeps_its_place(
     engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,17 +118,18 @@ def test_what_was_not_sent_because_of_a_refusal_keeps_its_place(
     consumer.close()
 
 
-def test_a_queue_that_stays_full_is_an_error_in_time_that_says_so(engine: RabbitEngine) -> None:
-    batch = [publication(name) for name in names(2 * ROOM)]
+def test_a_queue_that_stays_full_is_an_error_soon_that_says_so(engine: RabbitEngine) -> None:
+    """However long the publish may take: a worker would do nothing else meanwhile."""
     text = (
-        rf"did not take {ROOM} of {2 * ROOM} messages within 2\.0 s: it refuses those for {QUEUE}\."
-        r" A queue is full \(x-max-length with x-overflow: reject-publish\)"
+        rf"did not take {ROOM} of {2 * ROOM} messages: it refuses those for {QUEUE}, where {ROOM} are ready\."
+        r" The queue is full \(x-max-length or .* with x-overflow: reject-publish\)"
     )
+    batch = [publication(name) for name in names(2 * ROOM)]
     publish(engine, "first")
     consumer = attach(engine)
     drained(consumer, 1)
-    with at_most(2 * SHORT), pytest.raises(BrokerFull, match=text):
-        engine.broker.publish(batch, SHORT)
+    with at_most(4 * refusals.FULL), pytest.raises(BrokerFull, match=text):
+        engine.broker.publish(batch, PATIENCE)
     # When all of it is repeated, what was taken is left out.
     with in_thread(lambda: engine.broker.publish(batch, PATIENCE)) as sent:
         assert sorted(drained(consumer, 2 * ROOM)) == sorted(names(2 * ROOM))
@@ -127,6 +138,55 @@ def test_a_queue_that_stays_full_is_an_error_in_time_that_says_so(engine: Rabbit
     consumer.close()
 
 
+def test_a_quorum_queue_that_stays_full_is_an_error_soon_that_says_so(
+    engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes what is sent before it has said that it is full."""
+    monkeypatch.setitem(LIMITS, "x-queue-type", "quorum")
+    publish(engine, *names(2 * ROOM))
+    with (
+        at_most(4 * refusals.FULL),
+        pytest.raises(BrokerFull, match=rf"1 of 1 messages: .*{QUEUE}, where {2 * ROOM} are ready"),
+    ):
+        publish(engine, "late")
+
+
+@pytest.mark.parametrize("seen", [0, None])
+def test_what_refuses_and_has_nothing_is_tried_for_as_long_as_there_is_time(
+    engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch, seen: int | None
+) -> None:
+    """A quorum queue without a leader says that it is empty, or does not answer."""
+    monkeypatch.setattr(publisher, "depth", lambda link, name: seen)
+    publish(engine, *names(ROOM))
+    begun = monotonic()
+    with pytest.raises(
+        OperationalError, match=rf"1 of 1 messages within 2\.0 s.*{QUEUE}.*no leader"
+    ) as caught:
+        engine.broker.publish([publication("late")], SHORT)
+    assert not isinstance(caught.value, BrokerFull)
+    assert monotonic() - begun > SHORT / 2
+
+
+def test_a_full_queue_is_tried_for_as_long_as_it_takes_something(
+    engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is emptied more slowly than its patience lasts, but all the time."""
+    monkeypatch.setattr(refusals, "FULL", 0.4)
+    publish(engine, "first")
+    consumer = attach(engine)
+    drained(consumer, 1)
+    with refused(engine, lambda: publish(engine, *names(3 * ROOM))):
+        begun, found = monotonic(), 0
+        while found < 3 * ROOM:
+            deliveries = fetch(consumer, limit=1)
+            ack(consumer, deliveries)
+            found += len(deliveries)
+            SYSTEM.sleep(0.1)
+    assert monotonic() - begun > 0.8
+    consumer.close()
+
+
+@pytest.mark.usefixtures("patient")
 def test_others_publish_while_something_is_refused(engine: RabbitEngine) -> None:
     publish(engine, *names(ROOM))
     consumer = attach(engine)
@@ -140,6 +200,7 @@ def test_others_publish_while_something_is_refused(engine: RabbitEngine) -> None
     consumer.close()
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_server_that_is_away_meanwhile_is_waited_for(
     engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +226,7 @@ def test_a_server_that_is_away_meanwhile_is_waited_for(
     consumer.close()
 
 
+@pytest.mark.usefixtures("patient")
 def test_what_has_no_queue_is_sent_again_beside_what_is_refused(engine: RabbitEngine) -> None:
     publish(engine, *names(ROOM - 1))
     engine.broker.publish([publication("first", queue="other")], PATIENCE)
