@@ -120,6 +120,8 @@ def refusal(call: Call) -> str | None:
     it is after this call.
     """
     chord = call.chord
+    if not (chord or call.callbacks or call.errbacks) and _is_plain(next_of(call.chain)):
+        return None
     if chord and not (is_signature(chord) and call.group_id):
         return "the body of its chord is no signature, or it has no group"
     if chord is _fine.chord:
