@@ -16,7 +16,7 @@ from umbel.clock import Clock, unique_id
 from umbel.exceptions import EncodeError
 from umbel.mappings import Layered, Shared
 from umbel.message import Message, Publication
-from umbel.options import NO_OPTIONS, CallOptions
+from umbel.options import NO_OPTIONS, CallOptions, StepOptions
 from umbel.publish import Context, Template, build, followers, unsendable
 from umbel.request import Request
 from umbel.routing import Route
@@ -105,7 +105,7 @@ class Blank:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         parent: Request | None,
-        options: CallOptions = NO_OPTIONS,
+        options: CallOptions | StepOptions = NO_OPTIONS,
     ) -> Publication:
         """Return the publication of a call that `parent` makes; see `umbel.publish.build`.
 

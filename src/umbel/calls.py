@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from umbel import current
 from umbel.blanks import blank
 from umbel.message import Publication
-from umbel.options import CALL_NAMES, NO_OPTIONS, CallOptions
+from umbel.options import CALL_NAMES, NO_OPTIONS, CallOptions, StepOptions
 from umbel.publish import Context, Template, build
 from umbel.result import AsyncResult, ResultBase
 from umbel.routing import Router, inherited
@@ -90,6 +90,22 @@ def task_maker(app: Umbel, task: Task[Any, Any], options: CallOptions) -> Maker:
     return maker(app, task.target(app, options), options)
 
 
+def step_maker(app: Umbel, task: Task[Any, Any]) -> Callable[..., Publication] | None:
+    """Return what makes publications of a task with the options of a step (`StepOptions`).
+
+    None where `apply_async` has to send it, which others have replaced, or which has more to say.
+    """
+    if not app.finalized or app.conf.snapshot.task_always_eager:
+        return None
+    if type(task).apply_async is not task.originals["apply_async"]:
+        return None
+    if type(app).send_task is not type(app).own_send_task:
+        return None
+    task_maker(app, task, NO_OPTIONS)
+    kept: Kept = task.__dict__["_kept"]
+    return kept.maker
+
+
 def _plain_maker(
     app: Umbel, task: Task[Any, Any], router: Router
 ) -> Callable[..., Publication] | None:
@@ -107,7 +123,9 @@ def _plain_maker(
     filled, check, prepare = form.filled, target.check, target.prepare
 
     def publication(
-        args: Sequence[Any], kwargs: Mapping[str, Any], options: CallOptions = NO_OPTIONS
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: CallOptions | StepOptions = NO_OPTIONS,
     ) -> Publication:
         require_arguments(args, kwargs)
         if check is not None:

@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from functools import cache
 from operator import attrgetter
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from umbel.checks import (
     refuse_unknown,
@@ -449,3 +449,16 @@ def eager_options(keywords: Mapping[str, Any]) -> EagerOptions:
 
 #: What most calls have, made once.
 NO_OPTIONS = CallOptions()
+
+
+class StepOptions(NamedTuple):
+    """The options of most steps of a chain: those that say which call it is and what follows it."""
+
+    task_id: str
+    reply_to: str | None
+    chain: Any
+    root_id: str | None
+    parent_id: str | None
+    link: None = None
+    link_error: None = None
+    chord: None = None

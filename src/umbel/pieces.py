@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from umbel import records
 from umbel.backend import chord_expiry
-from umbel.canvas.pieces import Piece, ahead, is_stand_in
-from umbel.message import Call
+from umbel.canvas.pieces import Piece, ahead, ahead_in, is_stand_in
+from umbel.message import Call, Message
 from umbel.ports import GroupOpening, ResultStore
+from umbel.serialization import JSON, serializer_of
 from umbel.settings import Settings
 
 if TYPE_CHECKING:
@@ -85,11 +86,12 @@ def is_due(expires: Any, settings: Settings, now: float) -> bool:
     return expires - now <= (anew - now) / 2
 
 
-def due(call: Call | None, settings: Settings, now: float) -> tuple[str, ...]:
+def due(call: Call | None, message: Message, settings: Settings, now: float) -> tuple[str, ...]:
     """Return the pieces that a call's message leads to, and that are to be renewed now that it has passed."""
     if call is None or not (call.chain or call.chord):
         return ()
-    found = ahead(call.chain, call.chord)
+    shows = serializer_of(message.content_type) is JSON and not message.headers.get("compression")
+    found = ahead_in(message.body) if shows else ahead(call.chain, call.chord)
     return tuple({id: None for id, expires in found if is_due(expires, settings, now)})
 
 

@@ -23,7 +23,7 @@ from umbel.entities import Queue
 from umbel.exceptions import EncodeError, OperationalError
 from umbel.links import Tail, as_data, as_list
 from umbel.message import Call, Message, Publication, decode, timestamp
-from umbel.options import NO_OPTIONS, CallOptions, warn_once
+from umbel.options import NO_OPTIONS, CallOptions, StepOptions, warn_once
 from umbel.policies import PublishPolicy, publish_policy
 from umbel.ports import Broker
 from umbel.request import Request
@@ -225,7 +225,7 @@ def _call(
     return call, due
 
 
-def followers(options: CallOptions) -> dict[str, Any]:
+def followers(options: CallOptions | StepOptions) -> dict[str, Any]:
     """Return what follows a call, as its message says it."""
     chain, chord = options.chain, options.chord
     return {

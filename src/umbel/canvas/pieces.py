@@ -146,13 +146,14 @@ def ahead(*written: Any) -> Iterator[tuple[str, float | None]]:
     """
     for found in within(*written):
         if isinstance(found, RawTail):
-            yield from _ahead_in(found.text)
+            yield from ahead_in(found.text)
         elif is_stand_in(found):
             kwargs = found["kwargs"]
             yield kwargs["piece"], kwargs.get("expires")
 
 
-def _ahead_in(text: bytes) -> Iterator[tuple[str, float]]:
+def ahead_in(text: bytes) -> Iterator[tuple[str, float]]:
+    """Yield those that a text of JSON leads to."""
     # What looks like one within an argument does no harm: nothing is kept by its name. To search all of the
     # text by the pattern would take ten times as long.
     at = text.find(_PIECE)

@@ -97,9 +97,10 @@ class Verdict:
 def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
     """Return the verdict on a run."""
     verdict = _decided(run, settings, clock)
-    renewed = (
-        due(run.prepared.call, settings, clock.time()) if settings.workflow_by_reference else ()
-    )
+    if not settings.workflow_by_reference:
+        return verdict
+    prepared = run.prepared
+    renewed = due(prepared.call, prepared.delivery.message, settings, clock.time())
     return replace(verdict, renewed=renewed) if renewed else verdict
 
 

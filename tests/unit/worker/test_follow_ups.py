@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.conftest import calls
 from tests.unit.worker.support import Made, consumer_of, delivery_of, foreign, take
-from umbel import AsyncResult, Task, Umbel, signals
-from umbel.message import Call, Delivery, decode
+from umbel import AsyncResult, Signature, Task, Umbel, signals
+from umbel.message import Call, Delivery, Publication, decode
 from umbel.ports import Action
 from umbel.records import decode as read
 from umbel.result import GroupResult
@@ -320,6 +321,88 @@ def test_the_rest_of_a_chain_follows(app: Umbel, runner: Runner, add: Made) -> N
     assert (call.id, call.args) == ("next", [3, 10])
     assert [step["options"]["task_id"] for step in call.chain] == ["last"]
     assert children(app, found) == [AsyncResult("next", app=app)]
+
+
+#: More steps than are read at once (`umbel.tails`).
+LONG = 50
+
+
+@pytest.mark.parametrize("behind", [0, 1, LONG])
+@pytest.mark.parametrize("kind", ["s", "si"])
+@pytest.mark.parametrize("ids", [{"task_id": "next", "reply_to": "me"}, {}])
+def test_a_plain_step_is_sent_as_by_its_signature(
+    app: Umbel,
+    runner: Runner,
+    add: Made,
+    monkeypatch: pytest.MonkeyPatch,
+    behind: int,
+    kind: str,
+    ids: dict[str, Any],
+) -> None:
+    """Where anything of its way is not ours, it goes that way."""
+    step = add.s(y=10) if kind == "s" else add.si(4, y=10)
+    last = [add.s(number).set(task_id=f"{number}") for number in range(behind)]
+    delivery = delivery_of(add, 1, 2, chain=[*last, step.set(**ids)])
+    called = list[str]()
+
+    def apply_async(self: Signature[Any], *args: Any, **options: Any) -> Any:
+        called.append(self.task)
+        return original(self, *args, **options)
+
+    made = [verdict(runner, delivery, app)]
+    original = Signature.apply_async
+    monkeypatch.setattr(Signature, "apply_async", apply_async)
+    made.append(verdict(runner, delivery, app))
+    assert called == ["add"]
+    plain, signed = (found.settlement.publish[0] for found in made)
+    assert without_time(plain) == without_time(signed)
+    assert children(app, made[0]) == children(app, made[1])
+
+
+def without_time(publication: Publication) -> Publication:
+    """Return what was published, but for when that was and how its parts are kept."""
+    message = publication.message
+    headers = {name: value for name, value in message.headers.items() if name != "sent_at"}
+    assert "sent_at" in message.headers
+    made = replace(message, headers=headers, properties=dict(message.properties))
+    return replace(publication, message=made, content=None)
+
+
+@pytest.mark.parametrize("whose", [Task, Umbel], ids=["of all tasks", "of the app"])
+def test_who_is_around_calls_sees_the_steps_of_chains(
+    app: Umbel, runner: Runner, add: Made, monkeypatch: pytest.MonkeyPatch, whose: Any
+) -> None:
+    delivery = delivery_of(add, 1, 2, chain=[add.s(10)])
+    seen = list[Any]()
+    name = "apply_async" if whose is Task else "send_task"
+    original = getattr(whose, name)
+
+    def around(*args: Any, **options: Any) -> Any:
+        seen.append(args[0])
+        return original(*args, **options)
+
+    monkeypatch.setattr(whose, name, around)
+    found = verdict(runner, delivery, app)
+    assert [call.args for call in following(found)] == [[3, 10]]
+    assert seen == [add if whose is Task else app]
+
+
+def test_the_options_of_the_step_after_the_next_are_looked_at_before_that_is_sent(
+    app: Umbel, runner: Runner, add: Made
+) -> None:
+    steps = [{**add.s(100), "options": {"priority": "high"}}, add.s(10)]
+    delivery = written(app, delivery_of(add, 1, 2), chain=steps)
+    found = verdict(runner, delivery, app)
+    assert isinstance(found.run.outcome, Failure)
+    assert found.settlement.publish == ()
+
+
+def test_arguments_that_the_next_step_does_not_take_are_a_failure(
+    app: Umbel, runner: Runner, add: Made
+) -> None:
+    found = verdict(runner, delivery_of(add, 1, 2, chain=[add.s(1, 2, 3)]), app)
+    assert isinstance(found.run.outcome, Failure)
+    assert isinstance(found.run.outcome.error, TypeError)
 
 
 def test_what_would_have_followed_in_a_chain_fails_too(

@@ -75,6 +75,10 @@ class Calls:
         """Return the seconds that are left until then, for a call: the least where there are none."""
         return max(deadline - self.clock.monotonic(), 0.001)
 
+    def follow(self, arguments: Sequence[Argument]) -> Any:
+        """Settle a step of a chain and lease the next (lua/broker_follow.lua)."""
+        return self.server.run(self.script("follow"), self.keys, (self.names.own, *arguments))
+
     # Publishing
 
     def push(self, item: Publication, timeout: float) -> Any:

@@ -11,10 +11,11 @@ from umbel.engines.redis import envelope
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.order import Cycle, Turns
 from umbel.engines.redis.server import Argument
+from umbel.engines.redis.settling import Sent, chain_step, counted, labelled, settling, success
 from umbel.engines.redis.waiting import LONGEST, Waiter
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
-from umbel.message import Delivery, Publication
+from umbel.message import Delivery
 from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settlement
 
 #: Most messages that one call fetches or settles: the server does nothing else meanwhile.
@@ -22,13 +23,9 @@ BATCH = 1000
 #: Most lists that the script looks at by one command which settles what a wait brought.
 LOOKED_AT = 1000
 
-#: What was published, and the envelope that was written of it.
-_Sent = tuple[Publication, str]
-
 _NOTHING_GIVEN = (0, "")
 #: To the script that settles what a wait brought: no connection is about to wait.
 _NO_WAIT = ("", "", 0)
-_CODES = {Action.ACK: "A", Action.REQUEUE: "R", Action.PARK: "P", Action.DEAD_LETTER: "D"}
 
 
 class RedisConsumer(Consumer):
@@ -54,6 +51,8 @@ class RedisConsumer(Consumer):
         self._last: int | None = None
         #: What a wait brought and no script has seen: the number of its key, and the list it came from.
         self._given = _NOTHING_GIVEN
+        #: The last settling fetched what follows it and nothing else, so there was nothing else.
+        self._only_follows = False
 
     # Fetching
 
@@ -150,6 +149,10 @@ class RedisConsumer(Consumer):
     ) -> Settled:
         """Settle and fetch by one call of one script, which may begin to wait."""
         self._looked = (None, None)
+        if self._only_follows and fetch is not None:
+            next_one = self._follow(settlements, fetch)
+            if next_one is not None:
+                return Settled((), (next_one,))
         finished = self._finish(settlements, fetch)
         if finished is not None:
             there, next_due = finished
@@ -213,16 +216,43 @@ class RedisConsumer(Consumer):
             return None
         if self._waiter.inboxes() != [chosen]:
             return None
-        if item.result is None:
-            return "", "", "", 0
-        where, stored, document, rank, expires, mark = self._calls.result(item.result)
-        return (where, stored, document, expires) if rank == 1 and not mark else None
+        return success(self._calls, item.result)
+
+    def _follow(self, settlements: Sequence[Settlement], request: FetchRequest) -> Delivery | None:
+        """Settle a step of a chain and lease the next by a script that takes less time; None if not done."""
+        self._only_follows = False
+        last, found = self._last, chain_step(self._calls, settlements)
+        queues = self._turns.next(request.queues)
+        lists = self._lists_of(queues)
+        if last is None or found is None or len(lists) > LOOKED_AT or request.limit < 1:
+            return None
+        item, one, result = found
+        if one.queue not in queues or self._given[0] or self._waiter.inboxes():
+            return None
+        notes = self._calls.unnoted(request.queues)
+        if notes:
+            self._calls.forget_noted(notes)
+            return None
+        name, base, tag, _, text = self._calls.publication(one)
+        key, said = f"{self._prefix}.{last + 1}", labelled(name, base, text)
+        fail_point("redis.settle.before")
+        self._last = None  # until there is an answer
+        values = (self.owner.id, last, item.delivery.key, *result, tag, key, said, *lists)
+        done = self._calls.follow(values)
+        self._last = last
+        if done is None:
+            return None
+        fail_point("redis.settle.after")
+        self._last, self._only_follows = last + 1, True
+        self._turns.gave((one.queue,))
+        priority = self._names.step(self._names.turned(one.priority))
+        return envelope.read_back(text, one.message.body, one.queue, priority, key, self._names)
 
     def _call(
         self, settlements: Sequence[Settlement], request: FetchRequest | None
     ) -> tuple[list[Delivery], list[Delivery], float | None]:
         """Return what was refused, what was fetched, and in how many seconds more is due."""
-        said, follow_ups, twice = self._settling(settlements)
+        said, follow_ups, twice = settling(self._calls, settlements)
         lists: list[str] = []
         queues: Sequence[str] = ()
         named = [one.queue for item in settlements for one in item.publish]
@@ -243,9 +273,9 @@ class RedisConsumer(Consumer):
                 self.owner.id,
                 *given,
                 limit,
-                *_counted(lists),
-                *_counted(inboxes),
-                *_counted(notes),
+                *counted(lists),
+                *counted(inboxes),
+                *counted(notes),
                 *said,
             )
         except BaseException:
@@ -274,9 +304,10 @@ class RedisConsumer(Consumer):
         answer: Sequence[Any],
         queues: Sequence[str],
         inboxes: Sequence[str],
-        follow_ups: Sequence[_Sent],
+        follow_ups: Sequence[Sent],
     ) -> list[Delivery]:
         """Read what a script leased (lua/broker_settle.lua)."""
+        self._only_follows = len(answer) == 6 and isinstance(answer[5], int)
         # Who waits does so for a queue's first list.
         prefix = len(self._names.prefix)
         places = [(name[prefix:], self._names.steps[0]) for name in inboxes]
@@ -291,66 +322,13 @@ class RedisConsumer(Consumer):
         if self._given is given:
             self._given = _NOTHING_GIVEN
 
-    def _settling(
-        self, settlements: Sequence[Settlement]
-    ) -> tuple[list[Argument], list[_Sent], list[Delivery]]:
-        """Return settlements as arguments (lua/broker_settle.lua), the follow-ups, and what is settled twice.
-
-        Keys that are only acknowledged come first, then those with a SUCCESS, then all others.
-        """
-        acks: list[str] = []
-        where: Argument = ""
-        successes: list[Argument] = []
-        others: list[Argument] = [0]
-        follow_ups: list[_Sent] = []
-        twice: list[Delivery] = []
-        seen: set[str] = set()
-        for item in settlements:
-            key = item.delivery.key
-            if key in seen:
-                twice.append(item.delivery)
-                continue
-            seen.add(key)
-            if item.action is Action.ACK and not item.publish:
-                if item.result is None:
-                    acks.append(key)
-                    continue
-                where, stored, document, is_success, expires, mark = self._calls.result(item.result)
-                if is_success and not mark:
-                    successes += (key, stored, document, expires)
-                    continue
-            others[0] = int(others[0]) + 1
-            others += self._settlement(item, follow_ups)
-        said = [*_counted(acks), where, len(successes) // 4, *successes, *others]
-        return said, follow_ups, twice
-
-    def _settlement(self, item: Settlement, follow_ups: list[_Sent]) -> list[Argument]:
-        """Return a settlement as arguments (lua/broker_settle.lua), and note its follow-ups."""
-        values: list[Argument] = [
-            item.delivery.key,
-            _CODES[item.action],
-            int(item.crashed),
-            "" if item.due is None else item.due,
-            (item.reason or "").encode("utf-8", "backslashreplace"),
-            "" if item.expires is None else int(item.expires * 1000),
-            0 if item.result is None else 1,
-        ]
-        if item.result is not None:
-            values += self._calls.result(item.result)
-        values.append(len(item.publish))
-        for one in item.publish:
-            name, base, tag, due, text = self._calls.publication(one)
-            follow_ups.append((one, text))
-            values += name, base, tag, due, f"L{len(name.encode())}:{base}:{name}{text}"
-        return values
-
     def _deliveries(
         self,
         first: int,
         places: Sequence[tuple[str, int]],
         counts: Sequence[int],
         raws: Sequence[bytes | int],
-        follow_ups: Sequence[_Sent],
+        follow_ups: Sequence[Sent],
     ) -> list[Delivery]:
         """Read what a script leased: its keys go up from the first. Places are queues and priorities.
 
@@ -435,8 +413,3 @@ def lost(owner: Owner) -> LeaseLost:
         f"The process {owner.pid} was taken for dead (frozen for longer than worker_lease_ttl?)"
         " and its leases were taken over."
     )
-
-
-def _counted(values: Sequence[str]) -> tuple[Argument, ...]:
-    """Return values behind their number."""
-    return (len(values), *values)
