@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -162,14 +162,15 @@ class Link:
                 self._fail(answer)
         return answers
 
-    def exchange(self, data: bytes, answers: int, timeout: float) -> list[Any]:
+    def exchange(self, data: bytes | Iterable[bytes], answers: int, timeout: float) -> list[Any]:
         """Send packed commands and return so many answers; those that are errors are in their places.
 
-        Raises OperationalError for what is no answer.
+        What comes in parts is sent as it comes. Raises OperationalError for what is no answer.
         """
         try:
             self._begin(timeout)
-            self._wire.send(data)
+            for part in (data,) if isinstance(data, bytes) else data:
+                self._wire.send(part)
             found = self._wire.answers(answers)
         except THEIRS as error:
             self._fail(error)

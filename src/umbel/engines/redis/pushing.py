@@ -7,6 +7,8 @@
     EXEC
     WATCH sent:CONNECTION
 
+Of many messages each few hundred are an LPUSH of their own, and are sent while the next are written.
+
 A script would do the same and takes the server as long again as all of the above. It would also note each
 tag, to tell a message that is published once more. For one whose tag is new that is known: nobody can repeat
 it but who was told of an error, here and now. Only the last packet of a connection can be one without an
@@ -22,8 +24,9 @@ server that refuses any of these commands, and clusters.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 from umbel.engines.redis.calls import NOTED_AT_MOST, WAKING, Calls
 from umbel.engines.redis.envelope import write
@@ -39,6 +42,9 @@ KNOWN_FOR = 60
 PAUSE = 60.0
 #: Most calls whose outcome is unknown that are remembered for who repeats them.
 UNSURE_AT_MOST = 1000
+
+#: Most messages that are written before the first of them are sent.
+AT_ONCE = 250
 
 _MULTI, _EXEC = packed("MULTI"), packed("EXEC")
 #: Answers: of MULTI, of three commands that wait, of EXEC, of WATCH.
@@ -77,11 +83,15 @@ class Pushing:
         if self._pause_until and calls.clock.monotonic() < self._pause_until:
             return False
         list_name, base, bell = self._place(queue, priority)
-        envelopes = [write(item, calls.names) for item in items]
-        pushing = packed("LPUSH", list_name, *envelopes)
-        somebody_waits = self._server.lend(
-            lambda link, left: self._sent(link, first.tag, pushing, bell, left), timeout
-        )
+        if len(items) <= AT_ONCE:
+            pushing = packed("LPUSH", list_name, *[write(item, calls.names) for item in items])
+            somebody_waits = self._server.lend(
+                lambda link, left: self._sent(link, first.tag, pushing, bell, left), timeout
+            )
+        else:
+            somebody_waits = self._server.lend(
+                lambda link, left: self._sent_in_parts(link, items, list_name, bell, left), timeout
+            )
         if somebody_waits is None:
             return False
         if somebody_waits:
@@ -107,15 +117,50 @@ class Pushing:
         except BaseException:
             self._unsure[tag] = record
             raise
-        done = answers[4]
+        if isinstance(answers[0], Exception):  # MULTI is refused of late: they were done one by one
+            answers[4] = answers[1:4]
+        return self._heard(link, answers)
+
+    def _sent_in_parts(
+        self, link: Link, items: Sequence[Publication], list_name: str, bell: str, timeout: float
+    ) -> bool | None:
+        """Do as `_sent`, and let the server read the first of many messages while the others are written."""
+        began, names, tag = self._calls.clock.monotonic(), self._calls.names, items[0].tag
+        record = link.record or self._watched(link, timeout)
+        if record is None:
+            return None
+        parts = [items[first : first + AT_ONCE] for first in range(0, len(items), AT_ONCE)]
+
+        def commands() -> Iterator[bytes]:
+            yield packed("SET", record, tag, "EX", KNOWN_FOR)
+            for part in parts:
+                yield packed("LPUSH", list_name, *[write(item, names) for item in part])
+            yield self._end(bell, record)
+
+        try:
+            fail_point("redis.publish.before")
+            # Alone, since without it each part would be a step of its own.
+            (begun,) = link.exchange(_MULTI, 1, timeout)
+            if isinstance(begun, Exception):
+                self._refused(link)
+                return None
+            left = max(timeout - (self._calls.clock.monotonic() - began), 0.001)
+            answers = link.exchange(commands(), _ANSWERS - 2 + len(parts), left)
+            fail_point("redis.publish.after")
+        except BaseException:
+            self._unsure[tag] = record
+            raise
+        return self._heard(link, answers)
+
+    def _heard(self, link: Link, answers: Sequence[Any]) -> bool | None:
+        """Read the answers to a packet, the last of which are those of EXEC and WATCH."""
+        done, watched = answers[-2:]
         if done is None:  # the record has expired, or was deleted
             return None
-        if isinstance(answers[0], Exception):
-            done = answers[1:4]  # MULTI is refused of late, so they were done one by one
-        if type(done) is list and type(done[1]) is int:
-            if isinstance(answers[5], Exception):  # nothing is watched: the next packet asks anew
+        if type(done) is list and all(type(length) is int for length in done[1:-1]):
+            if isinstance(watched, Exception):  # nothing is watched: the next packet asks anew
                 link.record = None
-            return bool(done[2])
+            return bool(done[-1])
         self._refused(link)
         return None
 

@@ -14,7 +14,7 @@ from tests.unit.engines.redis.support import QUEUE, Movable, attach
 from umbel import Umbel
 from umbel.calls import task_maker
 from umbel.engines.redis import RedisEngine, pushing
-from umbel.exceptions import OperationalError
+from umbel.exceptions import EncodeError, OperationalError
 from umbel.following import Outbox
 from umbel.message import Publication
 from umbel.options import NO_OPTIONS, CallOptions
@@ -62,6 +62,13 @@ def _record(engine: RedisEngine) -> str:
     return record
 
 
+@pytest.fixture(params=["whole", "parts"])
+def in_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several messages are sent at once, or each while the next is written."""
+    if request.param == "parts":
+        monkeypatch.setattr(pushing, "AT_ONCE", 1)
+
+
 @pytest.fixture
 def fails(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Let the next push fail at a fail point."""
@@ -77,6 +84,7 @@ def fails(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return at
 
 
+@pytest.mark.usefixtures("in_parts")
 def test_new_messages_for_one_list_are_one_packet_without_a_script(
     known: RedisEngine, admin: Any
 ) -> None:
@@ -109,6 +117,7 @@ def test_what_a_packet_cannot_do_is_done_by_a_script(
     assert sum(known.queues.find(item.message.task_id or "") != [] for item in items) == len(items)
 
 
+@pytest.mark.usefixtures("in_parts")
 @pytest.mark.parametrize("point", ["redis.publish.before", "redis.publish.after"])
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_call_whose_answer_was_lost_can_be_repeated(
@@ -274,15 +283,16 @@ def test_a_record_that_has_expired_is_made_anew(known: RedisEngine, admin: Any) 
     assert _scripts(admin) == 0
 
 
+@pytest.mark.usefixtures("in_parts")
 def test_a_list_that_is_none_takes_nothing_and_is_said(known: RedisEngine, admin: Any) -> None:
-    item = _new("1")
+    items = [_new("1"), _new("2")]
     admin.set(QUEUE, "x")
     for _ in range(2):
         with pytest.raises(OperationalError, match="holds something else"):
-            _publish(known, item)
+            _publish(known, *items)
     admin.delete(QUEUE)
-    _publish(known, item)
-    assert admin.llen(QUEUE) == 1
+    _publish(known, *items)
+    assert admin.llen(QUEUE) == 2
 
 
 @pytest.mark.parametrize("refused", ["-watch", "-multi", "-exec"])
@@ -299,6 +309,7 @@ def test_a_server_that_refuses_plain_commands_gets_scripts(
         assert admin.keys("umbel:sent:*") == []
 
 
+@pytest.mark.usefixtures("in_parts")
 @pytest.mark.parametrize("refused", ["-watch", "-multi", "-exec"])
 def test_a_server_that_begins_to_refuse_plain_commands_has_each_message_once(
     private: PrivateServer, admin: Any, refused: str
@@ -308,8 +319,23 @@ def test_a_server_that_begins_to_refuse_plain_commands_has_each_message_once(
     with closing(RedisEngine(private.url.replace("//", "//app:pw@"), {})) as engine:
         for number, commands in enumerate((["+@all"], ["+@all"], [refused], [refused])):
             admin.acl_setuser("app", True, commands=commands, **rights)
-            _publish(engine, _new(str(number)))
-        assert ids(fetch(attach(engine))) == ["0", "1", "2", "3"]
+            _publish(engine, *(_new(str(3 * number + one)) for one in range(3)))
+        assert ids(fetch(attach(engine), limit=100)) == [str(number) for number in range(12)]
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_of_messages_of_which_one_cannot_be_written_none_is_sent(
+    known: RedisEngine, admin: Any
+) -> None:
+    """Not even those before it, of which the server may have heard."""
+    message = _new("2").message
+    headers = {**message.headers, "theirs": object()}
+    unwritable = replace(_new("2"), message=replace(message, headers=headers))
+    with pytest.raises(EncodeError):
+        _publish(known, _new("1"), unwritable, _new("3"))
+    assert admin.llen(QUEUE) == 0
+    _publish(known, _new("4"), _new("5"))
+    assert ids(fetch(attach(known))) == ["4", "5"]
 
 
 def test_a_connection_on_which_nothing_is_watched_has_no_record(
