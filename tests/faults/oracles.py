@@ -7,8 +7,9 @@ task. `judge` asks all of them and returns the figures of the experiment.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 from umbel import states
@@ -24,9 +25,12 @@ SETTLED = 1.0
 MASTER_KILLED = "master killed"
 
 
-@dataclass(slots=True)
+@dataclass
 class Evidence:
-    """The ledger, and what the engine says at the end: results, dead letters, other messages."""
+    """The ledger, and what the engine says at the end: results, dead letters, other messages.
+
+    A ledger that grows needs another one: this sorts it once.
+    """
 
     history: History
     results: Mapping[str, TaskResult] = field(default_factory=dict)
@@ -41,13 +45,28 @@ class Evidence:
     deaf: frozenset[int] = frozenset()
     """Processes of Celery's: of what umbel gave back they do not see that it has been delivered before."""
 
-    def starts(self, id: str) -> list[Start]:
-        """Return the starts of a task."""
-        return [start for start in self.history.starts if start.id == id]
+    @cached_property
+    def _starts(self) -> Mapping[str, list[Start]]:
+        found = defaultdict(list)
+        for start in self.history.starts:
+            found[start.id].append(start)
+        return found
 
-    def ends(self, id: str) -> list[End]:
+    @cached_property
+    def _ends(self) -> Mapping[str, list[End]]:
+        found = defaultdict(list)
+        for end in self.history.ends:
+            if not end.retry:
+                found[end.id].append(end)
+        return found
+
+    def starts(self, id: str) -> Sequence[Start]:
+        """Return the starts of a task."""
+        return self._starts.get(id, ())
+
+    def ends(self, id: str) -> Sequence[End]:
         """Return the ends of a task, without those that only asked for another run."""
-        return [end for end in self.history.ends if end.id == id and not end.retry]
+        return self._ends.get(id, ())
 
     def state(self, id: str) -> str:
         """Return the state of a task's result."""

@@ -158,8 +158,8 @@ def test_a_task_lost_by_right_and_a_dead_one_are_no_loss() -> None:
     evidence.results = {"a": TaskResult("a", "FAILURE", LOST)}
     evidence.dead = {"a": "died three times"}
     judge(evidence)
-    evidence.dead = {}
     del evidence.history.starts[1]
+    evidence = replace(evidence, dead={})
     evidence.history.sent["a"] = Sent("a", "ok", 9.0, early=True)
     judge(evidence)
 
@@ -172,8 +172,8 @@ def test_a_task_that_was_killed_for_its_time_limit_is_no_loss_if_it_ran() -> Non
     leave_waiting(evidence)
     with pytest.raises(AssertionError, match="O1: not settled"):
         judge(evidence)
-    evidence.in_broker = {}
     evidence.history.starts.clear()
+    evidence = replace(evidence, in_broker={})
     with pytest.raises(AssertionError, match="O1: lost"):
         judge(evidence)
 
