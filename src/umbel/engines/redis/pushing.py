@@ -148,6 +148,7 @@ class Pushing:
             answers = link.exchange(commands(), _ANSWERS - 2 + len(parts), left)
             fail_point("redis.publish.after")
         except BaseException:
+            link.busy = True  # whatever came between, it may be within a transaction: it is closed
             self._unsure[tag] = record
             raise
         return self._heard(link, answers)

@@ -14,6 +14,7 @@ from tests.unit.engines.redis.support import QUEUE, Movable, attach
 from umbel import Umbel
 from umbel.calls import task_maker
 from umbel.engines.redis import RedisEngine, pushing
+from umbel.engines.redis.link import Link
 from umbel.exceptions import EncodeError, OperationalError
 from umbel.following import Outbox
 from umbel.message import Publication
@@ -336,6 +337,27 @@ def test_of_messages_of_which_one_cannot_be_written_none_is_sent(
     assert admin.llen(QUEUE) == 0
     _publish(known, _new("4"), _new("5"))
     assert ids(fetch(attach(known))) == ["4", "5"]
+
+
+def test_who_is_interrupted_within_a_transaction_leaves_it_to_nobody(
+    known: RedisEngine, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a soft time limit of the task that sends: what comes next would become part of it."""
+    monkeypatch.setattr(pushing, "AT_ONCE", 1)
+    exchange = Link.exchange
+
+    def interrupted(self: Link, *arguments: Any) -> Any:
+        answers = exchange(self, *arguments)
+        if answers == [b"OK"]:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return answers
+
+    monkeypatch.setattr(Link, "exchange", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _publish(known, _new("1"), _new("2"))
+    _publish(known, _new("3"))
+    assert ids(fetch(attach(known))) == ["3"]
 
 
 def test_a_connection_on_which_nothing_is_watched_has_no_record(
