@@ -325,3 +325,18 @@ def test_a_step_that_is_refused_half_way_can_be_settled_again(
         user("*")
         assert ids(chain.go_on(tag="the same")) == ["step 3"]
         consumer.close()
+
+
+def test_a_step_needs_no_command_that_nothing_else_needs(
+    private: PrivateServer, admin: Any
+) -> None:
+    """A user may have just those. What is refused half-way is not undone, and its tag would be known."""
+    admin.acl_setuser(
+        "app", True, passwords="+pw", keys="*", channels="*", commands=["+@all", "-hincrby"]
+    )
+    with closing(RedisEngine(private.url.replace("//", "//app:pw@"), {})) as mine:
+        mine.broker.join(mine.results)
+        publish(mine, "first")
+        consumer = attach(mine)
+        chain = Chain(consumer, *fetch(consumer))
+        assert [ids(chain.go_on()) for _ in range(3)] == [["step 1"], ["step 2"], ["step 3"]]

@@ -42,6 +42,6 @@ if not has_end then
   call('EXPIREAT', tags, over)
 end
 call('HSET', HELD, ARGV[9], ARGV[10])
-call('HINCRBY', OWNER, 'n', 1)
+call('HSET', OWNER, 'n', string.format('%.0f', ARGV[3] + 1))
 call('HDEL', HELD, key)
 return 1
