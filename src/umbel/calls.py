@@ -93,12 +93,13 @@ def task_maker(app: Umbel, task: Task[Any, Any], options: CallOptions) -> Maker:
 def step_maker(app: Umbel, task: Task[Any, Any]) -> Callable[..., Publication] | None:
     """Return what makes publications of a task with the options of a step (`StepOptions`).
 
-    None where `apply_async` has to send it, which others have replaced, or which has more to say.
+    None where `apply_async` has to send it: others have replaced it, or it has more to say, or it would send
+    by another app, which the task is bound to.
     """
-    if not app.finalized or app.conf.snapshot.task_always_eager:
+    if not app.finalized or app.conf.snapshot.task_always_eager or task.app is not app:
         return None
-    if type(task).apply_async is not task.originals["apply_async"]:
-        return None
+    if getattr(task.apply_async, "__func__", None) is not task.originals["apply_async"]:
+        return None  # also that of one task, which some tools replace
     if type(app).send_task is not type(app).own_send_task:
         return None
     task_maker(app, task, NO_OPTIONS)

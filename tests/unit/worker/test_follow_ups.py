@@ -368,23 +368,40 @@ def without_time(publication: Publication) -> Publication:
     return replace(publication, message=made, content=None)
 
 
-@pytest.mark.parametrize("whose", [Task, Umbel], ids=["of all tasks", "of the app"])
+@pytest.mark.parametrize("whose", [Task, Umbel, None], ids=["of all tasks", "of the app", "of one"])
 def test_who_is_around_calls_sees_the_steps_of_chains(
     app: Umbel, runner: Runner, add: Made, monkeypatch: pytest.MonkeyPatch, whose: Any
 ) -> None:
     delivery = delivery_of(add, 1, 2, chain=[add.s(10)])
     seen = list[Any]()
-    name = "apply_async" if whose is Task else "send_task"
-    original = getattr(whose, name)
+    name = "send_task" if whose is Umbel else "apply_async"
+    where = whose or add
+    original = getattr(where, name)
 
     def around(*args: Any, **options: Any) -> Any:
         seen.append(args[0])
         return original(*args, **options)
 
-    monkeypatch.setattr(whose, name, around)
+    monkeypatch.setattr(where, name, around)
     found = verdict(runner, delivery, app)
     assert [call.args for call in following(found)] == [[3, 10]]
-    assert seen == [add if whose is Task else app]
+    assert seen == [{Task: add, Umbel: app, None: (3, 10)}[whose]]
+
+
+def test_a_task_that_two_apps_have_is_sent_as_a_next_step_by_the_one_that_it_is_bound_to(
+    app: Umbel, runner: Runner, add: Made, memory: str
+) -> None:
+    other = Umbel("other", broker=memory, backend=memory, set_as_current=False)
+    other.conf.task_default_queue = "theirs"
+
+    @other.task(name="shared")
+    def shared(x: int) -> int:
+        return x
+
+    app.register_task(shared)
+    other.register_task(shared)
+    found = verdict(runner, delivery_of(add, 1, 2, chain=[shared.s()]), app)
+    assert [one.queue for one in found.settlement.publish] == ["theirs"]
 
 
 def test_the_options_of_the_step_after_the_next_are_looked_at_before_that_is_sent(
