@@ -6,9 +6,13 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from umbel.clock import Clock
 from umbel.exceptions import LeaseLost, OperationalError
 
 logger = logging.getLogger("umbel.worker")
+
+#: Seconds for which a server was silent if it was waited for in vain. One that refuses does so at once.
+SILENT = 0.5
 
 #: Something that may fail, and is tried again with the next step.
 Duty = Callable[..., object]
@@ -20,12 +24,13 @@ class Attempts:
     `on_lost` is called where the supervisor itself was taken for dead.
     """
 
-    def __init__(self, on_lost: Callable[[], None]) -> None:
+    def __init__(self, on_lost: Callable[[], None], clock: Clock) -> None:
         self._on_lost = on_lost
+        self._clock = clock
         #: What did not work the last time, and was told of; and what the broker did not answer.
         self._complaints: set[Duty] = set()
         self._unanswered: set[Duty] = set()
-        #: Whether the broker has left something unanswered since `begin`.
+        #: Whether there was a wait for a silent server since `begin`.
         self.in_vain = False
 
     def begin(self) -> None:
@@ -37,13 +42,9 @@ class Attempts:
         """Whether anything did not work the last time."""
         return bool(self._unanswered or self._complaints)
 
-    @property
-    def are_unanswered(self) -> bool:
-        """Whether the broker left anything unanswered the last time."""
-        return bool(self._unanswered)
-
     def make(self, duty: Duty, *arguments: Any) -> bool:
         """Do something that needs the broker; tell whether that worked."""
+        began = self._clock.monotonic()
         try:
             duty(*arguments)
         except LeaseLost:
@@ -55,7 +56,8 @@ class Attempts:
                     "The broker does not answer the supervisor; it keeps trying. %s", error
                 )
             self._unanswered.add(duty)
-            self.in_vain = True
+            if self._clock.monotonic() - began >= SILENT:
+                self.in_vain = True
             return False
         except Exception:
             # Whatever it is, the node's leases depend on this thread: it must go on.

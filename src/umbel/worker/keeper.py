@@ -100,7 +100,7 @@ class Keeper:
         #: Who is not buried yet, and who retires and has given up its slot.
         self._dead, self._leaving = list[ChildProcess](), list[ChildProcess]()
         self._ending = Ending()
-        self._attempts = Attempts(recovery.start_over)
+        self._attempts = Attempts(recovery.start_over, self._clock)
         self._word_out, self._word_in = socket.socketpair()
         self._word_out.setblocking(False)
         self._timekeeper = Timekeeper(self._clock, self._pages)
@@ -130,8 +130,8 @@ class Keeper:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the broker did not answer the last time."""
-        return self._attempts.are_unanswered
+        """Whether the last step waited for a silent broker."""
+        return self._attempts.in_vain
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the thread's end; True when it has come."""

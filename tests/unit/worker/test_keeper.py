@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ManualClock
 from tests.unit.worker.support import consumer_of
 from umbel import Umbel
 from umbel.clock import unique_id
 from umbel.exceptions import OperationalError
 from umbel.ports import Owner
 from umbel.testing.conformance.support import until
+from umbel.worker.attempts import SILENT
 from umbel.worker.bootstrap import Orders, Source
 from umbel.worker.children import ChildProcess
 from umbel.worker.ending import LAST_TRIES
@@ -356,13 +358,15 @@ def test_a_stop_does_not_wait_long_for_what_cannot_be_taken_over(
 
 
 @pytest.fixture
-def silent(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def silent(keeper: Keeper, monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> list[str]:
     """A broker that leaves everything unanswered, and the names of what it was asked."""
     asked: list[str] = []
+    monkeypatch.setattr(keeper._attempts, "_clock", clock)
 
     def asking(name: str) -> Callable[..., object]:
         def ask(*_: object) -> object:
             asked.append(name)
+            clock.sleep(SILENT)
             raise OperationalError("silent")
 
         return ask
@@ -422,3 +426,52 @@ def test_a_node_that_stops_waits_for_a_silent_broker_once_in_a_step(
         assert keeper.is_cut_off
     slot.child = None
     child.page.remove()
+
+
+def test_a_node_that_stops_takes_over_from_all_dead_children_though_one_is_refused(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as where a key of one holds something else: what costs no time keeps nobody waiting."""
+    owners = ["one", "other"]
+    for number, owner in enumerate(owners):
+        page = keeper._directory.new_page(unique_id())
+        page.identify(os.getpid(), 1.0, owner)
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        keeper._dead.append(ChildProcess(number, page, ours, begun=0.0, status=-9))
+    child = keeper._dead[0]
+    asked: list[str] = []
+
+    def child_died(owner: str, *_: object) -> None:
+        asked.append(owner)
+        if owner == owners[0]:
+            raise OperationalError("refused")
+
+    monkeypatch.setattr(keeper._recovery, "child_died", child_died)
+    keeper.stop()
+    keeper.step(keeper._clock.monotonic())
+    assert asked == owners
+    assert keeper._dead == [child]
+    assert not keeper.is_cut_off
+    child.control.close()
+    child.page.remove()
+
+
+def test_who_could_not_tidy_up_before_it_was_told_to_stop_is_not_cut_off(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
+) -> None:
+    """It gives back what it holds: the broker answers, whatever a store did a while ago."""
+
+    def cleanup() -> int:
+        clock.sleep(SILENT)
+        raise OperationalError("silent")
+
+    now = keeper._clock.monotonic()
+    monkeypatch.setattr(keeper._attempts, "_clock", clock)
+    monkeypatch.setattr(keeper._results, "cleanup", cleanup)
+    keeper._clean_up.due = now
+    keeper.step(now)
+    assert keeper._attempts.are_owed
+    keeper.stop()
+    keeper.step(now + 0.1)
+    assert not keeper.is_cut_off
