@@ -27,7 +27,7 @@ from tests.faults.outages import (
 from tests.faults.postgres_fleet import PostgresFleet
 from tests.faults.test_disks import fill, small_disk
 from tests.postgres_servers import PrivateServer, pgbouncer, private_server
-from umbel.clock import SYSTEM
+from umbel.clock import SYSTEM, unique_id
 from umbel.engines.postgres import PostgresEngine
 from umbel.exceptions import BrokerFull
 from umbel.ports import Action, Settlement
@@ -271,9 +271,9 @@ def test_tables_stay_small(place: Path, form: Form) -> None:
         side = Side(engine)
         side.join()
         consumer, renewed = side.consumer(), SYSTEM.monotonic()
-        _publish(engine, "waits", waiting)
-        for number in range(tasks // 1000):
-            _publish(engine, f"runs {number}", 1000)
+        _publish(engine, waiting)
+        for _ in range(tasks // 1000):
+            _publish(engine, 1000)
             held = fetch(consumer, limit=1000)
             done = [
                 Settlement(one, Action.ACK, result=record(one.message.task_id or "", "SUCCESS"))
@@ -295,10 +295,11 @@ def test_tables_stay_small(place: Path, form: Form) -> None:
         assert total < 1.5 * least + passing
 
 
-def _publish(engine: PostgresEngine, prefix: str, count: int) -> None:
+def _publish(engine: PostgresEngine, count: int) -> None:
+    """Publish with ids as umbel's clients make them, each greater than those before."""
     for start in range(0, count, 1000):
         some = range(start, min(start + 1000, count))
-        engine.broker.publish([publication(f"{prefix} {n}") for n in some], PATIENCE)
+        engine.broker.publish([publication(unique_id()) for _ in some], PATIENCE)
 
 
 def _sizes(server: PrivateServer) -> dict[str, int]:
