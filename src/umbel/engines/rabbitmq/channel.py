@@ -1,4 +1,4 @@
-"""Taking messages from queues on one channel: exactly as many as are wanted, and none in advance.
+"""Taking messages from queues by one link: exactly as many as are wanted, and none in advance.
 
 RabbitMQ pushes to whoever consumes, up to a prefetch that holds for as long as one consumes. So each batch
 is a consumer of its own that is cancelled again: ``qos(limit)``, ``consume`` and ``cancel`` in one packet. A
@@ -7,11 +7,12 @@ the time, and nothing waits at a busy process.
 
 Of a quorum queue nothing may be held for a consumer that is cancelled: when the server to which it was
 connected dies, the others give that to nobody, not even when the dead one is back (rabbit_fifo.erl
-returns what consumers hold that are up). So a batch is as many ``get``, in one packet once the first has
-told how many there are. Who waits consumes with a prefetch of 1, and that consumer ends just before its
-message is settled (held.py). What comes just when a wait ends goes back. It may come after the server's
-answer to the cancel, but has reached the server's end of the channel by then, so it is there before the
-answer to another question.
+returns what consumers hold that are up). So a batch is as many ``get``. Each is a command in the queue's log,
+for which a channel waits until it is on the disk. So they are asked on many channels at once, round by
+round, and the log is written once for each. Who waits consumes with a prefetch of 1, and that consumer ends
+just before its message is settled (held.py). What comes just when a wait ends goes back. It may come after
+the server's answer to the cancel, but has reached the server's end of the channel by then, so it is there
+before the answer to another question.
 """
 
 from __future__ import annotations
@@ -28,11 +29,15 @@ Taken = tuple[Event, str]
 
 
 class Channel:
-    """The channel of one link, for one thread at a time."""
+    """The channels of one link, for one thread at a time. All but `get` goes by the first."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
         self._tags = 0
+        #: How many messages queues had left when they were last asked for one.
+        self._left: dict[str, int] = {}
+        #: Channels that have answered the last `take`, and so have heard what was said on them before.
+        self.heard: set[int] = set()
         #: Queues whose consumers stay, by the consumer's tag (claims.py), and what came for them.
         self.lasting: dict[str, str] = {}
         self.for_lasting: list[tuple[Event, str]] = []
@@ -51,23 +56,35 @@ class Channel:
         with self.link.reading:
             self.link.send(before + _qos(limit) + _consume(queue, tag) + cancel)
             self._expect(wire.CANCEL_OK, into=taken, queues={tag: queue})
+        self.heard = {1}
         return taken
 
     def _get(self, queue: str, limit: int, before: bytes) -> list[Taken]:
-        """Ask for one message, and for as many more as there are then."""
+        """Ask for one message, or as many as there were left, and for as many more as there are then."""
         taken: list[Taken] = []
-        asked = 1
+        self.heard = set()
+        left = max(self._left.pop(queue, 0), 1)
         with self.link.reading:
-            self.link.send(before + _get(queue))
-            while asked:
-                answer = self._expect(wire.GET_OK, wire.GET_EMPTY)
-                asked -= 1
-                if answer.name == wire.GET_EMPTY:
-                    continue
-                taken.append((answer, queue))
-                if len(taken) == 1 and (asked := min(answer.arguments[4], limit - 1)):
-                    self.link.send(_get(queue) * asked)
+            while left and len(taken) < limit:
+                asked = self.link.open_channels(min(left, limit - len(taken)), self._others)
+                some = self._round(queue, asked, before)
+                before = b""
+                taken += [(event, queue) for event in some]
+                left = some[-1].arguments[4] if len(some) == asked else 0
+        if left:
+            self._left[queue] = left
         return taken
+
+    def _round(self, queue: str, count: int, before: bytes) -> list[Event]:
+        """Ask for one message on each of so many channels; return them in the order of the queue.
+
+        The server may answer in another. Each answer tells how many messages are left.
+        """
+        self.link.send(before, *(_get(queue, one) for one in range(1, count + 1)))
+        answers = [self._expect(wire.GET_OK, wire.GET_EMPTY) for _ in range(count)]
+        self.heard.update(range(1, count + 1))
+        found = [one for one in answers if one.name == wire.GET_OK]
+        return sorted(found, key=lambda one: -one.arguments[4])
 
     def wait(
         self, queues: Sequence[str], seconds: float, quorum: Collection[str] = ()
@@ -121,7 +138,7 @@ class Channel:
         self.lasting[tag] = queue
         with self.link.reading:
             self.link.send(_qos(0) + _consume(queue, tag))
-        self.confirm_settled()
+        self.confirm_settled((1,))
 
     def receive_lasting(self, timeout: float) -> Event | None:
         """Return what comes next for a lasting consumer."""
@@ -136,15 +153,18 @@ class Channel:
                     return None
             return self.for_lasting.pop(0)[0]
 
-    def confirm_settled(self) -> None:
-        """Return once the server has dealt with all that was sent on this channel."""
+    def confirm_settled(self, channels: Collection[int]) -> None:
+        """Return once the server has dealt with all that was sent on these channels."""
         with self.link.reading:
-            self._hear_all([], {})
+            self._hear_all([], {}, channels)
 
-    def _hear_all(self, taken: list[Taken], queues: dict[str, str]) -> None:
+    def _hear_all(
+        self, taken: list[Taken], queues: dict[str, str], channels: Collection[int] = (1,)
+    ) -> None:
         """Ask the server something, and take what comes before its answer."""
-        self.link.send(method(wire.FLOW, "b", True))
-        self._expect(wire.FLOW_OK, into=taken, queues=queues)
+        self.link.send(*(method(wire.FLOW, "b", True, channel=one) for one in channels))
+        for _ in channels:
+            self._expect(wire.FLOW_OK, into=taken, queues=queues)
 
     def _expect(
         self,
@@ -156,6 +176,9 @@ class Channel:
             self._heed(event, [] if into is None else into, queues or {})
 
         return self.link.expect(names, self.link.address.timeout, other)
+
+    def _others(self, event: Event) -> None:
+        self._heed(event, [], {})
 
     def _heed(self, event: Event, taken: list[Taken], queues: dict[str, str]) -> None:
         if event.name == wire.DELIVER:
@@ -184,8 +207,8 @@ def _qos(count: int) -> bytes:
     return method(wire.QOS, "lBb", 0, count, False)
 
 
-def _get(queue: str) -> bytes:
-    return method(wire.GET, "Bsb", 0, queue, False)
+def _get(queue: str, channel: int) -> bytes:
+    return method(wire.GET, "Bsb", 0, queue, False, channel=channel)
 
 
 def _consume(queue: str, tag: str) -> bytes:

@@ -12,19 +12,20 @@ import threading
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from time import monotonic
 from typing import Any
 
 from umbel.clock import unique_id
-from umbel.engines.rabbitmq import envelope, wire
+from umbel.engines.rabbitmq import envelope
 from umbel.engines.rabbitmq.channel import Channel, Taken, consumer_of
 from umbel.engines.rabbitmq.claims import Claims, is_suspect
 from umbel.engines.rabbitmq.core import Core
-from umbel.engines.rabbitmq.errors import NotFound
+from umbel.engines.rabbitmq.errors import NoChannel, NotFound
 from umbel.engines.rabbitmq.held import ITSELF, Held, Holdings, Named
 from umbel.engines.rabbitmq.link import Link
 from umbel.engines.rabbitmq.unheard import is_done
-from umbel.engines.rabbitmq.wire import Event
+from umbel.engines.rabbitmq.wire import Event, Number
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
@@ -55,8 +56,8 @@ class RabbitConsumer(Consumer):
         self._claims: Claims | None = None
         self._prefix = ""
         self._held = Holdings()
-        #: The tags of what was acknowledged since the server last answered (unheard.py).
-        self._told: list[str] = []
+        #: The tags of what was acknowledged since the server last answered, by channels (unheard.py).
+        self._told: dict[int, list[str]] = {}
         #: What was taken and is to run alone: the message, its queue, and since when it waits.
         self._suspects: deque[tuple[Event, str, float]] = deque()
         self._turn = -1
@@ -85,6 +86,9 @@ class RabbitConsumer(Consumer):
             except NotFound as error:
                 self._queue_gone(request.queues, error)
                 return []
+            except NoChannel as error:
+                self._too_many(error)
+                raise
             return fetched
 
     def _take(self, request: FetchRequest, before: bytes = b"") -> list[Delivery]:
@@ -99,11 +103,15 @@ class RabbitConsumer(Consumer):
         taken: list[Taken] = []
         topology = self._core.topology
         self._turn += 1
-        for number in range(len(request.queues)):
-            queue = request.queues[(self._turn + number) % len(request.queues)]
+        for place in range(len(request.queues)):
+            queue = request.queues[(self._turn + place) % len(request.queues)]
             name, quorum = topology.name(queue), queue in topology.quorum
             some = channel.take(name, limit - len(taken), before, quorum)
-            self._told.clear()  # what was said before the question was heard before it
+            with self._lock:
+                for (
+                    number
+                ) in channel.heard:  # what was said before the question was heard before it
+                    self._told.pop(number, None)
             before = b""
             taken += self._noted(some, queue)
             if len(taken) >= limit:
@@ -127,8 +135,8 @@ class RabbitConsumer(Consumer):
         """Note that these are held, by the name that the caller gave to the queue."""
         quorum = queue in self._core.topology.quorum
         with self._lock:
-            for event, _ in sorted(taken, key=lambda one: _number(one[0])):
-                self._held.opened(_number(event), consumer_of(event) if quorum else "")
+            for event, _ in sorted(taken, key=lambda one: one[0].number):
+                self._held.opened(event.number, consumer_of(event) if quorum else "")
         return [(event, queue) for event, _ in taken]
 
     def _given(self, taken: Sequence[Taken], limit: int) -> list[Delivery]:
@@ -141,9 +149,9 @@ class RabbitConsumer(Consumer):
                 if len(plain) < limit:
                     plain.append((event, queue))
                 else:
-                    spare.append(_number(event))
+                    spare.append(event.number)
             elif self._core.unheard.has(envelope.own_tag(event), now):
-                done.append(_number(event))
+                done.append(event.number)
             elif not self._is_adopted(event, now):
                 self._suspects.append((event, queue, now))
         if spare or done:
@@ -153,23 +161,26 @@ class RabbitConsumer(Consumer):
 
     def _is_adopted(self, event: Event, now: float) -> bool:
         with self._lock:
-            return self._held.adopt(envelope.own_tag(event), _number(event), now)
+            return self._held.adopt(envelope.own_tag(event), event.number, now)
 
     def _delivery(self, event: Event, queue: str, apart: bool = False) -> Delivery:
-        number = _number(event)
-        key = f"{self._prefix}.{number}"
+        key = self._key(event)
         delivery = envelope.read(event, queue, key, self._core)
         with self._lock:
-            self._held.by_key[key] = Held(number, queue, monotonic(), delivery, apart)
+            self._held.by_key[key] = Held(event.number, queue, monotonic(), delivery, apart)
         return delivery
+
+    def _key(self, event: Event) -> str:
+        channel, number = event.number
+        return f"{self._prefix}.{channel}.{number}"
 
     def _one_suspect(self) -> list[Delivery]:
         """Give what may have killed its process, from a queue of our own."""
         if not self._suspects:
             return []
         event, queue, since = self._suspects.popleft()
-        number = _number(event)
-        first = envelope.read(event, queue, f"{self._prefix}.{number}", self._core)
+        number = event.number
+        first = envelope.read(event, queue, self._key(event), self._core)
         if first.early or first.over_time is not None:
             # It says what became of it, and does not run any more.
             with self._lock:
@@ -182,21 +193,21 @@ class RabbitConsumer(Consumer):
         except OperationalError:
             self._suspects.appendleft((event, queue, since))
             raise
-        delivery = envelope.read(copy, queue, f"{self._prefix}.{_number(copy)}", self._core)
-        given = _as_before(delivery, first)
+        delivery = envelope.read(copy, queue, self._key(copy), self._core)
+        given = envelope.as_before(delivery, first)
         with self._lock:
-            self._held.by_key[given.key] = Held(_number(copy), queue, monotonic(), given, True)
+            self._held.by_key[given.key] = Held(copy.number, queue, monotonic(), given, True)
         return [given]
 
     def _claimed(
-        self, deliveries: Sequence[Delivery], numbers: Sequence[int], more: Mapping[str, Any]
+        self, deliveries: Sequence[Delivery], numbers: Sequence[Number], more: Mapping[str, Any]
     ) -> list[Event]:
         """Move deliveries into a queue of our own; return them as they came from there."""
         assert self._claims is not None  # noqa: S101 - there is a connection
         copies = self._claims.claim(deliveries, more, self._core.address.timeout)
-        late = [_number(copy) for copy in self._claims.late()]
+        late = [copy.number for copy in self._claims.late()]
         with self._lock:
-            for number in sorted([*late, *(_number(copy) for copy in copies)]):
+            for number in sorted([*late, *(copy.number for copy in copies)]):
                 self._held.opened(number)
             self._send(self._held.settled([*late, *numbers]))
         return copies
@@ -222,6 +233,11 @@ class RabbitConsumer(Consumer):
         logger.warning("A queue was deleted, and is declared again. %s", error)
         self._core.topology.forget(queues)
 
+    def _too_many(self, error: OperationalError) -> None:
+        if self._core.most_channels > 1:
+            logger.warning("Quorum queues are asked on one channel now, which is slower. %s", error)
+            self._core.most_channels = 1
+
     # The connection
 
     def _connected(self, queues: Collection[str]) -> tuple[Link, Channel]:
@@ -240,7 +256,7 @@ class RabbitConsumer(Consumer):
         return link, channel
 
     def _forget(self) -> None:
-        self._core.unheard.add(self._told, monotonic())
+        self._core.unheard.add(chain.from_iterable(self._told.values()), monotonic())
         self._told.clear()
         self._held.clear(self.adopts)
         self._suspects.clear()
@@ -292,6 +308,9 @@ class RabbitConsumer(Consumer):
         except NotFound as error:
             self._queue_gone(fetch.queues, error)
             return []
+        except NoChannel as error:
+            self._too_many(error)
+            raise
 
     def _known(self, settlements: Sequence[Settlement]) -> tuple[list[Settlement], list[Delivery]]:
         """Return what is held, and what is not (any more) or is settled twice."""
@@ -347,7 +366,7 @@ class RabbitConsumer(Consumer):
             else:
                 done.append(held.number)
                 if is_done(item):
-                    self._told.append(item.delivery.tag)
+                    self._told.setdefault(held.number[0], []).append(item.delivery.tag)
         return self._held.settled(done) + self._held.returned(back)
 
     def mark_early(self, deliveries: Sequence[Delivery]) -> None:
@@ -356,11 +375,13 @@ class RabbitConsumer(Consumer):
         fail_point("rabbitmq.mark_early.before")
         with self._fetching:
             with self._lock:
-                held = [self._held.by_key.get(delivery.key) for delivery in deliveries]
-            self._move([one for one in held if one is not None], {envelope.EARLY: True})
+                found = [self._held.by_key.get(delivery.key) for delivery in deliveries]
+                held = [one for one in found if one is not None]
+                channels = {one.number[0] for one in held}
+            self._move(held, {envelope.EARLY: True})
             if self._channel is not None:
                 # Nothing may run before it is certain that it will not be delivered as it was.
-                self._channel.confirm_settled()
+                self._channel.confirm_settled(channels)
         fail_point("rabbitmq.mark_early.after")
 
     # Giving back
@@ -399,7 +420,7 @@ class RabbitConsumer(Consumer):
                 return
             late = [number for number, one in enumerate(self._suspects) if now - one[2] > PATIENCE]
             if late:
-                back = [_number(event) for event, _, _ in self._suspects]
+                back = [event.number for event, _, _ in self._suspects]
                 self._suspects.clear()
                 with self._lock:
                     self._send(self._held.returned(back))
@@ -426,10 +447,10 @@ class RabbitConsumer(Consumer):
         with self._lock:
             for one, copy in zip(held, copies, strict=True):
                 if self._held.by_key.get(one.delivery.key) is one:
-                    one.number, one.since, one.apart = _number(copy), monotonic(), True
+                    one.number, one.since, one.apart = copy.number, monotonic(), True
                     one.said = {name: more[name] for name in more if name == envelope.EARLY}
                 else:  # settled meanwhile
-                    self._send(self._held.settled([_number(copy)]))
+                    self._send(self._held.settled([copy.number]))
 
     def expect_end(self, delivery: Delivery, limit: float) -> None:
         """Let the message say what its process is killed for, if it is."""
@@ -451,7 +472,7 @@ class RabbitConsumer(Consumer):
         return []
 
     def close(self) -> None:
-        """Close the channel, which gives back what it holds."""
+        """Close the channels, which gives back what they hold."""
         fail_point("rabbitmq.close.before")
         with self._lock:
             if self._closed:
@@ -476,23 +497,3 @@ class RabbitConsumer(Consumer):
             with suppress(OperationalError):
                 claims.delete()
         fail_point("rabbitmq.close.after")
-
-
-def _number(event: Event) -> int:
-    """Return the server's number of a delivery."""
-    found: int = event.arguments[1 if event.name == wire.DELIVER else 0]
-    return found
-
-
-def _as_before(copy: Delivery, first: Delivery) -> Delivery:
-    """Return a copy with the counts of what it is a copy of."""
-    return Delivery(
-        copy.key,
-        first.queue,
-        first.message,
-        first.tag,
-        first.priority,
-        max(first.count, 2),
-        first.crashes,
-        handle=copy.handle,
-    )

@@ -9,7 +9,7 @@ from umbel.clock import Clock
 from umbel.engines.forks import tell_of_forks
 from umbel.engines.rabbitmq import envelope
 from umbel.engines.rabbitmq.address import Address
-from umbel.engines.rabbitmq.link import Link
+from umbel.engines.rabbitmq.link import MOST_CHANNELS, Link
 from umbel.engines.rabbitmq.publisher import Heard, Outgoing, Publisher
 from umbel.engines.rabbitmq.pulse import Pulse
 from umbel.engines.rabbitmq.topology import Topology
@@ -40,6 +40,8 @@ class Core:
         self.message_max_bytes = message_max_bytes
         #: Seconds after which what is held moves (claims.py).
         self.hold_after = hold_after
+        #: Most channels of one connection that the server is asked for.
+        self.most_channels = MOST_CHANNELS
         self.unheard = Tags()
         #: Of publications that the server took while it refused others of their batch.
         self.taken = Tags()
@@ -50,6 +52,7 @@ class Core:
     def open(self, purpose: str, timeout: float | None = None) -> Link:
         """Open a connection that is kept alive."""
         link = Link(self.address, timeout or self.address.timeout, purpose)
+        link.most_channels = min(link.most_channels, self.most_channels)
         self.pulse.add(link)
         return link
 

@@ -195,6 +195,20 @@ def again(delivery: Delivery, queue: str | None = None) -> Publication:
     return Publication(queue or delivery.queue, delivery.message, delivery.tag, delivery.priority)
 
 
+def as_before(copy: Delivery, first: Delivery) -> Delivery:
+    """Return a copy with the counts of what it is a copy of."""
+    return Delivery(
+        copy.key,
+        first.queue,
+        first.message,
+        first.tag,
+        first.priority,
+        max(first.count, 2),
+        first.crashes,
+        handle=copy.handle,
+    )
+
+
 def own_tag(event: Event) -> str | None:
     """Return the tag of a message of umbel's that the server gave or returned; others have none."""
     own = (event.properties.get("application_headers") or {}).get(OURS)

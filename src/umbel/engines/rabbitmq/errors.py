@@ -16,6 +16,10 @@ class Inequivalent(OperationalError):
     """A queue or exchange is there already, and was declared with other properties."""
 
 
+class NoChannel(OperationalError):
+    """The user may open no more channels."""
+
+
 #: What OpenSSL says where a certificate is not for the host, or not for the address.
 _OTHER_NAME = (62, 64)
 _ADVICE = {
@@ -62,5 +66,7 @@ def closed(address: Address, code: int, text: str) -> OperationalError:
             f"{address.place} does not accept the user {address.username!r} or the password. Check them in"
             " the URL."
         )
+    if code == 530 and "channels opened" in text:
+        return NoChannel(f"{address.place} refuses: {text} ({code}).")
     advice = _ADVICE.get(code, "")
     return kind(f"{address.place} refuses: {text} ({code}). {advice}".strip())

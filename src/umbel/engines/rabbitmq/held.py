@@ -9,7 +9,7 @@ from typing import Any
 from umbel.engines.rabbitmq import wire
 from umbel.engines.rabbitmq.core import Core
 from umbel.engines.rabbitmq.publisher import Outgoing
-from umbel.engines.rabbitmq.wire import method
+from umbel.engines.rabbitmq.wire import Number, method
 
 #: A message that goes with a delivery, and which of those it is.
 Named = tuple[str, Outgoing]
@@ -25,7 +25,7 @@ class Held:
     `said` what it says there for as long as it is held. `sent` are the messages that went with it already.
     """
 
-    number: int
+    number: Number
     queue: str
     since: float
     delivery: Any = None
@@ -34,19 +34,69 @@ class Held:
     sent: set[str] = field(default_factory=set)
 
 
-class Holdings:
-    """What is held on one channel. Numbers go up, and one acknowledgement may stand for all up to one.
+class Book:
+    """What one channel holds. Its numbers go up, and one acknowledgement may stand for all up to one."""
 
-    What was held on a channel that is gone may still be worked on, until somebody settles it. If it comes
+    def __init__(self, channel: int) -> None:
+        self._channel = channel
+        #: All that is not acknowledged, in the order of its numbers, and the consumer that ends with it.
+        self._open: dict[int, str] = {}
+        #: All up to this one are acknowledged.
+        self._together = 0
+
+    def opened(self, number: int, consumer: str) -> None:
+        """See `Holdings.opened`."""
+        if number > self._together:
+            self._open[number] = consumer
+
+    def settled(self, numbers: Collection[int]) -> list[bytes]:
+        """Return what acknowledges these: one word for all before the first that stays."""
+        gone = set(numbers) & self._open.keys()
+        together = 0
+        for number in self._open:
+            if number not in gone:
+                break
+            together = number
+        frames = self._ended(gone)
+        if together:
+            self._together = together
+            frames.append(self._method(wire.ACK, "Lb", together, True))
+        frames += [
+            self._method(wire.ACK, "Lb", number, False)
+            for number in sorted(gone)
+            if number > together
+        ]
+        for number in gone:
+            del self._open[number]
+        return frames
+
+    def returned(self, numbers: Collection[int]) -> list[bytes]:
+        """Return what gives these back to their queues."""
+        gone = [number for number in sorted(numbers) if number in self._open]
+        frames = self._ended(gone)
+        for number in gone:
+            del self._open[number]
+        return [*frames, *(self._method(wire.REJECT, "Lb", one, True) for one in gone)]
+
+    def _ended(self, numbers: Iterable[int]) -> list[bytes]:
+        """Return what ends the consumers of these, in front of what would let them have more."""
+        tags = [tag for number in numbers if (tag := self._open[number])]
+        return [self._method(wire.CANCEL, "sb", tag, True) for tag in tags]
+
+    def _method(self, name: wire.Name, arguments: str, *values: Any) -> bytes:
+        return method(name, arguments, *values, channel=self._channel)
+
+
+class Holdings:
+    """What is held on the channels of one connection.
+
+    What was held on channels that are gone may still be worked on, until somebody settles it. If it comes
     back before, it is held under the key that it had, and does not run a second time beside itself.
     """
 
     def __init__(self) -> None:
         self.by_key: dict[str, Held] = {}
-        #: All that is not acknowledged, in the order of its numbers, and the consumer that ends with it.
-        self._open: dict[int, str] = {}
-        #: All up to this one are acknowledged.
-        self._together = 0
+        self._books: dict[int, Book] = {}
         #: What is worked on and was held on channels that are gone, by the tag of its publish.
         self._lost: dict[str, Held] = {}
 
@@ -71,15 +121,19 @@ class Holdings:
         if left:
             core.send([message for _, _, message in left], core.address.timeout, taken)
 
-    def opened(self, number: int, consumer: str = "") -> None:
+    def opened(self, number: Number, consumer: str = "") -> None:
         """Note that the server has handed something over, unless it is acknowledged with others already.
 
         A `consumer` that is named has a prefetch of 1 and is cancelled together with that.
         """
-        if number > self._together:
-            self._open[number] = consumer
+        self._book(number[0]).opened(number[1], consumer)
 
-    def adopt(self, tag: str | None, number: int, now: float) -> bool:
+    def _book(self, channel: int) -> Book:
+        if channel not in self._books:
+            self._books[channel] = Book(channel)
+        return self._books[channel]
+
+    def adopt(self, tag: str | None, number: Number, now: float) -> bool:
         """Hold what came back if it is still worked on; tell whether it is.
 
         It goes back as a copy only, since the server's own counts what did not happen to it.
@@ -97,45 +151,29 @@ class Holdings:
             left = self._lost.items()
             self._lost = {tag: one for tag, one in left if one.delivery.key not in keys}
 
-    def settled(self, numbers: Collection[int]) -> bytes:
-        """Return what acknowledges these: one word for all before the first that stays."""
-        gone = set(numbers) & self._open.keys()
-        together = 0
-        for number in self._open:
-            if number not in gone:
-                break
-            together = number
-        frames = self._ended(gone)
-        if together:
-            self._together = together
-            frames.append(method(wire.ACK, "Lb", together, True))
-        frames += [
-            method(wire.ACK, "Lb", number, False) for number in sorted(gone) if number > together
-        ]
-        for number in gone:
-            del self._open[number]
-        return b"".join(frames)
+    def settled(self, numbers: Iterable[Number]) -> bytes:
+        """Return what acknowledges these."""
+        parts = _by_channel(numbers).items()
+        return b"".join(frame for one, some in parts for frame in self._book(one).settled(some))
 
-    def returned(self, numbers: Collection[int]) -> bytes:
+    def returned(self, numbers: Iterable[Number]) -> bytes:
         """Return what gives these back to their queues."""
-        gone = [number for number in sorted(numbers) if number in self._open]
-        frames = self._ended(gone)
-        for number in gone:
-            del self._open[number]
-        return b"".join([*frames, *(method(wire.REJECT, "Lb", one, True) for one in gone)])
-
-    def _ended(self, numbers: Iterable[int]) -> list[bytes]:
-        """Return what ends the consumers of these, in front of what would let them have more."""
-        tags = [tag for number in numbers if (tag := self._open[number])]
-        return [method(wire.CANCEL, "sb", tag, True) for tag in tags]
+        parts = _by_channel(numbers).items()
+        return b"".join(frame for one, some in parts for frame in self._book(one).returned(some))
 
     def clear(self, keeps: bool = False) -> None:
-        """Forget all: the channel is gone, and its server has given everything back.
+        """Forget all: the channels are gone, and the server has given everything back.
 
         With `keeps` all of it is still worked on.
         """
         if keeps:
             self._lost.update({one.delivery.tag: one for one in self.by_key.values()})
         self.by_key.clear()
-        self._open.clear()
-        self._together = 0
+        self._books.clear()
+
+
+def _by_channel(numbers: Iterable[Number]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for channel, number in numbers:
+        found.setdefault(channel, []).append(number)
+    return found

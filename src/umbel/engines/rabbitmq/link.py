@@ -1,8 +1,8 @@
-"""One connection to RabbitMQ with one channel: opened, written to by any thread, read by one at a time.
+"""One connection to RabbitMQ and its channels: opened, written to by any thread, read by one at a time.
 
 What is sent is not waited for unless somebody asks, so that one packet may acknowledge a batch and ask for
 the next; that is what no client library does that was tried (docs/internals.md). Answers come in the order
-of what was asked.
+of what was asked on their channel.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ _CAPABILITIES = {
 }
 #: What concerns the connection as a whole.
 _OF_ALL = frozenset({wire.BLOCKED, wire.UNBLOCKED, wire.CLOSE, wire.CHANNEL_CLOSE})
+#: Most channels of one connection.
+MOST_CHANNELS = 32
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 class Link:
-    """A connection and its channel. Raises OperationalError once it is lost, and for ever after."""
+    """A connection and its channels. Raises OperationalError once it is lost, and for ever after."""
 
     def __init__(self, address: Address, timeout: float, purpose: str = "") -> None:
         self.address = address
@@ -49,6 +51,9 @@ class Link:
         #: Why the server does not read what we publish, while it does not.
         self.blocked: str | None = None
         self.frame_max = FRAME_MAX
+        #: How many channels there are, and may be. They have the numbers from 1 on.
+        self.channels = 1
+        self.most_channels = 1
         self.heartbeat = 0.0
         self.broken: OperationalError | None = None
         #: Held by who reads; events for others wait in `events`.
@@ -121,18 +126,30 @@ class Link:
         login = f"\0{address.username}\0{address.password}"
         self.send(method(wire.START_OK, "FsSs", client, "PLAIN", login, "en_US", channel=0))
         channels, frame_max, heartbeat = expect(wire.TUNE).arguments
+        self.most_channels = min(channels or MOST_CHANNELS, MOST_CHANNELS)
         self.frame_max = min(frame_max or FRAME_MAX, FRAME_MAX)
         # Ours unless the server wants shorter ones: it is what decides how soon a lost machine is noticed.
         wanted = [one for one in (heartbeat, address.heartbeat) if one]
         chosen = min(wanted) if address.heartbeat else 0
         self.heartbeat = float(chosen)
         self.send(
-            method(wire.TUNE_OK, "BlB", min(channels or 1, 16), self.frame_max, chosen, channel=0),
+            method(wire.TUNE_OK, "BlB", self.most_channels, self.frame_max, chosen, channel=0),
             method(wire.OPEN, "ssb", address.vhost, "", False, channel=0),
         )
         expect(wire.OPEN_OK)
         self.send(method(wire.CHANNEL_OPEN, "s", ""))
         expect(wire.CHANNEL_OPEN_OK)
+
+    def open_channels(self, count: int, other: Callable[[Event], None]) -> int:
+        """Have as many channels as this, if that many may be; return how many there are of them."""
+        new = range(self.channels + 1, min(count, self.most_channels) + 1)
+        if new:
+            with self.reading:
+                self.send(*(method(wire.CHANNEL_OPEN, "s", "", channel=one) for one in new))
+                for _ in new:
+                    self.expect((wire.CHANNEL_OPEN_OK,), self.address.timeout, other)
+                    self.channels += 1
+        return min(count, self.channels)
 
     # Writing
 
@@ -209,7 +226,7 @@ class Link:
             code, text = event.arguments[:2]
             answer = wire.CLOSE_OK if event.name == wire.CLOSE else wire.CHANNEL_CLOSE_OK
             with contextlib.suppress(OperationalError):
-                self.send(method(answer, channel=0 if event.name == wire.CLOSE else 1))
+                self.send(method(answer, channel=event.channel))
             self._lose(closed(self.address, code, text))
 
     def _readable(self, timeout: float) -> bool:
@@ -308,18 +325,24 @@ class Link:
         raise self.broken from cause
 
     def close(self, timeout: float | None = None) -> None:
-        """Leave in order: when this returns, the server has given back what the channel held.
+        """Leave in order: when this returns, the server has given back what the channels held.
 
         It may take as long as an answer may, and no longer than `timeout` for each of two.
         """
         wait = min(self.address.timeout, self.address.timeout if timeout is None else timeout)
         if self.broken is None:
-            with contextlib.suppress(OperationalError):
-                self.call(
-                    method(wire.CHANNEL_CLOSE, "BsBB", 200, "", 0, 0),
-                    wire.CHANNEL_CLOSE_OK,
-                    timeout=wait,
+            with contextlib.suppress(OperationalError), self.reading:
+                self.send(
+                    *(
+                        method(wire.CHANNEL_CLOSE, "BsBB", 200, "", 0, 0, channel=one)
+                        for one in range(1, self.channels + 1)
+                    )
                 )
+                deadline = monotonic() + wait
+                for _ in range(self.channels):
+                    self.expect(
+                        (wire.CHANNEL_CLOSE_OK,), max(deadline - monotonic(), 0.01), said=wait
+                    )
                 self.call(
                     method(wire.CLOSE, "BsBB", 200, "", 0, 0, channel=0),
                     wire.CLOSE_OK,

@@ -111,6 +111,7 @@ class RabbitQueues(QueueAdmin):
         """Lend all dead letters; those that are not acknowledged go back to their places."""
         self._topology.ensure_dead()
         with self._topology.admin() as link:
+            link.most_channels = 1  # a user who may have no more sees dead letters all the same
             channel, quorum = Channel(link), self._topology.dead in self._topology.quorum
             letters: list[_Found] = []
             while taken := channel.take(self._topology.dead, BATCH, quorum=quorum):
@@ -118,7 +119,7 @@ class RabbitQueues(QueueAdmin):
             yield link, letters
 
     def _letter(self, event: Event) -> _Found:
-        number = event.arguments[1 if event.name == wire.DELIVER else 0]
+        _, number = event.number
         headers: dict[str, Any] = event.properties.get("application_headers") or {}
         own = headers.get(envelope.OURS)
         said = own.get(DEAD) if isinstance(own, dict) else None
@@ -145,7 +146,7 @@ def _acknowledge(link: Link, letters: Iterable[_Found]) -> int:
     numbers = [number for _, number in letters]
     if numbers:
         link.send(*(method(wire.ACK, "Lb", number, False) for number in numbers))
-        Channel(link).confirm_settled()
+        Channel(link).confirm_settled((1,))
     return len(numbers)
 
 

@@ -36,6 +36,8 @@ HEARTBEAT = _HEAD.pack(8, 0, 0) + _END
 BASIC = 60
 
 Name = tuple[int, int]
+#: The server's number of a delivery: of the channel that it came by, and of those that came by that.
+Number = tuple[int, int]
 
 START: Name = (10, 10)
 START_OK: Name = (10, 11)
@@ -133,6 +135,12 @@ class Event:
     body: bytes = b""
     unread: str | None = None
     """Why the properties could not be read."""
+    channel: int = 1
+
+    @property
+    def number(self) -> Number:
+        """The number of what was handed over."""
+        return self.channel, self.arguments[1 if self.name == DELIVER else 0]
 
 
 def method(name: Name, arguments: str = "", *values: Any, channel: int = 1) -> bytes:
@@ -174,14 +182,22 @@ def publishing(exchange: str, routing_key: str, mandatory: bool = False) -> byte
     return method(PUBLISH, "Bssbb", 0, exchange, routing_key, mandatory, False)
 
 
+@dataclass(slots=True)
+class _Coming:
+    """A message of which the server has not sent all yet."""
+
+    carrier: Event
+    missing: int = 0
+    parts: list[bytes] = field(default_factory=list)
+
+
 class Reader:
     """Makes events of the bytes of a connection. A message is an event once all of it has come."""
 
     def __init__(self) -> None:
         self._data = b""
-        self._carrier: Event | None = None
-        self._parts: list[bytes] = []
-        self._missing = 0
+        #: By their channels, whose frames may come in turns.
+        self._coming: dict[int, _Coming] = {}
 
     def feed(self, data: bytes) -> list[Event]:
         """Take bytes and return the events that they complete."""
@@ -189,7 +205,7 @@ class Reader:
         events = []
         place = 0
         while len(whole) - place >= AROUND:
-            kind, _, size = _HEAD.unpack_from(whole, place)
+            kind, channel, size = _HEAD.unpack_from(whole, place)
             end = place + 7 + size
             if size > _MOST:
                 raise OperationalError("What the server sent is no AMQP frame.")
@@ -197,49 +213,49 @@ class Reader:
                 break
             if whole[end] != 0xCE:
                 raise OperationalError("What the server sent is no AMQP frame.")
-            event = self._frame(kind, whole[place + 7 : end])
+            event = self._frame(kind, channel, whole[place + 7 : end])
             place = end + 1
             if event is not None:
                 events.append(event)
         self._data = whole[place:]
         return events
 
-    def _frame(self, kind: int, payload: bytes) -> Event | None:
+    def _frame(self, kind: int, channel: int, payload: bytes) -> Event | None:
         if kind == 1:
-            return self._method(payload)
+            return self._method(channel, payload)
         if kind == 8:
             return None
-        carrier = self._carrier
-        if carrier is None or kind not in (2, 3):
+        coming = self._coming.get(channel)
+        if coming is None or kind not in (2, 3):
             raise OperationalError("What the server sent is not in AMQP's order.")
+        carrier = coming.carrier
         if kind == 2:
-            self._missing = int.from_bytes(payload[4:12], "big")
+            coming.missing = int.from_bytes(payload[4:12], "big")
             try:
                 carrier.properties = properties_at(payload, 12)
             except Exception as error:  # noqa: BLE001 - whatever is in a message, it ends no connection
                 carrier.unread = f"{type(error).__name__}: {error}"[:200]
         else:
-            self._missing -= len(payload)
-            self._parts.append(payload)
-        if self._missing > 0:
+            coming.missing -= len(payload)
+            coming.parts.append(payload)
+        if coming.missing > 0:
             return None
-        carrier.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts = []
-        self._carrier = None
+        carrier.body = coming.parts[0] if len(coming.parts) == 1 else b"".join(coming.parts)
+        del self._coming[channel]
         return carrier
 
-    def _method(self, payload: bytes) -> Event | None:
+    def _method(self, channel: int, payload: bytes) -> Event | None:
         name: Name = _METHOD.unpack_from(payload)
         if name == DELIVER:
-            self._carrier = Event(name, _delivered(payload))
+            self._coming[channel] = _Coming(Event(name, _delivered(payload), channel=channel))
             return None
         arguments = _ARGUMENTS.get(name)
         if arguments is None:
             raise OperationalError(f"The server sent the method {name}, which nobody asked for.")
         values, _ = loads(arguments, payload, 4) if arguments else ([], 4)
-        event = Event(name, values)
+        event = Event(name, values, channel=channel)
         if name in _CARRIERS:
-            self._carrier = event
+            self._coming[channel] = _Coming(event)
             return None
         return event
 

@@ -65,3 +65,73 @@ def test_what_a_classic_queue_sent_before_it_heard_of_the_end_is_taken() -> None
 def test_a_wait_that_ends_with_nothing(quorum: bool) -> None:
     said: Any = (wire.CANCEL_OK, wire.FLOW_OK) if quorum else (wire.CANCEL_OK,)
     assert channel(*said).wait(["jobs"], 0.01, ["jobs"] if quorum else []) == []
+
+
+class Queued:
+    """A link whose server has a queue of so many messages, and answers channels in reverse."""
+
+    def __init__(self, count: int, most: int = 32) -> None:
+        self.address = self
+        self.timeout = 1.0
+        self.reading = nullcontext()
+        self.count, self.most, self.first = count, most, 0
+        self.asked: list[int] = []
+        self._answers: list[Event] = []
+
+    def open_channels(self, count: int, other: object) -> int:
+        return min(count, self.most)
+
+    def send(self, before: bytes, *gets: bytes) -> None:
+        self.asked.append(len(gets))
+        for channel in range(1, len(gets) + 1):
+            if self.first < self.count:
+                self.first += 1
+                arguments = [self.first, False, "", "jobs", self.count - self.first]
+                self._answers.append(Event(wire.GET_OK, arguments, channel=channel))
+            else:
+                self._answers.append(Event(wire.GET_EMPTY, [""], channel=channel))
+
+    def expect(self, names: Sequence[Name], timeout: float, other: object) -> Event:
+        return self._answers.pop()
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "asked"),
+    [
+        (0, 9, [1]),
+        (1, 9, [1]),
+        (5, 9, [1, 4]),
+        (90, 9, [1, 8]),
+        (90, 70, [1, 32, 32, 5]),
+        (40, 70, [1, 32, 7]),
+        (9, 1, [1]),
+    ],
+)
+def test_a_batch_is_asked_for_round_by_round(count: int, limit: int, asked: list[int]) -> None:
+    told = Queued(count)
+    taken = Channel(cast(Link, told)).take("jobs", limit, quorum=True)
+    assert [event.arguments[0] for event, _ in taken] == [*range(1, min(count, limit) + 1)]
+    assert told.asked == asked
+
+
+def test_the_next_batch_begins_with_what_was_left() -> None:
+    told = Queued(60)
+    asks = Channel(cast(Link, told))
+    assert [len(asks.take("jobs", limit, quorum=True)) for limit in (50, 50, 50)] == [50, 10, 0]
+    assert told.asked == [1, 32, 17, 10, 1]
+
+
+def test_what_others_took_meanwhile_ends_a_batch() -> None:
+    told = Queued(60)
+    asks = Channel(cast(Link, told))
+    asks.take("jobs", 40, quorum=True)
+    told.count = 45
+    assert len(asks.take("jobs", 40, quorum=True)) == 5
+    assert told.asked[-1] == 20
+    assert asks.heard == {*range(1, 21)}
+
+
+def test_as_many_channels_are_used_as_there_may_be() -> None:
+    told = Queued(9, most=4)
+    assert len(Channel(cast(Link, told)).take("jobs", 9, quorum=True)) == 9
+    assert told.asked == [1, 4, 4]

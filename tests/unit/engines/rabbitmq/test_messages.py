@@ -46,6 +46,19 @@ def delivered(publication: Publication, size: int = 0) -> Event:
     return event
 
 
+def test_messages_of_channels_may_come_in_turns() -> None:
+    frames = []
+    for channel, body in ((2, b"first"), (3, b"second")):
+        whole = wire.method(wire.GET_OK, "Lbssl", 7, False, "", "queue", 0, channel=channel)
+        content = wire.content(b"\0\0", body, FRAME_MAX)
+        header = len(content) - len(body) - wire.AROUND
+        parts = [content[:header], content[header:]]
+        frames.append([whole, *(part[:1] + bytes([0, channel]) + part[3:] for part in parts)])
+    turns = b"".join(frame for pair in zip(*frames, strict=True) for frame in pair)
+    found = [(event.number, event.body) for event in travelled(turns)]
+    assert found == [((2, 7), b"first"), ((3, 7), b"second")]
+
+
 @pytest.mark.parametrize("size", [0, 1, 7, 4096])
 def test_a_message_is_read_in_whatever_pieces_it_comes(size: int) -> None:
     message = Message({"id": "1", "a": [1, {"b": None}]}, {"correlation_id": "1"}, bytes(5000))
@@ -176,24 +189,37 @@ def test_a_delivery_says_how_often_it_was_handed_over(
 def test_one_word_acknowledges_all_before_the_first_that_stays() -> None:
     held = Holdings()
     for number in range(1, 8):
-        held.opened(number)
-    assert held.settled([1, 2, 3, 5]) == wire.method(wire.ACK, "Lb", 3, True) + wire.method(
-        wire.ACK, "Lb", 5, False
+        held.opened((1, number))
+    assert held.settled([(1, 1), (1, 2), (1, 3), (1, 5)]) == (
+        wire.method(wire.ACK, "Lb", 3, True) + wire.method(wire.ACK, "Lb", 5, False)
     )
-    assert held.settled([3, 99]) == b""
-    assert held.returned([7, 3]) == wire.method(wire.REJECT, "Lb", 7, True)
-    assert held.settled([4, 6]) == wire.method(wire.ACK, "Lb", 6, True)
+    assert held.settled([(1, 3), (1, 99)]) == b""
+    assert held.returned([(1, 7), (1, 3)]) == wire.method(wire.REJECT, "Lb", 7, True)
+    assert held.settled([(1, 4), (1, 6)]) == wire.method(wire.ACK, "Lb", 6, True)
+
+
+def test_each_delivery_is_settled_on_its_channel() -> None:
+    held = Holdings()
+    for number in [(1, 1), (1, 2), (3, 1), (3, 2), (3, 3)]:
+        held.opened(number)
+    assert held.settled([(3, 2), (1, 1), (3, 1)]) == (
+        wire.method(wire.ACK, "Lb", 2, True, channel=3) + wire.method(wire.ACK, "Lb", 1, True)
+    )
+    assert held.returned([(1, 2), (3, 3)]) == (
+        wire.method(wire.REJECT, "Lb", 2, True) + wire.method(wire.REJECT, "Lb", 3, True, channel=3)
+    )
+    assert held.settled([(1, 2), (2, 1), (3, 3)]) == b""
 
 
 def test_a_consumer_of_one_message_ends_before_that_is_settled() -> None:
     """Else it would be sent the next one; and ended before, it might lose what it holds."""
     held = Holdings()
-    for number, tag in ((1, "u1"), (2, ""), (3, "u3")):
+    for number, tag in (((1, 1), "u1"), ((1, 2), ""), ((1, 3), "u3")):
         held.opened(number, tag)
     ends = [wire.method(wire.CANCEL, "sb", tag, True) for tag in ("u1", "u3")]
-    assert held.settled([1]) == ends[0] + wire.method(wire.ACK, "Lb", 1, True)
-    assert held.returned([3]) == ends[1] + wire.method(wire.REJECT, "Lb", 3, True)
-    assert held.settled([2]) == wire.method(wire.ACK, "Lb", 2, True)
+    assert held.settled([(1, 1)]) == ends[0] + wire.method(wire.ACK, "Lb", 1, True)
+    assert held.returned([(1, 3)]) == ends[1] + wire.method(wire.REJECT, "Lb", 3, True)
+    assert held.settled([(1, 2)]) == wire.method(wire.ACK, "Lb", 2, True)
 
 
 @for_each(

@@ -12,6 +12,7 @@ import pytest
 from tests.rabbitmq_servers import PrivateServer, private_server
 from tests.unit.engines.rabbitmq.test_trouble import attach, publish, waited_for
 from umbel.engines.rabbitmq import RabbitEngine
+from umbel.entities import Queue
 from umbel.exceptions import BrokerFull, OperationalError
 from umbel.ports import Action, FetchRequest, Settlement
 from umbel.testing.conformance.support import (
@@ -156,3 +157,21 @@ def test_what_runs_for_longer_than_the_consumer_timeout_stays(
     consumer.close()
     assert other.fetch(FetchRequest([QUEUE], 1), 1.0) == []
     other.close()
+
+
+def test_a_user_who_may_have_few_channels_gets_everything_by_one(
+    server: PrivateServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def quorum(name: str) -> Queue:
+        return Queue(name, None, name, queue_arguments={"x-queue-type": "quorum"})
+
+    names = [str(number) for number in range(60)]
+    options = {"queue_name_prefix": "quorum.", "declared_queue": quorum}
+    server.control("set_user_limits", "guest", '{"max-channels": 20}')
+    try:
+        with closing(RabbitEngine(server.url, options)) as engine:
+            publish(engine, *names)
+            assert sorted(map(str, fetched(engine, len(names)))) == sorted(names)
+    finally:
+        server.control("clear_user_limits", "guest", "max-channels")
+    assert caplog.text.count("Quorum queues are asked on one channel now") == 1
