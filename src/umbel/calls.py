@@ -128,7 +128,8 @@ def _plain_maker(
         kwargs: Mapping[str, Any],
         options: CallOptions | StepOptions = NO_OPTIONS,
     ) -> Publication:
-        require_arguments(args, kwargs)
+        if type(args) is not tuple or type(kwargs) is not dict:
+            require_arguments(args, kwargs)
         if check is not None:
             check(*args, **kwargs)
         if prepare is not None:

@@ -6,7 +6,6 @@ Whoever needs the time is given a `Clock`, so that a test of "tomorrow" is one c
 from __future__ import annotations
 
 import os
-import struct
 import threading
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -86,14 +85,19 @@ SYSTEM_ZONE = SystemZone()
 
 _sequence_lock = threading.Lock()
 _last_sequence = 0
-#: Random numbers of 64 bits: to ask the system for many takes little longer than for one.
-_random: list[int] = []
-_MANY = struct.Struct("128Q")
+#: The ends of ids to come, 62 random bits each: to ask the system for many takes little longer than for one.
+_ends: list[str] = []
+_MANY = 128
+#: What a random hexadecimal digit becomes that says of which variant the UUID is.
+_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+#: The last millisecond of which there were ids, and how they begin.
+_last_millisecond = 0
+_beginning = ""
 
 
 def _forget_random() -> None:
     """Let a child of a fork have others than its parent."""
-    _random.clear()
+    _ends.clear()
     _sequence_lock.release()
 
 
@@ -113,20 +117,28 @@ def unique_id() -> str:
     its last 62 bits are random. Stores that keep ids in order therefore append at one end instead
     of touching a random page for each, which keeps them fast with millions of rows.
     """
-    global _last_sequence  # noqa: PLW0603 - strictly increasing within the process, like a clock
+    # Strictly increasing within the process, like a clock.
+    global _last_sequence, _last_millisecond, _beginning  # noqa: PLW0603
     sequence = time.time_ns() * 512 // 125_000  # 4096 in each millisecond
     with _sequence_lock:
         if sequence <= _last_sequence:
             sequence = _last_sequence + 1
         _last_sequence = sequence
-        if not _random:
-            _random.extend(_MANY.unpack(os.urandom(_MANY.size)))
-        random = _random.pop()
-    milliseconds = sequence >> 12
-    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031 - an f-string takes twice as long
-        milliseconds >> 16,
-        milliseconds & 0xFFFF,
-        sequence & 0xFFF,
-        random >> 48 & 0x3FFF | 0x8000,
-        random & 0xFFFF_FFFF_FFFF,
-    )
+        if sequence >> 12 != _last_millisecond:
+            milliseconds = sequence >> 12
+            # In this order: an exception that a signal brings may come between the two.
+            _beginning = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7"
+            _last_millisecond = milliseconds
+        if not _ends:
+            _ends.extend(_random_ends())
+        # An f-string takes twice as long.
+        return "%s%03x%s" % (_beginning, sequence & 0xFFF, _ends.pop())  # noqa: UP031
+
+
+def _random_ends() -> list[str]:
+    """Return what is random of some ids, as text: their last two groups."""
+    digits = os.urandom(8 * _MANY).hex()
+    return [
+        f"-{_VARIANT[digits[at]]}{digits[at + 1 : at + 4]}-{digits[at + 4 : at + 16]}"
+        for at in range(0, 16 * _MANY, 16)
+    ]

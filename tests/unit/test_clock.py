@@ -175,3 +175,12 @@ def test_a_crontab_is_due_in_the_systems_zone() -> None:
     one.tz = SYSTEM_ZONE
     found = one.next_after(datetime(2026, 3, 28, 12, tzinfo=UTC))
     assert found == datetime(2026, 3, 29, 1, tzinfo=UTC)
+
+
+def test_all_that_is_random_of_ids_is_used_once() -> None:
+    """The last 62 bits: each digit behind the variant takes every value, and none comes twice."""
+    ends = [unique_id()[19:].replace("-", "") for _ in range(5000)]
+    assert len(set(ends)) == len(ends)
+    assert {end[0] for end in ends} == set("89ab")
+    for digit in range(1, 16):
+        assert {end[digit] for end in ends} == set("0123456789abcdef")
