@@ -93,5 +93,7 @@ def test_a_cold_shutdown_cancels_coroutines_and_gives_them_back(
     assert (depth.ready, depth.leased, depth.dead) == (2, 0, 0)
     assert [found.crashes for found in take(app)] == [0, 0]
     assert "ERROR" not in worker.text
+    for name in ("cleans_up", "deaf"):
+        assert worker.says(f"{sent[name].id}] runs again: the worker was stopped before it ended")
     # What ends beside a task that computes waits for its turn no longer than that.
     assert (project / "switches").read_text() == "0.0005"

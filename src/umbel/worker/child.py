@@ -31,7 +31,7 @@ from umbel.worker.outcome import Job, Lost, Prepared, Run, Waiting, is_early, ma
 from umbel.worker.page import Page
 from umbel.worker.prefetch import Pace, Prefetch
 from umbel.worker.rates import Rates
-from umbel.worker.settler import Settler
+from umbel.worker.settler import Settler, give_up
 from umbel.worker.timelimits import NO_LIMITS, time_limits
 
 logger = logging.getLogger("umbel.worker")
@@ -481,8 +481,8 @@ class Child:
         self.release_waiting()
         item = self.current
         if item is not None:
-            run = Run(item.prepared, Lost(reason, running=False, stopped=stopped))
-            self.settler.settle([decide(run, self._app.conf.snapshot, self._clock)])
+            lost = Lost(reason, running=False, stopped=stopped)
+            give_up(self._app, self.settler, [item.prepared], lost)
 
     def _leave(self) -> None:
         try:

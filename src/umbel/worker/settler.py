@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
+from umbel.app import Umbel
 from umbel.clock import Clock
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
@@ -13,10 +14,11 @@ from umbel.message import Delivery
 from umbel.ports import Action, Broker, Consumer, FetchRequest, ResultStore, Settlement
 from umbel.records import ResultRecord
 from umbel.settings import Settings
+from umbel.worker import report
 from umbel.worker.chords import Claim
 from umbel.worker.completing import Chords
-from umbel.worker.decide import Verdict, unsettleable
-from umbel.worker.outcome import Prepared, call_of
+from umbel.worker.decide import Verdict, decide, unsettleable
+from umbel.worker.outcome import Lost, Prepared, Run, call_of
 
 logger = logging.getLogger("umbel.worker")
 
@@ -188,3 +190,16 @@ class Settler:
         """Store a state that settles nothing."""
         if self._results is not None:
             self._results.put_of([(record, call_of(prepared))])
+
+
+def give_up(app: Umbel, settler: Settler, running: Sequence[Prepared], lost: Lost) -> None:
+    """Settle what runs and is not waited for any more, and say what becomes of each.
+
+    Raises OperationalError and LeaseLost as `Settler.settle` does.
+    """
+    settings, most = app.conf.snapshot, app.broker.features.batch
+    verdicts = [decide(Run(prepared, lost), settings, app.clock) for prepared in running]
+    for first in range(0, len(verdicts), most):
+        settler.settle(verdicts[first : first + most])
+    for verdict in verdicts:
+        report.lost(verdict)

@@ -41,7 +41,7 @@ from umbel.worker.outcome import (
     marked,
 )
 from umbel.worker.prefetch import SlotPrefetch
-from umbel.worker.settler import Settler
+from umbel.worker.settler import Settler, give_up
 from umbel.worker.slot_limits import SlotLimits, Timed
 from umbel.worker.slot_page import SlotPage
 from umbel.worker.succession import Succession
@@ -455,16 +455,8 @@ class SlotChild(Child):
             self._succeed()
         self._settle_by_helper()
         self.release_waiting()
-        settings = self._app.conf.snapshot
-        runs = [
-            Run(item.prepared, Lost(reason, running=False, stopped=stopped))
-            for item in self._running.copy().values()
-        ]
-        for first in range(0, len(runs), self._batch):
-            verdicts = [
-                decide(run, settings, self._clock) for run in runs[first : first + self._batch]
-            ]
-            self.settler.settle(verdicts)
+        running = [item.prepared for item in self._running.copy().values()]
+        give_up(self._app, self.settler, running, Lost(reason, running=False, stopped=stopped))
 
     def _leave(self) -> None:
         """Give back what has not started, let running tasks end, and leave."""

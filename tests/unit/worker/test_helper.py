@@ -395,6 +395,7 @@ def test_the_end_of_the_supervisor(scene: Scene, caplog: pytest.LogCaptureFixtur
     assert scene.notes.settled == [[done.key], [running.key]]
     assert scene.clock.monotonic() - before >= 1.0
     assert "The supervisor is gone: handing back and leaving." in caplog.messages
+    assert any("runs again: its supervisor died" in said for said in caplog.messages)
 
 
 def test_the_end_of_supervisor_and_broker(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
