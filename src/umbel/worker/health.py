@@ -21,7 +21,7 @@ from umbel.worker.page import Held, Snapshot
 
 logger = logging.getLogger("umbel.worker")
 
-#: Seconds without a step of the keeper's after which it hangs: a call of the broker may take some.
+#: Seconds for which the keeper may be at one thing before it hangs: a call of the broker may take some.
 HANGS = 30.0
 #: Seconds for which an idle child that hears the broker may have nothing to say, beside its longest wait.
 DEAF = IDLE_WAIT + 30.0
@@ -46,8 +46,8 @@ class ChildSeen:
 class Seen:
     """What the keeper saw in its last step. Times are monotonic.
 
-    `contact` is when the broker last answered it. `wanted` is how many children there should be: none where
-    the node runs its tasks itself.
+    `step` is when it last came to the end of anything, `contact` when the broker last answered it. `wanted`
+    is how many children there should be: none where the node runs its tasks itself.
     """
 
     step: float

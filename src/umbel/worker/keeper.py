@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count, islice
 from typing import Any
 
@@ -265,7 +266,11 @@ class Keeper:
         """
         if self._ending.asked and self._attempts.in_vain and not self._is_owed_to_tasks(duty):
             return False
-        return self._attempts.make(duty, *arguments)
+        done = self._attempts.make(duty, *arguments)
+        # Who waits for a silent broker with each of many duties does not hang.
+        if self.seen is not None:
+            self.seen = replace(self.seen, step=self._clock.monotonic())
+        return done
 
     def _is_owed_to_tasks(self, duty: Duty) -> bool:
         return duty == self._renew and any(child.runs() for child in self._children())

@@ -21,6 +21,7 @@ from umbel.worker.bootstrap import Orders, Source
 from umbel.worker.children import ChildProcess
 from umbel.worker.ending import LAST_TRIES
 from umbel.worker.forkserver import READY, RETIRES
+from umbel.worker.health import HANGS, judge
 from umbel.worker.keeper import CALM_TICK, TICK, Keeper
 from umbel.worker.nodes import NodeDirectory
 from umbel.worker.places import GIVE_UP, GaveUp, Slot
@@ -157,6 +158,27 @@ def test_probes_see_when_the_broker_answered_last(
     assert keeper.seen is not None
     assert keeper.seen is not seen
     assert keeper.seen.contact == seen.contact
+
+
+def test_a_keeper_that_waits_for_a_silent_broker_with_each_duty_does_not_hang(
+    app: Umbel, keeper: Keeper, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.clock = keeper._clock = keeper._attempts._clock = clock
+    keeper.step(clock.monotonic())
+    judged: list[bool] = []
+
+    def wait(*_: object) -> None:
+        clock.now += HANGS * 0.6
+        judged.append(judge(keeper.seen, clock.monotonic(), 15.0).live)
+        raise OperationalError("silent")
+
+    for name in ("renew", "expired"):
+        monkeypatch.setattr(keeper._broker, name, wait)
+    monkeypatch.setattr(keeper._recovery, "nodes_died", wait)
+    clock.now += 6.0
+    keeper.step(clock.monotonic())
+    assert len(judged) > 1
+    assert all(judged)
 
 
 def test_it_ends_when_it_is_told_to(keeper: Keeper) -> None:
