@@ -84,6 +84,34 @@ def test_what_only_prints(umbel: Command) -> None:
     assert umbel("multi", "get").code == 2
 
 
+def test_what_stands_before_it_is_for_each_node(
+    umbel: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--config", "other", "--result-backend", "redis://r/2", "multi", "show", "mails@h")
+    shown = umbel("-b", "redis://r/1", *words).out
+    assert (
+        "-A tasks --broker=redis://r/1 --result-backend=redis://r/2 --config=other worker" in shown
+    )
+    for nearer in (("-b", "redis://r/3"), ("--broker=redis://r/3",)):
+        shown = umbel("-b", "redis://r/1", "multi", "show", "mails@h", *nearer).out
+        assert "-A tasks --broker=redis://r/3 worker" in shown
+    # Where all who ask for processes would see it.
+    monkeypatch.setenv("BROKER_URL", "redis://:secret@r/1")
+    assert "secret" not in umbel("multi", "show", "mails@h").out
+
+
+@pytest.mark.parametrize("pid", ["0", "-1", "none"])
+def test_a_pid_file_that_names_no_process(
+    umbel: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: str
+) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr("umbel.cli.multi.os.kill", lambda *call: sent.append(call))
+    pidfile = tmp_path / "other.pid"
+    pidfile.write_text(pid)
+    assert "does not run" in umbel("multi", "stop", "other@h", f"--pidfile={pidfile}").out
+    assert sent == []
+
+
 @pytest.fixture
 def sleeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
     """A process that stands in for a node; its pid file is where it looks for one."""

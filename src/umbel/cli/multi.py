@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import click
+from click.core import ParameterSource
 
 from umbel.cli.given import Global
 from umbel.cli.groups import examples
@@ -20,6 +21,8 @@ from umbel.worker.processes import is_alive
 
 #: Seconds between two looks whether a worker has ended.
 LOOK = 0.1
+#: Options before ``multi`` that each worker is given, too.
+PASSED_ON = ("broker", "result_backend", "config")
 WHAT = (
     *("start", "stop", "stopwait", "stop_verify", "restart", "kill"),
     *("names", "show", "get", "expand", "help"),
@@ -69,8 +72,18 @@ def _read(words: Sequence[str], given: Global) -> tuple[list[Node], signal.Signa
         number = number if named is None else named
         left += [word] if named is None else []
     read = Words.read(left)
+    return nodes(replace(read, options={**_before(given), **read.options})), number
+
+
+def _before(given: Global) -> dict[str, str | None]:
+    """Return what stands before ``multi`` and is meant for each node; what the environment says they read."""
     options: dict[str, str | None] = {"-A": given.app} if given.app else {}
-    return nodes(replace(read, options={**options, **read.options})), number
+    root = click.get_current_context().find_root()
+    for parameter in root.command.params:
+        name = parameter.name or ""
+        if name in PASSED_ON and root.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            options[max(parameter.opts, key=len)] = root.params[name]
+    return options
 
 
 def _signal(word: str) -> signal.Signals | None:
@@ -106,6 +119,8 @@ def _signalled(node: Node, number: signal.Signals, given: Global) -> int | None:
     """Send a signal to a node; return its pid, or None where it does not run."""
     try:
         pid = int(node.pidfile.read_text())
+        if pid < 1:  # these mean groups of processes, and all that there are
+            raise ValueError(pid)
         os.kill(pid, number)
     except (OSError, ValueError):
         given.say(f"{node.name}: does not run ({node.pidfile})")

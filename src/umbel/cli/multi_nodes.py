@@ -18,7 +18,7 @@ GLOBAL = (
 )
 #: What a node has that is not told otherwise.
 DEFAULTS = {"--pidfile": "%n.pid", "--logfile": "%n%I.log"}
-_SHORT = {"-f": "--logfile"}
+_SHORT = {"-f": "--logfile", "-b": "--broker"}
 
 
 @dataclass(frozen=True, slots=True)
