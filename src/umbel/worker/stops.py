@@ -126,7 +126,7 @@ class Stops:
                 self._break_off(again)
         elif meant == _QUIT or (again and meant == _INT):
             self._stop_cold(self._stop, signum)
-        else:
+        elif not again or meant == _INT:
             self._shut_down(self._stop, signum, "Warm", self._patience.warm)
 
     def _break_off(self, again: bool) -> None:

@@ -81,7 +81,6 @@ WARM, COLD = None, 0.0
         ([signal.SIGINT], [WARM], 1),
         ([signal.SIGQUIT], [COLD], 1),
         ([signal.SIGINT, signal.SIGINT], [WARM, COLD], 1),
-        ([signal.SIGTERM, signal.SIGTERM], [WARM, WARM], 0),
         ([signal.SIGTERM, signal.SIGINT], [WARM, COLD], 1),
         ([signal.SIGHUP, signal.SIGQUIT], [WARM, COLD], 1),
     ],
@@ -108,6 +107,25 @@ def test_a_node_is_stopped_before_anybody_hears_of_it(
         ("w1@host", number.name, "Warm" if within is WARM else "Cold", stopped[: index + 1])
         for index, (number, within) in enumerate(zip(sent, stopped, strict=True))
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "code"), [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGQUIT, 1)]
+)
+@pytest.mark.parametrize("later", [signal.SIGTERM, signal.SIGHUP])
+def test_who_is_stopping_takes_no_notice_of_a_warm_stop(
+    first: signal.Signals, code: int, later: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done: list[float | None] = []
+    stops = Stops()
+    stops.hand_over(done.append, "w1@host", Patience(soft=5.0))
+    send(first)
+    said = capfd.readouterr().out
+    send(later)
+    assert len(done) == 1
+    assert stops.exit_code == code
+    assert ("Warm" in said) is (first is not signal.SIGQUIT)
+    assert capfd.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
