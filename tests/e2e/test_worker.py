@@ -184,6 +184,17 @@ def warn():
         assert worker.text.count(words) == 1, worker.text
 
 
+def test_a_worker_that_stops_leaves_nothing_open(
+    start: Start, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONWARNINGS", "default::ResourceWarning")
+    worker = start("-c", "1")
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    until(worker.is_gone)
+    assert "ResourceWarning" not in worker.text
+
+
 def test_an_app_that_is_not_there(start: Start, project: Path) -> None:
     (project / "tasks.py").unlink()
     worker = start("-c", "1", ready=False)

@@ -178,6 +178,9 @@ class ForkServer:
             self._reap()
         for pid in self._children:
             os.kill(pid, signal.SIGKILL)
+        signal.set_wakeup_fd(-1)
+        for end in (self._signal_out, self._signal_in):
+            end.close()
 
 
 def _load_once(app: Umbel) -> None:
