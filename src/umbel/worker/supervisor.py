@@ -133,7 +133,7 @@ def _run(
         if not wanted.quiet:
             print(banner(app, orders), file=console, flush=True)
     asked = wanted.executor or app.conf.snapshot.worker_pool
-    for said in unheeded(app, asked, executor, os.environ):
+    for said in unheeded(app, asked, executor, os.environ, wanted.scale is not None):
         logger.warning("%s", said)
     urls = {app.broker_url, app.result_url or app.broker_url}
     # Two databases of one server say the same.

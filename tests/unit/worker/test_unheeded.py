@@ -38,6 +38,18 @@ def test_options_of_another_executor_are_of_no_use(
         assert f"3 ({setting}) is of no use with -P {executor}" in text
 
 
+def test_what_is_for_children_is_of_no_use_to_a_process_alone(app: Umbel) -> None:
+    names = ("worker_concurrency", "worker_max_tasks_per_child", "worker_max_memory_per_child")
+    app.conf.update(dict.fromkeys(names, 4))
+    for executor in ("prefork", "threads", "asyncio"):
+        assert list(unheeded(app, executor, executor, {}, scales=True)) == []
+    texts = list(unheeded(app, "solo", "solo", {}, scales=True))
+    assert [sum(f"({name}) is of no use" in text for text in texts) for name in names] == [1, 1, 1]
+    assert sum(text.startswith("--autoscale is of no use") for text in texts) == 1
+    app.conf.update({**dict.fromkeys(names, None), "worker_concurrency": 1})
+    assert said(app, "solo") == []
+
+
 def test_greenlets_are_threads(app: Umbel) -> None:
     (text,) = said(app, "eventlet", "threads")
     assert text.startswith("There are no greenlets here: -P eventlet runs tasks in threads")
