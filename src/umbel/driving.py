@@ -60,11 +60,16 @@ class SharedLoop:
         """Return the loop, which is made when first needed."""
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+                loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
-                    target=self._run, args=(self._loop,), name="umbel-loop", daemon=True
+                    target=self._run, args=(loop,), name="umbel-loop", daemon=True
                 )
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError:  # the system allows none more; whoever comes next tries again
+                    loop.close()
+                    raise
+                self._loop = loop
             return self._loop
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:

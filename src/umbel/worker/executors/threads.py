@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from queue import Empty, SimpleQueue
@@ -11,6 +12,8 @@ from umbel.clock import SYSTEM
 from umbel.driving import SharedLoop
 from umbel.worker.executors.base import Executor, Works
 from umbel.worker.outcome import Waiting
+
+logger = logging.getLogger("umbel.worker")
 
 Work = Callable[[Waiting], None]
 #: Seconds that threads have to end. One that runs what was given up dies with the process.
@@ -26,6 +29,8 @@ class Threads:
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._busy: set[int] = set()
+        #: Whether the system allowed no further thread when one was last wanted.
+        self._refused = False
 
     def submit(self, items: Sequence[Waiting]) -> None:
         """Run deliveries as soon as there are threads."""
@@ -33,11 +38,28 @@ class Threads:
             self._queue.put(item)
         # Perhaps some more than needed: a thread that is about to take one counts for nothing here.
         for _ in range(min(self._queue.qsize(), self._most - len(self._threads))):
-            name = f"umbel-task-{len(self._threads) + 1}"
-            # They die with the process: at a cold stop nobody waits for them.
-            thread = threading.Thread(target=self._run, name=name, daemon=True)
-            self._threads.append(thread)
+            if not self._start():
+                return
+
+    def _start(self) -> bool:
+        """Start one more thread; False where the system allows none: those that there are have to do."""
+        name = f"umbel-task-{len(self._threads) + 1}"
+        # They die with the process: at a cold stop nobody waits for them.
+        thread = threading.Thread(target=self._run, name=name, daemon=True)
+        try:
             thread.start()
+        except RuntimeError as error:
+            if not self._refused:
+                logger.warning(
+                    "The system allows no more than %d of %d threads for tasks (%s): what they have no time"
+                    " for goes back. Allow more threads, or lower -c or --sync-threads.",
+                    *(len(self._threads), self._most, error),
+                )
+            self._refused = True
+            return False
+        self._refused = False
+        self._threads.append(thread)
+        return True
 
     @property
     def waiting(self) -> int:
@@ -46,7 +68,8 @@ class Threads:
 
     def is_full(self) -> bool:
         """Tell whether deliveries wait while all threads run one."""
-        return self.waiting > 0 and len(self._busy) >= self._most
+        most = len(self._threads) if self._refused else self._most
+        return self.waiting > 0 and len(self._busy) >= most
 
     def withdraw(self) -> list[Waiting]:
         """Take back what no thread has begun."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from umbel.message import Delivery, Message
 from umbel.testing.conformance.support import PATIENCE, until
 from umbel.worker.executors.threads import Threads
@@ -51,6 +53,38 @@ def test_whoever_withdraws_at_the_end_leaves_the_ends_to_the_threads() -> None:
     gate.set()
     closing.join(PATIENCE)
     assert not closing.is_alive()
+
+
+def test_where_the_system_allows_no_more_threads_those_that_there_are_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate, begun, allowed = threading.Event(), list[int](), [1]
+    start = threading.Thread.start
+
+    def start_or_refuse(thread: threading.Thread) -> None:
+        if not allowed[0]:
+            raise RuntimeError("can't start new thread")
+        allowed[0] -= 1
+        start(thread)
+
+    def work(item: Waiting) -> None:
+        begun.append(item.index)
+        assert gate.wait(PATIENCE)
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_refuse)
+    threads = Threads(3, work)
+    threads.submit(items(2))
+    threads.submit(items(2))
+    until(lambda: begun == [0])
+    assert threads.is_full()
+    assert len(threads.withdraw()) == 3
+    assert len(caplog.messages) == 1
+    assert "allows no more than 1 of 3 threads" in caplog.text
+    allowed[0] = 2
+    threads.submit(items(2))
+    until(lambda: len(begun) == 3)
+    gate.set()
+    threads.close()
 
 
 def test_threads_are_started_when_they_are_needed() -> None:
