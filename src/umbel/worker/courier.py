@@ -33,9 +33,10 @@ class Courier:
             return
         self._called.set()
         if self._thread is None:
-            self._start()
+            self.start()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the thread, if it does not run yet."""
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="umbel-courier", daemon=True)

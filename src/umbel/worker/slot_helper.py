@@ -20,6 +20,11 @@ class SlotHelper(Helper):
 
     _child: SlotChild
 
+    def start(self) -> None:
+        """Start the threads, before those of tasks may take all that the system allows."""
+        self._courier.start()
+        super().start()
+
     def step(self, now: float) -> None:
         """Do what the helper of one task does, and leave where an event loop cannot go on."""
         super().step(now)

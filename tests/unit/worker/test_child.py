@@ -869,6 +869,28 @@ class Flaky(Settler):
         return super().settle(verdicts, fetch, hold)
 
 
+@pytest.mark.parametrize("executor", ["threads", "asyncio"])
+def test_tasks_may_take_all_threads_that_the_system_allows(
+    make: Make, note: Made, ran: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is needed besides has its thread before."""
+    worker = make()
+    got(note.delay(0))
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("umbel-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    results = [note.delay(number) for number in range(1, 21)]
+    assert [got(result) for result in results] == list(range(1, 21))
+    assert ran[0] == 0
+    assert worker.left == []
+    assert worker.thread.is_alive()
+
+
 @every_executor
 def test_an_absent_broker_is_said_once_and_nothing_is_lost(
     app: Umbel, make: Make, note: Made, ran: list[Any], caplog: pytest.LogCaptureFixture

@@ -19,6 +19,19 @@ def test_it_has_no_thread_before_its_first_errand() -> None:
     assert not done.is_set()
 
 
+def test_it_may_have_its_thread_before_it_needs_it() -> None:
+    done = threading.Event()
+    courier = Courier(done.set, lambda code: None)
+    before = threading.active_count()
+    courier.start()
+    courier.start()
+    assert threading.active_count() == before + 1
+    courier.call()
+    assert done.wait(SOON)
+    assert threading.active_count() == before + 1
+    courier.end()
+
+
 def test_calls_during_an_errand_are_one_errand_more() -> None:
     begun, go_on = threading.Semaphore(0), threading.Semaphore(0)
 
