@@ -32,15 +32,13 @@ _OWN = "its child processes fetch and run tasks for themselves"
 #: Celery's own steps by name: "" where it may be required, since the worker has it or others only want to
 #: start after it, which they do; else the reason why it is not there.
 PARTS: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("Timer", "Pool", "StateDB", "Statedb", "Consumer", "Connection", "Tasks", "Mingle"), ""
-    ),
+    **dict.fromkeys(("Timer", "Pool", "StateDB", "Statedb", "Beat"), ""),
+    **dict.fromkeys(("Consumer", "Connection", "Tasks", "Mingle"), ""),
     **dict.fromkeys(("Hub", "EventLoop"), _LOOP),
     **dict.fromkeys(("Events", "Gossip", "Heart"), _EVENTS),
     **dict.fromkeys(("Control", "Agent"), _CONTROL),
     **dict.fromkeys(("Autoscaler", "WorkerComponent"), _SCALER),
     "Autoreloader": "`umbel dev` starts a worker again when files change",
-    "Beat": "there is no beat yet",
     "DelayedDelivery": "what is due later waits in the broker",
 }
 

@@ -66,7 +66,7 @@ def steps(app: Umbel, stops: list[float | None]) -> Steps:
 
 def test_steps_start_in_order_and_stop_in_reverse(app: Umbel, steps: Steps, calls: Calls) -> None:
     class First(Noted):
-        requires = {"celery.worker.components:Timer", "celery.worker.components:Pool"}  # noqa: RUF012
+        requires = ("celery.worker.components:Timer", "celery.worker.components:Beat")
 
     class Second(Noted):
         requires = (First,)
