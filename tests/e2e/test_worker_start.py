@@ -232,3 +232,17 @@ def test_a_place_that_no_waiting_mends_is_told_in_a_sentence(
         f"Error: {project}/umbel.db is not an SQLite file; it was left as it is."
         " Choose another file in broker_url.\n"
     )
+
+
+@pytest.mark.parametrize("executor", ["prefork", "threads", "solo"])
+def test_who_is_stopped_before_the_broker_has_answered_is_never_ready(
+    start: Start, project: Path, executor: str
+) -> None:
+    pytest.importorskip("redis")
+    nobody = "broker_url=redis://127.0.0.1:1/0"
+    worker = start("-P", executor, "-c", "1", "-l", "INFO", "--", nobody, ready=False)
+    until(lambda: worker.text.count("The broker does not answer") > (executor != "solo"))
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    ends_with_nothing_left(worker, project)
+    assert "ready." not in worker.text

@@ -219,7 +219,8 @@ def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> N
     signals.worker_process_init.send(orders.hostname)
     helper.start()
     child.attach()
-    _say(control, READY)
+    if not child.stopping.is_set():  # else it takes no messages, and may have given up to attach
+        _say(control, READY)
     Worker(child.run).workloop(pid=pid)
     app.close()
 

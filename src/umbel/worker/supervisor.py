@@ -302,8 +302,9 @@ def _run_alone(app: Umbel, orders: Orders, stops: Stops) -> int:
         helper.start()
         signals.worker_process_init.send(orders.hostname)
         child.attach()
-        node.steps.start_consumer()
-        node.say_ready()
+        if not child.stopping.is_set():
+            node.steps.start_consumer()
+            node.say_ready()
         child.run()
     node.leave()
     return _ended(node, stops)
