@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from umbel import current
@@ -16,6 +18,48 @@ from umbel.request import Request
 
 R = TypeVar("R")
 Drive = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+#: Seconds that what coroutines have left in threads may take to end with their loop.
+LINGER = 5.0
+
+logger = logging.getLogger("umbel.worker")
+
+
+class Calls(ThreadPoolExecutor):
+    """The threads of ``asyncio.to_thread``. Their end is waited for, but not for ever, as asyncio would.
+
+    A task that did not wait for its call has ended, and no process is to go on for that.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="asyncio")
+        self._calls: set[Future[Any]] = set()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a function in a thread."""
+        call = super().submit(fn, *args, **kwargs)
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        return call
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads; wait for a moment for what they run."""
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
+        left = futures.wait(self._calls.copy(), LINGER).not_done if wait else ()
+        if left:
+            logger.warning(
+                "%d calls that tasks have left in threads of asyncio (to_thread) are not waited for any"
+                " longer.",
+                len(left),
+            )
+
+
+def new_runner() -> asyncio.Runner:
+    """Return what runs coroutines on a new event loop, and can be closed in time."""
+    runner = asyncio.Runner()
+    runner.get_loop().set_default_executor(Calls())
+    return runner
 
 
 class Loop:
@@ -27,7 +71,7 @@ class Loop:
     def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end."""
         if self._runner is None:
-            self._runner = asyncio.Runner()
+            self._runner = new_runner()
         return self._runner.run(coroutine, context=contextvars.copy_context())
 
     def close(self) -> None:

@@ -869,6 +869,27 @@ class Flaky(Settler):
         return super().settle(verdicts, fetch, hold)
 
 
+@every_executor
+def test_what_a_task_has_left_in_a_thread_does_not_hold_up_a_stop(
+    app: Umbel, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("umbel.driving.LINGER", 0.05)
+    gate = threading.Event()
+
+    @app.task
+    async def leaves() -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(gate.wait, 2 * PATIENCE), 0.01)
+
+    worker = make()
+    got(leaves.delay())
+    worker.stop()
+    try:
+        worker.join()
+    finally:
+        gate.set()
+
+
 @pytest.mark.parametrize("executor", ["threads", "asyncio"])
 def test_tasks_may_take_all_threads_that_the_system_allows(
     make: Make, note: Made, ran: list[Any], monkeypatch: pytest.MonkeyPatch

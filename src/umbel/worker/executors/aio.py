@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import Any
 
-from umbel.driving import drive_on
+from umbel.driving import drive_on, new_runner
 from umbel.trace import is_traced_by_others
 from umbel.worker.executors.base import Executor, Works
 from umbel.worker.executors.threads import LEAVES, Threads
@@ -45,7 +45,7 @@ class AsyncioExecutor(Executor):
 
     def host(self, works: Works, desk: Callable[[], None]) -> None:
         """Run the event loop in this thread until `desk` returns, in another one."""
-        runner = asyncio.Runner()
+        runner = new_runner()
         try:
             runner.run(self._run(works, desk))
         finally:
