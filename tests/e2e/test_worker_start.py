@@ -19,6 +19,7 @@ from tests.e2e.support import (
     has_ended,
     left_behind,
 )
+from tests.redis_servers import private_server
 from umbel import Umbel
 from umbel.testing.conformance.support import PATIENCE, until
 
@@ -246,3 +247,20 @@ def test_who_is_stopped_before_the_broker_has_answered_is_never_ready(
     assert worker.wait() == 0
     ends_with_nothing_left(worker, project)
     assert "ready." not in worker.text
+
+
+@pytest.mark.engine
+def test_a_worker_says_that_its_server_has_too_few_connections(
+    start: Start, project: Path, tmp_path: Path
+) -> None:
+    with private_server(tmp_path) as server:
+        server.admin.config_set("maxclients", 7)
+        (project / "tasks.py").write_text(
+            f"from umbel import Umbel\n\napp = Umbel('tasks', broker={server.url!r})\n\n\n"
+            "@app.task\ndef add(x, y):\n    return x + y\n"
+        )
+        worker = start("-c", "20", ready=False)
+        until(lambda: worker.says("This node may need 22 connections to Redis at "))
+        assert worker.says("(maxclients is 7)")
+        worker.send(signal.SIGTERM)
+        assert worker.wait() == 0

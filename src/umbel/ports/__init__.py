@@ -26,7 +26,7 @@ from umbel.ports.broker import (
     Settled,
     Settlement,
 )
-from umbel.ports.engine import Engine, EngineOptions
+from umbel.ports.engine import Engine, EngineOptions, Spare
 from umbel.ports.queues import DeadLetter, Holding, QueueAdmin, QueueDepth, StoredMessage
 from umbel.ports.results import GroupOpening, GroupPart, ResultStore, ResultSubscription
 from umbel.ports.state import Change, Put, StateStore
@@ -53,6 +53,7 @@ __all__ = [
     "ResultSubscription",
     "Settled",
     "Settlement",
+    "Spare",
     "StateStore",
     "StoredMessage",
     "Subscription",

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from umbel.ports.broadcast import Broadcast
 from umbel.ports.broker import Broker, Features
 from umbel.ports.queues import QueueAdmin
 from umbel.ports.results import ResultStore
 from umbel.ports.state import StateStore
+
+
+class Spare(NamedTuple):
+    """How many connections more a server takes: what it is called, their number, and which limit that is."""
+
+    place: str
+    connections: int
+    limit: str
 
 
 class Engine(ABC):
@@ -60,6 +68,13 @@ class Engine(ABC):
         It is quick and never fails: a server that cannot be reached is warned of by who needs it.
         """
         return []
+
+    def spare_connections(self) -> Spare | None:
+        """Return how many connections more the server takes; None where there is no limit, or nobody knows.
+
+        It is quick and never fails, as `warnings`.
+        """
+        return None
 
     def migrate(self) -> list[str] | None:
         """Make the place ready for this umbel, and return what was done, a sentence each.

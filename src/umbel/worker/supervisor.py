@@ -27,6 +27,7 @@ from umbel.tracebacks import traceback_text
 from umbel.worker.autoscale import Bounds
 from umbel.worker.banner import banner
 from umbel.worker.bootstrap import CONCURRENT, Orders, Source, set_up_logging
+from umbel.worker.budget import too_few_connections
 from umbel.worker.children import Nursery, StartFailed
 from umbel.worker.content import check_content, this_user
 from umbel.worker.daemon import pidfile_of
@@ -138,6 +139,8 @@ def _run(
     urls = {app.broker_url, app.result_url or app.broker_url}
     # Two databases of one server say the same.
     for warning in sorted({text for url in urls for text in app.engine(url).warnings()}):
+        logger.warning("%s", warning)
+    for warning in too_few_connections(app, orders):
         logger.warning("%s", warning)
     if wanted.purge:
         deleted = sum(app.queues.purge(queue) for queue in orders.queues)

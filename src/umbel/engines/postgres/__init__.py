@@ -13,7 +13,7 @@ from umbel.engines.postgres.results import PostgresResults
 from umbel.engines.postgres.server import Server
 from umbel.engines.postgres.state import PostgresState
 from umbel.lazy import lazy
-from umbel.ports import Engine, EngineOptions
+from umbel.ports import Engine, EngineOptions, Spare
 
 
 class PostgresEngine(Engine):
@@ -57,6 +57,10 @@ class PostgresEngine(Engine):
     def warnings(self) -> list[str]:
         """Say what endangers tasks and results there."""
         return self._server.warnings()
+
+    def spare_connections(self) -> Spare | None:
+        """Say how many connections more the server takes."""
+        return self._server.spare_connections()
 
     def migrate(self) -> list[str]:
         """Bring the tables up to date, in one transaction."""

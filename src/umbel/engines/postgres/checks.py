@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from umbel.engines.postgres.link import Link
+from umbel.ports import Spare
 
 #: Seconds that looking may take: a worker starts without.
 LIMIT = 1.0
@@ -33,3 +34,41 @@ def warnings_of(link: Link, shown: str) -> list[str]:
             " an end. Set autovacuum = on there."
         )
     return found
+
+
+#: The limits of the server, of the database and of the user, each with what counts for it; -1 is none.
+_CONNECTIONS = """
+    WITH open AS (
+        SELECT usesysid, datid FROM pg_stat_activity
+        WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+    )
+    SELECT
+        current_setting('max_connections')::int - CASE WHEN rolsuper THEN 0 ELSE
+            current_setting('superuser_reserved_connections')::int
+            + coalesce(current_setting('reserved_connections', true)::int, 0) END,
+        (SELECT count(*) FROM open)::int,
+        datconnlimit,
+        (SELECT count(*) FROM open WHERE datid = pg_database.oid)::int,
+        rolconnlimit,
+        (SELECT count(*) FROM open WHERE usesysid = pg_roles.oid)::int,
+        rolsuper
+    FROM pg_roles, pg_database
+    WHERE rolname = session_user AND datname = current_database()
+"""
+
+
+def spare_connections(link: Link, shown: str) -> Spare | None:
+    """Return how many connections more the server takes of this user; None where a pooler is between."""
+    if link.find_pooler():
+        return None
+    [(most, used, of_database, there, of_user, own, is_super)] = link.execute(
+        _CONNECTIONS, (), LIMIT
+    )
+    limits = [(most - used, f"max_connections lets it take {most}")]
+    if not is_super:  # for whom the other limits do not count
+        if of_database >= 0:
+            limits.append((of_database - there, f"the database takes {of_database}"))
+        if of_user >= 0:
+            limits.append((of_user - own, f"the user may have {of_user}"))
+    left, limit = min(limits)
+    return Spare(f"PostgreSQL at {shown}", left, limit)

@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 from umbel.clock import SYSTEM, Clock
 from umbel.engines.pool import Pool
 from umbel.engines.postgres.address import Address, address_of
-from umbel.engines.postgres.checks import warnings_of
+from umbel.engines.postgres.checks import spare_connections, warnings_of
 from umbel.engines.postgres.errors import CLASHES, may_pass, sqlstate
 from umbel.engines.postgres.link import LEAST_CONNECT, Link, Row
 from umbel.engines.postgres.migrations import Migrations
 from umbel.engines.sql import statements
 from umbel.exceptions import OperationalError
-from umbel.ports import EngineOptions
+from umbel.ports import EngineOptions, Spare
 
 logger = logging.getLogger("umbel.postgres")
 
@@ -190,6 +190,14 @@ class Server:
                 return warnings_of(link, self.shown)
         except OperationalError:
             return []
+
+    def spare_connections(self) -> Spare | None:
+        """Return how many connections more the server takes; None where it cannot be reached."""
+        try:
+            with self._unchecked() as link:
+                return spare_connections(link, self.shown)
+        except OperationalError:
+            return None
 
     @contextlib.contextmanager
     def _unchecked(self) -> Iterator[Link]:

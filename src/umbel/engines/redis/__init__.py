@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from umbel.engines.redis.broadcast import RedisBroadcast
 from umbel.engines.redis.broker import RedisBroker, features
-from umbel.engines.redis.checks import server_warnings
+from umbel.engines.redis.checks import server_warnings, spare_connections
 from umbel.engines.redis.cluster import slot_of
 from umbel.engines.redis.keys import names
 from umbel.engines.redis.order import strategy
@@ -20,7 +20,7 @@ from umbel.engines.redis.spread.engine import SpreadEngine
 from umbel.engines.redis.spread.places import is_spread
 from umbel.engines.redis.state import RedisState
 from umbel.lazy import lazy
-from umbel.ports import Engine, EngineOptions
+from umbel.ports import Engine, EngineOptions, Spare
 
 
 class RedisEngine(Engine):
@@ -70,6 +70,10 @@ class RedisEngine(Engine):
     def warnings(self) -> list[str]:
         """Say what endangers tasks and results there."""
         return server_warnings(self._server)
+
+    def spare_connections(self) -> Spare | None:
+        """Say how many connections more the server takes."""
+        return spare_connections(self._server)
 
     def close(self) -> None:
         """Close all connections; the next use opens them again."""

@@ -6,6 +6,7 @@ import re
 
 from umbel.engines.redis.server import Server
 from umbel.exceptions import OperationalError
+from umbel.ports import Spare
 
 #: The oldest Redis that has all commands that umbel uses.
 OLDEST = (6, 2)
@@ -35,6 +36,20 @@ def server_warnings(server: Server) -> list[str]:
             f"Redis at {server.address.place} is version {version}, and umbel needs 6.2 or later, or Valkey."
         )
     return found
+
+
+def spare_connections(server: Server) -> Spare | None:
+    """Return how many connections more the server takes; None where it does not say."""
+    try:
+        [clients] = server.calls([("INFO", "clients")], timeout=LIMIT)
+    except OperationalError:
+        return None
+    most, used = _field(clients, "maxclients"), _field(clients, "connected_clients")
+    if not (most.isdecimal() and used.isdecimal()):
+        return None
+    # The one that asks goes on to be used.
+    left = int(most) - int(used) + 1
+    return Spare(f"Redis at {server.address.place}", left, f"maxclients is {most}")
 
 
 def _field(info: bytes, name: str) -> str:
