@@ -97,6 +97,16 @@ def soft_limit(prepared: Prepared, limit: float) -> None:
     _log(logging.WARNING, prepared, "", {"limit": limit}, line=text)
 
 
+def put_off(prepared: Prepared, seconds: float) -> None:
+    """Log that a message which has to run alone found no moment for that, and comes back."""
+    text = (
+        "Task %(name)s[%(id)s] has to run alone, since %(crashes)s processes died while it ran. Others here"
+        " did not end within %(wait)gs, so it comes back in %(wait)gs"
+    )
+    facts = {"crashes": prepared.delivery.crashes, "wait": seconds}
+    _log(logging.WARNING, prepared, "", facts, line=text)
+
+
 def _when_again(outcome: Unknown | Postponed) -> tuple[str, dict[str, Any]]:
     """Return what is said of a message that comes back later."""
     if isinstance(outcome, Postponed):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -33,6 +32,7 @@ from umbel.worker.outcome import (
     Ignored,
     Job,
     Lost,
+    NotDue,
     OverTime,
     Prepared,
     Run,
@@ -45,6 +45,7 @@ from umbel.worker.settler import Settler, give_up
 from umbel.worker.slot_limits import SlotLimits, Timed
 from umbel.worker.slot_page import SlotPage
 from umbel.worker.succession import Succession
+from umbel.worker.suspects import Suspects
 
 #: Seconds between two calls of the broker while only few slots are free: outcomes are settled, and messages
 #: fetched, together.
@@ -86,7 +87,7 @@ class SlotChild(Child):
         #: The places of coroutines that were cancelled to be given back, and have not ended yet.
         self._cancelled: set[int] = set()
         #: What must run alone, and has not started; and whether such a one runs.
-        self._suspects: deque[Waiting] = deque()
+        self._suspects = Suspects(self._clock)
         self._alone = False
         #: Which kinds of tasks, on the event loop or not, came back because there was no slot for them: no
         #: more is taken until one of the kind ends, or begins.
@@ -179,8 +180,7 @@ class SlotChild(Child):
 
     def _succeed(self) -> None:
         """Have another owner take over what runs; what has not started goes back."""
-        self.returning.extend([*self._executor.withdraw(), *self._suspects])
-        self._suspects.clear()
+        self.returning.extend([*self._executor.withdraw(), *self._suspects.take_all()])
         back = [item.prepared.delivery.key for item in self.returning.copy()]
         self._succession.succeed(self.settler, back, self._held.keys() - set(back))
         for _ in back:
@@ -203,8 +203,7 @@ class SlotChild(Child):
     def _drop_all(self, lost: LeaseLost) -> None:
         """Start over with nothing but what runs, whose outcomes will not count."""
         with self.lock:
-            self.returning.extend([*self._executor.withdraw(), *self._suspects])
-            self._suspects.clear()
+            self.returning.extend([*self._executor.withdraw(), *self._suspects.take_all()])
             super()._drop_all(lost)
 
     def _clear(self) -> None:
@@ -223,19 +222,30 @@ class SlotChild(Child):
             item = Waiting(self._places.take(), self._prepare(delivery))
             # After so many deaths one more is the last.
             is_suspect = 0 < delivery.crashes >= most - 1
-            (self._suspects if is_suspect else items).append(item)
+            (self._suspects.add if is_suspect else items.append)(item)
         if items:
             self._submit(items)
 
     def _next_suspect(self) -> None:
         """Let what must run alone do so, once nothing else runs, or has ended and could be blamed with it."""
         if self._active():
+            self._put_off_suspects()
             return
         if self.finished and (self._suspects or self._alone):
             self._persist(lambda: self._settle(None))
-        self._alone = bool(self._suspects)
-        if self._alone:
-            self._submit([self._suspects.popleft()])
+        suspect = self._suspects.next()
+        self._alone = suspect is not None
+        if suspect is not None:
+            self._submit([suspect])
+
+    def _put_off_suspects(self) -> None:
+        """Put off what has waited here for others to end: it comes back, to whoever is free then."""
+        settings = self._app.conf.snapshot
+        for item, seconds in [] if self._alone else self._suspects.impatient():
+            report.put_off(item.prepared, seconds)
+            later = NotDue(self._clock.time() + seconds)
+            self._held[item.prepared.delivery.key] = item
+            self.finished.append(decide(Run(item.prepared, later), settings, self._clock))
 
     def _submit(self, items: list[Waiting]) -> None:
         # Said first: what dies while the broker marks them has started none of them.
@@ -421,8 +431,7 @@ class SlotChild(Child):
         self._full.update(self._executor.runs_async(item) for item in back)
         self.returning.extend(back)
         if self.stopping.is_set():
-            while self._suspects:
-                self.returning.append(self._suspects.popleft())
+            self.returning.extend(self._suspects.take_all())
         if not self.returning:
             return 0
         released = self.consumer.release([one.prepared.delivery.key for one in self.returning])

@@ -1347,6 +1347,35 @@ def test_what_one_more_death_would_condemn_runs_alone(
 
 
 @many_at_a_time
+def test_what_runs_long_holds_up_what_must_run_alone_and_nothing_else(
+    app: Umbel,
+    make: Make,
+    note: Made,
+    held: Made,
+    gate: Gate,
+    ran: list[Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @app.task
+    def suspect() -> None:
+        ran.append(("suspect", len(worker.slots._running)))
+
+    found = suspect.delay()
+    crash(app, app.conf.worker_max_deliveries - 1)
+    worker = make(start=False)
+    long = held.apply_async(priority=9)
+    worker.start()
+    gate.wait()
+    until(lambda: "has to run alone, since 2 processes died while it ran" in caplog.text)
+    assert got(note.delay(5)) == 5
+    gate.open()
+    got(long)
+    got(found)
+    assert ran == ["held", 5, ("suspect", 1)]
+    assert worker.slots._places.room == worker.page.capacity
+
+
+@many_at_a_time
 def test_what_was_taken_away_while_it_ran_does_not_count(
     app: Umbel, make: Make, note: Made, held: Made, gate: Gate, ran: list[Any]
 ) -> None:

@@ -81,6 +81,17 @@ class SettleContract(Contract):
         assert now() >= due - 0.002
         assert (again.message, again.tag, again.queue) == (delivery.message, delivery.tag, QUEUE)
 
+    def test_a_parked_message_keeps_its_crashes(self, here: Side) -> None:
+        here.publish("1")
+        consumer = here.consumer()
+        [delivery] = fetch(consumer)
+        consumer.settle([Settlement(delivery, Action.REQUEUE, crashed=True)])
+        [delivery] = fetch(consumer)
+        consumer.settle([Settlement(delivery, Action.PARK, due=now() + SOON)])
+        with at_most(PATIENCE):
+            [again] = fetch(consumer, wait=LONG)
+        assert (again.message.task_id, again.crashes) == ("1", 1)
+
     def test_a_parked_message_is_not_delivered_before_it_is_due(self, here: Side) -> None:
         here.publish("1")
         consumer = here.consumer()
