@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -28,14 +29,17 @@ import pytest
 from tests.faults.fleet import Fleet, Told, wait_until
 from tests.faults.oracles import Figures, judge, percentile
 from tests.faults.postgres_fleet import PostgresFleet
+from tests.faults.rabbit_fleet import RabbitFleet
 from tests.faults.redis_fleet import RedisFleet
 from tests.faults.scenes import ENGINES, SERVERS, on
 from tests.places import MEMORY, own_runtime_directory
 from tests.postgres_servers import PrivateServer as PostgresServer
 from tests.postgres_servers import private_server as private_postgres
+from tests.rabbitmq_servers import own_vhost
 from tests.redis_servers import private_server
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Fleet)
 REPEATS = {"quick": 1, "short": 50, "full": 1}
 #: What an experiment measured, among the properties of its report: that is how it comes from the process
 #: that ran it to the one that sums up.
@@ -76,6 +80,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("form", forms, ids=lambda form: f"{form.name}{form.repeat}")
     if "engine" in metafunc.fixturenames and "engine" not in _arguments(metafunc):
         metafunc.parametrize("engine", [on(name) for name in ENGINES])
+    if "store" in metafunc.fixturenames and "store" not in _arguments(metafunc):
+        metafunc.parametrize("store", [on(name) for name in ENGINES])
 
 
 def _arguments(metafunc: pytest.Metafunc) -> set[str]:
@@ -126,15 +132,39 @@ class MakeFleet(Protocol):
 def make_fleet(place: Path, engine: str, request: pytest.FixtureRequest) -> Iterator[MakeFleet]:
     """Make the fleet of an experiment, with more settings: on a file, or on a server of its own."""
     if engine == "sqlite":
-        yield lambda **settings: Fleet(place, **settings)
+        yield lambda **settings: _kept(Fleet(place, **settings), request)
         return
     if engine == "postgres":
         server = request.getfixturevalue("postgres")
         with server.space() as url:
-            yield lambda **settings: PostgresFleet(place, server, url, **settings)
+            yield lambda **settings: _kept(PostgresFleet(place, server, url, **settings), request)
         return
     with private_server(place) as server:
-        yield lambda **settings: RedisFleet(place, server, **settings)
+        yield lambda **settings: _kept(RedisFleet(place, server, **settings), request)
+
+
+@pytest.fixture
+def make_rabbit_fleet(
+    place: Path, store: str, request: pytest.FixtureRequest
+) -> Iterator[MakeFleet]:
+    """Make a fleet with messages in a virtual host of RabbitMQ and results in a file or on a server."""
+    with ExitStack() as stack:
+        url = stack.enter_context(own_vhost())
+        results = f"sqlite:///{place}/results.db"
+        if store == "postgres":
+            results = stack.enter_context(request.getfixturevalue("postgres").space())
+        elif store == "redis":
+            (place / "results").mkdir()
+            results = stack.enter_context(private_server(place / "results")).url
+        at = {"result_backend": results}
+        yield lambda **settings: _kept(RabbitFleet(place, url, **at | settings), request)
+
+
+def _kept(fleet: F, request: pytest.FixtureRequest) -> F:
+    """Let the figures that a fleet is given go with the test's report."""
+    kept = request.node.user_properties
+    fleet.keep_figures = lambda figures: kept.append((MEASURED, asdict(figures)))
+    return fleet
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import umbel
-from tests.faults.oracles import Evidence
+from tests.faults.oracles import Evidence, Figures
 from umbel import Umbel
 from umbel.clock import SYSTEM
 from umbel.records import decode
@@ -186,6 +186,8 @@ class Fleet:
         self.follow_ups_repeat = False
         #: How many children a node has, or how many tasks each of them runs at a time.
         self.concurrency = 2
+        #: Who is given figures of an experiment that does without the ledger and its oracles.
+        self.keep_figures: Callable[[Figures], object] = lambda figures: None
         #: What a server has lost with its memory, by right.
         self.forgotten: set[str] = set()
 
@@ -255,12 +257,19 @@ class Fleet:
         """Return the pid of the process that a fail point struck."""
         return int((self.strikes / point).read_text().split()[0])
 
-    def until_struck(self, points: Sequence[str], scene: Callable[[], object]) -> None:
-        """Play a scene until each of these fail points has struck; fail when one never does."""
+    def until_struck(
+        self, points: Sequence[str], scene: Callable[[], object], patience: float = 15.0
+    ) -> None:
+        """Play a scene until each of these fail points has struck; fail when one never does.
+
+        Each time it may take so many seconds.
+        """
         for _ in range(MOST_ROUNDS):
             scene()
             wait_until(
-                lambda: self.has_struck(*points) or self.is_quiet(), 15.0, Told("an end", self)
+                lambda: self.has_struck(*points) or self.is_quiet(),
+                patience,
+                Told("an end", self),
             )
             if self.has_struck(*points):
                 return

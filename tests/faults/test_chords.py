@@ -14,9 +14,8 @@ import pytest
 
 from tests.faults.conftest import Form, MakeFleet
 from tests.faults.fleet import Fleet, wait_until
-from tests.faults.rabbit_fleet import RabbitFleet
+from tests.faults.oracles import Figures
 from tests.faults.scenes import at, at_each, points_of
-from tests.rabbitmq_servers import own_vhost
 from umbel import canvas
 from umbel.clock import unique_id
 
@@ -24,24 +23,31 @@ pytestmark = pytest.mark.faults
 
 CHORDS = points_of("chords")
 ELSEWHERE = points_of("child", "settle")
-#: Chords of a scene, and calls of each header.
-MANY, SIZE = 12, 8
+#: Where a child may die, or be refused, whose messages are on RabbitMQ.
+REFUSED = at("chords.", "settler.", "rabbitmq.settle.")
+ON_RABBITMQ = [*at("child."), *REFUSED]
+#: Where it has published what follows a call and not acknowledged that: who runs it again publishes again.
+TWICE = ("settler.after_publish", "settler.after_results", "rabbitmq.settle.before")
 
 
 class Sent:
     """The chords that were sent, and how each must end."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: Form) -> None:
         self.ends: dict[str, str] = {}
         self.results: dict[str, Any] = {}
+        #: Chords of a scene, calls of each header, and the share of which each message is sent twice.
+        self._many, self.size, self._twice = form.pick((12, 8, 0.3), (20, 50, 1.0))
+        #: Seconds that a scene may take.
+        self.patience = form.pick(30.0, 300.0)
 
     def send(self, fleet: Fleet, dice: random.Random) -> None:
         """Send chords: some fail, some follow another one, and of some each message is sent twice."""
-        for _ in range(MANY):
+        for _ in range(self._many):
             workflow, name, fails = self._chord(fleet, dice)
             workflow.freeze()
             result = workflow.apply_async()
-            if dice.random() < 0.3:
+            if dice.random() < self._twice:
                 workflow.apply_async()
             self.ends[name] = "errback" if fails else "body"
             self.results[name] = result
@@ -49,14 +55,14 @@ class Sent:
     def _chord(self, fleet: Fleet, dice: random.Random) -> tuple[Any, str, bool]:
         name, tasks = unique_id(), fleet.app.tasks
         fails = dice.random() < 0.2
-        worst = dice.randrange(SIZE) if fails else -1
-        header = [tasks["part"].s(number, number == worst) for number in range(SIZE)]
+        worst = dice.randrange(self.size) if fails else -1
+        header = [tasks["part"].s(number, number == worst) for number in range(self.size)]
         body = tasks["whole"].s(name)
         body.link_error(tasks["broken"].s(name))
         if dice.random() < 0.5:
             return canvas.chord(header, body, app=fleet.app), name, fails
         first = canvas.chord([tasks["part"].s(1), tasks["part"].s(2)], tasks["whole"].s("first"))
-        again = [tasks["part"].si(number, number == worst) for number in range(SIZE)]
+        again = [tasks["part"].si(number, number == worst) for number in range(self.size)]
         return first | canvas.chord(again, body, app=fleet.app), name, fails
 
 
@@ -70,82 +76,102 @@ def _ends(fleet: Fleet) -> dict[str, list[str]]:
     return found
 
 
-def _is_right(ran: list[str], end: str) -> bool:
-    """Tell whether what ran at the end of a chord comes of one message, which may be delivered again."""
-    return {one.split()[0] for one in ran} == {end} and ran.count(f"{end} first") <= 1
+def _is_right(ran: list[str], end: str, messages: int) -> bool:
+    """Tell whether what ran at a chord's end comes of so many messages, which may be delivered again."""
+    return {one.split()[0] for one in ran} == {end} and ran.count(f"{end} first") <= messages
 
 
-def judge(fleet: Fleet, sent: Sent) -> None:
-    """Wait until all chords have ended, and compare how with how they must."""
-    fleet.wait_until_quiet()
+def judge(fleet: Fleet, sent: Sent, messages: int = 1) -> None:
+    """Wait until all chords have ended, and compare how with how they must.
+
+    At the end of each there are at most so many messages, of its body or of its errback.
+    """
+    fleet.wait_until_quiet(sent.patience)
     found = _ends(fleet)
     wrong = {
-        chord: found[chord] for chord, end in sent.ends.items() if not _is_right(found[chord], end)
+        chord: found[chord]
+        for chord, end in sent.ends.items()
+        if not _is_right(found[chord], end, messages)
     }
     assert not wrong
     values = {chord for chord, end in sent.ends.items() if end == "body"}
     for chord in values:
-        assert sent.results[chord].get(timeout=5) == sum(range(SIZE))
+        assert sent.results[chord].get(timeout=5) == sum(range(sent.size))
     for chord in sent.ends.keys() - values:
         wait_until(sent.results[chord].failed, 5.0, "a failure to be stored")
+    twice = sum(found[chord].count(f"{end} first") > 1 for chord, end in sent.ends.items())
+    fleet.keep_figures(Figures(trials=1, tasks=len(sent.ends), faults=1, duplicates=twice))
+
+
+def let_it_die(fleet: Fleet, form: Form, point: str, how: str = "kill") -> Sent:
+    """Send chords until a child has come to harm at a fail point; return what was sent."""
+    dice, sent = form.dice, Sent(form)
+    plan = f"{point}={how}@{dice.randint(1, 8)}"
+    fleet.start("one", environment=fleet.fail_point(plan))
+    fleet.until_struck([point], lambda: sent.send(fleet, dice), sent.patience)
+    return sent
+
+
+def judge_on_rabbitmq(fleet: Fleet, sent: Sent, messages: int = 1) -> None:
+    """The same where the server tells nobody what its consumers hold: all end, then the worker does.
+
+    The failure of a body is stored before its errback is sent.
+    """
+    ends = sent.ends.keys()
+    wait_until(lambda: ends <= _ends(fleet).keys(), sent.patience, "all chords to end")
+    fleet.stop()
+    judge(fleet, sent, messages)
 
 
 @pytest.mark.forms("short", "full")
 @at_each("point", ELSEWHERE)
 def test_child_dies_beside_a_chord(make_fleet: MakeFleet, form: Form, point: str) -> None:
-    _let_it_die(make_fleet, form, point)
+    with make_fleet() as fleet:
+        judge(fleet, let_it_die(fleet, form, point))
 
 
 @at_each("point", CHORDS)
 def test_child_dies_over_a_chord(make_fleet: MakeFleet, form: Form, point: str) -> None:
-    _let_it_die(make_fleet, form, point)
-
-
-def _let_it_die(make_fleet: MakeFleet, form: Form, point: str) -> None:
-    dice, sent = form.dice, Sent()
     with make_fleet() as fleet:
-        nth = dice.randint(1, 8)
-        fleet.start("one", environment=fleet.fail_point(f"{point}=kill@{nth}"))
-        fleet.until_struck([point], lambda: sent.send(fleet, dice))
-        judge(fleet, sent)
+        judge(fleet, let_it_die(fleet, form, point))
 
 
 @pytest.mark.forms("short", "full")
 @at_each("point", CHORDS)
 def test_child_is_refused_over_a_chord(make_fleet: MakeFleet, form: Form, point: str) -> None:
     """It settles again what its store did not answer; nothing of it is sent twice."""
-    dice, sent = form.dice, Sent()
     with make_fleet() as fleet:
-        nth = dice.randint(1, 8)
-        fleet.start("one", environment=fleet.fail_point(f"{point}=raise@{nth}"))
-        fleet.until_struck([point], lambda: sent.send(fleet, dice))
-        judge(fleet, sent)
+        judge(fleet, let_it_die(fleet, form, point, "raise"))
 
 
 @pytest.mark.forms("short", "full")
 @at_each("point", CHORDS)
 def test_child_dies_over_a_chord_with_two_stores(
-    make_fleet: MakeFleet, place: Any, form: Form, point: str
+    make_fleet: MakeFleet, place: Path, form: Form, point: str
 ) -> None:
     """Results in another file than messages."""
-    dice, sent = form.dice, Sent()
     with make_fleet(result_backend=f"sqlite:///{place}/results.db") as fleet:
-        fleet.start("one", environment=fleet.fail_point(f"{point}=kill@{dice.randint(1, 8)}"))
-        fleet.until_struck([point], lambda: sent.send(fleet, dice))
-        judge(fleet, sent)
+        judge(fleet, let_it_die(fleet, form, point))
 
 
 @pytest.mark.engine
 @pytest.mark.forms("short", "full")
-@pytest.mark.parametrize("point", at("chords."))
-def test_child_dies_over_a_chord_on_rabbitmq(place: Path, form: Form, point: str) -> None:
-    """Messages are on RabbitMQ, and results in a file."""
-    dice, sent = form.dice, Sent()
-    with own_vhost() as url, RabbitFleet(place, url) as fleet:
-        fleet.start("one", environment=fleet.fail_point(f"{point}=kill@{dice.randint(1, 8)}"))
-        fleet.until_struck([point], lambda: sent.send(fleet, dice))
-        # The server tells nobody what its consumers hold.
-        results = sent.results.values()
-        wait_until(lambda: all(one.ready() for one in results), 30.0, "all chords to end")
-        judge(fleet, sent)
-        fleet.empty()
+@pytest.mark.parametrize("point", ON_RABBITMQ)
+def test_child_dies_over_a_chord_on_rabbitmq(
+    make_rabbit_fleet: MakeFleet, form: Form, point: str
+) -> None:
+    """Messages are on RabbitMQ, and results elsewhere."""
+    with make_rabbit_fleet() as fleet:
+        sent = let_it_die(fleet, form, point)
+        judge_on_rabbitmq(fleet, sent, messages=2 if point in TWICE else 1)
+
+
+@pytest.mark.engine
+@pytest.mark.forms("short", "full")
+@pytest.mark.parametrize("point", REFUSED)
+def test_child_is_refused_over_a_chord_on_rabbitmq(
+    make_rabbit_fleet: MakeFleet, form: Form, point: str
+) -> None:
+    """A child that lives knows what it has published."""
+    with make_rabbit_fleet() as fleet:
+        judge_on_rabbitmq(fleet, let_it_die(fleet, form, point, "raise"))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.faults.conftest import Form, MakeFleet
 from tests.faults.fleet import Fleet, lasts
-from tests.faults.rabbit_fleet import RabbitFleet
-from tests.rabbitmq_servers import own_vhost
+from tests.faults.oracles import Figures
 from tests.unit.canvas.trees import evaluate, random_tree, signature
 from umbel.clock import SYSTEM
 
@@ -29,11 +26,12 @@ def test_random_workflows_under_random_kills(make_fleet: MakeFleet, form: Form) 
 
 @pytest.mark.engine
 @pytest.mark.forms("short", "full")
-def test_random_workflows_on_rabbitmq_under_random_kills(place: Path, form: Form) -> None:
-    """The same where messages are on RabbitMQ, and results in a file."""
-    with own_vhost() as url, RabbitFleet(place, url, worker_max_deliveries=1000) as fleet:
+def test_random_workflows_on_rabbitmq_under_random_kills(
+    make_rabbit_fleet: MakeFleet, form: Form
+) -> None:
+    """The same where messages are on RabbitMQ, and results elsewhere."""
+    with make_rabbit_fleet(worker_max_deliveries=1000) as fleet:
         run_under_kills(fleet, form)
-        fleet.empty()
 
 
 def run_under_kills(fleet: Fleet, form: Form) -> None:
@@ -59,3 +57,4 @@ def run_under_kills(fleet: Fleet, form: Form) -> None:
     for tree, result in zip(trees, results, strict=True):
         assert result.get(timeout=30.0) == evaluate(tree, "x")
     assert kills
+    fleet.keep_figures(Figures(trials=1, tasks=len(trees), faults=kills))
