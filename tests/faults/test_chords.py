@@ -26,8 +26,8 @@ ELSEWHERE = points_of("child", "settle")
 #: Where a child may die, or be refused, whose messages are on RabbitMQ.
 REFUSED = at("chords.", "settler.", "rabbitmq.settle.")
 ON_RABBITMQ = [*at("child."), *REFUSED]
-#: Where it has published what follows a call and not acknowledged that: who runs it again publishes again.
-TWICE = ("settler.after_publish", "settler.after_results", "rabbitmq.settle.before")
+#: Where it has published what follows a chord, which is not closed: whoever gets its last call does so again.
+TWICE = ("settler.after_publish", "chords.before_close")
 
 
 class Sent:

@@ -69,7 +69,7 @@ class Settler:
         settlements = [verdict.settlement for verdict in verdicts]
         keys = [item.delivery.key for item in settlements]
         if not self._joint:
-            settlements = self._in_safe_order(verdicts)
+            settlements = self._in_safe_order(verdicts, claims)
         try:
             settled = self.consumer.settle(settlements, fetch)
         except OperationalError:
@@ -152,11 +152,12 @@ class Settler:
                 self.settle([instead])
                 yield instead
 
-    def _in_safe_order(self, verdicts: Sequence[Verdict]) -> list[Settlement]:
+    def _in_safe_order(self, verdicts: Sequence[Verdict], claims: list[Claim]) -> list[Settlement]:
         """Make true what cannot be so together with the acknowledgement; return what is left.
 
         What follows is published first, unless the broker does that in the same step as it
-        acknowledges. Then the results are stored.
+        acknowledges. Then chords are closed, whose bodies would be sent again by whoever is delivered
+        their last calls once more; that empties `claims`. Then the results are stored.
         """
         settlements = [verdict.settlement for verdict in verdicts]
         left = [item if item.result is None else replace(item, result=None) for item in settlements]
@@ -165,6 +166,9 @@ class Settler:
             self._broker.publish(follow_ups, PUBLISH_TIMEOUT)
             fail_point("settler.after_publish")
             left = [replace(item, publish=()) for item in left]
+            if claims and self._chords is not None:
+                self._chords.close(claims, ())
+                claims.clear()
         results = [
             (verdict.settlement.result, call_of(verdict.run.prepared))
             for verdict in verdicts

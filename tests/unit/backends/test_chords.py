@@ -175,7 +175,7 @@ def test_a_call_that_runs_again_is_counted_once(
     begun: tuple[Umbel, Settler, Verdict], heard: Heard
 ) -> None:
     app, settler, verdict = begun
-    settler._in_safe_order([verdict])  # and there its worker dies
+    settler._in_safe_order([verdict], [])  # and there its worker dies
     settler.consumer.release([verdict.settlement.delivery.key])
     run_pending(app)
     assert heard == [("total", [2, 4])]

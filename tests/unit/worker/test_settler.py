@@ -9,16 +9,26 @@ import pytest
 
 from tests.conftest import ManualClock, calls
 from tests.unit.worker.support import Made, consumer_of
-from umbel import Retry, Umbel, states
+from umbel import Retry, Umbel, chord, states
 from umbel.clock import unique_id
 from umbel.engines.memory.results import MemoryResults
 from umbel.engines.memory.space import forget_space, named_space
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.message import Delivery, Publication
 from umbel.options import CallOptions
-from umbel.ports import Broker, Consumer, Features, FetchRequest, Owner, ResultStore
+from umbel.ports import (
+    Broker,
+    Consumer,
+    Features,
+    FetchRequest,
+    Owner,
+    ResultStore,
+    Settled,
+    Settlement,
+)
 from umbel.records import ResultRecord, TaskResult, encode
 from umbel.retrying import Again
+from umbel.worker.completing import Chords
 from umbel.worker.decide import Verdict, decide
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import Outcome, Retried, Run, Success
@@ -60,6 +70,13 @@ class Plain(Broker):
 
     def close(self) -> None:
         self._inner.close()
+
+
+class Apart(Plain):
+    """One that stores no results while it settles."""
+
+    def shares(self, results: ResultStore) -> bool:
+        return False
 
 
 class Store(MemoryResults):
@@ -181,6 +198,26 @@ def test_after_a_failure_in_between_it_can_be_settled_again(scene: Scene, atomic
     assert scene.left() == 0
     assert state_in(scene.elsewhere, delivery) == "RETRY"
     assert len(calls(scene.app, "again")) == 1
+
+
+def test_a_body_that_was_published_is_not_so_again_by_whoever_runs_its_last_call_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it cannot be published and its last call acknowledged in one step."""
+    results = scene.app.result_store()
+    broker = Apart(scene.app.broker, scene.log, atomic_settle=False)
+    chord([scene.task.s(1)], scene.task.s())()
+    (delivery,) = scene.consumer.fetch(FetchRequest(("celery",), 100), 0.0)
+
+    def die(settlements: Sequence[Settlement], fetch: FetchRequest | None = None) -> Settled:
+        raise OperationalError("It is not acknowledged.")
+
+    monkeypatch.setattr(scene.consumer, "settle", die)
+    for _ in range(2):  # each a process of its own, which remembers nothing
+        settler = Settler(broker, scene.consumer, results, Chords(scene.app, results))
+        with pytest.raises(OperationalError):
+            settler.settle([scene.verdict(delivery)])
+    assert scene.log == ["publish"]
 
 
 def test_without_a_result_store_nothing_is_stored(scene: Scene) -> None:
