@@ -11,10 +11,11 @@ import pytest
 
 from tests.faults.conftest import Form, MakeFleet
 from tests.faults.fleet import Fleet, wait_until
+from tests.faults.oracles import Figures
 from tests.faults.rabbit_fleet import RabbitFleet
 from tests.rabbitmq_servers import own_vhost
 from tests.redis_servers import PrivateServer, private_server
-from umbel import states
+from umbel import canvas, states
 from umbel.clock import SYSTEM
 
 pytestmark = pytest.mark.faults
@@ -51,7 +52,9 @@ def test_a_result_store_beside_rabbitmq_that_stands_still(place: Path, form: For
 def _let_it_stand_still(fleet: Fleet, store: PrivateServer, form: Form) -> None:
     with ThreadPoolExecutor(1) as pool:
         fleet.start("one", "two")
-        ids = fleet.send("work", [(0.02,)] * form.pick(400, 10_000))
+        # First, so that something follows what cannot be stored.
+        chains = [id for _ in range(form.pick(60, 400)) for id in _send_chain(fleet)]
+        ids = [*chains, *fleet.send("work", [(0.02,)] * form.pick(400, 10_000))]
         waits = threading.Event()
         waiter = pool.submit(
             fleet.app.AsyncResult(ids[-1]).get,
@@ -63,15 +66,32 @@ def _let_it_stand_still(fleet: Fleet, store: PrivateServer, form: Form) -> None:
         assert waits.wait(30.0) or waiter.done()
         wait_until(lambda: len(fleet.history().ends) > 20, 30.0, "some tasks to end")
         store.freeze()
-        SYSTEM.sleep(form.pick(3.0, 60.0))
+        SYSTEM.sleep(form.pick(12.0, 60.0))
         store.thaw()
         ended = {end.id for end in fleet.history().ends}
         results = fleet.app.result_store()
         wait_until(
             lambda: results.get(ended).keys() == ended, HEALED, "what had ended to be stored"
         )
-        fleet.wait_until_quiet(form.pick(60.0, 300.0))
-        found = results.get(ids)
-        assert {found[id].state for id in ids} == {states.SUCCESS}
-        assert Counter(start.id for start in fleet.history().starts) == Counter(ids)
+        wait_until(
+            lambda: (
+                {one.state for one in results.get(ids).values()} == {states.SUCCESS}
+                and len(results.get(ids)) == len(ids)
+            ),
+            form.pick(60.0, 300.0),
+            "all results",
+        )
         assert isinstance(waiter.result(5.0), int)
+        fleet.stop()
+        assert Counter(start.id for start in fleet.history().starts) == Counter(ids)
+        fleet.keep_figures(Figures(trials=1, tasks=len(ids), faults=1))
+
+
+def _send_chain(fleet: Fleet) -> list[str]:
+    """Send a chain; return the ids of its calls."""
+    result = canvas.chain(*[fleet.app.tasks["work"].si(0.02)] * 5).apply_async()
+    ids = []
+    while result is not None:
+        ids.append(result.id)
+        result = result.parent
+    return ids

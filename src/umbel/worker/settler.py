@@ -49,6 +49,8 @@ class Settler:
             broker.join(results)
         #: What was settled, perhaps, by calls that were not answered.
         self.unanswered: set[str] = set()
+        #: What was published for deliveries that are not settled: its tags, by their keys.
+        self._published: dict[str, set[str]] = {}
 
     def settle(
         self,
@@ -88,6 +90,8 @@ class Settler:
             self._chords.close(claims, refused - self.unanswered)
         self._forget_pieces(verdicts, claims, {each.key for each in settled.refused})
         self.unanswered.difference_update(keys)
+        for key in keys if self._published else ():
+            self._published.pop(key, None)
         return settled.fetched
 
     def _with_chords(
@@ -161,10 +165,8 @@ class Settler:
         """
         settlements = [verdict.settlement for verdict in verdicts]
         left = [item if item.result is None else replace(item, result=None) for item in settlements]
-        follow_ups = [one for item in settlements for one in item.publish]
-        if follow_ups and not self._broker.features.atomic_settle:
-            self._broker.publish(follow_ups, PUBLISH_TIMEOUT)
-            fail_point("settler.after_publish")
+        if not self._broker.features.atomic_settle and any(item.publish for item in settlements):
+            self._publish(settlements)
             left = [replace(item, publish=()) for item in left]
             if claims and self._chords is not None:
                 self._chords.close(claims, ())
@@ -180,6 +182,23 @@ class Settler:
         if self._chords is not None:
             self._chords.pass_on(verdicts)
         return left
+
+    def _publish(self, settlements: Sequence[Settlement]) -> None:
+        """Publish what follows, but for what was published already when the same was settled before.
+
+        A result store that does not answer lets all be settled again, and a broker need not recognize that.
+        """
+        left = [
+            (item.delivery.key, one)
+            for item in settlements
+            for one in item.publish
+            if one.tag not in self._published.get(item.delivery.key, ())
+        ]
+        if left:
+            self._broker.publish([one for _, one in left], PUBLISH_TIMEOUT)
+        for key, one in left:
+            self._published.setdefault(key, set()).add(one.tag)
+        fail_point("settler.after_publish")
 
     def tell(self, record: ResultRecord, prepared: Prepared) -> None:
         """Store a state that settles nothing, such as STARTED, if that works: no task depends on it."""

@@ -198,6 +198,8 @@ def test_after_a_failure_in_between_it_can_be_settled_again(scene: Scene, atomic
     assert scene.left() == 0
     assert state_in(scene.elsewhere, delivery) == "RETRY"
     assert len(calls(scene.app, "again")) == 1
+    # Some brokers do not recognize what is published again.
+    assert scene.log.count("publish") == (0 if atomic else 1)
 
 
 def test_a_body_that_was_published_is_not_so_again_by_whoever_runs_its_last_call_again(
