@@ -276,8 +276,7 @@ def test_child_is_refused_with_two_stores(
         fleet.until_struck([point], lambda: send_some(fleet, dice))
         figures = settle(fleet)
         assert figures.dead == 0
-        if not fleet.follow_ups_repeat:
-            assert figures.duplicates == 0
+        assert figures.duplicates == 0
 
 
 @at_each("point", points_of("child"))
