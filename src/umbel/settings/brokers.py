@@ -90,7 +90,7 @@ class Brokers:
     broker_failover_strategy = anything(
         None,
         "How the next of several URLs is chosen: round-robin, shuffle or a function.",
-        later="has no effect yet: no engine has several servers",
+        later="has no effect yet: the servers of a URL are tried in their order",
     )
     broker_connection_retry = unused(True, _FOR_EVER)
     broker_connection_retry_on_startup = unused(None, _FOR_EVER)
@@ -151,7 +151,7 @@ class Redis:
     )
     redis_backend_use_ssl = mapping(None, "TLS options of the result store.")
     redis_backend_health_check_interval = seconds(
-        None, "Seconds after which an idle connection is tested before it is used."
+        None, "Seconds of silence after which a connection that waits for results is tested."
     )
     redis_backend_credential_provider = anything(
         None, "What gives user and password, for credentials that change."

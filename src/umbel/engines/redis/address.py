@@ -3,23 +3,26 @@
 URLs: ``redis://[user:password@]host:port/db``, ``rediss://`` (TLS), ``redis+socket:///path?db=1``,
 ``unix:///path?db=1`` and ``sentinel://host:26379/db``, with ``valkey://`` and ``valkeys://`` for Valkey;
 several, joined by ``;``, are tried one after the other, or asked for the server of a cluster that has our
-keys. What a URL leaves open comes from the options, which have the names of Celery's.
+keys: their login, database and query are the same, and one of them may say it for all. What a URL leaves open
+comes from the options, which have the names of Celery's; a bare ``redis`` leaves all of it.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from umbel.engines.redis.cluster import slot_of
+from umbel.engines.redis.insides import tls_options
 from umbel.exceptions import ImproperlyConfigured
 from umbel.masking import masked_url
-from umbel.nearest import nearest
+from umbel.nearest import asked, nearest
 
 logger = logging.getLogger("umbel.redis")
 
@@ -30,8 +33,8 @@ CONNECT_TIMEOUT = 4.0
 
 #: Schemes of servers that speak TLS. Valkey speaks Redis's protocol, and its URLs may say its name.
 TLS_SCHEMES = ("rediss", "valkeys")
-_SCHEMES = ("redis", "valkey", *TLS_SCHEMES, "redis+socket", "socket", "unix", "sentinel")
-_SOCKETS = ("redis+socket", "socket", "unix")
+_SCHEMES = ("redis", "valkey", *TLS_SCHEMES, "redis+socket", "unix", "sentinel")
+_SOCKETS = ("redis+socket", "unix")
 _TLS_TEXTS = (
     "ssl_ca_certs",
     "ssl_ca_path",
@@ -138,12 +141,10 @@ def _canonical(host: str) -> str:
 def address_of(url: str, options: Mapping[str, Any]) -> Address:
     """Return the address that a URL names. Raises ImproperlyConfigured for what it cannot mean."""
     parts = [part.strip() for part in url.split(";") if part.strip()]
-    read = [_Parts(part, options) for part in parts]
-    if not read:
+    if not parts:
         raise ImproperlyConfigured("The URL of the Redis server is empty.")
+    read = _agreed([_Parts(part) for part in parts], options)
     first = read[0]
-    if len({part.scheme for part in read}) > 1:
-        raise ImproperlyConfigured(f"{first.shown!r} joins URLs with different schemes.")
     given = first.given
     provider = _provider(given.get("credential_provider"))
     master = _master(first, given)
@@ -157,25 +158,28 @@ def address_of(url: str, options: Mapping[str, Any]) -> Address:
         credential_provider=provider,
         tls=_tls(first),
         master_name=master,
-        sentinel=dict(given.get("sentinel_kwargs") or {}),
-        min_other_sentinels=int(given.get("min_other_sentinels") or 0),
+        sentinel=first.mapping("sentinel_kwargs"),
+        min_other_sentinels=first.whole("min_other_sentinels"),
         timeout=first.seconds("socket_timeout", TIMEOUT),
         connect_timeout=first.seconds("socket_connect_timeout", CONNECT_TIMEOUT),
         health_check_interval=first.seconds("health_check_interval", 15.0),
-        keepalive=dict(given.get("socket_keepalive_options") or {}),
-        client_name=given.get("client_name"),
+        keepalive=first.mapping("socket_keepalive_options"),
+        client_name=first.client_name(),
         prefix=str(given.get("global_keyprefix") or ""),
         result_prefix=_result_prefix(first),
     )
 
 
 class _Parts:
-    """One URL taken apart. Its query counts more than its path, and both more than the options.
+    """One URL taken apart; `given` is what all of them and the options say.
 
-    A password may be written as it is: it ends at the last ``@``.
+    The query counts more than the path, and both more than the options. A password may be written as it is:
+    it ends at the last ``@``.
     """
 
-    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, url: str) -> None:
+        if url.lower() in _SCHEMES:
+            url = f"{url}://"  # Celery takes a bare name for a server that the options name
         self.shown = masked_url(url)
         self.scheme, separator, rest = url.partition("://")
         self.scheme = self.scheme.lower()
@@ -189,13 +193,23 @@ class _Parts:
         user, colon, password = login.partition(":")
         self.query = dict(parse_qsl(query, keep_blank_values=True))
         self._check_query()
-        self.given: dict[str, Any] = {**options, **self.query}
+        self.given: dict[str, Any] = {}
+        self.host, self.database = ("", 0), 0
         self.username = (unquote(user) or None) if at else None
-        self.username = self.username or self.given.get("username") or None
-        self.password = unquote(password) if colon else self.given.get("password")
+        self.password: str | None = unquote(password) if colon else None
         self.path = unquote(f"/{place.lstrip('/')}") if self.scheme in _SOCKETS else None
-        self.host = ("", 0) if self.path else self._host(place.partition("/")[0])
-        self.database = self._database("" if self.path else place.partition("/")[2])
+        self._place, _, path = ("", "", "") if self.path else place.partition("/")
+        #: What stands where the number of a database does.
+        self.named = self.query.get("virtual_host") or self.query.get("db") or path.strip("/")
+
+    def complete(self, options: Mapping[str, Any]) -> None:
+        """Take from the options what the URL leaves open."""
+        self.given = {**options, **self.query}
+        self.username = self.username or self.given.get("username") or None
+        if self.password is None:
+            self.password = self.given.get("password")
+        self.host = ("", 0) if self.path else self._host(self._place)
+        self.database = self._database()
 
     def _check_query(self) -> None:
         known = (*_PARAMETERS, *_TLS, *_NEEDLESS)
@@ -203,7 +217,7 @@ class _Parts:
             if name in known:
                 continue
             guess = nearest(name, known)
-            hint = f" Did you mean {guess!r}?" if guess else f" Known are {', '.join(known)}."
+            hint = asked(guess) if guess else f" Known are {', '.join(known)}."
             raise ImproperlyConfigured(f"{self.shown!r} has an unknown parameter {name!r}.{hint}")
 
     def _host(self, place: str) -> tuple[str, int]:
@@ -214,11 +228,10 @@ class _Parts:
         except ValueError as error:
             raise ImproperlyConfigured(f"{self.shown!r} has no valid port: {error}.") from error
         host = unquote(parts.hostname or "") or self.given.get("host") or "localhost"
-        return str(host), port or int(self.given.get("port") or default)
+        return str(host), port or self.whole("port") or default
 
-    def _database(self, path: str) -> int:
-        named = self.query.get("virtual_host") or self.query.get("db") or path.strip("/")
-        found = named or self.given.get("db") or self.given.get("virtual_host") or 0
+    def _database(self) -> int:
+        found = self.named or self.given.get("db") or self.given.get("virtual_host") or 0
         try:
             return int(str(found).strip("/") or 0)
         except ValueError:
@@ -235,10 +248,65 @@ class _Parts:
         try:
             found = float(value)
         except (TypeError, ValueError):
-            raise ImproperlyConfigured(
-                f"{name} is {value!r}, but must be a number of seconds."
-            ) from None
+            found = math.nan
+        if not math.isfinite(found):
+            raise ImproperlyConfigured(f"{name} is {value!r}, but must be a number of seconds.")
         return found if found > 0 else default
+
+    def whole(self, name: str) -> int:
+        """Return a whole number of the URL or the options, 0 where there is none."""
+        value = self.given.get(name) or 0
+        try:
+            return int(value)
+        except (TypeError, ValueError):
+            raise ImproperlyConfigured(
+                f"{name} is {value!r}, but must be a whole number."
+            ) from None
+
+    def mapping(self, name: str) -> dict[Any, Any]:
+        """Return an option that has options of its own."""
+        value = self.given.get(name) or {}
+        if not isinstance(value, Mapping):
+            raise ImproperlyConfigured(f"{name} is {value!r}, but must be a mapping.")
+        return dict(value)
+
+    def client_name(self) -> str | None:
+        """Return what connections are called. Redis takes no name with a space in it."""
+        name = self.given.get("client_name")
+        if name is not None and not all("!" <= sign <= "~" for sign in str(name)):
+            raise ImproperlyConfigured(
+                f"The client name {name!r} has a space or another sign that Redis does not allow there:"
+                " write it with letters, digits and signs of ASCII."
+            )
+        return None if name is None else str(name)
+
+
+def _agreed(parts: Sequence[_Parts], options: Mapping[str, Any]) -> Sequence[_Parts]:
+    """Complete URLs that are joined: what one says of login, database or query, it says of all."""
+    first = parts[0]
+    for part in parts:
+        if part.scheme != first.scheme:
+            raise ImproperlyConfigured(f"{first.shown!r} joins URLs with different schemes.")
+        for name, value in first.query.items():
+            if part.query.setdefault(name, value) != value:
+                raise _disagree(first, part, f"the parameter {name!r}")
+        first.query.update(part.query)
+        for name in ("username", "password", "named"):
+            mine, theirs = getattr(first, name), getattr(part, name)
+            if mine and theirs and mine != theirs:
+                what = "the database" if name == "named" else f"the {name}"
+                raise _disagree(first, part, what)
+            setattr(first, name, mine or theirs)
+    for part in parts:
+        part.complete({**options, **first.query})
+    return parts
+
+
+def _disagree(one: _Parts, other: _Parts, what: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(
+        f"{one.shown!r} and {other.shown!r} are joined, but differ in {what}: servers that stand in for each"
+        " other have all of it in common. Say it once, or the same in each."
+    )
 
 
 def _result_prefix(parts: _Parts) -> str:
@@ -278,6 +346,7 @@ def _tls(parts: _Parts) -> Mapping[str, Any] | None:
     wanted = parts.given.get("ssl")
     given = {name: parts.given[name] for name in _TLS if name in parts.given}
     if isinstance(wanted, Mapping):
+        _check_tls(wanted)
         given = {**wanted, **given}
     if parts.scheme not in TLS_SCHEMES and not wanted:
         if any(name in parts.query for name in _TLS):
@@ -298,8 +367,33 @@ def _tls(parts: _Parts) -> Mapping[str, Any] | None:
     else:
         given["ssl_check_hostname"] = _flag(given.get("ssl_check_hostname", True))
     if "ssl_min_version" in given:
-        given["ssl_min_version"] = ssl.TLSVersion(int(given["ssl_min_version"]))
+        given["ssl_min_version"] = _tls_version(given["ssl_min_version"])
     return given
+
+
+def _check_tls(given: Mapping[str, Any]) -> None:
+    """Refuse options that connections do not know."""
+    known = tls_options()
+    for name in given:
+        if name not in known:
+            whole = f"ssl_{name}"  # as RabbitMQ's are called
+            guess = whole if whole in known else nearest(str(name), known)
+            hint = asked(guess) if guess else f" Known are {', '.join(sorted(known))}."
+            raise ImproperlyConfigured(f"There is no option {name!r} for TLS with Redis.{hint}")
+
+
+def _tls_version(value: Any) -> ssl.TLSVersion:
+    """Return a version by its number or name, such as ``TLSv1_2``."""
+    try:
+        return ssl.TLSVersion[value] if value in ssl.TLSVersion.__members__ else _by_number(value)
+    except (TypeError, ValueError):
+        raise ImproperlyConfigured(
+            f"ssl_min_version is {value!r}, but must be a version of TLS, such as TLSv1_2."
+        ) from None
+
+
+def _by_number(value: Any) -> ssl.TLSVersion:
+    return ssl.TLSVersion(int(value))
 
 
 def _cert_reqs(value: Any) -> ssl.VerifyMode:

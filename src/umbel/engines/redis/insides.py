@@ -62,3 +62,9 @@ def silence() -> dict[str, Any]:
     if "driver_info" in known:
         return {"driver_info": None}
     return {"lib_name": None, "lib_version": None}
+
+
+def tls_options() -> frozenset[str]:
+    """Return what a connection that is encrypted may be given for that."""
+    known = inspect.signature(redis.SSLConnection.__init__).parameters
+    return frozenset(name for name in known if name.startswith("ssl_"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -101,15 +102,20 @@ class Names:
 
 def names(options: Mapping[str, Any]) -> Names:
     """Read the names from transport options. Raises ImproperlyConfigured for values that cannot be."""
-    steps = options.get("priority_steps") or STEPS
+    steps, wanted = options.get("priority_steps") or STEPS, options.get("visibility_timeout")
     try:
         steps = tuple(sorted(int(step) for step in steps))
-        timeout = float(options.get("visibility_timeout") or 3600.0)
+        timeout = 3600.0 if wanted is None else float(wanted)
     except (TypeError, ValueError) as error:
         raise ImproperlyConfigured(
             "broker_transport_options has priority_steps or a visibility_timeout that are no numbers:"
-            f" {options.get('priority_steps')!r}, {options.get('visibility_timeout')!r}."
+            f" {options.get('priority_steps')!r}, {wanted!r}."
         ) from error
+    if not 0 < timeout < math.inf:
+        raise ImproperlyConfigured(
+            f"broker_transport_options has the visibility_timeout {wanted!r}, but it must be a number of"
+            " seconds above 0: what Celery's workers hold for longer is returned, also while they live."
+        )
     if steps[0] != 0:
         raise ImproperlyConfigured(
             f"broker_transport_options has priority_steps {list(steps)!r}; the first has to be 0,"

@@ -55,7 +55,7 @@ def test_a_url_names_user_and_password(login: str, user: str | None, password: s
         assert password not in found.shown
 
 
-@pytest.mark.parametrize("scheme", ["redis+socket", "unix", "socket"])
+@pytest.mark.parametrize("scheme", ["redis+socket", "unix"])
 def test_a_url_names_a_socket(scheme: str) -> None:
     found = read(f"{scheme}:///run/redis.sock?virtual_host=2")
     assert (found.path, found.hosts, found.database) == ("/run/redis.sock", (), 2)
@@ -90,6 +90,31 @@ def test_sentinels_need_the_name_of_what_they_watch() -> None:
     with pytest.raises(ImproperlyConfigured, match="set master_name") as caught:
         read(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://u:secret@a/3?client_name=me;redis://b",
+        "redis://a;redis://u:secret@b/3?client_name=me",
+        "redis://u:secret@a/3;redis://u:secret@b?db=3&client_name=me",
+    ],
+)
+def test_what_one_of_several_urls_says_it_says_of_all(url: str) -> None:
+    found = read(url)
+    assert found.hosts == (("a", 6379), ("b", 6379))
+    login = (found.username, found.password, found.database, found.client_name)
+    assert login == ("u", "secret", 3, "me")
+
+
+def test_sentinels_may_say_at_their_end_what_they_watch() -> None:
+    assert read("sentinel://a;sentinel://b/1?master_name=shop").master_name == "shop"
+
+
+@pytest.mark.parametrize("url", ["redis", "redis://"])
+def test_a_bare_name_leaves_all_to_the_options(url: str) -> None:
+    found = read(url, host="h", port=1, db=2, password="secret")
+    assert (found.hosts, found.database, found.password) == ((("h", 1),), 2, "secret")
 
 
 def test_several_servers_of_valkey_are_named_by_one_url() -> None:
@@ -136,12 +161,44 @@ def test_certificates_and_names_are_checked_unless_told_otherwise(
         ("redis://a;rediss://b", "different schemes"),
         ("redis://a;valkey://b", "different schemes"),
         ("redis://host?credential_provider=no.such.Thing", "cannot be imported"),
+        ("redis://a/0;redis://b/1", "differ in the database"),
+        ("redis://a/0;redis://b?db=1", "differ in the database"),
+        ("redis://:secret@a;redis://:other@b", "differ in the password"),
+        ("redis://a?client_name=me;redis://b?client_name=you", "the parameter 'client_name'"),
+        ("redis://host?client_name=my client", "has a space"),
+        ("redis://host?socket_timeout=inf", "must be a number of seconds"),
+        ("rediss://host?ssl_min_version=new", "such as TLSv1_2"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(url: str, words: str) -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
         read(url)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"port": "one"}, "port is 'one'"),
+        ({"min_other_sentinels": "many"}, "must be a whole number"),
+        ({"sentinel_kwargs": "secret"}, "must be a mapping"),
+        ({"socket_keepalive_options": [4, 5]}, "must be a mapping"),
+        ({"ssl": {"ca_certs": "x"}}, "Did you mean 'ssl_ca_certs'?"),
+        ({"ssl": {"ssl_ca_cert": "x"}}, "Did you mean 'ssl_ca_certs'?"),
+        ({"ssl": {"what": "x"}}, "Known are ssl_ca_certs"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read("redis://", **options)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", 771, "771", ssl.TLSVersion.TLSv1_2])
+def test_a_version_of_tls_has_a_name_and_a_number(version: Any) -> None:
+    tls = read("redis://", ssl={"ssl_min_version": version}).tls
+    assert tls is not None
+    assert tls["ssl_min_version"] is ssl.TLSVersion.TLSv1_2
 
 
 def test_the_same_server_and_user_have_the_same_location() -> None:

@@ -163,6 +163,12 @@ def test_bindings_are_read_whatever_the_separator() -> None:
     assert colon.binding(b"key::shop:2") is None
 
 
+@pytest.mark.parametrize("value", [0, -1, "inf", "nan", "soon"])
+def test_a_visibility_timeout_is_a_number_of_seconds(value: Any) -> None:
+    with pytest.raises(ImproperlyConfigured, match="visibility_timeout"):
+        names({"visibility_timeout": value})
+
+
 @pytest.mark.parametrize("options", [{"priority_steps": [1, 2]}, {"priority_steps": ["x"]}])
 def test_steps_that_cannot_be_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ImproperlyConfigured, match="priority_steps"):
