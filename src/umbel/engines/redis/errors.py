@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from redis import exceptions as theirs
+from redis.sentinel import MasterNotFoundError
 
 from umbel.engines.redis.address import TLS_SCHEMES
 from umbel.exceptions import BrokerFull, EncodeError, OperationalError
@@ -34,6 +35,11 @@ _ANSWERS: tuple[tuple[str, str], ...] = (
         "READONLY",
         "{server} is a replica and takes no writes. After a failover, point the URL at the new master, or"
         " use sentinel:// so that it is found.",
+    ),
+    (
+        "UNBLOCKED force",
+        "{server} has become a replica, and takes no writes. After a failover, point the URL at the new"
+        " master, or use sentinel:// so that it is found.",
     ),
     (
         "LOADING",
@@ -95,6 +101,20 @@ _ANSWERS: tuple[tuple[str, str], ...] = (
         for sign in ("TRYAGAIN ", "ASK ")
     ),
     ("CLUSTERDOWN", "{server} is a cluster that is down ({text})."),
+    (
+        "unknown command 'SENTINEL'",
+        "{server} is no Sentinel but a server. Let the URL begin with redis://, or name the Sentinel's port,"
+        " mostly 26379.",
+    ),
+    (
+        "unknown command 'EVALSHA'",
+        "{server} runs no scripts: it is a Sentinel, or is told to refuse EVALSHA. Let the URL of a Sentinel"
+        " begin with sentinel://, and set master_name.",
+    ),
+    (
+        "Protocol error, got",
+        "{server} does not answer as Redis does ({text}). Check host and port: something else listens there.",
+    ),
 )
 #: The code that an answer began with, where redis-py has turned it into a class.
 _CODES: tuple[tuple[type[Exception], str], ...] = (
@@ -128,6 +148,8 @@ _ELSEWHERE = (
 _IN_SCRIPT = re.compile(r"Error running script \(call to \w+\): (?:@?user_script: ?\d+: )+-?")
 #: What a script is told that may not do something, up to Redis 7.0 without a code.
 _NOT_ALLOWED = "The user executing the script"
+#: What redis-py quotes of a Sentinel that could not be asked.
+_SILENT = re.compile(r"(?:Connection|Timeout|Authentication)Error\(([\"'])(.*?)\1")
 #: What servers answer that do not know a command, or one of its options.
 _TOO_OLD = ("unknown command", "unknown redis command", "syntax error", "wrong number of arg")
 #: What a connection's error says when nothing has been sent yet.
@@ -159,8 +181,9 @@ def translated(error: Exception, shown: str, timeout: float) -> Exception:
             f"{server} has used all the memory it may (maxmemory); nothing was written. Raise maxmemory"
             " there, or let workers empty the queues."
         )
+    said = text.replace("`", "'")  # as Redis 6.2 quotes
     for sign, answer in _ANSWERS:
-        if sign in text:
+        if sign in said:
             return OperationalError(answer.format(server=server, text=text))
     if isinstance(error, theirs.AuthenticationError):
         return OperationalError(f"{server} refuses the user or the password: {text}.")
@@ -174,7 +197,8 @@ def translated(error: Exception, shown: str, timeout: float) -> Exception:
             f" was asked for may still have been done.{tls}"
         )
     if isinstance(error, theirs.ConnectionError):
-        return OperationalError(_about_connection(server, text))
+        tell = _about_sentinels if isinstance(error, MasterNotFoundError) else _about_connection
+        return OperationalError(tell(server, text))
     if any(sign in text.lower() for sign in _TOO_OLD):
         return OperationalError(
             f"{server} does not know what it was asked for ({text}). umbel needs Redis 6.2 or later, or"
@@ -209,7 +233,20 @@ def without_tag(error: Exception) -> Exception:
     return error
 
 
+def _about_sentinels(server: str, text: str) -> str:
+    """Say which master is not known, and why Sentinels that did not answer did not."""
+    name = text.removeprefix("No master found for ").partition(" : ")[0]
+    silent = sorted({told for _, told in _SILENT.findall(text)})
+    answers = f" Of those that were asked some did not answer: {' '.join(silent)}" if silent else ""
+    return (
+        f"{server} has no Sentinel that knows a master {name} which is up.{answers} Check master_name, and"
+        " that the Sentinels run there."
+    )
+
+
 def _about_connection(server: str, text: str) -> str:
+    if text.startswith("ssl_"):
+        return f"{server} cannot be connected to: {text} Check the path, and who may read it."
     if "CERTIFICATE" in text.upper() or "SSL" in text.upper():
         return (
             f"{server} cannot be trusted or speaks no TLS: {text} Give ssl_ca_certs, or check whether the"

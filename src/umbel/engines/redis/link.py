@@ -8,6 +8,7 @@ can be woken by another.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -92,7 +93,10 @@ class Link:
             except THEIRS as found:
                 error = found
             except OSError as found:  # of looking up the host's name
-                error = theirs.ConnectionError(f"Error connecting to {place}: {found}")
+                host = place if isinstance(place, str) else place[0]
+                error = theirs.ConnectionError(
+                    f"Error connecting to {host}: {found.strerror or found}."
+                )
             else:
                 self._timeout = share
                 return connection
@@ -133,8 +137,9 @@ class Link:
         connection = kind(socket_timeout=limit, **parameters)
         try:
             connection.connect()
-        except BaseException:
+        except BaseException as error:
             connection.disconnect()
+            _require_files(self.address, error)
             raise
         return connection
 
@@ -366,6 +371,14 @@ def _places(address: Address, deadline: float) -> list[tuple[str, int]] | list[s
         for client in sentinel.sentinels:
             client.close()
     return [(_text(host), int(port))]
+
+
+def _require_files(address: Address, error: BaseException) -> None:
+    """Say which of the files for TLS cannot be read, where that was the error: the system names none."""
+    for name in ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"):
+        path = (address.tls or {}).get(name)
+        if path and not os.access(path, os.R_OK):
+            raise theirs.ConnectionError(f"{name} is {path!r}, and cannot be read.") from error
 
 
 def _require_answer(connection: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from redis import exceptions as theirs
+from redis.sentinel import MasterNotFoundError
 
 from umbel.engines.redis.errors import is_elsewhere, may_pass, plain, translated
 from umbel.exceptions import BrokerFull, OperationalError
@@ -76,10 +77,27 @@ def test_a_full_server_is_a_full_broker_in_each_version() -> None:
         (theirs.TryAgainError("Multiple keys request during rehashing of slot"), "moves the keys"),
         (theirs.ClusterDownError("The cluster is down"), "is down"),
         (theirs.MasterDownError("Link with MASTER is down"), "has lost its master"),
+        (theirs.ResponseError("UNBLOCKED force unblock, instance state changed"), "a replica"),
+        (theirs.ResponseError("unknown command 'SENTINEL', with args"), "is no Sentinel"),
+        (theirs.ResponseError("unknown command `EVALSHA`, with args"), "begin with sentinel://"),
+        (theirs.InvalidResponse('Protocol error, got "H" as reply type byte'), "something else"),
+        (theirs.ConnectionError("ssl_ca_certs is '/x', and cannot be read."), "Check the path"),
     ],
 )
 def test_what_redis_py_has_a_class_for_is_told_all_the_same(error: Exception, words: str) -> None:
     assert words in str(told(error))
+
+
+def test_sentinels_that_know_no_master_are_told_with_what_kept_them_silent() -> None:
+    told_of = "<redis.client.Redis(<redis.connection.ConnectionPool(<password=<REDACTED>>)>)>"
+    error = MasterNotFoundError(
+        f"No master found for 'shop' : {told_of} - ConnectionError('Error 111. Connection refused.')"
+    )
+    found = str(told(error))
+    assert "a master 'shop' which is up" in found
+    assert "Error 111. Connection refused." in found
+    assert "<redis" not in found
+    assert "some did not answer" not in str(told(MasterNotFoundError("No master found for 'x'")))
 
 
 def test_another_server_is_looked_for_where_this_one_is_not_to_be_asked() -> None:

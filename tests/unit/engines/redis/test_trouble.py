@@ -80,7 +80,8 @@ def test_a_server_that_does_not_run_is_named_at_once_and_found_later(
 
 
 def test_a_name_that_nobody_has_is_an_error_of_the_address() -> None:
-    with connected("redis://no-such-host.invalid:6379/0") as server, fails("cannot be reached"):
+    told = "cannot be reached: Error connecting to no-such-host.invalid: "
+    with connected("redis://no-such-host.invalid:6379/0") as server, fails(told):
         server.call("PING")
 
 
@@ -160,6 +161,19 @@ def test_a_database_that_is_not_there_is_told(private: PrivateServer) -> None:
 def test_a_server_that_speaks_no_tls_is_told(private: PrivateServer) -> None:
     url = f"rediss://127.0.0.1:{private.port}/0"
     with connected(url, socket_timeout=2.0) as server, at_most(PATIENCE), fails("TLS"):
+        server.call("PING")
+
+
+@pytest.mark.parametrize("name", ["ssl_ca_certs", "ssl_certfile"])
+def test_a_file_for_tls_that_cannot_be_read_is_told(private: PrivateServer, name: str) -> None:
+    url = f"rediss://127.0.0.1:{private.port}/0?{name}=/no/such.pem"
+    with connected(url) as server, fails(f"{name} is '/no/such.pem', and cannot be read"):
+        server.call("PING")
+
+
+def test_a_server_that_is_no_sentinel_is_told(private: PrivateServer) -> None:
+    url = f"sentinel://127.0.0.1:{private.port}/0?master_name=shop"
+    with connected(url) as server, fails("is no Sentinel but a server"):
         server.call("PING")
 
 
