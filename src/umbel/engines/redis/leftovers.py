@@ -51,7 +51,7 @@ class Leftovers:
         before = self._calls.clock.time() - names.visibility_timeout
         index = names.prefix + names.unacked_index
         found = self._call("ZRANGEBYSCORE", index, 0, before, "LIMIT", 0, AT_MOST)
-        found = [field for field in found if not self._is_parked(field)]
+        found = self._of_celery(found)
         if not found or self._celery_is_there():
             return 0
         mutex, token = names.prefix + names.unacked_mutex, unique_id()
@@ -68,11 +68,14 @@ class Leftovers:
             self._calls.server.run(unlock, (mutex,), (token,), timeout=CALL)
         return restored
 
-    def _is_parked(self, field: bytes) -> bool:
-        """Tell whether a field is ours, and in our list: that ends when no umbel was here for a month."""
-        if not field.startswith(OURS):
-            return False
-        return self._call("ZSCORE", f"{self._calls.names.own}parked", field) is not None
+    def _of_celery(self, found: list[bytes]) -> list[bytes]:
+        """Return all but what is ours and in our list: that ends when no umbel was here for a month."""
+        ours = [field for field in found if field.startswith(OURS)]
+        if not ours:
+            return found
+        dues = self._call("ZMSCORE", f"{self._calls.names.own}parked", *ours)
+        parked = {field for field, due in zip(ours, dues, strict=True) if due is not None}
+        return [field for field in found if field not in parked]
 
     def _call(self, *command: Argument) -> Any:
         return self._calls.server.call(*command, timeout=CALL)

@@ -72,6 +72,18 @@ def test_what_umbel_parked_is_no_leftover(
     assert admin.hlen("unacked") == 1
 
 
+def test_what_umbel_parked_is_told_apart_at_once_however_much_it_is(
+    engine: RedisEngine, admin: Any, private: PrivateServer
+) -> None:
+    consumer = attach(engine)
+    publish(engine, *map(str, range(50)))
+    consumer.settle([Settlement(item, Action.PARK, due=now() - 1) for item in fetch(consumer)])
+    looking = _leftovers(private)
+    before = admin.info("stats")["total_commands_processed"]
+    assert looking.restore() == 0
+    assert admin.info("stats")["total_commands_processed"] - before < 10
+
+
 def test_the_list_of_what_is_parked_ends_and_nothing_is_lost_with_it(
     engine: RedisEngine, admin: Any, private: PrivateServer
 ) -> None:
