@@ -216,6 +216,13 @@ def test_no_key_of_ours_stays_for_ever(engine: RedisEngine, admin: Any) -> None:
     assert [key for key in keys if admin.ttl(key) < 0] == []
 
 
+def test_a_group_that_grows_before_its_size_is_known_ends(engine: RedisEngine, admin: Any) -> None:
+    engine.results.extend_group("g", "1")
+    found = {key: admin.ttl(key) for key in admin.keys("celery-taskset-meta-g*")}
+    assert len(found) == 2
+    assert all(left > 0 for left in found.values())
+
+
 def test_what_lists_dead_letters_ends_with_the_last_that_expires(
     engine: RedisEngine, admin: Any
 ) -> None:

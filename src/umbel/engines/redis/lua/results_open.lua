@@ -11,7 +11,11 @@ if number == 'more' then
   if redis.call('SADD', group .. '.m', ARGV[2]) == 1 then
     redis.call('INCR', group .. '.t')
   end
+  -- Celery's clients say the size last: until then it ends as late as anything here, and with the next part.
   local left = redis.call('PTTL', group .. '.s')
+  if left == -2 then
+    left = 30 * 86400000
+  end
   if left > 0 then
     redis.call('PEXPIRE', group .. '.t', left)
     redis.call('PEXPIRE', group .. '.m', left)
