@@ -47,11 +47,12 @@ class Leadership:
         """Tell whether this one leads now, after asking the store if that is due."""
         if self._state is None:
             return True
-        now = self._clock.monotonic()
+        now, led = self._clock.monotonic(), self.term is not None
         if now >= self._ask_at:
             self._ask(self._state, now)
         if self.term is not None and self._clock.monotonic() >= self._trusted_until:
-            logger.warning("beat: The state store does not answer; another one may send.")
+            if led:  # else it has just been said; and this answer came too late to stand on
+                logger.warning("beat: The state store does not answer; another one may send.")
             self.term = None
         return self.term is not None
 

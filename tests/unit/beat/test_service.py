@@ -27,10 +27,12 @@ class Holds:
         self.clock = clock
         self.owner, self.term, self.ends = "", 0, 0.0
         self.away = False
+        self.takes = 0.0
 
     def hold(self, name: str, owner: str, ttl: float) -> int | None:
         if self.away:
             raise OperationalError("It is away.")
+        self.clock.sleep(self.takes)
         if owner != self.owner and self.clock.monotonic() < self.ends:
             return None
         if owner != self.owner or self.clock.monotonic() >= self.ends:
@@ -101,6 +103,26 @@ def test_a_leader_stops_before_its_lease_may_end(
     assert leader.term == 2
     said = [one.message for one in caplog.records]
     assert said == [
+        "beat: It is away. Asking again until it answers.",
+        "beat: The state store does not answer; another one may send.",
+        "beat: The state store answers again.",
+    ]
+
+
+def test_an_answer_that_comes_too_late_is_no_other_outage(
+    holds: Holds, clock: TwoClocks, caplog: pytest.LogCaptureFixture
+) -> None:
+    leader = beat(holds, "a", clock)
+    assert leader.leads()
+    holds.away = True
+    clock.sleep(LEASE)
+    assert not leader.leads()
+    holds.away, holds.takes = False, LEASE
+    clock.sleep(ASK)
+    assert not leader.leads()
+    holds.takes = 0.0
+    assert leader.leads()
+    assert [one.message for one in caplog.records] == [
         "beat: It is away. Asking again until it answers.",
         "beat: The state store does not answer; another one may send.",
         "beat: The state store answers again.",
