@@ -93,7 +93,7 @@ class Leftovers:
         queues = [key] if not exchange else self._bound(exchange, key)
         if envelope is None or not queues:
             return False
-        priority = envelope["properties"].get("priority")
+        priority = _mapping(envelope, "properties").get("priority")
         step = priority if type(priority) is int else 0
         raw = json.dumps(envelope)
         lists = [part for queue in queues for part in names.list_for(queue, step)]
@@ -114,11 +114,23 @@ class Leftovers:
 
 
 def _parts(value: bytes | None) -> tuple[dict[str, Any] | None, str, str]:
-    """Return the envelope, exchange and key of an entry of kombu's, with the mark of what was redelivered."""
+    """Return the envelope, exchange and key of an entry of kombu's, with the mark of what was redelivered.
+
+    What has no place for the mark goes back without, as with kombu.
+    """
     try:
         envelope, exchange, key = json.loads(value or b"")
-        envelope["headers"]["redelivered"] = True
-        envelope["properties"]["delivery_info"]["redelivered"] = True
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError):
         return None, "", ""
+    if not isinstance(envelope, dict):
+        return None, "", ""
+    info = _mapping(_mapping(envelope, "properties"), "delivery_info")
+    for marked in (_mapping(envelope, "headers"), info):
+        if marked:
+            marked["redelivered"] = True
     return envelope, exchange or "", key or ""
+
+
+def _mapping(of: dict[str, Any], name: str) -> dict[str, Any]:
+    found = of.get(name)
+    return found if isinstance(found, dict) else {}

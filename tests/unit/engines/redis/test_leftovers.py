@@ -46,6 +46,19 @@ def test_what_a_dead_celery_worker_held_is_returned_after_the_visibility_timeout
     assert (delivery.message.task_id, delivery.redelivered) == ("1", True)
 
 
+@pytest.mark.parametrize("missing", ["headers", "properties", "delivery_info"])
+def test_it_is_returned_also_where_nothing_can_be_marked(
+    engine: RedisEngine, admin: Any, private: PrivateServer, missing: str
+) -> None:
+    publish(engine, "1")
+    raw = json.loads(admin.rpop(QUEUE))
+    raw.pop(missing, raw["properties"].pop(missing, None))
+    admin.hset("unacked", "tag", json.dumps([raw, "", QUEUE]))
+    admin.zadd("unacked_index", {"tag": now() - 3700})
+    assert _leftovers(private).restore() == 1
+    assert (admin.llen(QUEUE), admin.hlen("unacked")) == (1, 0)
+
+
 @pytest.mark.parametrize("why", ["a Celery worker", "kombu's mutex"])
 def test_it_is_left_to_who_looks_after_it(
     engine: RedisEngine, admin: Any, private: PrivateServer, why: str
