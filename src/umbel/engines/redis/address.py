@@ -23,6 +23,7 @@ from umbel.engines.redis.insides import tls_options
 from umbel.exceptions import ImproperlyConfigured
 from umbel.masking import masked_url
 from umbel.nearest import asked, nearest
+from umbel.settings.transport import HEEDED, NEEDLESS
 
 logger = logging.getLogger("umbel.redis")
 
@@ -149,7 +150,7 @@ def address_of(url: str, options: Mapping[str, Any]) -> Address:
     provider = _provider(given.get("credential_provider"))
     master = _master(first, given)
     return Address(
-        shown=masked_url(url),
+        shown=masked_url(url) if "://" in url else first.spelled_out(),
         hosts=() if first.path else tuple(part.host for part in read),
         path=first.path,
         database=first.database,
@@ -211,6 +212,10 @@ class _Parts:
         self.host = ("", 0) if self.path else self._host(self._place)
         self.database = self._database()
 
+    def spelled_out(self) -> str:
+        """Return the URL with what it leaves open, but for the login."""
+        return f"{self.scheme}://{self.host[0]}:{self.host[1]}/{self.database}"
+
     def _check_query(self) -> None:
         known = (*_PARAMETERS, *_TLS, *_NEEDLESS)
         for name in self.query:
@@ -218,6 +223,8 @@ class _Parts:
                 continue
             guess = nearest(name, known)
             hint = asked(guess) if guess else f" Known are {', '.join(known)}."
+            if name in HEEDED or name in NEEDLESS:
+                hint = " It is an option, for broker_transport_options or result_backend_transport_options."
             raise ImproperlyConfigured(f"{self.shown!r} has an unknown parameter {name!r}.{hint}")
 
     def _host(self, place: str) -> tuple[str, int]:

@@ -111,10 +111,11 @@ def test_sentinels_may_say_at_their_end_what_they_watch() -> None:
     assert read("sentinel://a;sentinel://b/1?master_name=shop").master_name == "shop"
 
 
-@pytest.mark.parametrize("url", ["redis", "redis://"])
-def test_a_bare_name_leaves_all_to_the_options(url: str) -> None:
+@pytest.mark.parametrize(("url", "shown"), [("redis", "redis://h:1/2"), ("redis://", "redis://")])
+def test_a_bare_name_leaves_all_to_the_options(url: str, shown: str) -> None:
     found = read(url, host="h", port=1, db=2, password="secret")
     assert (found.hosts, found.database, found.password) == ((("h", 1),), 2, "secret")
+    assert found.shown == shown
 
 
 def test_several_servers_of_valkey_are_named_by_one_url() -> None:
@@ -155,6 +156,7 @@ def test_certificates_and_names_are_checked_unless_told_otherwise(
         ("redis://host/tasks", "databases of Redis have numbers"),
         ("redis://host?socket_timout=1", "Did you mean 'socket_timeout'"),
         ("redis://host?what=1", "unknown parameter 'what'"),
+        ("redis://host?visibility_timeout=9", "an option, for broker_transport_options"),
         ("redis://host?ssl_ca_certs=x", "begin it with rediss://"),
         ("valkey://host?ssl_ca_certs=x", "begin it with valkeys://"),
         ("rediss://host?ssl_cert_reqs=maybe", "CERT_REQUIRED, CERT_OPTIONAL or CERT_NONE"),
