@@ -91,7 +91,7 @@ class Leftovers:
         value = self._call("HGET", names.prefix + names.unacked, field)
         envelope, exchange, key = _parts(value)
         queues = [key] if not exchange else self._bound(exchange, key)
-        if envelope is None or not queues:
+        if envelope is None or not all(queues) or not queues:
             return False
         priority = _mapping(envelope, "properties").get("priority")
         step = priority if type(priority) is int else 0
@@ -108,7 +108,7 @@ class Leftovers:
         bindings = f"{names.prefix}_kombu.binding.{exchange}"
         for member in self._call("SMEMBERS", bindings):
             routing_key, pattern, queue = names.binding(member) or ("", "", "")
-            if queue and (routing_key == key or (pattern and re.match(pattern, key) is not None)):
+            if queue and (routing_key == key or (pattern and _matches(pattern, key))):
                 found.append(queue)
         return sorted(set(found))
 
@@ -116,19 +116,27 @@ class Leftovers:
 def _parts(value: bytes | None) -> tuple[dict[str, Any] | None, str, str]:
     """Return the envelope, exchange and key of an entry of kombu's, with the mark of what was redelivered.
 
-    What has no place for the mark goes back without, as with kombu.
+    What has no place for the mark goes back without, as with kombu. Whatever else lies there is no envelope.
     """
     try:
         envelope, exchange, key = json.loads(value or b"")
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None, "", ""
-    if not isinstance(envelope, dict):
+    exchange, key = exchange or "", key or ""
+    if not (isinstance(envelope, dict) and isinstance(exchange, str) and isinstance(key, str)):
         return None, "", ""
     info = _mapping(_mapping(envelope, "properties"), "delivery_info")
     for marked in (_mapping(envelope, "headers"), info):
         if marked:
             marked["redelivered"] = True
-    return envelope, exchange or "", key or ""
+    return envelope, exchange, key
+
+
+def _matches(pattern: str, key: str) -> bool:
+    try:
+        return re.match(pattern, key) is not None
+    except re.error:
+        return False
 
 
 def _mapping(of: dict[str, Any], name: str) -> dict[str, Any]:

@@ -13,13 +13,15 @@ from tests.unit.engines.redis.support import QUEUE, attach, publish
 from umbel.clock import SystemClock
 from umbel.engines.redis import RedisEngine, leftovers
 from umbel.engines.redis.calls import Calls
-from umbel.engines.redis.keys import names
+from umbel.engines.redis.keys import Names, names
 from umbel.engines.redis.leftovers import Leftovers
 from umbel.engines.redis.server import Server
 from umbel.ports import Action, Settlement
 from umbel.testing.conformance.support import fetch, now, until
 
 pytestmark = pytest.mark.engine
+
+SEP = Names().sep
 
 
 def _leave_behind(admin: Any, score: float) -> None:
@@ -57,6 +59,31 @@ def test_it_is_returned_also_where_nothing_can_be_marked(
     admin.zadd("unacked_index", {"tag": now() - 3700})
     assert _leftovers(private).restore() == 1
     assert (admin.llen(QUEUE), admin.hlen("unacked")) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "no JSON",
+        "[1, 2, 3]",
+        "[" * 100_000,
+        '[{}, "", 5]',
+        '[{}, 7, "queue"]',
+        "[{}, null, null]",
+        '[{}, "broken", "key"]',
+    ],
+)
+def test_what_is_no_entry_of_kombus_stays_and_keeps_nothing_back(
+    engine: RedisEngine, admin: Any, private: PrivateServer, value: str
+) -> None:
+    publish(engine, "1")
+    _leave_behind(admin, now() - 3700)
+    admin.hset("unacked", "foreign", value)
+    admin.zadd("unacked_index", {"foreign": 1})
+    admin.sadd("_kombu.binding.broken", SEP.join(("other", "[", "queue")))
+    assert _leftovers(private).restore() == 1
+    assert (admin.llen(QUEUE), admin.hkeys("unacked")) == (1, [b"foreign"])
 
 
 @pytest.mark.parametrize("why", ["a Celery worker", "kombu's mutex"])
