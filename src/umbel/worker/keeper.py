@@ -152,7 +152,7 @@ class Keeper:
                 self.step(self._clock.monotonic())
             if self._dead:
                 logger.warning(
-                    "Leaving before what %d dead children held was taken over; leases end by themselves.",
+                    "Leaving before what dead children (%d) held was taken over; leases end by themselves.",
                     len(self._dead),
                 )
         except BaseException as error:  # noqa: BLE001 - the thread's last frame: the main thread shows it
@@ -386,7 +386,7 @@ class Keeper:
         wanted = scaler.wanted(self._clock.monotonic(), present, running, depth)
         if wanted == present:
             return
-        logger.info("%d tasks run in %d children: there will be %d.", running, present, wanted)
+        logger.info("Tasks that run: %d. Children: %d, and now %d.", running, present, wanted)
         taken = {slot.number for slot in self._slots}
         free = (number for number in count(1) if number not in taken)
         self._slots += [Slot(number) for number in islice(free, max(wanted - present, 0))]
@@ -441,7 +441,7 @@ class Keeper:
         running = sum(child.runs() for child in children if not child.is_ended)
         if running and not self._ending.at_once:
             logger.warning(
-                "The time to stop is up: tasks still run in %d children; they are ended.", running
+                "The time to stop is up: children in which tasks run (%d) are ended.", running
             )
         for child in children:
             child.end(self._clock.monotonic(), clears_up=self._orders.slots > 0)

@@ -373,7 +373,7 @@ def test_a_stop_does_not_wait_long_for_what_cannot_be_taken_over(
         monkeypatch.setattr("umbel.worker.keeper.LAST_TRIES", 0.0)
     assert keeper.join(20.0)
     assert keeper.error is None
-    assert "what 1 dead children held was taken over" in caplog.text
+    assert "what dead children (1) held was taken over" in caplog.text
     ours.close()
     theirs.close()
     page.remove()
