@@ -65,7 +65,7 @@ class Link:
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
-        self._socket = self._connect(monotonic() + timeout)
+        self._socket, greeting = self._connect(monotonic() + timeout)
         self._socket.settimeout(address.timeout)
         #: OpenSSL takes no reading beside writing.
         self._alone: AbstractContextManager[object] = (
@@ -73,6 +73,7 @@ class Link:
         )
         self._sent_at = self._heard_at = monotonic()
         try:
+            self._feed(greeting)
             self._shake_hands(timeout, purpose)
         except BaseException:
             self.close()
@@ -80,14 +81,20 @@ class Link:
 
     # Opening
 
-    def _connect(self, deadline: float) -> socket.socket:
+    def _connect(self, deadline: float) -> tuple[socket.socket, bytes]:
+        """Return a connection to the first server that begins to speak, and what it said.
+
+        Each has its share of the time. The system of a frozen one takes connections, too.
+        """
         error: Exception = OSError("no address is known")
         for number, (host, port) in enumerate(self.address.hosts):
             share = (deadline - monotonic()) / (len(self.address.hosts) - number)
             if share <= 0:
                 break
+            until = monotonic() + share
             try:
-                return self._connect_to(host, port, min(share, self.address.connect_timeout))
+                made = self._connect_to(host, port, min(share, self.address.connect_timeout))
+                return made, self._greeting(made, until)
             except OSError as found:  # also those of TLS, and of looking up a name
                 error = found
         self._close_wakes()
@@ -106,6 +113,18 @@ class Link:
             raise
         return made
 
+    def _greeting(self, made: socket.socket, deadline: float) -> bytes:
+        """Begin to talk; return the first that the server says. Closes what it raises an OSError for."""
+        try:
+            made.settimeout(max(deadline - monotonic(), 0.01))
+            made.sendall(wire.PROTOCOL)
+            if greeting := made.recv(_CHUNK):
+                return greeting
+            raise ConnectionError("the server closed the connection")
+        except BaseException:
+            made.close()
+            raise
+
     def _shake_hands(self, timeout: float, purpose: str) -> None:
         deadline = monotonic() + timeout
         address = self.address
@@ -113,7 +132,6 @@ class Link:
         def expect(*names: Name) -> Event:
             return self.expect(names, max(deadline - monotonic(), 0.01), said=timeout)
 
-        self.send(wire.PROTOCOL)
         start = expect(wire.START)
         self.server = start.arguments[2]
         client = {
@@ -206,6 +224,9 @@ class Link:
         if not data:
             self._lose(refused(self.address, ConnectionError("the server closed the connection")))
         self._heard_at = monotonic()
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
         try:
             for event in self._reader.feed(data):
                 self._take(event)

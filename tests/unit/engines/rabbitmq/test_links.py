@@ -1,0 +1,61 @@
+"""Connections: the time that each of several servers is given."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from tests.rabbitmq_servers import URL, connected
+from umbel.engines.rabbitmq.address import address_of
+from umbel.engines.rabbitmq.link import Link
+from umbel.exceptions import OperationalError
+from umbel.testing.conformance.support import PATIENCE, at_most, in_thread
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """A place that accepts connections and says nothing, as that of a frozen server does."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def url_of(server: socket.socket) -> str:
+    """Return the URL of a place on this machine."""
+    return f"amqp://127.0.0.1:{server.getsockname()[1]}//"
+
+
+def is_of_use(link: Link) -> bool:
+    """Tell whether the server answers."""
+    return link.open_channels(2, lambda _: None) == 2
+
+
+def test_a_silent_server_leaves_time_to_the_next(silent: socket.socket) -> None:
+    with connected():
+        pass
+    both = address_of(f"{url_of(silent)};{URL}", {})
+    with at_most(2.5), closing(Link(both, 3.0)) as link:
+        assert is_of_use(link)
+
+
+def test_who_is_sent_away_goes_to_the_next(silent: socket.socket) -> None:
+    """A balancer takes a connection, and closes it when there is no server behind it."""
+    with connected():
+        pass
+    both = address_of(f"{url_of(silent)};{URL}", {})
+
+    def take_and_close() -> None:
+        silent.accept()[0].close()
+
+    with in_thread(take_and_close), closing(Link(both, PATIENCE)) as link:
+        assert is_of_use(link)
+
+
+def test_servers_that_are_all_silent_take_no_longer_than_was_said(silent: socket.socket) -> None:
+    both = address_of(f"{url_of(silent)};{url_of(silent)}", {})
+    with at_most(1.5), pytest.raises(OperationalError, match="does not answer"):
+        Link(both, 0.6)
