@@ -254,3 +254,32 @@ def test_calls_to_a_queue_without_a_leader(cluster: Cluster, form: Form) -> None
         for server in (leader, last):
             server.await_start()
         wait_until(is_taken, 30.0, "a call to be accepted")
+
+
+def test_calls_and_work_beside_a_frozen_server(cluster: Cluster, form: Form) -> None:
+    """It is the first of the URL. Who connects goes on to the next when its share of the time is over."""
+    frozen, *others = cluster.servers
+    declare(cluster, form.dice.choice(others))
+    options: EngineOptions = {"declared_queue": quorum_queue}
+    names = [str(number) for number in range(form.pick(5, 100))]
+    frozen.freeze()
+    try:
+        for name in names:
+            with (
+                closing(RabbitEngine(cluster.url(*cluster.servers), options)) as engine,
+                at_most(RECOVERY),
+            ):
+                engine.broker.publish([publication(name, queue="celery")], RECOVERY)
+        found: list[str | None] = []
+        with (
+            closing(RabbitEngine(cluster.url(*cluster.servers), options)) as engine,
+            closing(engine.broker.consumer(Owner(unique_id(), "node", "host", 1), 60.0)) as other,
+            at_most(RECOVERY),
+        ):
+            while len(found) < len(names):
+                deliveries = other.fetch(FetchRequest(["celery"], 10), RECOVERY)
+                ack(other, deliveries)
+                found += ids(deliveries)
+        assert found == names
+    finally:
+        frozen.thaw()

@@ -39,6 +39,10 @@ _CAPABILITIES = {
 _OF_ALL = frozenset({wire.BLOCKED, wire.UNBLOCKED, wire.CLOSE, wire.CHANNEL_CLOSE})
 #: Most channels of one connection.
 MOST_CHANNELS = 32
+#: When a server last let its share of the time pass without a word, by host and port, and for how many
+#: seconds the others of its cluster are tried before it.
+_silent: dict[tuple[str, int], float] = {}
+_AVOIDED = 30.0
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
@@ -87,16 +91,22 @@ class Link:
         Each has its share of the time. The system of a frozen one takes connections, too.
         """
         error: Exception = OSError("no address is known")
-        for number, (host, port) in enumerate(self.address.hosts):
-            share = (deadline - monotonic()) / (len(self.address.hosts) - number)
+        begun = monotonic()
+        hosts = sorted(
+            self.address.hosts, key=lambda one: begun - _silent.get(one, -_AVOIDED) < _AVOIDED
+        )
+        for number, place in enumerate(hosts):
+            share = (deadline - monotonic()) / (len(hosts) - number)
             if share <= 0:
                 break
             until = monotonic() + share
             try:
-                made = self._connect_to(host, port, min(share, self.address.connect_timeout))
+                made = self._connect_to(*place, min(share, self.address.connect_timeout))
                 return made, self._greeting(made, until)
             except OSError as found:  # also those of TLS, and of looking up a name
                 error = found
+                if isinstance(found, TimeoutError):
+                    _silent[place] = monotonic()
         self._close_wakes()
         raise refused(self.address, error) from error
 

@@ -38,7 +38,9 @@ def test_a_silent_server_leaves_time_to_the_next(silent: socket.socket) -> None:
     with connected():
         pass
     both = address_of(f"{url_of(silent)};{URL}", {})
-    with at_most(2.5), closing(Link(both, 3.0)) as link:
+    with at_most(3.5), closing(Link(both, 4.0)) as link:
+        assert is_of_use(link)
+    with at_most(1.5), closing(Link(both, 4.0)) as link:  # and is not waited for again
         assert is_of_use(link)
 
 
