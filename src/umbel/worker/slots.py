@@ -382,6 +382,11 @@ class SlotChild(Child):
         if self._full:
             self._full.discard(self._executor.runs_async(item))
 
+    def _loop_goes_on(self) -> None:
+        """Note that the event loop is held up no more: there may be slots, though nothing begins or ends."""
+        self._full.discard(True)
+        self._wake.set()
+
     def _fail(self, error: BaseException) -> None:
         self._error = error
         self.interrupt()
@@ -418,7 +423,7 @@ class SlotChild(Child):
         if self.returning:
             return True
         # An event loop that is only busy is given more time.
-        most = LONG if self._executor.is_full() else STUCK
+        most = LONG if self._executor.full() else STUCK
         return self._executor.waiting > 0 and now - self.started_at >= most
 
     def is_late(self, now: float) -> bool:
@@ -427,8 +432,12 @@ class SlotChild(Child):
 
     def release_waiting(self) -> int:
         """Give back under the lock what has not started; return how many."""
-        back = self._executor.withdraw()
-        self._full.update(self._executor.runs_async(item) for item in back)
+        full, back = self._executor.full(), self._executor.withdraw()
+        kinds = {self._executor.runs_async(item) for item in back}
+        self._full.update(kinds & full)
+        if True in kinds - full:  # there are slots, and the event loop is held up
+            self._full.add(True)
+            self._executor.when_loop_goes_on(self._loop_goes_on)
         self.returning.extend(back)
         if self.stopping.is_set():
             self.returning.extend(self._suspects.take_all())

@@ -1375,6 +1375,43 @@ def test_what_runs_long_holds_up_what_must_run_alone_and_nothing_else(
     assert worker.slots._places.room == worker.page.capacity
 
 
+@pytest.mark.parametrize("executor", ["asyncio"])
+def test_slots_that_are_free_are_filled_once_the_loop_goes_on(
+    app: Umbel, make: Make, gate: Gate, ran: list[Any]
+) -> None:
+    """What waited for an event loop that was held up went back. Nothing has to end before it comes again."""
+    over = threading.Event()
+
+    @app.task
+    async def holds_up() -> None:
+        gate.hold()
+        while not over.is_set():
+            await asyncio.sleep(0.01)
+
+    @app.task
+    async def other() -> None:
+        ran.append("other")
+
+    long = holds_up.delay()
+    worker = make()
+    gate.wait()
+    behind = other.delay()
+
+    def went_back_for_good() -> bool:
+        """Tell whether nobody waits for it any more."""
+        is_full = worker.slots._full == {True} and not worker.slots._fetching
+        return is_full and app.queues.depths()["celery"].ready == 1
+
+    try:
+        until(went_back_for_good)
+        gate.open()
+        got(behind)
+        assert worker.child.is_running()
+    finally:
+        over.set()
+    got(long)
+
+
 @many_at_a_time
 def test_what_was_taken_away_while_it_ran_does_not_count(
     app: Umbel, make: Make, note: Made, held: Made, gate: Gate, ran: list[Any]

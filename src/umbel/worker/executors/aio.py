@@ -138,11 +138,18 @@ class AsyncioExecutor(Executor):
         """How many deliveries wait for a slot or a thread."""
         return len(self._ready) + (0 if self._hosted is None else self._hosted[2].waiting)
 
-    def is_full(self) -> bool:
-        """Tell whether deliveries wait while all slots, or all threads, run one."""
+    def full(self) -> set[bool]:
+        """Return True if deliveries wait while all slots run one, False if they do while all threads do."""
+        found = set()
         if self._ready and len(self._running) >= self.slots:
-            return True
-        return self._hosted is not None and self._hosted[2].is_full()
+            found.add(True)
+        if self._hosted is not None and self._hosted[2].is_full():
+            found.add(False)
+        return found
+
+    def when_loop_goes_on(self, act: Callable[[], None]) -> None:
+        """Call it behind what holds the event loop up."""
+        self._host[0].call_soon_threadsafe(act)
 
     def runs_async(self, item: Waiting) -> bool:
         """Tell whether it is written, or chosen, to run here, and whoever watches tasks lets it."""

@@ -53,8 +53,15 @@ class Executor(ABC):
         """How many deliveries have not started, about."""
 
     @abstractmethod
-    def is_full(self) -> bool:
-        """Tell whether deliveries wait for others to end, and not just for their turn."""
+    def full(self) -> set[bool]:
+        """Return of which kinds, on the event loop or not, deliveries wait for others to end.
+
+        Others just wait for their turn.
+        """
+
+    @abstractmethod
+    def when_loop_goes_on(self, act: Callable[[], None]) -> None:
+        """Call `act` on the event loop that deliveries run on, if there is one, in its turn."""
 
     @abstractmethod
     def runs_async(self, item: Waiting) -> bool:

@@ -145,9 +145,12 @@ class ThreadExecutor(Executor):
         """How many deliveries wait for a thread."""
         return 0 if self._threads is None else self._threads.waiting
 
-    def is_full(self) -> bool:
-        """Tell whether deliveries wait while all threads run one."""
-        return self._threads is not None and self._threads.is_full()
+    def full(self) -> set[bool]:
+        """Return the one kind there is if deliveries wait while all threads run one."""
+        return {False} if self._threads is not None and self._threads.is_full() else set()
+
+    def when_loop_goes_on(self, act: Callable[[], None]) -> None:
+        """Do nothing: no delivery waits for an event loop."""
 
     def runs_async(self, item: Waiting) -> bool:
         """Say that everything runs in a thread."""
