@@ -83,6 +83,7 @@ CLIENT = (
     "series",
     "parents",
     "waiting",
+    "awaiting",
     "opened",
     "result_backend",
     "backend",

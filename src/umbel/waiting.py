@@ -8,7 +8,6 @@ after the last one who waited.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -17,13 +16,11 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Generator, Iterator
 from time import monotonic
-from typing import Any
 
 from umbel.clock import Clock
 from umbel.parents import Parents, listened
 from umbel.ports import ResultStore, ResultSubscription
 from umbel.records import ResultRecord
-from umbel.states import PROPAGATE_STATES
 from umbel.values import value
 
 logger = logging.getLogger("umbel.results")
@@ -389,74 +386,6 @@ def _next_of(
             call_at = now() + patience.interval
         if parents.due is not None and now() >= parents.due and (failed := parents.look()):
             return failed
-
-
-async def result_of(
-    store: ResultStore,
-    task_ids: Collection[str],
-    ends: Callable[[ResultRecord], bool],
-    timeout: float | None,
-    parents: Collection[str] = (),
-) -> ResultRecord:
-    """Return the first record for which `ends` is true, without blocking the event loop.
-
-    Or that of one of many `parents` that has failed; see `watch`. Raises OutOfPatience when there was none
-    in `timeout` seconds.
-    """
-    task_ids, parents = listened(task_ids, parents)
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[ResultRecord] = loop.create_future()
-
-    def hear(news: News) -> None:
-        if isinstance(news, Exception):
-            loop.call_soon_threadsafe(_settle, future.set_exception, future, news)
-        elif ends(news):
-            loop.call_soon_threadsafe(_settle, future.set_result, future, news)
-
-    def listener(news: News) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has been closed
-            hear(news)
-
-    before = Parents(store, parents, loop.time)
-    if timeout is not None and timeout <= 0:
-        said = await asyncio.to_thread(store.get, [*parents, *task_ids])
-        own = (said[task_id] for task_id in task_ids if task_id in said)
-        found = before.failed(said) or next((one for one in own if ends(one)), None)
-        if found is None:
-            raise OutOfPatience
-        return found
-    hub = hub_of(store)
-    hub.add(task_ids, listener)
-    try:
-        return await _first(future, before, None if timeout is None else loop.time() + timeout)
-    finally:
-        hub.remove(task_ids, listener)
-
-
-async def _first(
-    future: asyncio.Future[ResultRecord], parents: Parents, deadline: float | None
-) -> ResultRecord:
-    """Return what comes, or a parent that has failed; raise OutOfPatience when nothing does."""
-    now = asyncio.get_running_loop().time
-    while True:
-        ends = [one for one in (deadline, parents.due) if one is not None]
-        await asyncio.wait([future], timeout=max(min(ends) - now(), 0.0) if ends else None)
-        if future.done():
-            found = future.result()
-            if not (parents.left and found.state in PROPAGATE_STATES):
-                return found
-            return await asyncio.to_thread(parents.look) or found
-        if deadline is not None and now() >= deadline:
-            raise OutOfPatience
-        if parents.due is not None and now() >= parents.due:
-            failed = await asyncio.to_thread(parents.look)
-            if failed is not None:
-                return failed
-
-
-def _settle(set_outcome: Callable[[Any], None], future: asyncio.Future[Any], outcome: Any) -> None:
-    if not future.done():
-        set_outcome(outcome)
 
 
 def _after_fork_in_child() -> None:

@@ -363,3 +363,88 @@ def test_a_group_that_a_task_made_is_its_child(app: Umbel) -> None:
         "b": [],
     }
     assert result.get_leaf() == 2
+
+
+# In coroutines
+
+
+def test_members_come_as_they_end(app: Umbel) -> None:
+    inner = group(app, "b", "c", id="inner")
+    results = app.ResultSet([app.ResultSet([]), app.AsyncResult("a"), inner, app.AsyncResult("d")])
+    done(app, c=3, d=ValueError("boom"))
+
+    async def main() -> None:
+        ending = aiter(results)
+        assert await anext(ending) is results[0]
+        assert await anext(ending) is results[3]
+        with pytest.raises(ValueError, match="boom"):
+            await results[3]
+        for name, member in (("b", inner), ("a", results[1])):
+            coming = asyncio.ensure_future(anext(ending))
+            await asyncio.to_thread(done, app, **{name: 1})
+            assert await coming is member
+        assert await inner == [1, 3]
+        assert [one async for one in ending] == []
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert not hub_of(app.result_store()).busy
+
+
+def test_who_breaks_off_leaves_nothing_behind(app: Umbel) -> None:
+    done(app, a=1)
+
+    async def main() -> None:
+        async for member in group(app, "a", "never"):
+            assert member.id == "a"
+            break
+
+    asyncio.run(main())
+    assert not hub_of(app.result_store()).busy
+
+
+def test_members_come_to_no_task(app: Umbel) -> None:
+    async def main() -> None:
+        async for _ in group(app, "a"):
+            pass
+
+    with within_a_task(), pytest.raises(RuntimeError, match="Never call"):
+        asyncio.run(main())
+
+
+def test_an_exception_ends_the_wait_for_all(app: Umbel) -> None:
+    hub = hub_of(app.result_store())
+    done(app, a=ValueError("boom"))
+
+    async def main() -> None:
+        before = asyncio.all_tasks()
+        with pytest.raises(ValueError, match="boom"):
+            await group(app, "a", "never", "nor")
+        assert asyncio.all_tasks() == before
+        assert not hub.busy
+        (error,) = await group(app, "a").aget(propagate=False)
+        assert isinstance(error, ValueError)
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+@pytest.mark.parametrize("timeout", [0, 0.01])
+def test_awaiting_says_how_many_are_missing(app: Umbel, timeout: float) -> None:
+    done(app, a=1)
+    with pytest.raises(TimeoutError, match=r"2 of 3 results, among them that of task b, did not"):
+        asyncio.run(group(app, "a", "b", "c").aget(timeout=timeout))
+    done(app, b=2, c=3)
+    assert asyncio.run(group(app, "a", "b", "c").aget(timeout=timeout)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("parents", [1, 101])
+def test_a_parent_that_fails_ends_the_wait_in_coroutines(app: Umbel, parents: int) -> None:
+    before = group(app, *(f"p{number}" for number in range(parents)))
+    results = app.ResultSet([app.AsyncResult("a", parent=before)])
+
+    async def main() -> None:
+        waiting = asyncio.ensure_future(results.aget())
+        await asyncio.to_thread(done, app, p0=ValueError("boom"))
+        with pytest.raises(ValueError, match="boom"):
+            await waiting
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))

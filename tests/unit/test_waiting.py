@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from umbel.awaiting import result_of
 from umbel.clock import SYSTEM, unique_id
 from umbel.engines.memory import MemoryEngine
 from umbel.engines.memory.space import forget_space
@@ -25,7 +26,7 @@ from umbel.ports import Engine, ResultStore, ResultSubscription
 from umbel.records import ResultRecord
 from umbel.testing.conformance.forks import forked
 from umbel.testing.conformance.support import PATIENCE, at_most, in_thread, record, until
-from umbel.waiting import Hub, OutOfPatience, Patience, hub_of, result_of, stop_listening, watch
+from umbel.waiting import Hub, OutOfPatience, Patience, hub_of, stop_listening, watch
 
 MANY = 300
 

@@ -12,6 +12,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from umbel import kin, records, states
 from umbel.absent import tell_of_absent
+from umbel.awaiting import result_of
 from umbel.backend import Backend, ResultBase, Source, out_of_time
 from umbel.current import get_current_app
 from umbel.exceptions import TimeoutError
@@ -21,7 +22,7 @@ from umbel.result.ending import call_back, exception_of
 from umbel.result.graph import DependencyGraph, descend, graph_of
 from umbel.result.joining import assert_will_not_block
 from umbel.result_backend import Meta
-from umbel.waiting import News, OutOfPatience, Patience, hub_of, result_of
+from umbel.waiting import News, OutOfPatience, Patience, hub_of
 
 R = TypeVar("R")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from typing import Any
 
 from umbel import records
+from umbel.awaiting import heard
 from umbel.backend import Backend
 from umbel.exceptions import TimeoutError
 from umbel.records import ResultRecord
@@ -28,12 +29,8 @@ def arriving(
 
     Raises the exception of one of the `parents` that fails, and TimeoutError in the end.
     """
-    waiting: dict[str, list[Leaf]] = {}
-    for leaf in leaves:
-        if leaf._is_known:
-            yield leaf
-        else:
-            waiting.setdefault(str(leaf.id), []).append(leaf)
+    known, waiting = _sorted(leaves)
+    yield from known
     if not waiting:
         return
     before = [name for name in parents if name not in waiting]
@@ -49,6 +46,65 @@ def arriving(
                     return
     except OutOfPatience:
         raise _out_of_time(len(waiting), len(leaves), min(waiting), patience.timeout) from None
+
+
+async def aarriving(
+    backend: Backend, leaves: Sequence[Leaf], parents: Mapping[str, Leaf], timeout: float | None
+) -> AsyncGenerator[Leaf, None]:
+    """Yield them like `arriving`, without blocking the event loop, for `timeout` seconds at most."""
+    known, waiting = _sorted(leaves)
+    for leaf in known:
+        yield leaf
+    if not waiting:
+        return
+    before = [name for name in parents if name not in waiting]
+    try:
+        async with aclosing(heard(backend.store, list(waiting), timeout, before)) as news:
+            async for record in news:
+                if record.task_id in parents:
+                    _require_success(parents[record.task_id], record)
+                for leaf in _ended(waiting, record):
+                    yield leaf
+                if not waiting:
+                    return
+    except OutOfPatience:
+        raise _out_of_time(len(waiting), len(leaves), min(waiting), timeout) from None
+
+
+def _sorted(leaves: Sequence[Leaf]) -> tuple[list[Leaf], dict[str, list[Leaf]]]:
+    """Return the results that are known here, and the others by their ids."""
+    known: list[Leaf] = []
+    waiting: dict[str, list[Leaf]] = {}
+    for leaf in leaves:
+        if leaf._is_known:
+            known.append(leaf)
+        else:
+            waiting.setdefault(str(leaf.id), []).append(leaf)
+    return known, waiting
+
+
+class Members:
+    """Which members of a set have ended: those of which all results have."""
+
+    def __init__(self, members: Sequence[Any]) -> None:
+        self._members = members
+        #: Those that have no results.
+        self.empty: list[Any] = []
+        self._numbers: dict[Leaf, list[int]] = {}
+        self._left: list[int] = []
+        for number, member in enumerate(members):
+            own = member._leaves()
+            self._left.append(len(own))
+            if not own:
+                self.empty.append(member)
+            for leaf in own:
+                self._numbers.setdefault(leaf, []).append(number)
+
+    def ended(self, leaf: Leaf) -> list[Any]:
+        """Return the member that has ended with this result of it, or nothing."""
+        number = self._numbers[leaf].pop(0)
+        self._left[number] -= 1
+        return [] if self._left[number] else [self._members[number]]
 
 
 def _require_success(parent: Leaf, record: ResultRecord) -> None:

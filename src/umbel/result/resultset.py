@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from contextlib import aclosing
 from typing import Any, cast
 
 from umbel import states
@@ -14,7 +15,7 @@ from umbel.progress import Progress
 from umbel.records import ResultRecord
 from umbel.result.asyncresult import AsyncResult
 from umbel.result.ending import call_back
-from umbel.result.gathering import Leaf, arriving, look
+from umbel.result.gathering import Leaf, Members, aarriving, arriving, look
 from umbel.result.joining import assert_will_not_block
 from umbel.result_backend import Meta
 from umbel.waiting import News, Patience, hub_of
@@ -232,14 +233,29 @@ class ResultSet(ResultBase):
 
     async def aget(self, timeout: float | None = None, propagate: bool = True) -> list[Any]:
         """Wait for all like `get`, without blocking the event loop."""
-        return list(
-            await asyncio.gather(
-                *(member.aget(timeout=timeout, propagate=propagate) for member in self.results)
-            )
-        )
+        assert_will_not_block()
+        parents = self._parents() if propagate else {}
+        async with aclosing(aarriving(self.backend, self._leaves(), parents, timeout)) as leaves:
+            async for leaf in leaves:
+                leaf._outcome(propagate)
+        return self._outcome(propagate)
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return self.aget().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        """Yield members as they end, well or not; sets when all their results have.
+
+        ``async for result in group(...).delay(): await result`` has no more to wait for.
+        """
+        assert_will_not_block()
+        members = Members(self.results)
+        for member in members.empty:
+            yield member
+        async with aclosing(aarriving(self.backend, self._leaves(), {}, None)) as leaves:
+            async for leaf in leaves:
+                for member in members.ended(leaf):
+                    yield member
 
     def _gathered(
         self,
@@ -263,23 +279,12 @@ class ResultSet(ResultBase):
         propagate: bool = False,
     ) -> Iterator[Any]:
         """Yield members as they end; sets when all their results have, if they do not raise before."""
-        leaves = self._leaves()
-        members: dict[Leaf, list[Any]] = {}
-        left: dict[int, int] = {}
-        for number, member in enumerate(self.results):
-            own = member._leaves()
-            left[number] = len(own)
-            if not own:
-                yield member
-            for leaf in own:
-                members.setdefault(leaf, []).append((number, member))
-        for leaf in arriving(self.backend, leaves, parents, patience, on_message):
+        members = Members(self.results)
+        yield from members.empty
+        for leaf in arriving(self.backend, self._leaves(), parents, patience, on_message):
             if propagate:
                 leaf._outcome(propagate)
-            number, member = members[leaf].pop(0)
-            left[number] -= 1
-            if not left[number]:
-                yield member
+            yield from members.ended(leaf)
 
     def _in_order(self, gathered: Iterator[Gathered]) -> list[Any]:
         values = {id(member): value for member, value in gathered}
