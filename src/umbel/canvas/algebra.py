@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from umbel.canvas.kinds import CLASSES, class_of
+from umbel.canvas.kinds import CLASSES, class_of, no_signature
 from umbel.canvas.lazy import has_one
 from umbel.links import as_list, is_signature
 
@@ -163,8 +163,10 @@ def link_errback(sig: Sig, errback: Any) -> None:
 def fresh(sig: Mapping[str, Any], app: Umbel | None = None) -> Sig:
     """Return a copy of a signature, or a signature of a dictionary, whose options may be changed.
 
-    Its arguments are not copied, nor the parts of a workflow.
+    Its arguments are not copied, nor the parts of a workflow. Raises TypeError for what is neither.
     """
+    if not isinstance(sig, dict | Mapping):
+        raise no_signature(sig)
     kind: Any = class_of(sig) if type(sig) is dict or sig.get("subtask_type") else type(sig)
     own: Sig = kind.__new__(kind)
     dict.update(own, sig)

@@ -13,6 +13,7 @@ class Lazy(Sequence[Any]):
     def __init__(self, source: Iterable[Any]) -> None:
         self._source = iter(source)
         self._read: list[Any] = []
+        self._ended = False
         self._changes: list[Callable[[Any], object]] = []
 
     def _fill(self, length: int | None) -> list[Any]:
@@ -23,6 +24,7 @@ class Lazy(Sequence[Any]):
                 for change in self._changes:
                     change(item)
                 self._read.append(item)
+            self._ended = length is None or len(self._read) < length
         return self._read
 
     def each(self, change: Callable[[Any], object]) -> None:
@@ -65,7 +67,8 @@ class Lazy(Sequence[Any]):
         return list, (list(self),)
 
     def __repr__(self) -> str:
-        return repr(list(self))
+        """Show what has been read; there may be more, and it may have no end."""
+        return f"[{', '.join([*map(repr, self._read), *(() if self._ended else ('...',))])}]"
 
 
 def several(tasks: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack,
 from umbel.absent import tell_of_absent
 from umbel.canvas.algebra import fresh, join
 from umbel.canvas.keys import Key, Option
-from umbel.canvas.kinds import CLASSES, class_of
+from umbel.canvas.kinds import CLASSES, class_of, no_signature
 from umbel.canvas.merging import merged_arguments, merged_options
 from umbel.canvas.stamping import StampingVisitor, linked_stamps, stamps_of
 from umbel.clock import unique_id
@@ -385,6 +385,8 @@ def signature(varies: Any, *args: Any, **kwargs: Any) -> Signature[Any]:
         return varies.clone()
     if isinstance(varies, dict):
         return Signature.from_dict(varies, app=kwargs.get("app"))
+    if not (isinstance(varies, str) or hasattr(varies, "apply_async")):
+        raise no_signature(varies)
     return Signature(varies, *args, **kwargs)
 
 

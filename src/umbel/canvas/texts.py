@@ -6,10 +6,12 @@ from typing import Any
 
 
 def shown(task: str, text: str) -> str:
-    """Return a text in which the module of a task's name stands once."""
-    module = f"{str(task).rpartition('.')[0]}."
-    head, found, rest = text.partition(module)
-    return head + found + rest.replace(module, "") if found else text
+    """Return a text in which the module of a task's name stands once; a name may have none."""
+    module, dot, _ = str(task).rpartition(".")
+    if not dot:
+        return text
+    head, found, rest = text.partition(f"{module}.")
+    return head + found + rest.replace(f"{module}.", "") if found else text
 
 
 def shortened(value: Any, most: int = 100) -> str:

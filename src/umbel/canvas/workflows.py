@@ -5,13 +5,14 @@ The classes are thin: how they join is in algebra.py, what is sent for them in p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 from umbel.canvas import running
 from umbel.canvas.algebra import folded, fresh, header_of, unchained
 from umbel.canvas.keys import Part
+from umbel.canvas.kinds import no_signature, require_signatures
 from umbel.canvas.lazy import Lazy, several
 from umbel.canvas.planning import Planner
 from umbel.canvas.signature import Signature, maybe_signature, signature
@@ -151,7 +152,8 @@ class chain(_chain):
         """Return what ``|`` makes of the tasks."""
         if options or not tasks or (len(tasks) == 1 and isinstance(tasks[0], Mapping)):
             return super().__new__(cls)
-        given = tasks[0] if len(tasks) == 1 else tasks
+        given = list(_each(tasks))
+        require_signatures(given)
         found = folded([maybe_signature(task) for task in given], [])
         if not isinstance(found, list):
             return found
@@ -185,7 +187,10 @@ class group(Workflow):
             elif isinstance(given, Mapping):
                 given = [maybe_signature(given).clone()]
             else:
-                given = several(given)
+                given = _each(tasks)
+                given = several(given if isinstance(given, Sequence) else _checked(given))
+        if not isinstance(given, Lazy):
+            require_signatures(given)
         super().__init__("celery.group", (), {"tasks": given}, subtask_type="group", **options)
 
     @classmethod
@@ -290,7 +295,7 @@ class chord(Workflow):
     ) -> None:
         options.pop("subtask_type", None)
         more = kwargs or {"kwargs": {}}
-        parts = {**more, "header": _members(header, app), "body": maybe_signature(body, app)}
+        parts = {**more, "header": _members(header, app), "body": _body(body, app)}
         super().__init__(task, args, parts, app=app, subtask_type="chord", **options)
 
     @classmethod
@@ -324,7 +329,7 @@ class chord(Workflow):
 
     def _with_body(self, body: Any) -> _chord:
         made: _chord = fresh(self)  # type: ignore[assignment]
-        made.kwargs["body"] = maybe_signature(body, self._app)
+        made.kwargs["body"] = _body(body, self._app)
         return made
 
     def apply(
@@ -383,11 +388,11 @@ class chord(Workflow):
         place[name] = _stamped(place[name], self.app, visitor, append_stamps, stamps)
         if visitor is not None:
             visitor.on_chord_header_end(self, **stamps)
-        if visitor is not None and self.body is not None:
-            seen = visitor.on_chord_body(self, **stamps) or {}
-            self.body.stamp(
-                visitor, append_stamps, **stamps_of(self.options, stamps, seen, append_stamps)
-            )
+        if self.body is not None:
+            if visitor is not None:
+                seen = visitor.on_chord_body(self, **stamps) or {}
+                stamps = stamps_of(self.options, stamps, seen, append_stamps)
+            self.body.stamp(visitor, append_stamps, **stamps)
         return self
 
     def __length_hint__(self) -> int:
@@ -402,6 +407,28 @@ class chord(Workflow):
 _chord = chord
 
 
+def _each(tasks: Sequence[Any]) -> Any:
+    """Return the parts of a workflow that are given as several arguments, or as one iterable of them."""
+    if len(tasks) != 1:
+        return tasks
+    if not isinstance(tasks[0], Iterable) or isinstance(tasks[0], str):
+        raise no_signature(tasks[0])
+    return tasks[0]
+
+
+def _checked(tasks: Iterable[Any]) -> Iterator[Any]:
+    """Yield signatures; raise TypeError at what is none."""
+    for task in tasks:
+        require_signatures((task,))
+        yield task
+
+
+def _body(body: Any, app: Umbel | None) -> Any:
+    if body is not None:
+        require_signatures([body])
+    return maybe_signature(body, app)
+
+
 def _members(header: Any, app: Umbel | None) -> Any:
     """Return the signatures that a chord is given as its header."""
     if isinstance(header, Mapping):
@@ -414,7 +441,7 @@ def _members(header: Any, app: Umbel | None) -> Any:
         return header
     if isinstance(header, list | tuple):
         return [signature(task, app=app) for task in header]
-    return Lazy(signature(task, app=app) for task in header or ())
+    return Lazy(signature(task, app=app) for task in _each((header or (),)))
 
 
 def _stamped(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -92,6 +93,20 @@ def test_a_generator_is_read_no_further_than_it_must_be(add: Made) -> None:
         4,
         4,
     ]
+
+
+def test_arguments_are_shown_as_they_are_where_a_task_has_no_module(add: Made) -> None:
+    assert repr(group(add.s(1.5, 2), add.s(2.5))) == "group((add(1.5, 2), add(2.5)))"
+    assert repr(add.s(1.5, 2) | add.s(2.5)) == "add(1.5, 2) | add(2.5)"
+
+
+def test_a_generator_is_not_read_to_be_shown(add: Made, total: Made) -> None:
+    made = group(add.s(number, number) for number in count())
+    assert repr(made) == "group([add(0, 0), ...])"
+    assert made.tasks[1].args == (1, 1)
+    assert repr(made) == "group([add(0, 0), add(1, 1), ...])"
+    assert repr(Lazy(iter(()))) == "[...]"
+    assert repr(chord((add.s(1, number) for number in count()), total.s())) == "%total([...])"
 
 
 def test_lazy_items_are_changed_when_they_are_read() -> None:
@@ -306,6 +321,43 @@ def test_an_errback_of_a_group_is_each_calls(add: Made) -> None:
     assert made.tasks[0].options["link"][0].immutable
 
 
+@pytest.mark.parametrize("kind", [group, chain])
+def test_what_is_no_signature_is_refused_where_it_is_written(
+    app: Umbel, add: Made, total: Made, kind: Callable[..., Any]
+) -> None:
+    with pytest.raises(
+        TypeError, match=r"5 is no signature\. .*add\.s\(2, 2\).* add\(2, 2\) calls"
+    ):
+        kind(add(2, 3), add.s(1))
+    with pytest.raises(
+        TypeError, match=r"@task: add.* is no signature but a task: give add\.s\(…\)"
+    ):
+        kind([add.s(1, 1), add])
+    with pytest.raises(
+        TypeError, match=r"AsyncResult.* is no signature but the result of a call that"
+    ):
+        kind([add.delay(1, 1), add.s(1)])
+    with pytest.raises(TypeError, match=r"5 is no signature\."):
+        kind(add(2, 3))
+    with pytest.raises(TypeError, match=r"5 is no signature\."):
+        kind(number for number in (5, 6)).apply_async()
+
+
+def test_a_chord_refuses_what_is_no_signature(app: Umbel, add: Made, total: Made) -> None:
+    with pytest.raises(TypeError, match=r"is no signature but a task: give total\.s\(…\)"):
+        chord([add.s(1, 1)], total)
+    with pytest.raises(TypeError, match="'total' is no signature"):
+        chord([add.s(1, 1)])("total")
+    with pytest.raises(TypeError, match=r"5 is no signature\."):
+        chord([add(2, 3)], total.s())
+    with pytest.raises(
+        TypeError, match=r"is no signature but the result of a call that has been sent"
+    ):
+        chord([add.delay(1, 1)], total.s())
+    with pytest.raises(TypeError, match=r"5 is no signature\."):
+        chord(add(2, 3), total.s())
+
+
 # Stamps
 
 
@@ -344,6 +396,12 @@ def test_all_parts_of_a_workflow_are_stamped(app: Umbel, add: Made, total: Made)
     whole.apply_async()
     (call,) = calls(app)
     assert call.stamps == {"tenant": "a", "in_chain": True, "on": "signature"}
+
+
+def test_a_body_is_stamped_without_a_visitor_too(add: Made, total: Made) -> None:
+    whole = group(add.s(1, 1), add.s(2, 2)) | total.s() | add.s(1)
+    assert whole.stamp(tenant="a") is whole
+    assert [one.options["tenant"] for one in (*whole.tasks, *whole.body.tasks)] == ["a"] * 4
 
 
 def test_a_generators_signatures_are_stamped_when_they_are_read(app: Umbel, add: Made) -> None:
