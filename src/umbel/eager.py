@@ -101,6 +101,8 @@ def _request(
             "routing_key": options.routing_key,
             "priority": options.priority,
         },
+        stamped_headers=options.stamped_headers and list(options.stamped_headers),
+        stamps=options.stamps or None,
     )
 
 
@@ -195,6 +197,8 @@ def apply_instead(
         exchange=options.exchange or task.exchange,
         routing_key=options.routing_key or task.routing_key,
         priority=task.priority if options.priority is None else options.priority,
+        stamped_headers=options.stamped_headers,
+        stamps=options.stamps,
     )
     with denied_join_result():
         return apply(task, args, kwargs, eager)

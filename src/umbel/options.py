@@ -429,6 +429,8 @@ class EagerOptions:
     link: Any = None
     link_error: Any = None
     chain: Any = None
+    stamped_headers: Sequence[str] | None = None
+    stamps: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what follows the call where it is written."""
@@ -436,7 +438,7 @@ class EagerOptions:
             require_links(name, getattr(self, name))
 
 
-_EAGER_NAMES = tuple(entry.name for entry in fields(EagerOptions))
+_EAGER_NAMES = tuple(entry.name for entry in fields(EagerOptions) if entry.name != "stamps")
 
 
 def eager_options(keywords: Mapping[str, Any]) -> EagerOptions:
@@ -444,7 +446,8 @@ def eager_options(keywords: Mapping[str, Any]) -> EagerOptions:
     stamps = _stamps(keywords, keywords.get("stamped_headers"))
     names = (*_EAGER_NAMES, *OPTION_NAMES, *stamps)
     refuse_unknown(keywords, names, "apply")
-    return EagerOptions(**{name: keywords[name] for name in _EAGER_NAMES if name in keywords})
+    own = {name: keywords[name] for name in _EAGER_NAMES if name in keywords}
+    return EagerOptions(**own, stamps=stamps)
 
 
 #: What most calls have, made once.

@@ -574,3 +574,13 @@ def test_a_value_that_cannot_follow_is_a_failure(app: Umbel, show: Any_) -> None
     result = task.apply(link=show.s())
     assert result.failed()
     assert calls(app) == []
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_stamps_are_in_the_request(app: Umbel, show: Any_, always: bool) -> None:
+    app.conf.task_always_eager = always
+    call = show.s().stamp(tenant="a", shop=[1, 2])
+    request = (call.delay() if always else call.apply()).get()
+    assert sorted(request.stamped_headers) == ["shop", "tenant"]
+    assert request.stamps == {"tenant": "a", "shop": [1, 2]}
+    assert show.apply().get().stamps is None
