@@ -60,4 +60,9 @@ def test_a_call_and_a_group_by_their_ids(umbel: Command, project: Umbel) -> None
     saved = project.GroupResult("shop:17", [result])
     saved.save()
     assert umbel("graph", "shop:17").out.startswith("group of 1\n")
-    assert umbel("graph", "nothing:known").out == "nothing:known  · PENDING  ←\n"
+    ended = umbel("graph", "nothing:known")
+    assert ended.out == "nothing:known  · PENDING  ←\n"
+    assert ended.err.startswith("nothing:known: nothing is known of this id.")
+    assert ended.err.endswith("There is no module 'nothing', so this is no workflow.\n")
+    waiting = add.delay(1, 1)
+    assert umbel("graph", waiting.id).err.endswith(f"{waiting.id}: it waits in the queue celery.\n")

@@ -60,6 +60,15 @@ def test_a_call_without_a_result_is_looked_for(umbel: Command, project: Umbel) -
         assert (ended.code, ended.out) == (3, f"PENDING: {text}\n")
 
 
+@pytest.mark.parametrize("options", [(), ("--follow",), ("--wait", "5")])
+def test_a_saved_group_is_told_from_a_call(
+    umbel: Command, project: Umbel, options: tuple[str, ...]
+) -> None:
+    project.GroupResult("g", [project.AsyncResult("a")]).save()
+    ended = umbel("result", "g", *options)
+    assert (ended.code, "`umbel graph g` shows what became of its calls" in ended.err) == (2, True)
+
+
 def test_a_broker_that_cannot_be_asked_is_told(umbel: Command, project: Umbel) -> None:
     results = project.conf.result_backend
     ended = umbel("-b", "redis://localhost:1", "--result-backend", results, "result", "i")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import sys
 from collections.abc import Callable
@@ -12,17 +11,27 @@ from typing import Any
 
 import click
 
+from umbel import states
 from umbel.app import Umbel
 from umbel.canvas import Signature
 from umbel.cli.given import Global
 from umbel.cli.groups import examples
 from umbel.cli.output import on_terminal
+from umbel.cli.result import saved_group, whereabouts
 from umbel.dotted import named
-from umbel.drawing import Step, as_dot, as_mermaid, as_svg, as_text, figure_of, figure_of_result
+from umbel.drawing import (
+    Call,
+    Step,
+    as_dot,
+    as_mermaid,
+    as_svg,
+    as_text,
+    figure_of,
+    figure_of_result,
+)
 from umbel.drawing.figure import MOST
 from umbel.drawing.texts import in_ascii
 from umbel.exceptions import ImproperlyConfigured
-from umbel.result import GroupResult
 from umbel.task import Task
 
 FORMATS: dict[str, Callable[[Step], str]] = {
@@ -112,10 +121,14 @@ def _figure(app: Umbel, target: str, most: int) -> Step:
     workflow = _workflow(target)
     if workflow is not None:
         return figure_of(workflow, most)
-    group: GroupResult | None = None
-    with contextlib.suppress(NotImplementedError):  # some stores keep no groups
-        group = app.GroupResult.restore(target)
-    return figure_of_result(app.AsyncResult(target) if group is None else group, most)
+    group = saved_group(app, target)
+    figure = figure_of_result(app.AsyncResult(target) if group is None else group, most)
+    if isinstance(figure, Call) and figure.state == states.PENDING:
+        click.echo(f"{target}: {whereabouts(app, target)}", err=True)
+        if _IMPORTABLE.fullmatch(target):
+            module = target.partition(":")[0]
+            click.echo(f"There is no module {module!r}, so this is no workflow.", err=True)
+    return figure
 
 
 def _workflow(target: str) -> Signature[Any] | None:

@@ -16,7 +16,7 @@ from umbel.cli.output import json_option, show_json
 from umbel.exceptions import ImproperlyConfigured, OperationalError
 from umbel.ports import StoredMessage
 from umbel.progress import Progress
-from umbel.result import AsyncResult
+from umbel.result import AsyncResult, GroupResult
 
 #: The exit code that says: it has not ended yet.
 NOT_YET = 3
@@ -59,6 +59,11 @@ def command(
     if task is not None:
         app.tasks[task]  # a wrong name is told
     found = app.AsyncResult(task_id)
+    if found.state == states.PENDING and saved_group(app, task_id) is not None:
+        raise click.UsageError(
+            f"{task_id} is a group that was saved, not a call. `umbel graph {task_id}` shows what became of"
+            " its calls."
+        )
     if follow:
         following.follow(found, wait, as_json)
     else:
@@ -75,6 +80,13 @@ def command(
         if traceback and data["traceback"]:
             click.echo(data["traceback"])
     context.exit(exit_code(data["state"]))
+
+
+def saved_group(app: Umbel, group_id: str) -> GroupResult | None:
+    """Return the group that was saved under an id; None where none was, or the store keeps none."""
+    with contextlib.suppress(NotImplementedError):
+        return app.GroupResult.restore(group_id)
+    return None
 
 
 def wait_for(found: AsyncResult[Any], seconds: float | None) -> None:

@@ -22,7 +22,8 @@ def assert_will_not_block() -> None:
     if within_a_worker() if denied is None else denied:
         raise RuntimeError(
             "Never call result.get() within a task: when all workers wait, none is left to work. Use a"
-            " callback, or get(disable_sync_subtasks=False) if you are sure."
+            " callback; or, if you are sure, get(disable_sync_subtasks=False), or await it in a block"
+            " `with allow_join_result():` (from umbel.result)."
         )
 
 
