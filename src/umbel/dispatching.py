@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from umbel import calls, current, serialization
 from umbel.backend import chord_expiry, written
 from umbel.calls import Target
-from umbel.canvas.algebra import fresh
+from umbel.canvas.algebra import fresh, routed_as
 from umbel.canvas.pieces import Piece, first_call
 from umbel.canvas.planning import Item, Leaf, Opening, Planner, References
 from umbel.clock import unique_id
@@ -92,7 +92,8 @@ class _Sender:
         """Return the options that send a stand-in where the first call of a step goes."""
         call, app = first_call(step), self._app
         given = without_strange({k: v for k, v in call["options"].items() if k in DESTINATION})
-        options = call_options({**given, "route_name": call["options"].get("route_name")})
+        name = call["options"].get("route_name") or routed_as(call)
+        options = call_options({**given, "route_name": name})
         task = app.tasks.find(call["task"])
         args, kwargs = call.get("args") or (), call.get("kwargs") or {}
         where, _ = app.amqp.router.where(call["task"], options, task, args, kwargs)

@@ -26,6 +26,12 @@ OF_LAST = ("task_id", "group_id", "group_index", "chord")
 _SHARED = frozenset({*OF_LAST, "root_id", "parent_id", "link", "link_error"})
 
 
+_MAPS = ("celery.map", "celery.starmap")
+_CHUNKS = "celery.chunks"
+#: Tasks that call others: their signatures have no kind, and copies of them no class of their own.
+_OF_OTHERS = frozenset({*_MAPS, _CHUNKS})
+
+
 def kind_of(sig: Mapping[str, Any]) -> str:
     """Return "chain", "group" or "chord"; anything else is one call: "task"."""
     found = sig.get("subtask_type")
@@ -34,7 +40,12 @@ def kind_of(sig: Mapping[str, Any]) -> str:
 
 def is_plain(sig: Mapping[str, Any]) -> bool:
     """Tell whether a signature is a call with arguments and nothing else."""
-    return type(sig) is CLASSES[None] and not sig["options"] and sig["subtask_type"] is None
+    return (
+        type(sig) is CLASSES[None]
+        and not sig["options"]
+        and sig["subtask_type"] is None
+        and sig["task"] not in _OF_OTHERS
+    )
 
 
 def is_empty_group(sig: Mapping[str, Any]) -> bool:
@@ -205,12 +216,34 @@ def _steps_of(sig: Sig) -> list[Sig]:
             return found or [fresh(task) for task in tasks[-1:] if is_empty_group(task)]
         case "chord":
             return list(_of_chord(sig))
-    return [sig]
+    return [meant(sig)]
+
+
+def meant(sig: Sig) -> Sig:
+    """Return the group that chunks are, wherever they stand; all else as it is.
+
+    Chunks whose id is fixed stay one call, for whose result somebody may wait.
+    """
+    if sig.get("task") != _CHUNKS or sig.get("options", {}).get("task_id"):
+        return sig
+    made: Sig = CLASSES["chunks"].from_dict(sig, sig._app).group()
+    return made
+
+
+def routed_as(sig: Mapping[str, Any]) -> str | None:
+    """Return the name of the task that a map calls, by whose routes it goes; None of any other call."""
+    if sig.get("task") not in _MAPS:
+        return None
+    task = (sig.get("kwargs") or {}).get("task")
+    name = task.get("task") if isinstance(task, Mapping) else getattr(task, "name", task)
+    return name if isinstance(name, str) else None
 
 
 def _of_chord(sig: Sig) -> Iterator[Sig]:
     own = fresh(sig)
     body = own["kwargs"].get("body")
+    if body is not None:
+        own["kwargs"]["body"] = meant(fresh(body, own._app))
     if body is None or kind_of(body) != "chain":
         yield own
         return
@@ -264,6 +297,16 @@ def header_of(chord: Sig) -> Any:
     return header["kwargs"]["tasks"] if isinstance(header, Mapping) else header or ()
 
 
+def body_of(chord: Sig) -> Mapping[str, Any]:
+    """Return the body of a chord. Raises TypeError where it has none."""
+    body: Mapping[str, Any] | None = chord["kwargs"].get("body")
+    if body is None:
+        raise TypeError(
+            f"The chord of {header_of(chord)!r} has no body: give it one, chord(header, body)."
+        )
+    return body
+
+
 def group_id_of(chord: Sig) -> str | None:
     """Return the id of a chord's header, if that has one."""
     header = chord["kwargs"].get("header")
@@ -282,7 +325,7 @@ def flat(
         if plain and is_plain(task):
             yield task  # type: ignore[misc]
             continue
-        sig = fresh(task, app)
+        sig = meant(fresh(task, app))
         if kind_of(sig) == "group":
             yield from flat(sig["kwargs"]["tasks"], sig._app, plain)
         elif kind_of(sig) != "chain" or steps(sig):

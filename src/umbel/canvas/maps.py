@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from umbel.canvas.algebra import fresh
+from umbel.canvas.algebra import fresh, routed_as
 from umbel.canvas.keys import Part
 from umbel.canvas.lazy import several
 from umbel.canvas.signature import Signature, maybe_signature
@@ -38,7 +38,7 @@ class Mapped(Signature[Any]):
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Send the one call that there is; return its result, a list."""
         options = {name: value for name, value in options.items() if value is not None}
-        options.setdefault("route_name", _name_of(self.of))
+        options.setdefault("route_name", routed_as(self))
         return super().apply_async((), {"it": list(self.items_of)}, **options)
 
     @property
@@ -80,9 +80,11 @@ class chunks(Signature[Any]):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: Umbel | None = None) -> chunks:
         """Return the signature that a dictionary is of."""
-        made = fresh(d, app)
+        made = cls.__new__(cls)
+        made.update(fresh(d, app))
+        made._app = getattr(d, "_app", None) or app
         made.kwargs["task"] = maybe_signature(made.kwargs["task"], app)
-        return made  # type: ignore[return-value]
+        return made
 
     def __call__(self, **options: Any) -> Any:
         """Send the chunks; return a `GroupResult`."""
@@ -98,9 +100,10 @@ class chunks(Signature[Any]):
         return self.group().apply(args, kwargs, **options)
 
     def group(self) -> Any:
-        """Return the chunks as a group, of a call for each."""
+        """Return the chunks as a group, of a call for each, with their options."""
         task, it, n = (self.kwargs[name] for name in ("task", "it", "n"))
-        return group((xstarmap(task, part, app=self._app) for part in _parts(it, n)), app=self._app)
+        calls = (xstarmap(task, part, app=self._app) for part in _parts(it, n))
+        return group(calls, app=self._app, **self.options)
 
     @classmethod
     def apply_chunks(cls, task: Any, it: Iterable[Any], n: int, app: Umbel | None = None) -> Any:

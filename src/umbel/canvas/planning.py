@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from umbel.canvas.algebra import (
+    body_of,
     flat,
     fresh,
     group_id_of,
@@ -20,6 +21,8 @@ from umbel.canvas.algebra import (
     is_plain,
     kind_of,
     link_errback,
+    meant,
+    routed_as,
     steps,
 )
 from umbel.canvas.kinds import CLASSES
@@ -160,6 +163,8 @@ class Planner:
     ) -> Planned:
         args, kwargs, _ = sig._merge(args, kwargs)
         options.setdefault("task_id", self._new_id())
+        if (name := routed_as(sig)) is not None:
+            options.setdefault("route_name", name)
         result = sig.AsyncResult(options["task_id"])
         yield Leaf(sig, args, kwargs, options, result)
         return result
@@ -251,10 +256,7 @@ class Planner:
     def _chord(
         self, sig: Sig, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
     ) -> Planned:
-        if sig["kwargs"].get("body") is None:
-            raise TypeError(
-                f"The chord of {header_of(sig)!r} has no body: give it one, chord(header, body)."
-            )
+        body_of(sig)  # it must have one
         group = group_id_of(sig) or self._new_id()
         if options.get("task_id") == group:
             del options["task_id"]  # Celery has it there
@@ -377,6 +379,8 @@ class Planner:
                 options[name] = value
         options.setdefault("task_id", self._new_id())
         options.setdefault("reply_to", self._reply_to)
+        if (routed := routed_as(sig)) is not None:
+            options.setdefault("route_name", routed)
         return sig, sig.AsyncResult(options["task_id"])
 
     def _fixed_chain(self, sig: Sig, place: Options) -> tuple[Sig, Any]:
@@ -442,7 +446,7 @@ class Planner:
         if sig["kwargs"].get("body") is None:
             return sig, before
         body, result = self._fixed(
-            fresh(sig["kwargs"]["body"], sig._app), {**own, **_told(place), "root_id": root}
+            meant(fresh(sig["kwargs"]["body"], sig._app)), {**own, **_told(place), "root_id": root}
         )
         sig["kwargs"]["body"] = body
         _head(result).parent = before

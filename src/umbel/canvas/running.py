@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from umbel import states
-from umbel.canvas.algebra import flat, fresh, header_of, kind_of, link_errback, steps
+from umbel.canvas.algebra import (
+    body_of,
+    flat,
+    fresh,
+    header_of,
+    kind_of,
+    link_errback,
+    meant,
+    steps,
+)
 from umbel.canvas.merging import merged_options
 from umbel.canvas.signature import Signature
 from umbel.clock import unique_id
@@ -105,7 +114,7 @@ def run_chord(
     """Run a chord's header, and its body with the list of its values; return the body's result."""
     merged = merged_options(chord.options, options)
     links = {name: merged.pop(name) for name in _LINKS if name in merged}
-    body = fresh(chord["kwargs"]["body"], chord._app)
+    body = meant(fresh(body_of(chord), chord._app))
     _link(body, links)
     task_id = merged.pop("task_id", None)
     header = Signature.TYPES["group"](header_of(chord), app=chord._app)

@@ -10,7 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 from umbel.canvas import running
-from umbel.canvas.algebra import folded, fresh, header_of, unchained
+from umbel.canvas.algebra import flat, folded, fresh, header_of, unchained
 from umbel.canvas.keys import Part
 from umbel.canvas.kinds import no_signature, require_signatures
 from umbel.canvas.lazy import Lazy, several
@@ -397,7 +397,7 @@ class chord(Workflow):
 
     def __length_hint__(self) -> int:
         """Return how many results the body waits for."""
-        return sum(running.leaves(task) for task in header_of(self))
+        return sum(running.leaves(task) for task in flat(header_of(self), self._app))
 
     def __repr__(self) -> str:
         return shown_chord(self.tasks, self.body)

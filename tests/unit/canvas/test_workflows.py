@@ -17,6 +17,7 @@ from umbel.canvas.lazy import Lazy
 from umbel.exceptions import ImproperlyConfigured
 from umbel.message import decode
 from umbel.result import EagerResult, GroupResult
+from umbel.testing import run_pending
 
 Made = Task[..., Any]
 
@@ -356,6 +357,68 @@ def test_a_chord_refuses_what_is_no_signature(app: Umbel, add: Made, total: Made
         chord([add.delay(1, 1)], total.s())
     with pytest.raises(TypeError, match=r"5 is no signature\."):
         chord(add(2, 3), total.s())
+
+
+CHUNKED: dict[str, tuple[Callable[..., Any], Any]] = {
+    "alone": (lambda add, total: add, [[2, 4], [6]]),
+    "in a group": (lambda add, total: group(total.s([1]), add), [1, [2, 4], [6]]),
+    "first in a chain": (lambda add, total: add | total.map([[1], [2]]), [1, 2]),
+    "last in a chain": (lambda add, total: total.s([1]) | add, [[2, 4], [6]]),
+    "before a call": (lambda add, total: total.s([1]) | add | total.s([]), [2, 4, 6]),
+    "in a header": (lambda add, total: chord([add, total.map([[1]])], total.s([])), [2, 4, 6, 1]),
+    "as a body": (lambda add, total: chord([total.s([1])], add), [[2, 4], [6]]),
+}
+
+
+@pytest.mark.parametrize("way", ["sent", "eager"])
+@pytest.mark.parametrize("place", CHUNKED)
+def test_chunks_are_a_group_wherever_they_stand(
+    app: Umbel, add: Made, place: str, way: str
+) -> None:
+    @app.task(name="total")
+    def total(lists: list[Any], end: Any = None) -> Any:
+        return sum(lists) if end is None else [one for some in lists for one in some]
+
+    make, expected = CHUNKED[place]
+    whole = make(add.chunks([(1, 1), (2, 2), (3, 3)], 2), total)
+    if way == "eager":
+        assert whole.apply().get() == expected
+    else:
+        result = whole.apply_async()
+        run_pending(app)
+        assert result.get(timeout=0) == expected
+
+
+def test_chunks_keep_their_options(app: Umbel, add: Made) -> None:
+    add.chunks([(1, 1), (2, 2), (3, 3)], 2).set(queue="slow").apply_async()
+    assert [call.task for call in calls(app, "slow")] == ["celery.starmap"] * 2
+
+
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [
+        (lambda add, total: add.starmap([(1, 1)]), 1),
+        (lambda add, total: add.chunks([(1, 1), (2, 2)], 1), 2),
+        (lambda add, total: group(add.starmap([(1, 1)]), total.s([])), 1),
+        (lambda add, total: group(add.chunks([(1, 1), (2, 2)], 1), total.s([])), 2),
+        (lambda add, total: add.starmap([(1, 1)]) | total.s(), 1),
+        (lambda add, total: chord([add.starmap([(1, 1)]), total.s([])], total.s()), 1),
+        (lambda add, total: chord([], add.starmap([(1, 1)])), 1),
+        (lambda add, total: chord([], total.s()) | add.starmap([(1, 1)]), 1),
+    ],
+)
+def test_a_map_goes_where_its_task_goes(
+    app: Umbel, add: Made, total: Made, make: Callable[..., Any], count: int
+) -> None:
+    app.conf.task_routes = {"add": {"queue": "sums"}}
+    make(add, total).apply_async()
+    run_pending(app, queues=["celery"])
+    assert [call.task for call in calls(app, "sums")] == ["celery.starmap"] * count
+
+
+def test_a_chord_that_its_caller_runs_needs_a_body(app: Umbel, add: Made) -> None:
+    with pytest.raises(TypeError, match="has no body: give it one"):
+        chord([add.s(1, 1)]).apply()
 
 
 # Stamps
