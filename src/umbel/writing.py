@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from umbel import limits as sizes
@@ -14,10 +14,19 @@ from umbel.message import Call, Message
 from umbel.representation import LEVELS, LIMIT, representation
 from umbel.serialization import JSON, Serializer
 
-#: Of these types, unlike floats, the quicker writer writes what `dumps` does, but for escapes and blanks.
+#: Of these types, unlike floats, the quicker writer writes what `JSON` does, but for blanks and some escapes.
 _SIMPLE = frozenset({int, str, bool, type(None)})
 _TEXTS = frozenset({str})
 _NOT_WRITTEN: tuple[type[Exception], ...] = (ValueError, *serialization.REFUSED)
+
+#: Writes JSON anew, on one line with the blanks that `JSON` writes.
+_spaced: Callable[..., bytes] | None
+try:
+    import msgspec
+except ImportError:
+    _spaced = None
+else:
+    _spaced = msgspec.json.format
 
 
 def encode(
@@ -94,17 +103,34 @@ def written_around(
 
 def arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     """Write the arguments of a call as `JSON` does, but for the bracket at the end: more follows."""
-    write = serialization.write_quickly
-    if write is not None and type(args) is tuple and _SIMPLE.issuperset(map(type, args)):
-        try:
-            if not kwargs:
-                return b"[" + write(args) + b", {}"
-            values, names = map(type, kwargs.values()), map(type, kwargs)
-            if _SIMPLE.issuperset(values) and _TEXTS.issuperset(names):
-                return b"[%b, %b" % (write(args), write(kwargs))
-        except _NOT_WRITTEN:
-            pass  # halves of characters, integers of thousands of digits
+    if type(args) is tuple and _SIMPLE.issuperset(map(type, args)):
+        if not kwargs:
+            data = _quickly(args, b"{}")
+        elif _SIMPLE.issuperset(map(type, kwargs.values())) and _TEXTS.issuperset(
+            map(type, kwargs)
+        ):
+            data = _quickly(args, kwargs)
+        else:
+            data = None
+        if data is not None:
+            return data
     return JSON.dumps((args, kwargs))[:-1]
+
+
+def _quickly(args: Sequence[Any], kwargs: Mapping[str, Any] | bytes) -> bytes | None:
+    """Write simple arguments, of which the second may be written already; None where `JSON` has to."""
+    write, spaced = serialization.write_quickly, _spaced
+    if write is None or spaced is None:
+        return None
+    try:
+        data = write(args)
+        # Without texts there are no other commas.
+        data = spaced(data, indent=0) if b'"' in data else data.replace(b",", b", ")
+        rest = kwargs if isinstance(kwargs, bytes) else spaced(write(kwargs), indent=0)
+    except _NOT_WRITTEN:
+        return None  # halves of characters, integers of thousands of digits
+    data = b"[%b, %b" % (data, rest)
+    return data if data.isascii() and b"\x7f" not in data else None  # which it escapes
 
 
 def content_of(call: Call, protocol: int) -> Any:

@@ -244,9 +244,8 @@ def test_what_is_written_is_read_back(value: object) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(values).map(tuple) | st.lists(values), st.dictionaries(st.text(), values))
-def test_arguments_are_read_like_any_other_value(args: Any, kwargs: dict[str, Any]) -> None:
-    text = arguments(args, kwargs)
-    assert json.loads(text + b"]") == json.loads(JSON.dumps((args, kwargs)))
+def test_arguments_are_written_like_any_other_value(args: Any, kwargs: dict[str, Any]) -> None:
+    assert arguments(args, kwargs) + b"]" == JSON.dumps((args, kwargs))
 
 
 def test_arguments_that_json_cannot_hold_are_refused_there_too() -> None:
