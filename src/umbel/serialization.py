@@ -152,15 +152,15 @@ _decoder = json.JSONDecoder(object_hook=_decode_extended)
 # reads, or refuse it: msgspec keeps integers of any size, and refuses NaN, Infinity, numbers too large for a
 # float and halves of characters.
 _read_quickly: Callable[[str | bytes], Any] | None
-write_quickly: Callable[[Any], bytes] | None
+_write_quickly: Callable[[Any], bytes] | None
 REFUSED: tuple[type[Exception], ...]
 try:
     import msgspec
 except ImportError:
-    _read_quickly, write_quickly, REFUSED = None, None, ()
+    _read_quickly, _write_quickly, REFUSED = None, None, ()
 else:
     _read_quickly = msgspec.json.Decoder().decode
-    write_quickly = msgspec.json.Encoder().encode
+    _write_quickly = msgspec.json.Encoder().encode
     REFUSED = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
@@ -203,9 +203,9 @@ def dumps(value: Any) -> str:
 
 def dumps_plain(values: Mapping[str, str | float | None]) -> str:
     """Write texts and finite numbers like `dumps`, sooner, where a quicker writer is installed."""
-    if write_quickly is not None:
+    if _write_quickly is not None:
         try:
-            return write_quickly(values).decode()
+            return _write_quickly(values).decode()
         except REFUSED:
             pass  # halves of characters
     return dumps(values)

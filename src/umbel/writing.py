@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from umbel import limits as sizes
@@ -13,20 +13,6 @@ from umbel.limits import Limits
 from umbel.message import Call, Message
 from umbel.representation import LEVELS, LIMIT, representation
 from umbel.serialization import JSON, Serializer
-
-#: Of these types, unlike floats, the quicker writer writes what `JSON` does, but for blanks and some escapes.
-_SIMPLE = frozenset({int, str, bool, type(None)})
-_TEXTS = frozenset({str})
-_NOT_WRITTEN: tuple[type[Exception], ...] = (ValueError, *serialization.REFUSED)
-
-#: Writes JSON anew, on one line with the blanks that `JSON` writes.
-_spaced: Callable[..., bytes] | None
-try:
-    import msgspec
-except ImportError:
-    _spaced = None
-else:
-    _spaced = msgspec.json.format
 
 
 def encode(
@@ -93,44 +79,12 @@ def written_around(
     args: Sequence[Any], kwargs: Mapping[str, Any], embed: bytes, limits: Limits
 ) -> bytes:
     """Return the body of a call in JSON, of which what follows the task is written already; see `encode`."""
-    body = arguments(args, kwargs) + embed
+    body = JSON.dumps((args, kwargs))[:-1] + embed
     if len(body) > limits.message_max_bytes:
         sizes.check_sent(len(body), len(body), limits)
     if serialization.is_deeper(JSON, None, body, limits.message_max_depth):
         raise MessageTooLarge(sizes.too_deep(limits.message_max_depth))
     return body
-
-
-def arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-    """Write the arguments of a call as `JSON` does, but for the bracket at the end: more follows."""
-    if type(args) is tuple and _SIMPLE.issuperset(map(type, args)):
-        if not kwargs:
-            data = _quickly(args, b"{}")
-        elif _SIMPLE.issuperset(map(type, kwargs.values())) and _TEXTS.issuperset(
-            map(type, kwargs)
-        ):
-            data = _quickly(args, kwargs)
-        else:
-            data = None
-        if data is not None:
-            return data
-    return JSON.dumps((args, kwargs))[:-1]
-
-
-def _quickly(args: Sequence[Any], kwargs: Mapping[str, Any] | bytes) -> bytes | None:
-    """Write simple arguments, of which the second may be written already; None where `JSON` has to."""
-    write, spaced = serialization.write_quickly, _spaced
-    if write is None or spaced is None:
-        return None
-    try:
-        data = write(args)
-        # Without texts there are no other commas.
-        data = spaced(data, indent=0) if b'"' in data else data.replace(b",", b", ")
-        rest = kwargs if isinstance(kwargs, bytes) else spaced(write(kwargs), indent=0)
-    except _NOT_WRITTEN:
-        return None  # halves of characters, integers of thousands of digits
-    data = b"[%b, %b" % (data, rest)
-    return data if data.isascii() and b"\x7f" not in data else None  # which it escapes
 
 
 def content_of(call: Call, protocol: int) -> Any:

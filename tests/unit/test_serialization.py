@@ -25,7 +25,6 @@ from umbel.exceptions import (
     SerializerNotInstalled,
 )
 from umbel.serialization import JSON, dumps, loads
-from umbel.writing import arguments
 
 PICKLE = "application/x-python-serialize"
 
@@ -240,27 +239,6 @@ def test_what_is_written_is_read_back(value: object) -> None:
     assert text.isascii()
     assert loads(text) == value
     assert loads(text.encode()) == value
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.lists(values).map(tuple) | st.lists(values), st.dictionaries(st.text(), values))
-def test_arguments_are_written_like_any_other_value(args: Any, kwargs: dict[str, Any]) -> None:
-    assert arguments(args, kwargs) + b"]" == JSON.dumps((args, kwargs))
-
-
-def test_arguments_that_json_cannot_hold_are_refused_there_too() -> None:
-    for value in (object(), 10**5000, [object()]):
-        for args, kwargs in (((value,), {}), ((), {"x": value})):
-            with pytest.raises(EncodeError):
-                JSON.dumps((args, kwargs))
-            with pytest.raises(EncodeError):
-                arguments(args, kwargs)
-
-
-def test_halves_of_characters_are_written_as_escapes() -> None:
-    half = "\ud83d"
-    for args, kwargs in (((half,), {}), ((1,), {"x": half}), ((1,), {half: 1})):
-        assert loads(arguments(args, kwargs) + b"]") == [list(args), kwargs]
 
 
 @settings(deadline=None, max_examples=40)
