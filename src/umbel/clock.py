@@ -117,8 +117,8 @@ def unique_id() -> str:
     its last 62 bits are random. Stores that keep ids in order therefore append at one end instead
     of touching a random page for each, which keeps them fast with millions of rows.
     """
-    # Strictly increasing within the process, like a clock.
-    global _last_sequence, _last_millisecond, _beginning  # noqa: PLW0603
+    global _last_sequence  # noqa: PLW0603 - strictly increasing within the process, like a clock
+    global _last_millisecond, _beginning  # noqa: PLW0603 - made once for all ids of a millisecond
     sequence = time.time_ns() * 512 // 125_000  # 4096 in each millisecond
     with _sequence_lock:
         if sequence <= _last_sequence:
@@ -131,8 +131,7 @@ def unique_id() -> str:
             _last_millisecond = milliseconds
         if not _ends:
             _ends.extend(_random_ends())
-        # An f-string takes twice as long.
-        return "%s%03x%s" % (_beginning, sequence & 0xFFF, _ends.pop())  # noqa: UP031
+        return f"{_beginning}{sequence & 0xFFF:03x}{_ends.pop()}"
 
 
 def _random_ends() -> list[str]:
