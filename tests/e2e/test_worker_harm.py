@@ -18,6 +18,7 @@ TASKS = """
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 
 from umbel import Umbel
@@ -27,7 +28,7 @@ app = Umbel(broker="sqlite:///" + str(here / "umbel.db"), backend="sqlite:///" +
 
 
 def end_after_poison(record):
-    # Said when a task has ended, before anybody can have settled it.
+    # Said when a task has ended.
     if record.getMessage().startswith("Task tasks.poisons") and " succeeded in " in record.getMessage():
         os._exit(7)
     return True
@@ -44,6 +45,9 @@ def note(name, what):
 @app.task
 def poisons():
     note("poisoned", "run")
+    # From here on no other thread gets the interpreter, so that none settles this before the process ends.
+    sys.setswitchinterval(60)
+    time.sleep(0)
 
 
 @app.task
