@@ -175,6 +175,8 @@ def wait_for(news: socket.socket) -> None:
         end.setblocking(False)
     before = signal.set_wakeup_fd(hears.fileno(), warn_on_full_buffer=False)
     try:
+        # One that another thread got before is noticed by who gives the interpreter away and gets it again.
+        select.select([news], [], [], 0)
         while news not in select.select([news, heard], [], [])[0]:
             heard.recv(4096)  # its handler has run, or runs before the next wait
     finally:

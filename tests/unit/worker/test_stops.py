@@ -283,6 +283,50 @@ def test_a_wait_heeds_what_another_thread_gets(pair: tuple[socket.socket, socket
     assert news.recv(1) == b"!"
 
 
+def test_a_wait_heeds_what_another_thread_has_got(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just before signals tell of themselves, while this one had the interpreter."""
+    news, tells = pair
+    held, ends = socket.socketpair()
+    held.settimeout(5)
+    waits, interval = threading.Event(), sys.getswitchinterval()
+
+    def get() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        waits.set()
+        try:
+            held.recv(1)
+        except TimeoutError:
+            tells.send(b"?")  # else the wait would never end
+
+    def too_late(number: int, **how: object) -> int:
+        if number != -1:
+            send(signal.SIGTERM)
+            for _ in range(1_000_000):  # the other thread has it then, and this one the interpreter
+                pass
+        return -1
+
+    signal.signal(signal.SIGTERM, lambda *_: tells.send(b"!"))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    thread = threading.Thread(target=get)
+    sys.setswitchinterval(60)  # before it starts: it stops only where it waits
+    thread.start()
+    waits.wait()
+    monkeypatch.setattr(signal, "set_wakeup_fd", too_late)
+    try:
+        wait_for(news)
+    finally:
+        monkeypatch.undo()
+        sys.setswitchinterval(interval)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        ends.send(b"!")
+        thread.join()
+        held.close()
+        ends.close()
+    assert news.recv(1) == b"!"
+
+
 @pytest.mark.parametrize("closed", [False, True])
 def test_a_wait_leaves_who_else_is_woken_by_signals(
     pair: tuple[socket.socket, socket.socket], closed: bool
