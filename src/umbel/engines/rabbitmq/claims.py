@@ -26,8 +26,6 @@ from umbel.message import Delivery
 
 #: Says in a copy for which claim of its consumer it was made.
 CLAIM = "claim"
-#: What a message says of itself that makes it run alone, if it does.
-_SAID = (envelope.CRASHES, envelope.OVER_TIME, envelope.EARLY)
 #: Milliseconds after which a queue of a consumer that is gone goes, too.
 LEFT_OVER = 600_000
 
@@ -121,8 +119,10 @@ def is_suspect(event: Event) -> bool:
     headers: Mapping[str, Any] = event.properties.get("application_headers") or {}
     if headers.get("x-delivery-count"):
         return True
-    own = _own(event)
-    return any(own.get(name) for name in _SAID)
+    own = headers.get(envelope.OURS)
+    if type(own) is not dict:
+        return False
+    return any([own.get(envelope.CRASHES), own.get(envelope.OVER_TIME), own.get(envelope.EARLY)])
 
 
 def _own(event: Event) -> Mapping[str, Any]:

@@ -108,9 +108,7 @@ class RabbitConsumer(Consumer):
             name, quorum = topology.name(queue), queue in topology.quorum
             some = channel.take(name, limit - len(taken), before, quorum)
             with self._lock:
-                for (
-                    number
-                ) in channel.heard:  # what was said before the question was heard before it
+                for number in channel.heard:  # what was said before the question, too
                     self._told.pop(number, None)
             before = b""
             taken += self._noted(some, queue)
@@ -134,9 +132,10 @@ class RabbitConsumer(Consumer):
     def _noted(self, taken: Sequence[Taken], queue: str) -> list[Taken]:
         """Note that these are held, by the name that the caller gave to the queue."""
         quorum = queue in self._core.topology.quorum
+        opened = sorted((event.number, consumer_of(event) if quorum else "") for event, _ in taken)
         with self._lock:
-            for event, _ in sorted(taken, key=lambda one: one[0].number):
-                self._held.opened(event.number, consumer_of(event) if quorum else "")
+            for one in opened:
+                self._held.opened(*one)
         return [(event, queue) for event, _ in taken]
 
     def _given(self, taken: Sequence[Taken], limit: int) -> list[Delivery]:
@@ -279,8 +278,11 @@ class RabbitConsumer(Consumer):
         self._check_open()
         known, refused = self._known(settlements)
         # Found out once: what is moved from now on has no copy, and goes back from where it lies then.
-        copied = {item.delivery.key for item in known if self._is_copied(item)}
-        messages = {item.delivery.key: self._messages(item, copied) for item in known}
+        back = [item for item in known if item.action is Action.REQUEUE]
+        copied = {item.delivery.key for item in back if self._is_copied(item)}
+        messages = {
+            item.delivery.key: self._messages(item, copied) for item in known if not is_done(item)
+        }
         self._held.publish(messages, self._core)
         fail_point("rabbitmq.settle.before")
         if fetch is None or not self._fetching.acquire(blocking=False):
@@ -314,8 +316,7 @@ class RabbitConsumer(Consumer):
 
     def _known(self, settlements: Sequence[Settlement]) -> tuple[list[Settlement], list[Delivery]]:
         """Return what is held, and what is not (any more) or is settled twice."""
-        known, refused = [], []
-        seen = set()
+        known, refused, seen = [], [], set()
         with self._lock:
             if self._link is not None and self._link.broken is not None:
                 self._forget()
@@ -349,9 +350,9 @@ class RabbitConsumer(Consumer):
         return messages
 
     def _is_copied(self, item: Settlement) -> bool:
-        """Tell whether a delivery goes back only as a copy: it says more then, or lies in another queue."""
+        """Tell whether what goes back does so as a copy: it says more then, or lies in another queue."""
         held = self._held.by_key.get(item.delivery.key)
-        return item.action is Action.REQUEUE and (item.crashed or held is None or held.apart)
+        return item.crashed or held is None or held.apart
 
     def _acknowledged(self, known: Sequence[Settlement], copied: Collection[str]) -> bytes:
         """Strike settled deliveries off the books; return what tells the server."""

@@ -71,6 +71,9 @@ class Link:
         self._wake_in.setblocking(False)
         self._socket, greeting = self._connect(monotonic() + timeout)
         self._socket.settimeout(address.timeout)
+        self._selector = _Selector()
+        for one in (self._socket, self._wake_out):
+            self._selector.register(one, selectors.EVENT_READ)
         #: OpenSSL takes no reading beside writing.
         self._alone: AbstractContextManager[object] = (
             contextlib.nullcontext() if address.tls is None else self._writing
@@ -266,14 +269,13 @@ class Link:
             return True
         if self.heartbeat:
             timeout = min(timeout, self.heartbeat)
-        with _Selector() as selector:
-            try:
-                selector.register(self._socket, selectors.EVENT_READ)
-                selector.register(self._wake_out, selectors.EVENT_READ)
-            except ValueError as error:  # closed by another thread
-                self._lose(refused(self.address, ConnectionError("it was closed")), error)
-            ready = [key.fileobj for key, _ in selector.select(max(timeout, 0))]
-        return self._socket in ready
+        try:
+            if self._socket.fileno() < 0:
+                raise ConnectionError("it was closed")
+            ready = self._selector.select(max(timeout, 0))
+        except (OSError, ValueError) as error:
+            self._lose(refused(self.address, error), error)
+        return any(key.fileobj is self._socket for key, _ in ready)
 
     def _check_alive(self) -> None:
         if self.heartbeat and monotonic() - self._heard_at > 2 * self.heartbeat + 1:

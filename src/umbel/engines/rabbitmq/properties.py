@@ -1,17 +1,27 @@
 """The properties of messages: what Celery's messages have is read and written here, the rest by py-amqp.
 
 That is the largest part of what a message costs a process, and py-amqp asks value by value for one kind after
-the other. What comes out is the same, to the byte, which tests hold.
+the other. What comes out is the same, to the byte, which tests hold. Of those that look like others before
+them only what differs is read (shapes.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from struct import Struct
 from struct import error as StructError
 from typing import Any
 
 from amqp.serialization import decode_properties_basic, dumps
+
+from umbel.engines.rabbitmq.shapes import Marks, Shapes
+
+
+def _number_of(read: Callable[[bytes, int], tuple[Any, ...]], data: bytes) -> Any:
+    """Return a number of its bytes alone."""
+    return read(data, 0)[0]
+
 
 _SIZE: Callable[[bytes, int], tuple[int, ...]] = Struct(">I").unpack_from
 _LONG, _NUMBER, _LONG_NUMBER, _FLOAT = (
@@ -21,6 +31,9 @@ _LONG, _NUMBER, _LONG_NUMBER, _FLOAT = (
 _NUMBERS: Mapping[int, tuple[Callable[[bytes, int], tuple[Any, ...]], int]] = {
     ord(letter): (Struct(f">{form}").unpack_from, Struct(f">{form}").size)
     for letter, form in (("I", "i"), ("l", "q"), ("L", "q"), ("d", "d"), ("b", "b"), ("s", "h"))
+}
+_OF_BYTES: Mapping[int, Callable[[bytes], Any]] = {
+    kind: partial(_number_of, read) for kind, (read, _) in _NUMBERS.items()
 }
 _TEXT, _TABLE, _ARRAY, _BOOL, _NONE = b"SFAtV"
 
@@ -50,6 +63,7 @@ _layouts: dict[int, tuple[tuple[str, str], ...]] = {}
 _names: dict[str, bytes] = {}
 _names_read: dict[bytes, str] = {}
 MOST_NAMES = 1000
+_shapes = Shapes()
 
 
 class _Rare(Exception):
@@ -58,11 +72,16 @@ class _Rare(Exception):
 
 def properties_at(data: bytes, at: int) -> dict[str, Any]:
     """Return the properties that are at a place of a frame. Raises what py-amqp raises for what are none."""
+    found: dict[str, Any] | None
     try:
-        return _properties(data, at)
+        found = _shapes.read(data, at)
+        if found is None:
+            found = _properties(data, at)
+            if _shapes.is_new(len(data) - at):
+                _shapes.keep(data, at, _marked(data, at))
     except (_Rare, UnicodeDecodeError, IndexError, StructError):
-        found: dict[str, Any] = decode_properties_basic(data, at)[0]
-        return found
+        found = decode_properties_basic(data, at)[0]
+    return found
 
 
 def _properties(data: bytes, at: int) -> dict[str, Any]:
@@ -153,6 +172,55 @@ def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
     if start != end:
         raise _Rare
     return values, end
+
+
+def _marked(data: bytes, at: int) -> Marks:
+    """Read properties, which have been read before, and note where their texts lie."""
+    marks = Marks()
+    found: dict[str, Any] = {}
+    marks.table(found)
+    layout = _layouts[data[at] << 8 | data[at + 1]]
+    marks.count = len(layout)
+    at += 2
+    for name, kind in layout:
+        if kind == "s":
+            end = at + 1 + data[at]
+            found[name] = data[at + 1 : end].decode()
+            marks.values.append((at + 1, end, 0, name, bytes.decode))
+        elif kind == "o":
+            found[name] = data[at]
+            end = at + 1
+        else:
+            end = at + 4 + _SIZE(data, at)[0]
+            found[name] = _marked_table(data, at + 4, end, marks, 0, name)
+        at = end
+    return marks
+
+
+def _marked_table(
+    data: bytes, at: int, end: int, marks: Marks, parent: int, name: str
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    number = marks.table(found, parent, name)
+    while at < end:
+        start = at + 1
+        at = start + data[at]
+        name, kind = data[start:at].decode(), data[at]
+        marks.count += 1
+        if kind == _TABLE:
+            start = at + 5
+            at = start + _SIZE(data, at + 1)[0]
+            found[name] = _marked_table(data, start, at, marks, number, name)
+            continue
+        start = at + 1
+        found[name], at = _value(data, start, kind)
+        if kind == _TEXT:
+            marks.values.append((start + 4, at, number, name, bytes.decode))
+        elif kind in _OF_BYTES:
+            marks.values.append((start, at, number, name, _OF_BYTES[kind]))
+        elif kind == _ARRAY:
+            marks.arrays.append((number, name))
+    return found
 
 
 def written_properties(values: Mapping[str, Any]) -> bytes:

@@ -203,28 +203,30 @@ class Reader:
         """Take bytes and return the events that they complete."""
         whole = bytes(self._data) + data if self._data else data
         events = []
-        place = 0
-        while len(whole) - place >= AROUND:
+        place, length = 0, len(whole)
+        while length - place >= AROUND:
             kind, channel, size = _HEAD.unpack_from(whole, place)
-            end = place + 7 + size
+            start, end = place + 7, place + 7 + size
             if size > _MOST:
                 raise OperationalError("What the server sent is no AMQP frame.")
-            if len(whole) <= end:
+            if length <= end:
                 break
             if whole[end] != 0xCE:
                 raise OperationalError("What the server sent is no AMQP frame.")
-            event = self._frame(kind, channel, whole[place + 7 : end])
             place = end + 1
+            if kind == 1:
+                event = self._method(channel, whole[start:end])
+            elif kind == 8:
+                continue
+            else:
+                event = self._content(kind, channel, whole[start:end])
             if event is not None:
                 events.append(event)
         self._data = whole[place:]
         return events
 
-    def _frame(self, kind: int, channel: int, payload: bytes) -> Event | None:
-        if kind == 1:
-            return self._method(channel, payload)
-        if kind == 8:
-            return None
+    def _content(self, kind: int, channel: int, payload: bytes) -> Event | None:
+        """Take what belongs to a message; return that when all of it is there."""
         coming = self._coming.get(channel)
         if coming is None or kind not in (2, 3):
             raise OperationalError("What the server sent is not in AMQP's order.")

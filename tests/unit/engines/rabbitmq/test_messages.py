@@ -12,7 +12,7 @@ import pytest
 from amqp.serialization import decode_properties_basic, dumps
 
 from tests.each import for_each
-from umbel.engines.rabbitmq import properties, wire
+from umbel.engines.rabbitmq import properties, shapes, wire
 from umbel.engines.rabbitmq.delays import LEVELS, Delays, without_delay
 from umbel.engines.rabbitmq.envelope import read, tag_of, write
 from umbel.engines.rabbitmq.held import Holdings
@@ -130,6 +130,87 @@ def test_properties_travel_and_break_as_those_of_py_amqp() -> None:
             assert outcome(properties_at, bytes(data), 0) == found
             data[dice.randrange(len(data))] = dice.randrange(256)
             del data[dice.choice([len(data), dice.randrange(len(data)) + 1]) :]
+
+
+def varied(dice: random.Random, value: Any) -> Any:
+    """Return something that looks like this: of its kind and its length, most of the time."""
+    if isinstance(value, dict):
+        return {name: varied(dice, one) for name, one in value.items()}
+    if isinstance(value, str) and value.isascii() and dice.random() < 0.6:
+        return "".join(dice.choices("ab\x00", k=len(value)))
+    if type(value) in (int, float) and dice.random() < 0.5:
+        return value + dice.choice([-1, 1])
+    return None if dice.random() < 0.01 else value
+
+
+def test_properties_that_look_alike_are_those_of_py_amqp(monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = random.Random(11)
+    monkeypatch.setattr(properties, "_shapes", shapes.Shapes())
+    monkeypatch.setattr(shapes, "OFTEN", 1)
+    monkeypatch.setattr(shapes, "MOST_LENGTHS", 100)
+    copies: list[int] = []
+    read = shapes.Shape.read
+
+    def counted(self: shapes.Shape, data: bytes, at: int) -> dict[str, Any] | None:
+        found = read(self, data, at)
+        copies.extend([] if found is None else [at])
+        return found
+
+    monkeypatch.setattr(shapes.Shape, "read", counted)
+    for _ in range(300):
+        headers = {f"header{n}": anything(dice) for n in range(dice.randint(0, 6))}
+        first = {"application_headers": headers, "delivery_mode": 2, "reply_to": "text"}
+        for _ in range(8):
+            values = varied(dice, first)
+            if not outcome(by_py_amqp, values).startswith("b"):
+                continue
+            data = bytearray(b"before" + by_py_amqp(values))
+            for _ in range(2):
+                found = outcome(lambda data: decode_properties_basic(data, 6)[0], bytes(data))
+                assert outcome(properties_at, bytes(data), 6) == found
+                data[dice.randrange(6, len(data))] = dice.randrange(256)
+    assert len(copies) > 500
+
+
+def test_what_looks_alike_shares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(properties, "_shapes", shapes.Shapes())
+    monkeypatch.setattr(shapes, "OFTEN", 1)
+    headers = {"id": "a", "stamps": {"deep": {"text": "b"}}, "timelimit": [None, None]}
+    data = written_properties({"application_headers": headers, "reply_to": "c"})
+    for _ in range(3):
+        found = properties_at(data, 0)
+        assert found == {"application_headers": headers, "reply_to": "c"}
+        found["application_headers"]["stamps"]["deep"].clear()
+        found["application_headers"]["timelimit"].clear()
+        found["application_headers"].clear()
+
+
+def test_of_two_headers_of_one_name_the_last_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "OFTEN", 1)
+    for twins in ("SS", "SI", "FS"):
+        monkeypatch.setattr(properties, "_shapes", shapes.Shapes())
+        values = {"S": b"S\0\0\0\x01%c", "I": b"I\0\0\0%c", "F": b"F\0\0\0\0"}
+        for letter in b"abc":
+            parts = [
+                b"\x01x" + (values[one] % letter if b"%" in values[one] else values[one])
+                for one in twins
+            ]
+            table = b"".join(parts)
+            data = b"\x20\0" + len(table).to_bytes(4, "big") + table
+            assert properties_at(data, 0) == decode_properties_basic(data, 0)[0]
+
+
+def test_few_shapes_are_kept() -> None:
+    kept = shapes.Shapes()
+    assert not any(kept.is_new(shapes.LONGEST + 1) for _ in range(2 * shapes.OFTEN))
+    assert [kept.is_new(5) for _ in range(shapes.OFTEN)] == [False] * (shapes.OFTEN - 1) + [True]
+    for number in range(2 * shapes.MOST_LENGTHS):
+        kept.keep(bytes(number), 0, shapes.Marks())
+        kept.is_new(number)
+    assert len(kept._shapes) <= shapes.MOST_LENGTHS
+    for letter in b"abcdefgh":
+        kept.keep(bytes([letter]), 0, shapes.Marks())
+    assert len(kept._shapes[1]) == shapes.MOST_OF_A_LENGTH
 
 
 def test_names_of_headers_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,7 @@ def test_a_user_who_may_have_few_channels_gets_everything_by_one(
     try:
         with closing(RabbitEngine(server.url, options)) as engine:
             publish(engine, *names)
-            assert sorted(map(str, fetched(engine, len(names)))) == sorted(names)
+            assert set(fetched(engine, len(names))) == set(names)
     finally:
         server.control("clear_user_limits", "guest", "max-channels")
     assert caplog.text.count("Quorum queues are asked on one channel now") == 1
