@@ -93,6 +93,13 @@ class Runner:
             self._settings = self._app.conf.snapshot
             self._policies.clear()
 
+    def in_time(self, prepared: Prepared) -> Prepared:
+        """Return what was read some time ago, or its end if it has expired meanwhile."""
+        if not isinstance(prepared.work, Job):
+            return prepared
+        late = self._untimely(prepared.work.call)
+        return prepared if late is None else replace(prepared, work=late)
+
     def _untimely(self, call: Call) -> Outcome | None:
         """Return an outcome for a call that has expired or is not due, None for one to run now."""
         if call.expires is None and call.eta is None:

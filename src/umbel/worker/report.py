@@ -97,14 +97,17 @@ def soft_limit(prepared: Prepared, limit: float) -> None:
     _log(logging.WARNING, prepared, "", {"limit": limit}, line=text)
 
 
-def put_off(prepared: Prepared, seconds: float) -> None:
-    """Log that a message which has to run alone found no moment for that, and comes back."""
+def put_off(prepared: Prepared, waited: float, seconds: float) -> None:
+    """Log that a message which has to run alone found no moment for that, and comes back.
+
+    Without a warning where it was not waited for (0.0), since others just were.
+    """
     text = (
         "Task %(name)s[%(id)s] has to run alone, since %(crashes)s processes died while it ran. Others here"
-        " did not end within %(wait)gs, so it comes back in %(wait)gs"
+        f" did not end {'yet' if not waited else 'within %(waited)gs'}, so it comes back in %(wait).3gs"
     )
-    facts = {"crashes": prepared.delivery.crashes, "wait": seconds}
-    _log(logging.WARNING, prepared, "", facts, line=text)
+    facts = {"crashes": prepared.delivery.crashes, "waited": waited, "wait": seconds}
+    _log(logging.WARNING if waited else logging.INFO, prepared, "", facts, line=text)
 
 
 def _when_again(outcome: Unknown | Postponed) -> tuple[str, dict[str, Any]]:

@@ -32,7 +32,6 @@ from umbel.worker.outcome import (
     Ignored,
     Job,
     Lost,
-    NotDue,
     OverTime,
     Prepared,
     Run,
@@ -45,7 +44,7 @@ from umbel.worker.settler import Settler, give_up
 from umbel.worker.slot_limits import SlotLimits, Timed
 from umbel.worker.slot_page import SlotPage
 from umbel.worker.succession import Succession
-from umbel.worker.suspects import Suspects
+from umbel.worker.suspects import Suspects, is_suspect
 
 #: Seconds between two calls of the broker while only few slots are free: outcomes are settled, and messages
 #: fetched, together.
@@ -220,9 +219,7 @@ class SlotChild(Child):
         items: list[Waiting] = []
         for delivery in deliveries:
             item = Waiting(self._places.take(), self._prepare(delivery))
-            # After so many deaths one more is the last.
-            is_suspect = 0 < delivery.crashes >= most - 1
-            (self._suspects.add if is_suspect else items.append)(item)
+            (self._suspects.add if is_suspect(item.prepared, most) else items.append)(item)
         if items:
             self._submit(items)
 
@@ -236,14 +233,12 @@ class SlotChild(Child):
         suspect = self._suspects.next()
         self._alone = suspect is not None
         if suspect is not None:
-            self._submit([suspect])
+            self._submit([Waiting(suspect.index, self._runner.in_time(suspect.prepared))])
 
     def _put_off_suspects(self) -> None:
         """Put off what has waited here for others to end: it comes back, to whoever is free then."""
         settings = self._app.conf.snapshot
-        for item, seconds in [] if self._alone else self._suspects.impatient():
-            report.put_off(item.prepared, seconds)
-            later = NotDue(self._clock.time() + seconds)
+        for item, later in [] if self._alone else self._suspects.impatient():
             self._held[item.prepared.delivery.key] = item
             self.finished.append(decide(Run(item.prepared, later), settings, self._clock))
 
@@ -420,11 +415,15 @@ class SlotChild(Child):
 
     def is_clogged(self, now: float) -> bool:
         """Tell whether deliveries wait behind tasks that run long, or have to be given back."""
-        if self.returning:
+        if self.returning or self._waits_behind_suspect(now):
             return True
         # An event loop that is only busy is given more time.
         most = LONG if self._executor.full() else STUCK
         return self._executor.waiting > 0 and now - self.started_at >= most
+
+    def _waits_behind_suspect(self, now: float) -> bool:
+        """Tell whether what must run alone waits for another such that runs long."""
+        return self._alone and self._suspects.wait_behind_another(now)
 
     def is_late(self, now: float) -> bool:
         """Tell whether what is finished should have been settled by the desk, which waits for something."""
@@ -439,7 +438,7 @@ class SlotChild(Child):
             self._full.add(True)
             self._executor.when_loop_goes_on(self._loop_goes_on)
         self.returning.extend(back)
-        if self.stopping.is_set():
+        if self.stopping.is_set() or self._waits_behind_suspect(self._clock.monotonic()):
             self.returning.extend(self._suspects.take_all())
         if not self.returning:
             return 0
@@ -478,6 +477,7 @@ class SlotChild(Child):
 
     def _leave(self) -> None:
         """Give back what has not started, let running tasks end, and leave."""
+        self.returning.extend(self._suspects.take_all())
         while self._active() and self._error is None:
             self._wake.clear()
             try:

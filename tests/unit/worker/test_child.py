@@ -1375,6 +1375,90 @@ def test_what_runs_long_holds_up_what_must_run_alone_and_nothing_else(
     assert worker.slots._places.room == worker.page.capacity
 
 
+@many_at_a_time
+def test_what_must_run_alone_does_not_wait_behind_another_that_runs_long(
+    app: Umbel, make: Make, held: Made, gate: Gate
+) -> None:
+    """Whoever has nothing else to do may take it meanwhile."""
+    suspects = held.delay_many([()] * 3)
+    crash(app, app.conf.worker_max_deliveries - 1)
+    worker = make(start=False)
+    worker.slots._ahead.limit = 4
+    worker.start()
+    gate.wait()
+    until(lambda: app.queues.depths()["celery"].ready == 2)
+    assert worker.slots._alone
+    found = taken_by_another(app, 2)
+    assert [one.crashes for one in found] == [2, 2]
+    gate.open()
+    until(lambda: any(one.state == states.SUCCESS for one in suspects))
+    until(lambda: worker.slots._places.room == worker.page.capacity)
+
+
+@many_at_a_time
+def test_what_does_not_run_needs_not_be_alone(
+    app: Umbel, make: Make, note: Made, held: Made, gate: Gate
+) -> None:
+    expired = note.apply_async((1,), expires=-1)
+    crash(app, app.conf.worker_max_deliveries - 1)
+    long = held.apply_async(priority=9)
+    make()
+    gate.wait()
+    until(lambda: expired.state == states.REVOKED)
+    assert long.state == states.PENDING
+    gate.open()
+    got(long)
+
+
+class Ahead(Hasty):
+    """A clock on which some time has passed."""
+
+    def time(self) -> float:
+        return SYSTEM.time() + 5 * PATIENCE
+
+
+@many_at_a_time
+def test_what_expires_while_it_waits_to_run_alone_does_not_run(
+    app: Umbel,
+    make: Make,
+    note: Made,
+    held: Made,
+    gate: Gate,
+    ran: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = note.apply_async((1,), expires=4 * PATIENCE)
+    crash(app, app.conf.worker_max_deliveries - 1)
+    worker = make(start=False)
+    long = held.apply_async(priority=9)
+    worker.start()
+    gate.wait()
+    until(lambda: len(worker.slots._suspects) == 1)
+    monkeypatch.setattr(app, "clock", Ahead())
+    gate.open()
+    got(long)
+    until(lambda: found.state == states.REVOKED)
+    assert ran == ["held"]
+
+
+@many_at_a_time
+def test_a_child_that_leaves_gives_back_what_must_run_alone_at_once(
+    app: Umbel, make: Make, note: Made, held: Made, gate: Gate
+) -> None:
+    note.delay(1)
+    crash(app, app.conf.worker_max_deliveries - 1)
+    worker = make(start=False)
+    held.apply_async(priority=9)
+    worker.start()
+    gate.wait()
+    until(lambda: len(worker.slots._suspects) == 1)
+    worker.child._lifetime.end("it has run enough")
+    worker.child.interrupt()
+    assert [one.crashes for one in taken_by_another(app, 1)] == [2]
+    gate.open()
+    worker.join()
+
+
 @pytest.mark.parametrize("executor", ["asyncio"])
 def test_slots_that_are_free_are_filled_once_the_loop_goes_on(
     app: Umbel, make: Make, gate: Gate, ran: list[Any]
