@@ -289,9 +289,11 @@ def delivery_info(delivery: Delivery) -> dict[str, Any]:
     sent = delivery.message.properties.get("delivery_info")
     sent = sent if isinstance(sent, dict) else {}
     exchange, key = sent.get("exchange"), sent.get("routing_key")
+    asked = delivery.message.properties.get("priority")
     return {
         "exchange": exchange if isinstance(exchange, str) else "",
         "routing_key": key if isinstance(key, str) else delivery.queue,
-        "priority": delivery.priority,
+        # Brokers with steps know only to which one it belongs.
+        "priority": asked if type(asked) is int else delivery.priority,
         "redelivered": delivery.redelivered,
     }

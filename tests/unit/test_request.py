@@ -104,6 +104,17 @@ def test_a_task_sees_the_exchange_that_its_message_was_sent_to() -> None:
     assert found.delivery_info == {**info, "priority": 7, "redelivered": True}
 
 
+@pytest.mark.parametrize(("asked", "seen"), [(7, 7), ("7", 6), (True, 6)])
+def test_a_task_sees_the_priority_that_was_asked_for_where_brokers_have_steps(
+    asked: object, seen: int
+) -> None:
+    message = replace(DELIVERY.message, properties={"priority": asked})
+    delivery = replace(DELIVERY, message=message, priority=6)
+    request = request_of(Call(**SEEN), delivery, "celery@host")  # type: ignore[arg-type]
+    assert request.delivery_info is not None
+    assert request.delivery_info["priority"] == seen
+
+
 def test_no_field_of_a_call_is_forgotten() -> None:
     # Of the properties those of the whole message are seen.
     unseen = {"group_id", "argsrepr", "kwargsrepr", "properties"}
