@@ -466,6 +466,6 @@ def test_a_worker_whose_app_cannot_be_imported_any_more_gives_up(
     said = (
         "6 children in a row died" if spawned else "importing the app again failed 6 times in a row"
     )
-    assert f"Error: the worker gives up: {said}" in worker.text
+    assert f"CRITICAL/MainProcess] The worker gives up: {said}" in worker.text
     assert worker.text.count("RuntimeError: mine") == 6
     assert left_behind(project) == []

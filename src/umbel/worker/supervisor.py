@@ -12,7 +12,6 @@ import logging
 import os
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -314,10 +313,12 @@ def _run_alone(app: Umbel, orders: Orders, stops: Stops) -> int:
 
 
 def _ended(node: Node, stops: Stops) -> int:
-    if isinstance(node.keeper.error, GaveUp):
-        print(f"Error: the worker gives up: {node.keeper.error}", file=sys.stderr)
-        return 1
-    if node.keeper.error is not None:
-        traceback.print_exception(node.keeper.error)
-        return 1
-    return stops.exit_code
+    """Return the exit code, and say in the log, whatever its level is, what made the node end by itself."""
+    error = node.keeper.error
+    if error is None:
+        return stops.exit_code
+    if isinstance(error, GaveUp):
+        logger.critical("The worker gives up: %s", error)
+    else:
+        logger.critical("The worker ends: what watches over its children failed.", exc_info=error)
+    return 1
