@@ -35,6 +35,7 @@ class Calls(ThreadPoolExecutor):
     def __init__(self) -> None:
         super().__init__(thread_name_prefix="asyncio")
         self._calls: set[Future[Any]] = set()
+        self._is_down = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function in a thread."""
@@ -44,8 +45,9 @@ class Calls(ThreadPoolExecutor):
         return call
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the threads; wait for a moment for what they run."""
+        """End the threads; wait for a moment for what they run, once."""
         super().shutdown(wait=False, cancel_futures=cancel_futures)
+        wait, self._is_down = wait and not self._is_down, True
         left = futures.wait(self._calls.copy(), LINGER).not_done if wait else ()
         if left:
             logger.warning(
@@ -88,6 +90,7 @@ class SharedLoop:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._calls = Calls()
 
     def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end, on the loop, while this thread waits."""
@@ -114,6 +117,8 @@ class SharedLoop:
                     loop.close()
                     raise
                 self._loop = loop
+                self._calls = Calls()
+                loop.set_default_executor(self._calls)
             return self._loop
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -121,8 +126,12 @@ class SharedLoop:
             runner.get_loop().run_forever()
 
     def close(self, within: float | None = None) -> None:
-        """End the event loop and its thread, or wait so many seconds for what does not let it end."""
+        """End the event loop and its thread, or wait so many seconds for what does not let it end.
+
+        Calls that are left in threads have a time of their own.
+        """
         if self._loop is not None and self._thread is not None:
+            self._calls.shutdown()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(within)
             self._loop = self._thread = None

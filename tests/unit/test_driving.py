@@ -44,11 +44,23 @@ def gate() -> Iterator[threading.Event]:
     gate.set()
 
 
+def close_at_once(loop: Loop | SharedLoop) -> None:
+    """End a loop as a worker does, which waits for a shared one only for as long as it must."""
+    if isinstance(loop, SharedLoop):
+        loop.close(PATIENCE)
+    else:
+        loop.close()
+
+
+@pytest.mark.parametrize("kind", [Loop, SharedLoop])
 def test_what_a_coroutine_has_left_in_a_thread_is_not_waited_for_for_ever(
-    gate: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    kind: type[Loop | SharedLoop],
+    gate: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("umbel.driving.LINGER", 0.05)
-    loop = Loop()
+    loop = kind()
 
     async def leave() -> str:
         try:
@@ -58,13 +70,17 @@ def test_what_a_coroutine_has_left_in_a_thread_is_not_waited_for_for_ever(
         return "waited"
 
     assert loop.drive(leave()) == "left"
-    loop.close()
+    close_at_once(loop)
     assert not gate.is_set()
     assert [text for text in caplog.messages if text.startswith("1 calls that tasks have left")]
+    assert len(caplog.messages) == 1
 
 
-def test_what_ends_in_time_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
-    loop, ended = Loop(), threading.Event()
+@pytest.mark.parametrize("kind", [Loop, SharedLoop])
+def test_what_ends_in_time_is_waited_for(
+    kind: type[Loop | SharedLoop], caplog: pytest.LogCaptureFixture
+) -> None:
+    loop, ended = kind(), threading.Event()
 
     async def leave() -> None:
         call = asyncio.get_running_loop().run_in_executor(None, ended.wait, 0.05)
@@ -72,6 +88,23 @@ def test_what_ends_in_time_is_waited_for(caplog: pytest.LogCaptureFixture) -> No
         asyncio.get_running_loop().run_in_executor(None, ended.set)
 
     loop.drive(leave())
-    loop.close()
+    close_at_once(loop)
     assert ended.is_set()
     assert caplog.messages == []
+
+
+def test_a_shared_loop_gives_what_is_left_its_time_however_short_it_may_take_itself(
+    gate: threading.Event,
+) -> None:
+    loop, ended = SharedLoop(), threading.Event()
+
+    def call() -> None:
+        gate.wait(0.2)
+        ended.set()
+
+    async def leave() -> None:
+        asyncio.get_running_loop().run_in_executor(None, call)
+
+    loop.drive(leave())
+    loop.close(0.01)
+    assert ended.is_set()
