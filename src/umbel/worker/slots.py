@@ -88,9 +88,9 @@ class SlotChild(Child):
         #: What must run alone, and has not started; and whether such a one runs.
         self._suspects = Suspects(self._clock)
         self._alone = False
-        #: Which kinds of tasks, on the event loop or not, came back because there was no slot for them: no
-        #: more is taken until one of the kind ends, or begins.
-        self._full: set[bool] = set()
+        #: Which kinds of tasks, on the event loop or not, came back because there was no slot for them, and
+        #: whether some did because the loop was held up: no more is taken until that is over.
+        self._full, self._held_up = set[bool](), False
         self._wake = threading.Event()
         #: Whether the desk waits only until it may call the broker again, or for messages.
         self._paces = self._fetching = False
@@ -145,8 +145,8 @@ class SlotChild(Child):
     def _room(self) -> int:
         """Return how many more deliveries there is room for; none while something else has to end first."""
         if self._full:  # what was to end may have done so before this was said
-            self._full &= {self._executor.runs_async(one) for one in list(self._running.values())}
-        if self._suspects or self._alone or self._full:
+            self._full &= self._executor.taken()
+        if self._suspects or self._alone or self._full or self._held_up:
             return 0
         active = self._active()
         most = self._lifetime.affords(self._ahead.limit)
@@ -379,7 +379,7 @@ class SlotChild(Child):
 
     def _loop_goes_on(self) -> None:
         """Note that the event loop is held up no more: there may be slots, though nothing begins or ends."""
-        self._full.discard(True)
+        self._held_up = False
         self._wake.set()
 
     def _fail(self, error: BaseException) -> None:
@@ -435,7 +435,7 @@ class SlotChild(Child):
         kinds = {self._executor.runs_async(item) for item in back}
         self._full.update(kinds & full)
         if True in kinds - full:  # there are slots, and the event loop is held up
-            self._full.add(True)
+            self._held_up = True
             self._executor.when_loop_goes_on(self._loop_goes_on)
         self.returning.extend(back)
         if self.stopping.is_set() or self._waits_behind_suspect(self._clock.monotonic()):

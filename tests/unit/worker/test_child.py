@@ -32,6 +32,7 @@ from umbel.testing.conformance.support import PATIENCE, until
 from umbel.worker.bootstrap import Orders, Source
 from umbel.worker.child import Child
 from umbel.worker.decide import Verdict, decide
+from umbel.worker.executors.threads import ThreadExecutor, Threads
 from umbel.worker.forkserver import make_child
 from umbel.worker.helper import Helper
 from umbel.worker.lifetime import Lifetime
@@ -159,6 +160,10 @@ class Gate:
     def wait(self) -> None:
         """Wait in the test for the task."""
         assert self.entered.wait(PATIENCE)
+
+    @property
+    def is_open(self) -> bool:
+        return self._open.is_set()
 
     def open(self) -> None:
         self._open.set()
@@ -1459,6 +1464,69 @@ def test_a_child_that_leaves_gives_back_what_must_run_alone_at_once(
     worker.join()
 
 
+def threads_of(worker: Worker) -> Threads:
+    """Return the threads that run plain tasks."""
+    executor = worker.slots._executor
+    found = executor._threads if isinstance(executor, ThreadExecutor) else executor._host[2]  # type: ignore[attr-defined]
+    assert isinstance(found, Threads)
+    return found
+
+
+@pytest.mark.parametrize("executor", ["threads", "asyncio"])
+def test_a_slot_that_becomes_free_while_others_are_given_back_is_filled(
+    app: Umbel,
+    make: Make,
+    note: Made,
+    held: Made,
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody tells of it any more: what runs beside may run for hours."""
+    other = Gate()
+
+    @app.task
+    def long() -> None:
+        other.hold()
+
+    worker, looking, waits = make(start=False), threading.Lock(), list[bool]()
+    slots = worker.slots
+    withdraw, room, give_up = slots._executor.withdraw, slots._room, slots._give_up
+
+    def withdraw_while_one_ends() -> list[Waiting]:
+        back = withdraw()
+        if back and len(slots._running) == 4 and not gate.is_open:
+            waits.append(looking.acquire())
+            gate.open()
+            until(lambda: len(threads_of(worker)._busy) == 3)
+        return back
+
+    def room_later() -> int:
+        with looking:
+            return room()
+
+    def given_up(item: Waiting) -> None:
+        give_up(item)
+        if waits:
+            waits.pop()
+            looking.release()
+
+    monkeypatch.setattr(slots._executor, "withdraw", withdraw_while_one_ends)
+    monkeypatch.setattr(slots, "_room", room_later)
+    monkeypatch.setattr(slots, "_give_up", given_up)
+    results = [long.apply_async(priority=9) for _ in range(3)]
+    results.append(held.apply_async(priority=9))
+    behind = note.delay(1)
+    slots._ahead.limit = 5
+    worker.start()
+    try:
+        assert got(behind) == 1
+        until(lambda: len(slots._running) == 3)
+    finally:
+        other.open()
+    for result in results:
+        got(result)
+
+
 @pytest.mark.parametrize("executor", ["asyncio"])
 def test_slots_that_are_free_are_filled_once_the_loop_goes_on(
     app: Umbel, make: Make, gate: Gate, ran: list[Any]
@@ -1483,8 +1551,8 @@ def test_slots_that_are_free_are_filled_once_the_loop_goes_on(
 
     def went_back_for_good() -> bool:
         """Tell whether nobody waits for it any more."""
-        is_full = worker.slots._full == {True} and not worker.slots._fetching
-        return is_full and app.queues.depths()["celery"].ready == 1
+        is_held_up = worker.slots._held_up and not worker.slots._fetching
+        return is_held_up and app.queues.depths()["celery"].ready == 1
 
     try:
         until(went_back_for_good)

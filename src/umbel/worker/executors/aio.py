@@ -147,6 +147,11 @@ class AsyncioExecutor(Executor):
             found.add(False)
         return found
 
+    def taken(self) -> set[bool]:
+        """Return True if all slots run one, False if all threads do."""
+        found = {True} if len(self._running) >= self.slots else set[bool]()
+        return found | {False} if self._host[2].are_taken() else found
+
     def when_loop_goes_on(self, act: Callable[[], None]) -> None:
         """Call it behind what holds the event loop up."""
         self._host[0].call_soon_threadsafe(act)

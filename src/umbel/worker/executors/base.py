@@ -60,6 +60,10 @@ class Executor(ABC):
         """
 
     @abstractmethod
+    def taken(self) -> set[bool]:
+        """Return of which kinds all slots are taken, whether others wait or not."""
+
+    @abstractmethod
     def when_loop_goes_on(self, act: Callable[[], None]) -> None:
         """Call `act` on the event loop that deliveries run on, if there is one, in its turn."""
 

@@ -68,8 +68,12 @@ class Threads:
 
     def is_full(self) -> bool:
         """Tell whether deliveries wait while all threads run one."""
+        return self.waiting > 0 and self.are_taken()
+
+    def are_taken(self) -> bool:
+        """Tell whether all threads run one."""
         most = len(self._threads) if self._refused else self._most
-        return self.waiting > 0 and len(self._busy) >= most
+        return len(self._busy) >= most
 
     def withdraw(self) -> list[Waiting]:
         """Take back what no thread has begun."""
@@ -148,6 +152,10 @@ class ThreadExecutor(Executor):
     def full(self) -> set[bool]:
         """Return the one kind there is if deliveries wait while all threads run one."""
         return {False} if self._threads is not None and self._threads.is_full() else set()
+
+    def taken(self) -> set[bool]:
+        """Return the one kind there is if all threads run one."""
+        return {False} if self._threads is not None and self._threads.are_taken() else set()
 
     def when_loop_goes_on(self, act: Callable[[], None]) -> None:
         """Do nothing: no delivery waits for an event loop."""
