@@ -221,4 +221,7 @@ def _required(step: type[Step], wanted: Any) -> type[Step] | None:
             raise ImproperlyConfigured(
                 f"The step {step.name} requires {wanted}, which a worker of umbel does not have: {reason}."
             )
-    return _class(wanted)
+    try:
+        return _class(wanted)
+    except ImproperlyConfigured as error:
+        raise ImproperlyConfigured(f"The step {step.name} requires {wanted}. {error}") from None

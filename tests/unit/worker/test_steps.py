@@ -245,7 +245,7 @@ _Ring.requires = (_Ring,)
             _Unknown,
             "_Unknown requires celery.worker.components:Nothing, .* no step of Celery's has this",
         ),
-        (_Nameless, "There is no 'nowhere:Step'"),
+        (_Nameless, "_Nameless requires nowhere:Step. There is no 'nowhere:Step'"),
         (_Ring, "These bootsteps require each other: .*_Ring"),
         (int, "app.steps has <class 'int'>, which is no class of umbel.bootsteps.Step"),
     ],
