@@ -7,13 +7,13 @@ carries along unread (lua/broker_base.lua).
 
 from __future__ import annotations
 
-import binascii
 import json
 import re
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from umbel import serialization
+from umbel.engines.redis import bodies
 from umbel.engines.redis.keys import Names
 from umbel.engines.texts import check_text
 from umbel.exceptions import DecodeError, EncodeError
@@ -91,7 +91,7 @@ def write(publication: Publication, names: Names = _PLAIN) -> str:
     """Return a publication's envelope. Raises EncodeError for what cannot be written."""
     message, tag = publication.message, publication.tag
     headers, properties = message.headers, message.properties
-    body = binascii.b2a_base64(message.body, newline=False).decode("ascii")
+    body = bodies.encoded(message.body)
     if type(headers) is Layered and type(properties) is Layered:
         form = _form(
             message.content_encoding,
@@ -330,8 +330,8 @@ def _body(value: Any, encoding: Any) -> bytes:
     text = value if isinstance(value, str) else _as_text(value)
     if encoding == "base64":
         try:
-            return binascii.a2b_base64(text)
-        except (binascii.Error, ValueError):
+            return bodies.decoded(text)
+        except ValueError:
             pass  # not what it says: the worker refuses it with what is there
     return text.encode("utf-8", "surrogatepass")
 
