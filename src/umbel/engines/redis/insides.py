@@ -12,6 +12,9 @@ from typing import Any
 
 import redis
 
+#: Characters of a text that is sent as a piece of its own.
+LONG = 16_384
+
 _pack: Callable[[tuple[Any, ...]], bytes] | None
 try:
     from hiredis import pack_command as _pack
@@ -30,6 +33,29 @@ def reader_of(connection: Any) -> Any:
 def packed(*command: Any) -> bytes:
     """Return a command as it is sent. redis-py's own way to hiredis takes three times as long."""
     return b"".join(_packer.pack_command(*command)) if _pack is None else _pack(command)
+
+
+def in_pieces(*command: Any) -> list[bytes]:
+    """Return a command as it is sent, in pieces: texts that are long, as of long chains, are not copied.
+
+    New memory of their size costs more than all else that is done with them.
+    """
+    if not any(type(one) is str and len(one) >= LONG for one in command):
+        return [packed(*command)]
+    pieces, short = [b"*%d\r\n" % len(command)], list[Any]()
+    for one in command:
+        if type(one) is str and len(one) >= LONG:
+            data = one.encode()
+            pieces += (*_without_count(short), b"$%d\r\n" % len(data), data, b"\r\n")
+            short = []
+        else:
+            short.append(one)
+    return [*pieces, *_without_count(short)]
+
+
+def _without_count(values: list[Any]) -> list[bytes]:
+    """Return values as they are in a command."""
+    return [packed(*values).partition(b"\r\n")[2]] if values else []
 
 
 def socket_of(connection: Any) -> socket.socket | None:

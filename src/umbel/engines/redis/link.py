@@ -24,7 +24,7 @@ from redis.sentinel import Sentinel
 from umbel.engines.redis.address import Address
 from umbel.engines.redis.cluster import place_of
 from umbel.engines.redis.errors import THEIRS, plain, translated, without_tag
-from umbel.engines.redis.insides import packed, set_limit, silence, socket_of
+from umbel.engines.redis.insides import in_pieces, packed, set_limit, silence, socket_of
 from umbel.engines.redis.scripts import Script
 from umbel.engines.redis.watch import Watch, poll_of
 from umbel.engines.redis.wire import Wire
@@ -189,12 +189,12 @@ class Link:
         rest = (len(keys), *keys, *args)
         try:
             self._begin(timeout)
-            self._wire.send(packed("EVALSHA", script.sha, *rest))
+            self._wire.send_pieces(in_pieces("EVALSHA", script.sha, *rest))
             try:
                 return self._answer()
             except theirs.NoScriptError:
                 self.busy = True
-                self._wire.send(packed("EVAL", script.source, *rest))
+                self._wire.send_pieces(in_pieces("EVAL", script.source, *rest))
                 return self._answer()
         except THEIRS as error:
             self._fail(error)

@@ -9,14 +9,16 @@ stays redis-py's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from socket import socket
 from typing import Any, NoReturn
 
 from redis import exceptions as theirs
 
 from umbel.engines.redis.insides import reader_of, socket_of
 
-#: Most bytes that are read at once.
-SIZE = 65_536
+#: Most bytes that are read at once, and pieces that are sent.
+SIZE, MOST_PIECES = 65_536, 64
 
 
 class Wire:
@@ -30,6 +32,7 @@ class Wire:
         "_pending",
         "_receive",
         "_send",
+        "_send_some",
         "nothing",
     )
 
@@ -39,13 +42,15 @@ class Wire:
         self._hears = hears
         sock = socket_of(connection)
         reader = None if sock is None else reader_of(connection)
-        self._gets = None
+        self._gets = self._send_some = None
         #: What `come` returns where nothing has come.
         self.nothing: object = object()
         #: Tells of bytes that were read with others and are decrypted since; no event of the socket does.
         self._pending = getattr(sock, "pending", None)
         if reader is not None and sock is not None:
             self._send, self._receive = sock.sendall, sock.recv
+            # What encrypts cannot, nor can Windows.
+            self._send_some = getattr(sock, "sendmsg", None) if type(sock) is socket else None
             self._feed, self._gets = reader.feed, reader.gets
             self.nothing = reader.gets()  # what it says while an answer is not complete
 
@@ -61,6 +66,22 @@ class Wire:
             self._send(data)
         except OSError as error:
             self._fail(error, "writing to")
+
+    def send_pieces(self, pieces: Sequence[bytes]) -> None:
+        """Send all of them, without putting them together where the socket can do so."""
+        if len(pieces) == 1 or len(pieces) > MOST_PIECES or self._send_some is None:
+            return self.send(b"".join(pieces))
+        if socket_of(self._connection) is None:
+            return self.send(b"")  # which says so
+        try:
+            sent = self._send_some(pieces)
+        except OSError as error:
+            self._fail(error, "writing to")
+        for piece in pieces:
+            if sent < len(piece):
+                self.send(piece[sent:])
+            sent = max(sent - len(piece), 0)
+        return None
 
     # Answers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,9 +16,10 @@ from tests.conftest import ManualClock
 from tests.redis_servers import PrivateServer
 from tests.unit.engines.redis.support import QUEUE, attach, in_child, publish
 from umbel.engines.pool import SURPLUS
-from umbel.engines.redis import RedisEngine, watch, wire
+from umbel.engines.redis import RedisEngine, insides, watch, wire
 from umbel.engines.redis.address import Address, address_of
-from umbel.engines.redis.link import Link
+from umbel.engines.redis.link import Argument, Link
+from umbel.engines.redis.scripts import Script
 from umbel.engines.redis.server import Server
 from umbel.exceptions import OperationalError
 from umbel.ports import FetchRequest, Settled, Settlement
@@ -85,6 +87,40 @@ def test_an_error_is_raised_also_where_redis_py_returns_it(
         monkeypatch.setattr(link._connection, "read_response", lambda **_: error)
         with pytest.raises(OperationalError):
             link.receive(PATIENCE)
+
+
+@pytest.mark.parametrize("short", ["", "é", b"\xff" * 9, 7, 0.5])
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_a_command_in_pieces_is_the_same(short: Argument, place: int) -> None:
+    command: list[Argument] = ["EVALSHA", short, short]
+    command.insert(place, "é" * insides.LONG)
+    command.append("x" * insides.LONG)
+    assert b"".join(insides.in_pieces(*command)) == insides.packed(*command)
+    assert insides.in_pieces("GET", short) == [insides.packed("GET", short)]
+
+
+@pytest.mark.parametrize("kind", ["in pieces", "together", "by redis-py"])
+def test_a_script_has_long_arguments(
+    private: PrivateServer, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than what a socket takes at once."""
+    if kind == "by redis-py":
+        monkeypatch.setattr(wire, "reader_of", lambda _: None)
+    if kind == "together":
+        monkeypatch.setattr(wire, "MOST_PIECES", 2)
+    source = "return {ARGV[1], ARGV[2], ARGV[3], #ARGV}"
+    script = Script(
+        "echo", source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+    )
+    long = ["a" * 10_000_000, "between", "é" * 1_000_000]
+    found = [*(one.encode() for one in long), 3]
+    with closing(Link(address_of(private.url, {}), PATIENCE)) as link:
+        # Once to load it, once more by its name.
+        assert link.run(script, [], long, PATIENCE) == found
+        assert link.run(script, [], long, PATIENCE) == found
+        link.close()
+        with pytest.raises(OperationalError):
+            link.run(script, [], long, PATIENCE)
 
 
 @pytest.fixture(params=["by hiredis", "by redis-py", "without poll"])
