@@ -231,3 +231,9 @@ def _call_that_did_not_run(call: Call, queue: str) -> CallInfo:
         stamped_headers=call.stamped_headers,
         stamps=call.stamps,
     )
+
+
+def is_given_back(run: Run) -> bool:
+    """Tell whether a call ended because it was cancelled, and is to run again elsewhere."""
+    job = run.prepared.work
+    return isinstance(run.outcome, Ignored) and isinstance(job, Job) and job.request.given_back

@@ -29,7 +29,6 @@ from umbel.worker.execute import Runner
 from umbel.worker.executors.base import Executor
 from umbel.worker.helper import LONG
 from umbel.worker.outcome import (
-    Ignored,
     Job,
     Lost,
     OverTime,
@@ -37,6 +36,7 @@ from umbel.worker.outcome import (
     Run,
     Waiting,
     is_early,
+    is_given_back,
     marked,
 )
 from umbel.worker.prefetch import SlotPrefetch
@@ -377,6 +377,11 @@ class SlotChild(Child):
         if self._full:
             self._full.discard(self._executor.runs_async(item))
 
+    def freed(self) -> None:
+        """Look for room once a slot is free, where all were taken when the desk looked."""
+        if self._full:
+            self._wake.set()
+
     def _loop_goes_on(self) -> None:
         """Note that the event loop is held up no more: there may be slots, though nothing begins or ends."""
         self._held_up = False
@@ -492,9 +497,3 @@ class SlotChild(Child):
         if self._error is not None:
             raise self._error
         super()._leave()
-
-
-def is_given_back(run: Run) -> bool:
-    """Tell whether a call ended because it was cancelled, and is to run again elsewhere."""
-    job = run.prepared.work
-    return isinstance(run.outcome, Ignored) and isinstance(job, Job) and job.request.given_back

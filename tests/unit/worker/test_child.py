@@ -1527,6 +1527,83 @@ def test_a_slot_that_becomes_free_while_others_are_given_back_is_filled(
         got(result)
 
 
+class Lingering(set[int]):
+    """Threads that run something; they stay there after its end until the desk has looked."""
+
+    looked = threading.Event()
+
+    def discard(self, element: object, /) -> None:
+        """Leave, later than the desk was told of the end."""
+        assert self.looked.wait(PATIENCE)
+        super().discard(element)
+
+
+@pytest.mark.parametrize("executor", ["threads", "asyncio"])
+def test_a_thread_that_is_free_later_than_the_desk_looks_is_used(
+    app: Umbel,
+    make: Make,
+    note: Made,
+    held: Made,
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other, worker = Gate(), make(start=False)
+    slots = worker.slots
+
+    @app.task
+    def long() -> None:
+        other.hold()
+
+    Lingering.looked.clear()
+    begin = Threads.__init__
+
+    def lingering(self: Threads, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self._busy = Lingering()
+
+    monkeypatch.setattr(Threads, "__init__", lingering)
+    monkeypatch.setattr("umbel.worker.slots.LOOK", 1000.0)
+    withdraw, room, give_up = slots._executor.withdraw, slots._room, slots._give_up
+    looking, waits = threading.Lock(), list[bool]()
+
+    def withdraw_while_one_ends() -> list[Waiting]:
+        back = withdraw()
+        if back and len(slots._running) == 4 and not gate.is_open:
+            waits.append(looking.acquire())
+            gate.open()
+            until(lambda: len(slots._running) == 3)
+        return back
+
+    def room_later() -> int:
+        with looking:
+            found = room()
+        if slots._full and not slots.finished and gate.is_open and not waits:
+            Lingering.looked.set()
+        return found
+
+    def given_up(item: Waiting) -> None:
+        give_up(item)
+        if waits:
+            waits.pop()
+            looking.release()
+
+    monkeypatch.setattr(slots._executor, "withdraw", withdraw_while_one_ends)
+    monkeypatch.setattr(slots, "_room", room_later)
+    monkeypatch.setattr(slots, "_give_up", given_up)
+    results = [long.apply_async(priority=9) for _ in range(3)]
+    results.append(held.apply_async(priority=9))
+    behind = note.delay(1)
+    slots._ahead.limit = 5
+    worker.start()
+    try:
+        assert got(behind) == 1
+    finally:
+        Lingering.looked.set()
+        other.open()
+    for result in results:
+        got(result)
+
+
 @pytest.mark.parametrize("executor", ["asyncio"])
 def test_slots_that_are_free_are_filled_once_the_loop_goes_on(
     app: Umbel, make: Make, gate: Gate, ran: list[Any]

@@ -56,7 +56,7 @@ class AsyncioExecutor(Executor):
 
     async def _run(self, works: Works, desk: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
-        threads = Threads(self._sync_threads, works.work)
+        threads = Threads(self._sync_threads, works.work, works.freed)
         self._hosted = loop, works, threads
         ended: asyncio.Future[None] = loop.create_future()
 
@@ -122,6 +122,7 @@ class AsyncioExecutor(Executor):
         self._running.discard(task)
         if self._ready:
             self._fill()
+        self._host[1].freed()
 
     def withdraw(self) -> list[Waiting]:
         """Take back what has not begun."""

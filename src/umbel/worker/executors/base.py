@@ -18,6 +18,9 @@ class Works(Protocol):
     async def work_async(self, item: Waiting) -> None:
         """Run a delivery of an async task, on an event loop."""
 
+    def freed(self) -> None:
+        """Note that a slot is free again: a moment ago the executor still said that it is taken."""
+
 
 class Executor(ABC):
     """Runs deliveries in a number of slots. What is more than these waits here.

@@ -23,9 +23,9 @@ LEAVES = 0.5
 class Threads:
     """Up to `most` threads that run what is submitted; each is started when it is first needed."""
 
-    def __init__(self, most: int, work: Work) -> None:
+    def __init__(self, most: int, work: Work, freed: Callable[[], None]) -> None:
         self._most = most
-        self._work = work
+        self._work, self._freed = work, freed
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._busy: set[int] = set()
@@ -94,6 +94,7 @@ class Threads:
             self._busy.add(me)
             self._work(item)
             self._busy.discard(me)
+            self._freed()
 
     def end(self) -> None:
         """Let the threads end after what they run."""
@@ -122,7 +123,7 @@ class ThreadExecutor(Executor):
 
     def host(self, works: Works, desk: Callable[[], None]) -> None:
         """Run until `desk` returns, in this thread."""
-        self._threads = Threads(self.slots, works.work)
+        self._threads = Threads(self.slots, works.work, works.freed)
         try:
             desk()
         except BaseException:

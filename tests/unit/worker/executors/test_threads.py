@@ -12,6 +12,10 @@ from umbel.worker.executors.threads import Threads
 from umbel.worker.outcome import Ignored, Prepared, Waiting
 
 
+def nothing() -> None:
+    """Tell nobody that a thread is free."""
+
+
 def items(count: int) -> list[Waiting]:
     delivery = Delivery("key", "celery", Message({}, {}, b""), "tag")
     return [Waiting(index, Prepared(delivery, Ignored(None))) for index in range(count)]
@@ -25,7 +29,7 @@ def test_what_no_thread_has_begun_can_be_withdrawn() -> None:
         begun.append(item.index)
         assert gate.wait(PATIENCE)
 
-    threads = Threads(2, work)
+    threads = Threads(2, work, nothing)
     threads.submit(items(5))
     until(lambda: len(begun) == 2)
     assert threads.is_full()
@@ -43,7 +47,7 @@ def test_whoever_withdraws_at_the_end_leaves_the_ends_to_the_threads() -> None:
     def work(item: Waiting) -> None:
         assert gate.wait(PATIENCE)
 
-    threads = Threads(3, work)
+    threads = Threads(3, work, nothing)
     threads.submit(items(3))
     until(lambda: threads.waiting == 0)
     closing = threading.Thread(target=threads.close)
@@ -72,7 +76,7 @@ def test_where_the_system_allows_no_more_threads_those_that_there_are_do(
         assert gate.wait(PATIENCE)
 
     monkeypatch.setattr(threading.Thread, "start", start_or_refuse)
-    threads = Threads(3, work)
+    threads = Threads(3, work, nothing)
     threads.submit(items(2))
     threads.submit(items(2))
     until(lambda: begun == [0])
@@ -89,7 +93,7 @@ def test_where_the_system_allows_no_more_threads_those_that_there_are_do(
 
 def test_threads_are_started_when_they_are_needed() -> None:
     names: list[str] = []
-    threads = Threads(3, lambda item: names.append(threading.current_thread().name))
+    threads = Threads(3, lambda item: names.append(threading.current_thread().name), nothing)
     threads.close()
     threads.submit(items(1))
     until(lambda: names == ["umbel-task-1"])
