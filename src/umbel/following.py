@@ -329,7 +329,7 @@ def after_failure(
 def _takes_the_error(errback: Signature[Any]) -> bool:
     """Tell whether a task takes more than one argument beside those that its signature has.
 
-    Such an errback is called with request, exception and traceback.
+    Such an errback is called with request, exception and traceback. A task with ``bind=True`` must need them.
     """
     try:
         task = errback.type
@@ -340,8 +340,10 @@ def _takes_the_error(errback: Signature[Any]) -> bool:
     found = task.call_signature()
     if not errback.immutable and (errback.args or errback.kwargs):
         found = _left(found, errback.args, errback.kwargs)
-    parameters = found.parameters.values()
-    if any(one.kind is one.VAR_POSITIONAL for one in parameters):
+    parameters = list(found.parameters.values())
+    if task._is_bound:  # Celery sends all of these: so are those that can do with an id
+        parameters = [one for one in parameters if one.default is one.empty]
+    elif any(one.kind is one.VAR_POSITIONAL for one in parameters):
         return True
     return (
         sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters) > 1
@@ -434,10 +436,22 @@ def _plain(written: Mapping[str, Any], app: Umbel) -> dict[str, Any]:
         elif part is not None:
             kwargs[name] = [_plain(one, app) for one in part]
     made["kwargs"] = kwargs
-    task = app.tasks.find(made["task"])
+    options, task = _with_stamps(made.get("options") or {}), app.tasks.find(made["task"])
     if task is None or not task.has_own_apply_async:
-        made["options"] = _known(made.get("options") or {}, made["task"])
+        options = _known(options, made["task"])
+    made["options"] = options
     return made
+
+
+def _with_stamps(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options that name no stamps which they do not have.
+
+    Celery's clients write such names on the parts of a chord whose header has a chain: they share a list.
+    """
+    names = options.get("stamped_headers")
+    if not isinstance(names, list) or all(name in options for name in names):
+        return options
+    return {**options, "stamped_headers": [name for name in names if name in options]}
 
 
 #: Where the parts of a workflow are.
@@ -461,9 +475,10 @@ _NAMES = frozenset(OPTION_NAMES)
 
 def _known(options: Mapping[str, Any], task: str) -> dict[str, Any]:
     """Return the options that are known, of those that it links to too."""
-    stamps = as_list(options.get("stamped_headers")) or ()
-    strange = [name for name in options if name not in _NAMES and name not in stamps]
-    if strange:
+    options = _with_stamps(options)
+    stamps = as_list(options.get("stamped_headers"))
+    strange = [name for name in options if name not in _NAMES and name not in (stamps or ())]
+    if strange and stamps is None:  # else it is what a visitor told itself
         warn_once(
             f"The options {', '.join(strange)} of the signature of {task} have no meaning here."
         )

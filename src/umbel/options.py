@@ -287,16 +287,18 @@ def call_options(keywords: Mapping[str, Any], where: str = "apply_async") -> Cal
     return options
 
 
-def without_strange(keywords: Mapping[str, Any]) -> dict[str, Any]:
+def without_strange(
+    keywords: Mapping[str, Any], known: Sequence[str] = OPTION_NAMES
+) -> dict[str, Any]:
     """Leave out what may be for an `apply_async` of the task's own, which passes on all that it was given.
 
-    What is plainly misspelt stays, to be refused.
+    So may what a visitor of stamps returned beside them. What is plainly misspelt stays, to be refused.
     """
     stamps = as_list(keywords.get("stamped_headers")) or ()
     return {
         name: value
         for name, value in keywords.items()
-        if name in OPTION_NAMES or name in stamps or nearest(name, OPTION_NAMES)
+        if name in known or name in stamps or nearest(name, known)
     }
 
 
@@ -323,6 +325,8 @@ def _gathered(keywords: Mapping[str, Any], where: str) -> CallOptions:
     """Return options of which some are stamps, properties or without meaning."""
     stamped = keywords.get("stamped_headers")
     stamps = _stamps(keywords, stamped)
+    if stamped is not None:  # what is not named there is what a visitor told itself
+        keywords = without_strange(keywords)
     refuse_unknown(keywords, (*OPTION_NAMES, *stamps), where)
     for name, why in _NO_MEANING.items():
         if keywords.get(name) is not None:
@@ -443,9 +447,11 @@ _EAGER_NAMES = tuple(entry.name for entry in fields(EagerOptions) if entry.name 
 
 def eager_options(keywords: Mapping[str, Any]) -> EagerOptions:
     """Return the options of a call that runs here; those that say how it is sent have no effect."""
-    stamps = _stamps(keywords, keywords.get("stamped_headers"))
-    names = (*_EAGER_NAMES, *OPTION_NAMES, *stamps)
-    refuse_unknown(keywords, names, "apply")
+    stamped = keywords.get("stamped_headers")
+    stamps, names = _stamps(keywords, stamped), (*_EAGER_NAMES, *OPTION_NAMES)
+    if stamped is not None:
+        keywords = without_strange(keywords, names)
+    refuse_unknown(keywords, (*names, *stamps), "apply")
     own = {name: keywords[name] for name in _EAGER_NAMES if name in keywords}
     return EagerOptions(**own, stamps=stamps)
 

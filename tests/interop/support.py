@@ -17,7 +17,7 @@ import pytest
 import redis
 
 import umbel
-from tests.interop import workflows
+from tests.interop import stamps, workflows
 from umbel.testing.conformance.support import PATIENCE, until
 
 SOURCE = Path(umbel.__file__).parents[1]
@@ -200,11 +200,11 @@ class Side:
         self._workers: list[subprocess.Popen[bytes]] = []
         app = "Umbel" if name == "umbel" else "Celery"
         (project / f"{name}_tasks.py").write_text(
-            TASKS.format(module=name, App=app) + workflows.TASKS + conf
+            (TASKS + workflows.TASKS + stamps.TASKS).format(module=name, App=app) + conf
         )
         programs = {
             **{"client": CLIENT, "links": LINKS, "saved": SAVED},
-            "workflows": workflows.WORKFLOWS,
+            **{"workflows": workflows.WORKFLOWS, "stamps": stamps.STAMPS},
         }
         for program, text in programs.items():
             written = text.format(name=f"{name}_tasks", module=name)

@@ -99,6 +99,7 @@ def test_each_step_of_a_workflow_runs_on_either_sides_workers(
     for worker in workers:
         space.sides[worker].worker("-c", "1")
     assert space.sides[client].client(program="workflows") == "all well\n"
+    assert space.sides[client].client(*workers, program="stamps") == "all well\n"
 
 
 @pytest.mark.parametrize(("client", "worker"), [("umbel", "celery"), ("celery", "umbel")])

@@ -37,3 +37,4 @@ def test_a_workflow_runs_on_either_sides_workers(
     for worker in workers:
         sides[worker].worker("-c", "1")
     assert sides[client].client(program="workflows") == "all well\n"
+    assert sides[client].client(*workers, program="stamps") == "all well\n"

@@ -14,7 +14,9 @@ Stamps = Mapping[str, Any]
 class StampingVisitor(ABC):
     """Says what stamps each part of a workflow gets; subclass it, and give it to ``Signature.stamp``.
 
-    Methods get the part and the stamps that it has so far, and return more of them.
+    Methods get the part and the stamps that it has so far, and return more of them. With a list of names as
+    ``stamped_headers`` only those are stamps: what else is returned reaches the methods for the parts of this
+    one, and no message.
     """
 
     @abstractmethod

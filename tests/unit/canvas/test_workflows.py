@@ -461,6 +461,28 @@ def test_all_parts_of_a_workflow_are_stamped(app: Umbel, add: Made, total: Made)
     assert call.stamps == {"tenant": "a", "in_chain": True, "on": "signature"}
 
 
+class Told(StampingVisitor):
+    """Has something to say to its own methods beside the stamps."""
+
+    def on_chain_start(self, sig: Any, **headers: Any) -> dict[str, Any]:
+        return {"in_chain": True, "secret": 5, "stamped_headers": ["in_chain"]}
+
+    def on_signature(self, sig: Any, **headers: Any) -> dict[str, Any]:
+        assert headers["secret"] == 5
+        return {"on": sig.task, "priority": 3, "other": 1, "stamped_headers": ["on"]}
+
+
+def test_what_is_no_stamp_reaches_visitors_and_no_message(app: Umbel, add: Made) -> None:
+    (add.s(1, 1) | add.s(1)).stamp(Told()).apply_async()
+    (call,) = calls(app)
+    assert call.stamps == {"in_chain": True, "on": "add"}
+    assert not {"secret", "other"} & call.headers.keys()
+    (step,) = call.chain
+    Signature.from_dict(step, app=app).apply_async((2,))
+    assert calls(app)[-1].stamps == {"in_chain": True, "on": "add"}
+    assert add.s(1, 1).stamp(Told(), secret=5).apply().get() == 2
+
+
 def test_a_body_is_stamped_without_a_visitor_too(add: Made, total: Made) -> None:
     whole = group(add.s(1, 1), add.s(2, 2)) | total.s() | add.s(1)
     assert whole.stamp(tenant="a") is whole

@@ -227,6 +227,31 @@ def test_an_errback_that_takes_the_error_is_called_where_the_task_failed(
     assert "Errback 'raises' raised an exception" in caplog.text
 
 
+def test_a_bound_errback_that_can_do_with_an_id_is_sent(
+    app: Umbel, runner: Runner, fail: Made
+) -> None:
+    """Celery sends all that are bound; here one that needs the error is called with it."""
+    seen: list[Any] = []
+
+    @app.task(name="tell", bind=True)
+    def tell(self: Task[..., Any], task_id: str, *more: Any, by: str = "") -> None: ...
+
+    @app.task(name="note", bind=True)
+    def note(self: Task[..., Any], task_id: str, place: str = "here") -> None: ...
+
+    @app.task(name="hear", bind=True)
+    def hear(self: Task[..., Any], request: Any, error: Any, traceback: Any) -> None:
+        seen.append(repr(error))
+
+    delivery = delivery_of(fail, link_error=[tell.s(), note.s(), hear.s()])
+    sent = following(verdict(runner, delivery, app))
+    assert [(one.task, one.args) for one in sent] == [
+        ("tell", [delivery.message.task_id]),
+        ("note", [delivery.message.task_id]),
+    ]
+    assert seen == ["ValueError('no')"]
+
+
 def test_an_errback_that_cannot_be_sent_is_logged_and_the_failure_stored(
     app: Umbel, runner: Runner, fail: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -506,3 +531,20 @@ def test_options_that_only_celery_knows_are_left_out(
     assert first.callbacks == [{"task": "add", "options": {"priority": 3}}]
     assert second.chain == [inner]  # is read when it is its turn
     assert "The options tenant_of_mine of the signature of add have no meaning here" in caplog.text
+
+
+@pytest.mark.parametrize("part", ["callbacks", "chain"])
+def test_stamps_that_are_named_and_not_there_are_left_out(
+    app: Umbel, runner: Runner, add: Made, part: str
+) -> None:
+    """Celery's clients write them, when they stamp a chord whose header has a chain."""
+    stamps = {"stamped_headers": ["tenant", "in_chain"], "tenant": "a"}
+    after = {
+        "task": "add",
+        "args": [1],
+        "options": {**stamps, "link": {"task": "add", "options": stamps}},
+    }
+    found = verdict(runner, written(app, delivery_of(add, 1, 2), **{part: [after]}), app)
+    (publication,) = found.settlement.publish
+    headers = publication.message.headers
+    assert (headers["stamped_headers"], headers["stamps"]) == (["tenant"], {"tenant": "a"})
