@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -10,6 +14,7 @@ from umbel.exceptions import TaskRevokedError
 from umbel.ports import FetchRequest, Owner
 from umbel.progress import Progress
 from umbel.records import TaskResult, encode
+from umbel.result import GroupResult
 from umbel.testing.conformance.support import until
 
 
@@ -60,13 +65,104 @@ def test_a_call_without_a_result_is_looked_for(umbel: Command, project: Umbel) -
         assert (ended.code, ended.out) == (3, f"PENDING: {text}\n")
 
 
-@pytest.mark.parametrize("options", [(), ("--follow",), ("--wait", "5")])
-def test_a_saved_group_is_told_from_a_call(
-    umbel: Command, project: Umbel, options: tuple[str, ...]
+def test_what_became_of_the_calls_of_a_saved_group_is_summed_up(
+    umbel: Command, project: Umbel
 ) -> None:
-    project.GroupResult("g", [project.AsyncResult("a")]).save()
-    ended = umbel("result", "g", *options)
-    assert (ended.code, "`umbel graph g` shows what became of its calls" in ended.err) == (2, True)
+    group = save_group(project, "abcd")
+    assert umbel("result", "g").out == "PENDING: 0 % (0 of 4)\nPENDING 4\n"
+    store_results(project, TaskResult("b", states.SUCCESS, 2), TaskResult("a", "WORKING", None))
+    store_results(project, failed("c", "no"))
+    ended = umbel("result", "g", "--wait", "0.01")
+    assert (ended.code, ended.err) == (3, "")
+    assert ended.out == (
+        "PROGRESS: 50 % (2 of 4): 1 failed\nSUCCESS 1, FAILURE 1, WORKING 1, PENDING 1\n"
+    )
+    revoked = TaskResult("d", states.REVOKED, TaskRevokedError("revoked"))
+    store_results(project, TaskResult("a", states.SUCCESS, 1), revoked)
+    ended = umbel("result", "g")
+    assert ended.code == 1
+    assert ended.out == (
+        "FAILURE: ValueError('no')\nSUCCESS 2, FAILURE 1, REVOKED 1; this is the error of c\n"
+    )
+    assert umbel("result", "g", "--traceback").out == f"{ended.out}Traceback of c\n"
+    store_results(project, TaskResult("e", states.SUCCESS, [5]))
+    project.GroupResult("h", [project.AsyncResult("b"), group[0], project.AsyncResult("e")]).save()
+    ended = umbel("result", "h", "--traceback", "--wait", "5")
+    assert (ended.code, ended.out) == (0, "SUCCESS: [2, 1, [5]]\n")
+
+
+def test_a_group_of_which_a_call_was_revoked_is_so(umbel: Command, project: Umbel) -> None:
+    save_group(project, "ab")
+    revoked = TaskResult("b", states.REVOKED, TaskRevokedError("revoked"))
+    store_results(project, TaskResult("a", states.SUCCESS, 1), revoked)
+    ended = umbel("result", "g")
+    assert (ended.code, ended.out.startswith("REVOKED: TaskRevokedError(")) == (1, True)
+
+
+def test_a_group_as_json(umbel: Command, project: Umbel) -> None:
+    save_group(project, "ab")
+    store_results(project, failed("b", "no"))
+    ended = umbel("result", "g", "--json")
+    assert (ended.code, ended.data["state"], ended.data["result"]) == (3, "PROGRESS", None)
+    assert ended.data["progress"] == Progress(1, 2, "1 failed").as_meta()
+    assert (ended.data["states"], ended.data["failed"]) == ({"FAILURE": 1, "PENDING": 1}, ["b"])
+    done = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    store_results(project, TaskResult("a", states.SUCCESS, 1, date_done=done))
+    found = umbel("result", "g", "--json").data
+    told = {"state": "FAILURE", "result": "ValueError('no')", "traceback": "Traceback of b"}
+    assert found.items() >= {"id": "g", **told}.items()
+    assert found["date_done"] == "2026-11-22T12:00:00+00:00"
+    store_results(project, TaskResult("c", states.SUCCESS, {"n": 1}))
+    project.GroupResult("h", [project.AsyncResult("a"), project.AsyncResult("c")]).save()
+    found = umbel("result", "h", "--json", "--follow").data
+    assert (found["state"], found["result"], found["failed"]) == ("SUCCESS", [1, {"n": 1}], [])
+
+
+def test_an_empty_group_has_ended(umbel: Command, project: Umbel) -> None:
+    project.GroupResult("g", []).save()
+    for options in ((), ("--follow",)):
+        ended = umbel("result", "g", *options)
+        assert (ended.code, ended.out) == (0, "SUCCESS: []\n")
+
+
+def test_a_group_is_followed_by_a_line_for_each_percent(project: Umbel) -> None:
+    group = save_group(project, [f"{number}" for number in range(300)])
+    store_results(project, failed("7", "no"))
+    command = [sys.executable, "-m", "umbel", "-A", "tasks", "result", "g", "--follow"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        assert follower.stdout.readline() == "PROGRESS: 0 % (1 of 300): 1 failed\n"
+        others = [leaf.id for leaf in group if leaf.id != "7"]
+        store_results(project, *(TaskResult(id, states.SUCCESS, 1) for id in others))
+        *lines, error, counts = follower.stdout.read().splitlines()
+    assert follower.returncode == 1
+    assert all(line.startswith("PROGRESS: ") for line in lines)
+    assert 1 <= len(lines) <= 99
+    assert (error, counts[:11]) == ("FAILURE: ValueError('no')", "SUCCESS 299")
+
+
+def test_a_bar_is_drawn_of_a_group_until_all_have_ended(project: Umbel) -> None:
+    save_group(project, "abc")
+    terminal = Terminal("-A", "tasks", "result", "g", "--follow")
+    until(lambda: "PENDING" in terminal.text and "0/3" in terminal.text, 20.0)
+    store_results(project, failed("b", "no"))
+    until(lambda: "PROGRESS" in terminal.text and "1/3" in terminal.text)
+    assert "1 failed" in terminal.text
+    store_results(project, TaskResult("a", states.SUCCESS, 1), TaskResult("c", states.SUCCESS, 3))
+    assert terminal.end() == 1
+    assert terminal.text.endswith("SUCCESS 2, FAILURE 1; this is the error of b\n")
+
+
+def save_group(project: Umbel, ids: Iterable[str]) -> GroupResult:
+    return project.GroupResult("g", [project.AsyncResult(id) for id in ids]).save()
+
+
+def store_results(project: Umbel, *results: TaskResult) -> None:
+    project.result_store().put([encode(result) for result in results])
+
+
+def failed(id: str, words: str) -> TaskResult:
+    return TaskResult(id, states.FAILURE, ValueError(words), f"Traceback of {id}")
 
 
 def test_a_broker_that_cannot_be_asked_is_told(umbel: Command, project: Umbel) -> None:

@@ -12,6 +12,7 @@ from umbel.app import Umbel
 from umbel.cli import following
 from umbel.cli.given import Global
 from umbel.cli.groups import examples
+from umbel.cli.members import Members
 from umbel.cli.output import json_option, show_json
 from umbel.exceptions import ImproperlyConfigured, OperationalError
 from umbel.ports import StoredMessage
@@ -27,7 +28,8 @@ NOT_YET = 3
     epilog=examples(
         "umbel -A tasks result 019f2f6e-6a4b-7d07-b0a2-3d1f0e6f1c2a --wait 10",
         "umbel -A tasks result 019f2f6e-6a4b-7d07-b0a2-3d1f0e6f1c2a --follow",
-        codes="Exit codes: 0 it succeeded, 1 it failed or was revoked, 3 it has not ended yet.",
+        codes="Exit codes: 0 it succeeded, 1 it failed or was revoked, 3 it has not ended yet. Of a saved group:"
+        " 0 all succeeded, 1 one failed or was revoked, 3 one has not ended yet.",
     ),
 )
 @click.argument("task_id")
@@ -37,7 +39,7 @@ NOT_YET = 3
 @click.option(
     "--follow",
     is_flag=True,
-    help="Wait until it ends, or for --wait seconds, and show how far it is.",
+    help="Wait until it ends, or for --wait seconds, and show how far it is: of a group, how many ended.",
 )
 @json_option
 @click.pass_context
@@ -50,24 +52,23 @@ def command(
     follow: bool,
     as_json: bool,
 ) -> None:
-    """Show what became of a call.
+    """Show what became of a call, or of a group's.
 
-    Its state and its result, or the exception that it raised.
+    Its state and its result, or the exception that it raised. Of a group that was saved: the values of all
+    its calls, or the first exception, and how many calls are in which state.
     """
     given: Global = context.obj
     app = given.load()
     if task is not None:
         app.tasks[task]  # a wrong name is told
     found = app.AsyncResult(task_id)
-    if found.state == states.PENDING and saved_group(app, task_id) is not None:
-        raise click.UsageError(
-            f"{task_id} is a group that was saved, not a call. `umbel graph {task_id}` shows what became of"
-            " its calls."
-        )
+    group = saved_group(app, task_id) if found.state == states.PENDING else None
     if follow:
-        following.follow(found, wait, as_json)
+        following.follow(found if group is None else group, wait, as_json)
     else:
-        wait_for(found, wait)
+        wait_for(found if group is None else group, wait)
+    if group is not None:
+        context.exit(show_group(Members.of(group), traceback, as_json))
     data = as_data(found)
     if as_json:
         show_json(data)
@@ -89,8 +90,19 @@ def saved_group(app: Umbel, group_id: str) -> GroupResult | None:
     return None
 
 
-def wait_for(found: AsyncResult[Any], seconds: float | None) -> None:
-    """Give a call that many seconds to end; its state says whether it did."""
+def show_group(found: Members, traceback: bool, as_json: bool) -> int:
+    """Show what became of a group's calls; return the exit code."""
+    if as_json:
+        show_json(found.as_data())
+    else:
+        click.echo(found.as_text())
+        if traceback and found.traceback:
+            click.echo(found.traceback)
+    return exit_code(found.state)
+
+
+def wait_for(found: AsyncResult[Any] | GroupResult, seconds: float | None) -> None:
+    """Give a call or a group that many seconds to end; its state says whether it did."""
     if seconds is not None:
         with contextlib.suppress(TimeoutError):
             found.get(timeout=seconds, propagate=False)
