@@ -1,5 +1,7 @@
 """Waiting for results in coroutines, without blocking the event loop: see `umbel.waiting`.
 
+There is one way, `Wait`, for a single result and for many. What ends is kept by the thread that hears of it,
+which wakes the event loop once for all that comes before that looks; what does not end a wait wakes nobody.
 Nothing is left behind by who stops waiting, however that ends.
 """
 
@@ -7,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Collection
-from typing import Any
+from collections import deque
+from collections.abc import Collection
+from types import TracebackType
+from typing import Self
 
 from umbel.parents import Parents, listened
 from umbel.ports import ResultStore
@@ -17,132 +21,115 @@ from umbel.states import PROPAGATE_STATES
 from umbel.waiting import News, OutOfPatience, hub_of
 
 
-async def result_of(
-    store: ResultStore,
-    task_ids: Collection[str],
-    ends: Callable[[ResultRecord], bool],
-    timeout: float | None,
-    parents: Collection[str] = (),
-) -> ResultRecord:
-    """Return the first record for which `ends` is true, without blocking the event loop.
+class Wait:
+    """Waits for tasks within a block: ``with Wait(...) as wait: record = await wait.next()``."""
 
-    Or that of one of many `parents` that has failed; see `watch`. Raises OutOfPatience when there was none
-    in `timeout` seconds.
-    """
-    task_ids, parents = listened(task_ids, parents)
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[ResultRecord] = loop.create_future()
+    def __init__(
+        self,
+        store: ResultStore,
+        task_ids: Collection[str],
+        timeout: float | None,
+        parents: Collection[str] = (),
+    ) -> None:
+        """Wait for `timeout` seconds (None: for ever), also for one of the `parents` to fail."""
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+        self._parents = frozenset(parents)
+        self._ids, looked_at = listened(task_ids, parents)
+        self._before = Parents(store, looked_at, self._loop.time)
+        self._deadline = None if timeout is None else self._loop.time() + timeout
+        self._is_over = timeout is not None and timeout <= 0
+        self._has_looked = False
+        self._news: deque[News] = deque()
+        #: Whether the event loop is told already that there are news.
+        self._told = False
+        self._waiter: asyncio.Future[None] | None = None
 
-    def hear(news: News) -> None:
-        if isinstance(news, Exception):
-            loop.call_soon_threadsafe(_settle, future.set_exception, future, news)
-        elif ends(news):
-            loop.call_soon_threadsafe(_settle, future.set_result, future, news)
+    def __enter__(self) -> Self:
+        if not self._is_over:
+            hub_of(self._store).add(self._ids, self._hear)
+        return self
 
-    def listener(news: News) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has been closed
-            hear(news)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._is_over:
+            hub_of(self._store).remove(self._ids, self._hear)
 
-    before = Parents(store, parents, loop.time)
-    if timeout is not None and timeout <= 0:
-        said = await asyncio.to_thread(store.get, [*parents, *task_ids])
-        own = (said[task_id] for task_id in task_ids if task_id in said)
-        found = before.failed(said) or next((one for one in own if ends(one)), None)
-        if found is None:
-            raise OutOfPatience
+    async def next(self) -> ResultRecord:
+        """Return the record of a task that has ended, or of one of the parents that has failed.
+
+        That of one of many parents comes before that of a failure after it. Raises OutOfPatience in the end,
+        and OperationalError when the store fails.
+        """
+        while not self._news:
+            self._told = False
+            if not self._news:  # else it came in between, and nobody was told
+                await self._more()
+        found = self._news.popleft()
+        if isinstance(found, Exception):
+            raise found.with_traceback(None)
+        if self._before.left and found.state in PROPAGATE_STATES:
+            failed = await asyncio.to_thread(self._before.look)
+            if failed is not None:
+                self._news.appendleft(found)
+                return failed
         return found
-    hub = hub_of(store)
-    hub.add(task_ids, listener)
-    try:
-        return await _first(future, before, None if timeout is None else loop.time() + timeout)
-    finally:
-        hub.remove(task_ids, listener)
 
-
-async def _first(
-    future: asyncio.Future[ResultRecord], parents: Parents, deadline: float | None
-) -> ResultRecord:
-    """Return what comes, or a parent that has failed; raise OutOfPatience when nothing does."""
-    now = asyncio.get_running_loop().time
-    while True:
-        ends = [one for one in (deadline, parents.due) if one is not None]
-        await asyncio.wait([future], timeout=max(min(ends) - now(), 0.0) if ends else None)
-        if future.done():
-            found = future.result()
-            if not (parents.left and found.state in PROPAGATE_STATES):
-                return found
-            return await asyncio.to_thread(parents.look) or found
-        if deadline is not None and now() >= deadline:
+    async def _more(self) -> None:
+        """Return when there may be news; raise OutOfPatience when there will be none."""
+        now, due = self._loop.time(), self._before.due
+        if self._is_over and not self._has_looked:
+            self._has_looked = True
+            await self._look()
+        elif self._deadline is not None and now >= self._deadline:
             raise OutOfPatience
-        if parents.due is not None and now() >= parents.due:
-            failed = await asyncio.to_thread(parents.look)
+        elif due is not None and now >= due:
+            failed = await asyncio.to_thread(self._before.look)
             if failed is not None:
-                return failed
+                self._news.appendleft(failed)
+        else:
+            await self._sleep(
+                min((one for one in (self._deadline, due) if one is not None), default=None)
+            )
 
-
-def _settle(set_outcome: Callable[[Any], None], future: asyncio.Future[Any], outcome: Any) -> None:
-    if not future.done():
-        set_outcome(outcome)
-
-
-async def heard(
-    store: ResultStore,
-    task_ids: Collection[str],
-    timeout: float | None,
-    parents: Collection[str] = (),
-) -> AsyncGenerator[ResultRecord, None]:
-    """Yield what is stored for tasks, and then what will be, for `timeout` seconds (None: for ever).
-
-    That of one of many `parents` comes only when it has failed; see `umbel.waiting.watch`. Raises
-    OutOfPatience in the end, and OperationalError when the store fails. Close it to wait no longer.
-    """
-    task_ids, parents = listened(task_ids, parents)
-    loop = asyncio.get_running_loop()
-    before = Parents(store, parents, loop.time)
-    if timeout is not None and timeout <= 0:
-        said = await asyncio.to_thread(store.get, [*parents, *task_ids])
-        failed = before.failed(said)
+    async def _look(self) -> None:
+        """Take what is stored now."""
+        said = await asyncio.to_thread(self._store.get, [*self._before.left, *self._ids])
+        failed = self._before.failed(said)
         if failed is not None:
-            yield failed
-        for task_id in task_ids:
-            if task_id in said:
-                yield said[task_id]
-        raise OutOfPatience
-    news: asyncio.Queue[News] = asyncio.Queue()
+            self._news.append(failed)
+        found = (said[task_id] for task_id in self._ids if task_id in said)
+        self._news.extend(one for one in found if self._counts(one))
 
-    def listener(found: News) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has been closed
-            loop.call_soon_threadsafe(news.put_nowait, found)
+    async def _sleep(self, until: float | None) -> None:
+        self._waiter = self._loop.create_future()
+        alarm = None if until is None else self._loop.call_at(until, self._wake)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            if alarm is not None:
+                alarm.cancel()
 
-    hub = hub_of(store)
-    hub.add(task_ids, listener)
-    try:
-        deadline = None if timeout is None else loop.time() + timeout
-        while True:
-            found = await _next_of(news, before, deadline)
-            if isinstance(found, Exception):
-                raise found.with_traceback(None)
-            if before.left and found.state in PROPAGATE_STATES:
-                failed = await asyncio.to_thread(before.look)
-                if failed is not None:
-                    yield failed
-            yield found
-    finally:
-        hub.remove(task_ids, listener)
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
+    def _hear(self, news: News) -> None:
+        """Take what comes, in the thread that hears of it."""
+        if isinstance(news, ResultRecord) and not self._counts(news):
+            return
+        self._news.append(news)
+        if not self._told:
+            self._told = True
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
+                self._loop.call_soon_threadsafe(self._wake)
 
-async def _next_of(news: asyncio.Queue[News], before: Parents, deadline: float | None) -> News:
-    """Return what comes next; raise OutOfPatience when nothing does."""
-    now = asyncio.get_running_loop().time
-    while news.empty():
-        ends = [one for one in (deadline, before.due) if one is not None]
-        left = max(min(ends) - now(), 0.0) if ends else None
-        with contextlib.suppress(asyncio.TimeoutError):
-            return await asyncio.wait_for(news.get(), left)
-        if deadline is not None and now() >= deadline:
-            raise OutOfPatience
-        if before.due is not None and now() >= before.due:
-            failed = await asyncio.to_thread(before.look)
-            if failed is not None:
-                return failed
-    return news.get_nowait()
+    def _counts(self, record: ResultRecord) -> bool:
+        if record.task_id in self._parents:
+            return record.state in PROPAGATE_STATES
+        return record.ready

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from umbel.awaiting import result_of
+from umbel.awaiting import Wait
 from umbel.clock import SYSTEM, unique_id
 from umbel.engines.memory import MemoryEngine
 from umbel.engines.memory.space import forget_space
@@ -61,7 +61,8 @@ def waited_for(store: ResultStore, task_id: str, **patience: Any) -> ResultRecor
 
 
 async def awaited(store: ResultStore, task_id: str, timeout: float = PATIENCE) -> ResultRecord:
-    return await result_of(store, [task_id], lambda found: found.ready, timeout)
+    with Wait(store, [task_id], timeout) as wait:
+        return await wait.next()
 
 
 def is_at_rest(hub: Hub) -> bool:
@@ -119,8 +120,11 @@ def followed(store: ResultStore, **patience: Any) -> ResultRecord:
 
 
 def followed_by_a_coroutine(store: ResultStore, timeout: float = PATIENCE) -> ResultRecord:
-    wait = result_of(store, ["1"], lambda found: found.ready, timeout, PARENTS)
-    return asyncio.run(wait)
+    async def wait_for_it() -> ResultRecord:
+        with Wait(store, ["1"], timeout, PARENTS) as wait:
+            return await wait.next()
+
+    return asyncio.run(wait_for_it())
 
 
 WAYS = pytest.mark.parametrize("wait", [followed, followed_by_a_coroutine])

@@ -28,8 +28,8 @@ NOT_YET = 3
     epilog=examples(
         "umbel -A tasks result 019f2f6e-6a4b-7d07-b0a2-3d1f0e6f1c2a --wait 10",
         "umbel -A tasks result 019f2f6e-6a4b-7d07-b0a2-3d1f0e6f1c2a --follow",
-        codes="Exit codes: 0 it succeeded, 1 it failed or was revoked, 3 it has not ended yet. Of a saved group:"
-        " 0 all succeeded, 1 one failed or was revoked, 3 one has not ended yet.",
+        codes="Exit codes: 0 it succeeded, 1 it failed or was revoked, 3 it has not ended yet. Of a saved"
+        " group: 0 all succeeded, 1 one failed or was revoked, 3 one has not ended yet.",
     ),
 )
 @click.argument("task_id")

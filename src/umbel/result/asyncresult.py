@@ -12,7 +12,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from umbel import kin, records, states
 from umbel.absent import tell_of_absent
-from umbel.awaiting import result_of
+from umbel.awaiting import Wait
 from umbel.backend import Backend, ResultBase, Source, out_of_time
 from umbel.current import get_current_app
 from umbel.exceptions import TimeoutError
@@ -367,14 +367,9 @@ class AsyncResult(ResultBase, Generic[R]):
         return cast(R, self.maybe_throw(propagate))
 
     async def _await(self, timeout: float | None, parents: dict[str, AsyncResult[Any]]) -> None:
-        def ends(record: ResultRecord) -> bool:
-            if record.task_id in parents:
-                return record.state in states.PROPAGATE_STATES
-            return record.ready
-
-        store, ids = self.backend.store, [str(self.id)]
         try:
-            record = await result_of(store, ids, ends, timeout, parents)
+            with Wait(self.backend.store, [str(self.id)], timeout, parents) as wait:
+                record = await wait.next()
         except OutOfPatience:
             raise out_of_time(self.id, timeout) from None
         ended = parents.get(record.task_id, self)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
+from contextlib import closing
 from typing import Any
 
 from umbel import records
-from umbel.awaiting import heard
+from umbel.awaiting import Wait
 from umbel.backend import Backend
 from umbel.exceptions import TimeoutError
 from umbel.records import ResultRecord
@@ -59,14 +59,13 @@ async def aarriving(
         return
     before = [name for name in parents if name not in waiting]
     try:
-        async with aclosing(heard(backend.store, list(waiting), timeout, before)) as news:
-            async for record in news:
+        with Wait(backend.store, list(waiting), timeout, before) as wait:
+            while waiting:
+                record = await wait.next()
                 if record.task_id in parents:
                     _require_success(parents[record.task_id], record)
                 for leaf in _ended(waiting, record):
                     yield leaf
-                if not waiting:
-                    return
     except OutOfPatience:
         raise _out_of_time(len(waiting), len(leaves), min(waiting), timeout) from None
 
