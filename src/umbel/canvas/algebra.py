@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from umbel.canvas.kinds import CLASSES, class_of, no_signature
-from umbel.canvas.lazy import has_one
+from umbel.canvas.lazy import Lazy, has_one
+from umbel.current import get_current_app
 from umbel.links import as_list, is_signature
+from umbel.settings import Settings
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -156,19 +158,45 @@ def unchained(chain: Sig) -> list[Sig]:
     return tasks
 
 
-def link_errback(sig: Sig, errback: Any) -> None:
-    """Let an errback follow the failure of a signature of any kind; `sig` is a copy of the caller's own."""
+def link_errback(sig: Sig, errback: Any, header: bool = True) -> None:
+    """Let an errback follow the failure of a signature of any kind; `sig` is a copy of the caller's own.
+
+    Of a chord it follows the body; with `header` also each call of the header, where the settings say so.
+    """
     match kind_of(sig):
         case "group":
             sig["kwargs"]["tasks"] = [fresh(task, sig._app) for task in sig["kwargs"]["tasks"]]
             for task in sig["kwargs"]["tasks"]:
-                link_errback(task, errback)
+                link_errback(task, errback, header)
         case "chord":
             body = fresh(sig["kwargs"]["body"], sig._app)
-            link_errback(body, errback)
+            link_errback(body, errback, header)
             sig["kwargs"]["body"] = body
+            if header and _settings(sig).task_allow_error_cb_on_chord_header:
+                _link_header(sig, errback)
         case _:
             sig.append_to_list_option("link_error", errback)
+
+
+def _settings(sig: Sig) -> Settings:
+    return (sig._app or get_current_app()).conf.snapshot
+
+
+def _link_header(chord: Sig, errback: Any) -> None:
+    """Let an errback follow each call of a chord's header."""
+
+    def linked(task: Mapping[str, Any]) -> Mapping[str, Any]:
+        own = fresh(task, chord._app)
+        link_errback(own, errback)
+        return own
+
+    header, tasks = chord["kwargs"].get("header"), map(linked, header_of(chord))
+    members = Lazy(tasks) if isinstance(header_of(chord), Lazy) else list(tasks)
+    if not isinstance(header, Mapping):
+        chord["kwargs"]["header"] = members
+        return
+    own = chord["kwargs"]["header"] = fresh(header, chord._app)
+    own["kwargs"]["tasks"] = members
 
 
 def fresh(sig: Mapping[str, Any], app: Umbel | None = None) -> Sig:
@@ -258,7 +286,7 @@ def _of_chord(sig: Sig) -> Iterator[Sig]:
         found[-1].append_to_list_option("link", link)
     for errback in as_list(links.get("link_error")) or ():
         for step in found:
-            link_errback(step, errback)
+            link_errback(step, errback, header=False)
     found[-1].options.update(where)
     yield from found
 

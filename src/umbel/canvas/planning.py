@@ -344,7 +344,7 @@ class Planner:
         for link in as_list(options.pop("link", None)) or ():
             body.append_to_list_option("link", link)
         for errback in as_list(options.pop("link_error", None)) or ():
-            link_errback(body, errback)
+            link_errback(body, errback, header=False)
         where = {name: options[name] for name in _PLACE if options.get(name) is not None}
         made, result = self._fixed(body, where)
         kept = {name: options[name] for name in options if name not in (*_PLACE, "parent_id")}

@@ -138,4 +138,4 @@ def _link(sig: Sig, links: Mapping[str, Any]) -> None:
     if links.get("link"):
         sig.extend_list_option("link", links["link"])
     for errback in as_list(links.get("link_error")) or ():
-        link_errback(sig, errback)
+        link_errback(sig, errback, header=False)

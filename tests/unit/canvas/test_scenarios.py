@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from umbel import Task, Umbel, chain, chord, group
+from umbel import Task, Umbel, chain, chord, group, signals
+from umbel.exceptions import ChordError
 from umbel.result import allow_join_result, result_from_tuple
 from umbel.testing import run_pending
 
@@ -110,6 +112,142 @@ def test_errbacks_follow_what_replaced_a_call_once(app: Umbel, told: list[Any]) 
     assert [name for name, _ in told] == ["failed"]
 
 
+def test_what_replaces_a_call_may_be_replaced_itself(app: Umbel, told: list[Any]) -> None:
+    @app.task(name="outer", bind=True)
+    def outer(self: Made) -> Any:
+        told.append("in a")
+        return self.replace(s(app, "inner") | s(app, "note", "out a"))
+
+    @app.task(name="inner", bind=True)
+    def inner(self: Made) -> Any:
+        told.append("in b")
+        return self.replace(s(app, "note", "c") | s(app, "note", "out b"))
+
+    @app.task(name="note")
+    def note(*words: str) -> str:
+        told.append(words[-1])
+        return words[-1]
+
+    assert run(app, s(app, "outer") | s(app, "same")) == "out a"
+    assert told == ["in a", "in b", "c", "out b", "out a"]
+
+
+def test_calls_are_replaced_by_groups_in_nested_chords(app: Umbel) -> None:
+    """With the groups' values in their order, each at its call's place."""
+
+    @app.task(name="to_all", bind=True)
+    def to_all(self: Made, numbers: list[int], number: int) -> Any:
+        return self.replace(group(s(app, "add", one, number) for one in numbers))
+
+    def inner(number: int) -> Any:
+        header = [s(app, "add", 1, 2), s(app, "instead", number, "task")]
+        return chord(header, s(app, "to_all", 5)) | s(app, "total")
+
+    assert run(app, chord([inner(6), inner(13)], s(app, "to_all", 9))) == [29, 36]
+    members = [s(app, "to_all", [2, 1], 1), s(app, "to_all", [4, 3], 1)] * 10
+    assert run(app, group(members)) == [[3, 2], [5, 4]] * 10
+
+
+def test_a_chord_may_be_added_to_a_header(app: Umbel) -> None:
+    @app.task(name="grow", bind=True)
+    def grow(self: Made, number: int) -> int:
+        to_add = chord([s(app, "add", one, number) for one in (1, 2, 3)], s(app, "total"))
+        self.add_to_chord(to_add)
+        return 0
+
+    assert sorted(run(app, group([s(app, "grow", 4)]) | s(app, "same"))) == [0, 18]
+
+
+def test_what_replaces_a_call_may_be_stamped_where_it_does(app: Umbel, told: list[Any]) -> None:
+    class Stamping(Task[..., Any]):
+        def on_replace(self, sig: Any) -> Any:
+            return super().on_replace(sig.stamp(by=self.name))
+
+    @app.task(name="gone", bind=True, base=Stamping)
+    def gone(self: Made) -> Any:
+        return self.replace(s(app, "stamps"))
+
+    @app.task(name="stamps", bind=True)
+    def stamps(self: Made) -> Any:
+        return self.request.stamps
+
+    assert run(app, s(app, "gone").stamp(tenant="a")) == {"by": "gone"}
+
+
+# Failures
+
+BODIES: dict[str, Callable[[Umbel], Any]] = {
+    "task": lambda app: s(app, "same"),
+    "chain": lambda app: s(app, "same") | s(app, "same"),
+    "group": lambda app: group(s(app, "same"), s(app, "same")),
+    "chord": lambda app: chord([s(app, "same"), s(app, "same")], s(app, "same")),
+    "chain of groups": lambda app: chain(
+        group(s(app, "same"), s(app, "same")), group(s(app, "same"), s(app, "same"))
+    ),
+    "chain that ends in a chord": lambda app: s(app, "same") | BODIES["chord"](app),
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_failure_in_a_header_reaches_any_body(app: Umbel, body: str) -> None:
+    header = group(s(app, "same", 1), s(app, "fail"))
+    inner = chain(s(app, "fail"), header, s(app, "same"))
+    for failing in (header, group(s(app, "same", 1), inner)):
+        result = chain(failing, BODIES[body](app)).delay()
+        run_pending(app)
+        result.parent = None  # whose failure would be raised
+        with pytest.raises(ChordError, match="ValueError"):
+            result.get(timeout=0)
+        assert run_pending(app) == []
+
+
+@pytest.mark.parametrize("on_header", [False, True])
+def test_errbacks_of_chords_that_chains_became(
+    app: Umbel, told: list[Any], on_header: bool
+) -> None:
+    """The same for all: that of the body, and where the settings say so those of the header's calls."""
+    app.conf.task_allow_error_cb_on_chord_header = on_header
+    failing = group(s(app, "fail"), s(app, "fail"))
+    chain(s(app, "same", 1), failing, s(app, "same")).on_error(s(app, "tell", "chain")).delay()
+    members = (s(app, "fail") for _ in range(2))
+    lazy = chain(s(app, "same", 1), group(members), s(app, "same"))
+    lazy.on_error(s(app, "tell", "lazy")).delay()
+    upgraded = chain(failing, s(app, "same"))
+    upgraded.link_error(s(app, "tell", "upgraded"))
+    upgraded.delay()
+    inner = chord([s(app, "same", 1), s(app, "fail")], s(app, "same"))
+    outer = chord([s(app, "same", 3), inner], s(app, "same"))
+    outer.link_error(s(app, "tell", "nested"))
+    outer.delay()
+    run_pending(app)
+    more = 2 if on_header else 0
+    assert dict(Counter(name for name, _ in told)) == {
+        **{"chain": 1 + more, "lazy": 1 + more, "upgraded": 1 + more},
+        "nested": 3 if on_header else 2,
+    }
+
+
+def test_each_call_of_a_body_that_fails_has_the_errback_of_the_chord(
+    app: Umbel, told: list[Any]
+) -> None:
+    bad = [s(app, "fail").set(task_id=f"{number}") for number in range(20)]
+    whole = chord([s(app, "same", 1)], group(*(s(app, "same") for _ in range(5)), *bad))
+    whole.link_error(s(app, "tell", "failed"))
+    whole.delay()
+    run_pending(app)
+    assert sorted(told) == sorted(("failed", f"{number}") for number in range(20))
+
+
+def test_a_whole_workflow_may_be_sent_for_later(app: Umbel, told: list[Any]) -> None:
+    whole = chain(group(s(app, "add", 1, 2), s(app, "add", 3, 4)), s(app, "total"))
+    due = datetime.fromtimestamp(app.clock.time() + 100, UTC)
+    result = whole.on_error(s(app, "tell", "failed")).apply_async(eta=due)
+    run_pending(app)
+    assert not result.ready()
+    run_pending(app, ahead=200)
+    assert (result.get(timeout=0), told) == (10, [])
+
+
 # Links
 
 
@@ -149,6 +287,41 @@ def test_an_errback_may_come_later(app: Umbel, told: list[Any]) -> None:
     assert told == []
     run_pending(app, ahead=200)
     assert [name for name, _ in told] == ["late"]
+
+
+def test_what_is_linked_after_stamping_is_stamped_the_next_time(app: Umbel) -> None:
+    """Links may be dictionaries, and need be no lists."""
+    stamped = s(app, "same", 1).stamp(tenant="a")
+    stamped.link(s(app, "same"))
+    stamped.options["link_error"] = dict(s(app, "tell", "failed"))
+    stamped.stamp(tenant="b")
+    links = (*stamped.options["link"], stamped.options["link_error"])
+    assert [one["options"]["tenant"] for one in links] == ["b", "b"]
+    assert [one["options"]["stamped_headers"] for one in links] == [["tenant"]] * 2
+    assert stamped.options["tenant"] == "b"
+    assert run(app, stamped) == 1
+
+
+def test_stamps_are_headers_and_no_properties(app: Umbel) -> None:
+    seen: list[Any] = []
+
+    def publishing(headers: Any, properties: Any, **facts: Any) -> None:
+        seen.append((headers["stamped_headers"], headers["stamps"], properties))
+
+    def received(request: Any, **facts: Any) -> None:
+        seen.append((request.stamped_headers, request.stamps, {}))
+
+    signals.before_task_publish.connect(publishing)
+    signals.task_received.connect(received)
+    try:
+        run(app, s(app, "same", 1).stamp(tenant="a", sizes=[4, 2]))
+    finally:
+        signals.before_task_publish.disconnect(publishing)
+        signals.task_received.disconnect(received)
+    assert [(sorted(names), stamps) for names, stamps, _ in seen] == [
+        (["sizes", "tenant"], {"tenant": "a", "sizes": [4, 2]})
+    ] * 2
+    assert not {"stamped_headers", "tenant", "sizes"} & seen[0][2].keys()
 
 
 def test_a_callback_may_be_a_workflow(app: Umbel, told: list[Any]) -> None:
