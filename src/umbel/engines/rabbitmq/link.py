@@ -71,9 +71,7 @@ class Link:
         self._wake_in.setblocking(False)
         self._socket, greeting = self._connect(monotonic() + timeout)
         self._socket.settimeout(address.timeout)
-        self._selector = _Selector()
-        for one in (self._socket, self._wake_out):
-            self._selector.register(one, selectors.EVENT_READ)
+        self._selector = self._watch()
         #: OpenSSL takes no reading beside writing.
         self._alone: AbstractContextManager[object] = (
             contextlib.nullcontext() if address.tls is None else self._writing
@@ -272,10 +270,22 @@ class Link:
         try:
             if self._socket.fileno() < 0:
                 raise ConnectionError("it was closed")
-            ready = self._selector.select(max(timeout, 0))
+            ready = self._watched(max(timeout, 0))
         except (OSError, ValueError) as error:
             self._lose(refused(self.address, error), error)
         return any(key.fileobj is self._socket for key, _ in ready)
+
+    def _watched(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
+        try:
+            return self._selector.select(timeout)
+        except RuntimeError:  # a handler of signals publishes while its thread waits in there
+            return self._watch().select(timeout)
+
+    def _watch(self) -> selectors.BaseSelector:
+        watch: selectors.BaseSelector = _Selector()
+        for one in (self._socket, self._wake_out):
+            watch.register(one, selectors.EVENT_READ)
+        return watch
 
     def _check_alive(self) -> None:
         if self.heartbeat and monotonic() - self._heard_at > 2 * self.heartbeat + 1:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
-#: Properties of one length that are read before their shape is kept; shapes of one length, and lengths; and
-#: bytes of properties that have one.
-OFTEN, MOST_OF_A_LENGTH, MOST_LENGTHS, LONGEST = 8, 4, 500, 4096
+#: Properties of one length that are read before their shape is kept; shapes of one length, and lengths, above
+#: which all is forgotten; and bytes of properties that have one.
+OFTEN, MOST_OF_A_LENGTH, MOST_LENGTHS, LONGEST = 8, 4, 125, 4096
 #: More texts and numbers than a task's message has.
 MOST_VALUES = 64
 #: How many of one length may be read before one is tried again that has none.

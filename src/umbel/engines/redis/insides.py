@@ -38,9 +38,10 @@ def packed(*command: Any) -> bytes:
 def in_pieces(*command: Any) -> list[bytes]:
     """Return a command as it is sent, in pieces: texts that are long, as of long chains, are not copied.
 
-    New memory of their size costs more than all else that is done with them.
+    New memory of their size costs more than all else that is done with them. redis-py's own packer takes what
+    is first for the name of a command, so without hiredis it has all of it at once.
     """
-    if not any(type(one) is str and len(one) >= LONG for one in command):
+    if _pack is None or not any(type(one) is str and len(one) >= LONG for one in command):
         return [packed(*command)]
     pieces, short = [b"*%d\r\n" % len(command)], list[Any]()
     for one in command:
@@ -54,7 +55,7 @@ def in_pieces(*command: Any) -> list[bytes]:
 
 
 def _without_count(values: list[Any]) -> list[bytes]:
-    """Return values as they are in a command."""
+    """Return values as hiredis writes them in a command."""
     return [packed(*values).partition(b"\r\n")[2]] if values else []
 
 

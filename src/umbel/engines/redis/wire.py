@@ -77,10 +77,13 @@ class Wire:
             sent = self._send_some(pieces)
         except OSError as error:
             self._fail(error, "writing to")
+        left = []
         for piece in pieces:
             if sent < len(piece):
-                self.send(piece[sent:])
+                left.append(piece[sent:])
             sent = max(sent - len(piece), 0)
+        if left:  # at once: the limit is one for all
+            self.send(b"".join(left))
         return None
 
     # Answers

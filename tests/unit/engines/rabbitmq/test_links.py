@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -61,3 +62,24 @@ def test_servers_that_are_all_silent_take_no_longer_than_was_said(silent: socket
     both = address_of(f"{url_of(silent)};{url_of(silent)}", {})
     with at_most(1.5), pytest.raises(OperationalError, match="does not answer"):
         Link(both, 0.6)
+
+
+def test_a_handler_of_signals_may_use_what_its_thread_waits_with() -> None:
+    """As one that publishes, while the thread waits for the server."""
+    found: list[bool] = []
+
+    def hear(*_: object) -> None:
+        link.refresh()
+        found.append(is_of_use(link))
+        link.interrupt()
+
+    before = signal.signal(signal.SIGALRM, hear)
+    try:
+        with connected(), closing(Link(address_of(URL, {}), PATIENCE)) as link, at_most(PATIENCE):
+            with link.reading:
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                assert link.receive(PATIENCE) is None
+            assert found == [True]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

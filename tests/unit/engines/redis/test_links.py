@@ -8,9 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
+from typing import Any
 
 import pytest
-from redis.exceptions import BusyLoadingError
+import redis
+from redis import exceptions as theirs
 
 from tests.conftest import ManualClock
 from tests.redis_servers import PrivateServer
@@ -83,15 +85,22 @@ def test_an_error_is_raised_also_where_redis_py_returns_it(
     monkeypatch.setattr(wire, "reader_of", lambda _: None)
     with closing(Link(address_of(private.url, {}), PATIENCE, hears=True)) as link:
         link.send("PING")
-        error = BusyLoadingError("Redis is loading the dataset in memory")
+        error = theirs.BusyLoadingError("Redis is loading the dataset in memory")
         monkeypatch.setattr(link._connection, "read_response", lambda **_: error)
         with pytest.raises(OperationalError):
             link.receive(PATIENCE)
 
 
-@pytest.mark.parametrize("short", ["", "é", b"\xff" * 9, 7, 0.5])
+@pytest.mark.parametrize("short", ["", "é", "a b", b"\xff" * 9, 7, 0.5])
 @pytest.mark.parametrize("place", [1, 2, 3])
-def test_a_command_in_pieces_is_the_same(short: Argument, place: int) -> None:
+@pytest.mark.parametrize("hiredis", [True, False])
+def test_a_command_in_pieces_is_the_same(
+    short: Argument, place: int, hiredis: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hiredis:
+        monkeypatch.setattr(insides, "_pack", None)
+        kind: Any = redis.Connection
+        monkeypatch.setattr(insides, "_packer", kind(), raising=False)
     command: list[Argument] = ["EVALSHA", short, short]
     command.insert(place, "é" * insides.LONG)
     command.append("x" * insides.LONG)
@@ -121,6 +130,27 @@ def test_a_script_has_long_arguments(
         link.close()
         with pytest.raises(OperationalError):
             link.run(script, [], long, PATIENCE)
+
+
+def test_sending_in_pieces_has_one_limit(private: PrivateServer) -> None:
+    """However slowly somebody takes it."""
+    with closing(Link(address_of(private.url, {}), PATIENCE)) as link, at_most(PATIENCE):
+        slow, taken = socket.socketpair()
+        with slow, taken:
+            slow.settimeout(0.2)
+            link._wire._send, link._wire._send_some = slow.sendall, slow.sendmsg
+            ends = threading.Event()
+
+            def take() -> None:
+                while not ends.wait(0.02):
+                    taken.recv(65_536)
+
+            with in_thread(take):
+                try:
+                    with pytest.raises(theirs.TimeoutError):
+                        link._wire.send_pieces([b"x" * 500_000] * 60)
+                finally:
+                    ends.set()
 
 
 @pytest.fixture(params=["by hiredis", "by redis-py", "without poll"])
