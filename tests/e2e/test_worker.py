@@ -20,12 +20,13 @@ STAMP = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}: "
 def test_a_warm_shutdown_lets_the_task_end(
     start: Start, app: Umbel, project: Path, pool: str
 ) -> None:
-    worker = start("-P", pool, "-c", "2")
+    has_slots = pool in ("threads", "asyncio")
+    worker = start("-P", pool, *(("-c", "1", "--processes", "2") if has_slots else ("-c", "2")))
     result = app.tasks["tasks.hold"].delay()
     until((project / "entered").exists)
     worker.send(signal.SIGTERM)
     until(lambda: worker.says("worker: Warm shutdown (MainProcess)"))
-    if pool == "prefork":  # the child that has nothing to do has heard of it
+    if pool != "solo":  # the child that has nothing to do has heard of it
         until(lambda: len(children_of(worker.fork_server())) == 1)
     waiting = app.tasks["tasks.where"].delay()
     (project / "gate").touch()
@@ -35,8 +36,8 @@ def test_a_warm_shutdown_lets_the_task_end(
     until(worker.is_gone)
     assert left_behind(project) == []
 
-    if pool in ("threads", "asyncio"):
-        assert f"  concurrency: 2 ({pool})" in worker.text
+    if has_slots:
+        assert f"  concurrency: 2 x 1 ({pool})" in worker.text
     child = "MainProcess" if pool == "solo" else r"ForkPoolWorker-\d"
     for line in (
         rf"{STAMP}INFO/MainProcess\] celery@{re.escape(HOST)} ready\.",

@@ -35,7 +35,7 @@ COMMANDS = {
     "purge": "Delete every message that waits in queues.",
     "queues": "Show what waits in each queue.",
     "report": "Print what a bug report should contain.",
-    "result": "Show what became of a call.",
+    "result": "Show what became of a call, or of a group's.",
     "schedule": "Look at periodic tasks, and change them while beats run.",
     "shell": "Open a Python shell with the app and its tasks.",
     "worker": "Start a worker.",
