@@ -18,7 +18,6 @@ TASKS = """
 import logging
 import os
 import sys
-import time
 from pathlib import Path
 
 from umbel import Umbel
@@ -44,10 +43,10 @@ def note(name, what):
 
 @app.task
 def poisons():
-    note("poisoned", "run")
-    # From here on no other thread gets the interpreter, so that none settles this before the process ends.
+    # When it has been noted no other thread gets the interpreter, so that none settles this before the
+    # process ends.
     sys.setswitchinterval(60)
-    time.sleep(0)
+    note("poisoned", "run")
 
 
 @app.task

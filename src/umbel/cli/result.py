@@ -85,7 +85,7 @@ def command(
 
 def saved_group(app: Umbel, group_id: str) -> GroupResult | None:
     """Return the group that was saved under an id; None where none was, or the store keeps none."""
-    with contextlib.suppress(NotImplementedError):
+    with contextlib.suppress(NotImplementedError):  # some stores keep no groups
         return app.GroupResult.restore(group_id)
     return None
 

@@ -1472,37 +1472,31 @@ def threads_of(worker: Worker) -> Threads:
     return found
 
 
-@pytest.mark.parametrize("executor", ["threads", "asyncio"])
-def test_a_slot_that_becomes_free_while_others_are_given_back_is_filled(
-    app: Umbel,
-    make: Make,
-    note: Made,
-    held: Made,
+def let_one_end_while_others_go_back(
+    slots: SlotChild,
     gate: Gate,
+    ended: Callable[[], bool],
+    looked: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nobody tells of it any more: what runs beside may run for hours."""
-    other = Gate()
-
-    @app.task
-    def long() -> None:
-        other.hold()
-
-    worker, looking, waits = make(start=False), threading.Lock(), list[bool]()
-    slots = worker.slots
+    """Open the gate within a hand-back, and let the desk look after it only; say when it has."""
     withdraw, room, give_up = slots._executor.withdraw, slots._room, slots._give_up
+    looking, waits = threading.Lock(), list[bool]()
 
     def withdraw_while_one_ends() -> list[Waiting]:
         back = withdraw()
         if back and len(slots._running) == 4 and not gate.is_open:
             waits.append(looking.acquire())
             gate.open()
-            until(lambda: len(threads_of(worker)._busy) == 3)
+            until(ended)
         return back
 
     def room_later() -> int:
         with looking:
-            return room()
+            found = room()
+        if gate.is_open and not waits:
+            looked()
+        return found
 
     def given_up(item: Waiting) -> None:
         give_up(item)
@@ -1513,6 +1507,29 @@ def test_a_slot_that_becomes_free_while_others_are_given_back_is_filled(
     monkeypatch.setattr(slots._executor, "withdraw", withdraw_while_one_ends)
     monkeypatch.setattr(slots, "_room", room_later)
     monkeypatch.setattr(slots, "_give_up", given_up)
+
+
+@pytest.mark.parametrize("executor", ["threads", "asyncio"])
+def test_a_slot_that_becomes_free_while_others_are_given_back_is_filled(
+    app: Umbel,
+    make: Make,
+    note: Made,
+    held: Made,
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody tells of it any more: what runs beside may run for hours."""
+    other, worker = Gate(), make(start=False)
+    slots = worker.slots
+
+    @app.task
+    def long() -> None:
+        other.hold()
+
+    def is_free() -> bool:
+        return len(threads_of(worker)._busy) == 3
+
+    let_one_end_while_others_go_back(slots, gate, is_free, lambda: None, monkeypatch)
     results = [long.apply_async(priority=9) for _ in range(3)]
     results.append(held.apply_async(priority=9))
     behind = note.delay(1)
@@ -1548,48 +1565,27 @@ def test_a_thread_that_is_free_later_than_the_desk_looks_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other, worker = Gate(), make(start=False)
-    slots = worker.slots
+    slots, begin = worker.slots, Threads.__init__
+    Lingering.looked.clear()
 
     @app.task
     def long() -> None:
         other.hold()
 
-    Lingering.looked.clear()
-    begin = Threads.__init__
-
     def lingering(self: Threads, *arguments: Any) -> None:
         begin(self, *arguments)
         self._busy = Lingering()
 
+    def has_ended() -> bool:
+        return len(slots._running) == 3
+
+    def looked() -> None:
+        if slots._full and not slots.finished:
+            Lingering.looked.set()
+
     monkeypatch.setattr(Threads, "__init__", lingering)
     monkeypatch.setattr("umbel.worker.slots.LOOK", 1000.0)
-    withdraw, room, give_up = slots._executor.withdraw, slots._room, slots._give_up
-    looking, waits = threading.Lock(), list[bool]()
-
-    def withdraw_while_one_ends() -> list[Waiting]:
-        back = withdraw()
-        if back and len(slots._running) == 4 and not gate.is_open:
-            waits.append(looking.acquire())
-            gate.open()
-            until(lambda: len(slots._running) == 3)
-        return back
-
-    def room_later() -> int:
-        with looking:
-            found = room()
-        if slots._full and not slots.finished and gate.is_open and not waits:
-            Lingering.looked.set()
-        return found
-
-    def given_up(item: Waiting) -> None:
-        give_up(item)
-        if waits:
-            waits.pop()
-            looking.release()
-
-    monkeypatch.setattr(slots._executor, "withdraw", withdraw_while_one_ends)
-    monkeypatch.setattr(slots, "_room", room_later)
-    monkeypatch.setattr(slots, "_give_up", given_up)
+    let_one_end_while_others_go_back(slots, gate, has_ended, looked, monkeypatch)
     results = [long.apply_async(priority=9) for _ in range(3)]
     results.append(held.apply_async(priority=9))
     behind = note.delay(1)
