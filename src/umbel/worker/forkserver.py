@@ -75,7 +75,7 @@ READY, RETIRES = b"r", b"e"
 #: Seconds for which a thread may keep the interpreter while another one waits for it, in children that run
 #: many tasks at a time: so long waits what comes and goes, at each change of threads, beside a task that
 #: computes.
-SWITCH = 0.0005
+SWITCH = 0.0003
 #: The level up to which logging is off while the app is imported; none that a module would choose.
 KEPT_BACK = logging.WARNING + 1
 
