@@ -223,10 +223,18 @@ class _End:
         )
 
     def reach(self) -> Doom:
-        """Send the body; if the header or that fails, its errbacks. Return what never runs then."""
+        """Send the body; if the header or that fails, its errbacks. Return what never runs then.
+
+        Nothing follows a group that was closed after its claim was given. Who closes one has sent what
+        follows, and may have died then, so that its delivery came here; the store may hear its word late.
+        """
+        # In this order: while there are parts, the document before them was that of the open group.
+        document, parts = self._store.saved_group(self._group), self._store.parts(self._group)
+        if not parts:
+            return Doom()
         try:
             self._body, self.piece = body_of(self._app, self._store, self._body)
-            values = self._values()
+            values = self._values(document, parts)
         except (LookupError, DecodeError) as error:
             logger.warning("The body of the chord %s cannot be read: %s", self._group, error)
             return self._fail(ChordError(f"Its body cannot be read: {error}"))
@@ -244,17 +252,14 @@ class _End:
             return self._fail(ChordError(f"Callback error: {error!r}"))
         return Doom()
 
-    def _values(self) -> list[Any]:
+    def _values(self, document: str | bytes | None, parts: Sequence[str | bytes]) -> list[Any]:
         """Return the values of the header. Raises ChordError when one of its calls has failed."""
         form = self._app.conf.snapshot
         try:
-            found = [records.decode_part(one, form) for one in self._store.parts(self._group)]
-            document = self._store.saved_group(self._group)
+            found = [records.decode_part(one, form) for one in parts]
             structure = (
                 None if document is None else records.decode_group(self._group, document, form)
             )
-        except OperationalError:
-            raise
         except Exception as error:
             raise ChordError(f"Join error: {error!r}") from error
         for task_id, state, value in found:

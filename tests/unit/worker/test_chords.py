@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from umbel import Ignore, Reject, Task, Umbel, chain, chord, group
 from umbel.backend import chord_expiry
 from umbel.clock import unique_id
 from umbel.exceptions import ChordError, ImproperlyConfigured, TaskRevokedError
-from umbel.ports import FetchRequest, Owner
+from umbel.ports import FetchRequest, GroupPart, Owner
 from umbel.result import GroupResult
 from umbel.tails import RawTail
 from umbel.testing import Ran, run_pending
@@ -367,6 +368,30 @@ def test_who_dies_before_the_settle_makes_the_same_messages_again(app: Umbel) ->
     opened = [(one.group, one.size) for one in first.openings]
     assert opened == [(one.group, one.size) for one in second.openings]
     assert len(opened) == 1
+
+
+@pytest.mark.parametrize("by_reference", [False, True], ids=["as Celery", "by reference"])
+def test_nothing_follows_a_group_that_another_one_closed_after_the_claim(
+    app: Umbel, monkeypatch: pytest.MonkeyPatch, seen: Seen, by_reference: bool
+) -> None:
+    """It has sent the body; its word to the store may come later than its delivery to somebody else."""
+    app.conf.workflow_by_reference = by_reference
+    body = s(app, "total").on_error(s(app, "tell-error")) | s(app, "same")
+    result = chord([s(app, "same", 1)], body)()
+    verdict = _only_verdict(app)
+    assert app.results is not None
+    add_parts, (member,) = app.results.add_parts, verdict.members
+
+    def and_hears_late(parts: Sequence[GroupPart]) -> list[bool]:
+        answers = add_parts(parts)
+        assert app.results is not None
+        assert app.results.close_group(member.part.group, member.part.claimant)
+        return answers
+
+    monkeypatch.setattr(app.results, "add_parts", and_hears_late)
+    (found,), _ = Chords(app, app.results).heard([verdict])
+    assert (found.settlement, found.others, seen) == (verdict.settlement, verdict.others, [])
+    assert result.state == "PENDING"
 
 
 def test_a_supervisor_sends_bodies_without_any_code_of_tasks(
