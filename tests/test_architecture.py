@@ -143,19 +143,22 @@ MOST_LINES_OF_A_FUNCTION = 50
 
 
 @cache
-def modules() -> dict[str, ast.Module]:
-    """All modules of the package by dotted name without ``umbel.``; the package itself is ``""``."""
+def paths() -> dict[str, Path]:
+    """Where all modules of the package are, by dotted name without ``umbel.``; it is ``""`` itself."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[name] = ast.parse(path.read_text("utf-8"), filename=str(path))
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
-def path_of(name: str) -> Path:
-    base = PACKAGE.joinpath(*name.split(".")) if name else PACKAGE
-    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+@cache
+def modules() -> dict[str, ast.Module]:
+    """All modules of the package, by the same names. To parse them takes a second: not on import."""
+    return {
+        name: ast.parse(path.read_text("utf-8"), filename=str(path))
+        for name, path in paths().items()
+    }
 
 
 def under_type_checking(tree: ast.Module) -> set[ast.AST]:
@@ -200,7 +203,7 @@ def test_every_module_belongs_to_a_layer() -> None:
     assert not unknown
 
 
-@for_each("name", sorted(name for name in modules() if name))
+@for_each("name", sorted(name for name in paths() if name))
 def test_imports_point_down(name: str) -> None:
     for imported in imports_of(name, type_checking=False):
         if part(imported) == part(name):
@@ -250,7 +253,7 @@ MAY_RUN_DATA = {
 }
 
 
-@for_each("name", sorted(modules()))
+@for_each("name", sorted(paths()))
 def test_nothing_but_a_serializer_unpickles(name: str) -> None:
     found = set()
     for node in ast.walk(modules()[name]):
@@ -302,9 +305,9 @@ def test_there_are_no_cycles() -> None:
         visit(name, ())
 
 
-@for_each("name", sorted(modules()))
+@for_each("name", sorted(paths()))
 def test_files_and_functions_fit_a_readers_head(name: str) -> None:
-    lines = path_of(name).read_text("utf-8").count("\n")
+    lines = paths()[name].read_text("utf-8").count("\n")
     assert lines <= MOST_LINES_OF_A_FILE
     for node in ast.walk(modules()[name]):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -205,13 +205,17 @@ def now() -> float:
 
 
 def until(condition: Callable[[], T], seconds: float = PATIENCE) -> T:
-    """Return what `condition` returns as soon as that is true; fail after `seconds`."""
+    """Return what `condition` returns as soon as that is true; fail after `seconds`.
+
+    It is asked each 2 ms at first, later each 10 ms: asking takes the processor from what is waited for.
+    """
     pause = threading.Event()
-    deadline = time.monotonic() + seconds
+    begun = time.monotonic()
     while not (found := condition()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begun
+        if waited > seconds:
             pytest.fail(f"{condition} did not become true within {seconds:g} s")
-        pause.wait(0.002)
+        pause.wait(min(0.002 + waited / 50, 0.01))
     return found
 
 
