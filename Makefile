@@ -2,11 +2,14 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# What pytest exits with when no test was chosen, as by ARGS="-k name" in one of two runs.
+# What pytest exits with when no test was chosen, as by ARGS="-k name" in one of three runs.
 NONE := 5
 KEPT := -o tmp_path_retention_policy=failed
-# Two processes run the tests: each begins with one half, and who is done takes over from the other.
-SHARED := --numprocesses=2 --dist=worksteal $(KEPT)
+# Tests wait for most of their time, so four processes run them on two processors: each begins with its share,
+# and who is done takes over from the others. Fleets are timed, so of them two run at a time, and some run alone.
+SHARED := --numprocesses=4 --dist=worksteal $(KEPT)
+FLEETS := --numprocesses=2 --dist=worksteal -o testpaths=tests/faults $(KEPT)
+ALONE := -o testpaths=tests/faults $(KEPT)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # What is installed for each .venv/.stamp-NAME below.
@@ -31,7 +34,8 @@ demo: .venv/.stamp-demo ## Run a book shop on Django, kill a worker's process, l
 test: export PYTEST_DEBUG_TEMPROOT := $(wildcard /dev/shm)
 test: .venv/.stamp-dev ## Run the tests but the slow ones; ARGS="-k name" chooses
 	$(BIN)/pytest -q -m "not slow and not faults" $(SHARED) $(ARGS) || [ $$? = $(NONE) ]
-	$(BIN)/pytest -q -m "not slow and faults" $(KEPT) $(ARGS) || [ $$? = $(NONE) ]
+	$(BIN)/pytest -q -m "not slow and faults and not alone" $(FLEETS) $(ARGS) || [ $$? = $(NONE) ]
+	$(BIN)/pytest -q -m "not slow and faults and alone" $(ALONE) $(ARGS) || [ $$? = $(NONE) ]
 
 check: .venv/.stamp-dev ## Run what a change must pass beside the tests
 	$(BIN)/ruff format --check .

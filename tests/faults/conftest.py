@@ -8,7 +8,8 @@ marked with ``forms`` is made in these forms only.
 50 times, ``full`` runs the long form once. ``--faults-repeats`` overrides the number.
 
 How soon a fleet recovers is measured, so that not much else should run beside it: ``make test`` runs these
-tests apart from the others, one fleet at a time, as ``make faults`` does.
+tests apart from the others, two at a time, and those that are marked with ``alone`` one at a time, as
+``make faults`` does with all.
 """
 
 from __future__ import annotations

@@ -66,6 +66,7 @@ def tell(request: pytest.FixtureRequest, beats: Beats, taken: list[float]) -> No
     request.node.user_properties.append((MEASURED, figures))
 
 
+@pytest.mark.alone
 @QUICK_ON_A_FILE
 def test_leaders_are_killed_and_frozen(
     place: Path, engine: str, form: Form, request: pytest.FixtureRequest

@@ -73,6 +73,7 @@ def test_task_that_kills_its_process_and_its_neighbours(
         assert set(fleet.evidence().dead) == poisoned
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio"])
 def test_what_waits_behind_a_task_that_turns_out_long(
     make_fleet: MakeFleet, form: Form, settle: Settle, pool: str

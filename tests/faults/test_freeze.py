@@ -62,6 +62,7 @@ def _words(log: str) -> int:
     return log.count("was taken for dead")
 
 
+@pytest.mark.alone
 def test_processors_are_taken(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """P9: twenty tasks compute at a time. Leases are renewed all the same: nobody is taken for dead."""
     lease, seconds, length = form.pick((2.0, 4.0, 1.0), (15.0, 600.0, 20.0))

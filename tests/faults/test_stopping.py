@@ -55,6 +55,7 @@ def test_stop_in_each_phase(
 @at_each("point", [("sqlite", "sqlite.settle.after_commit")])
 @pytest.mark.parametrize("sequence", [(TERM,), (QUIT,)], ids=_name)
 @pytest.mark.forms("quick")
+@pytest.mark.alone
 def test_stop_in_a_phase(
     make_fleet: MakeFleet,
     form: Form,
