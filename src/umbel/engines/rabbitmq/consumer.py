@@ -58,8 +58,8 @@ class RabbitConsumer(Consumer):
         self._held = Holdings()
         #: The tags of what was acknowledged since the server last answered, by channels (unheard.py).
         self._told: dict[int, list[str]] = {}
-        #: What was taken and is to run alone: the message, its queue, and since when it waits.
-        self._suspects: deque[tuple[Event, str, float]] = deque()
+        #: What was taken and is to run alone, and since when it waits.
+        self._suspects: deque[Held] = deque()
         self._turn = -1
         self._interrupted = threading.Event()
         self._closed = False
@@ -152,7 +152,8 @@ class RabbitConsumer(Consumer):
             elif self._core.unheard.has(envelope.own_tag(event), now):
                 done.append(event.number)
             elif not self._is_adopted(event, now):
-                self._suspects.append((event, queue, now))
+                first = envelope.read(event, queue, self._key(event), self._core)
+                self._suspects.append(Held(event.number, queue, now, first))
         if spare or done:
             with self._lock:
                 self._send(self._held.settled(done) + self._held.returned(spare))
@@ -177,25 +178,24 @@ class RabbitConsumer(Consumer):
         """Give what may have killed its process, from a queue of our own."""
         if not self._suspects:
             return []
-        event, queue, since = self._suspects.popleft()
-        number = event.number
-        first = envelope.read(event, queue, self._key(event), self._core)
+        suspect = self._suspects.popleft()
+        first: Delivery = suspect.delivery
         if first.early or first.over_time is not None:
             # It says what became of it, and does not run any more.
             with self._lock:
-                self._held.by_key[first.key] = Held(number, queue, monotonic(), first)
+                self._held.by_key[first.key] = suspect
             return [first]
         # Whoever lost it before may have been running it: a second death is a second crash.
         crashes = max(first.crashes, 1) + 1
         try:
-            [copy] = self._claimed([first], [number], {envelope.CRASHES: crashes})
+            [copy] = self._claimed([first], [suspect.number], {envelope.CRASHES: crashes})
         except OperationalError:
-            self._suspects.appendleft((event, queue, since))
+            self._suspects.appendleft(suspect)
             raise
-        delivery = envelope.read(copy, queue, self._key(copy), self._core)
-        given = envelope.as_before(delivery, first)
+        given = envelope.as_before(first, self._key(copy))
         with self._lock:
-            self._held.by_key[given.key] = Held(copy.number, queue, monotonic(), given, True)
+            held = Held(copy.number, suspect.queue, monotonic(), given, True)
+            self._held.by_key[given.key] = held
         return [given]
 
     def _claimed(
@@ -419,9 +419,8 @@ class RabbitConsumer(Consumer):
         try:
             if self._link is None or self._link.broken is not None:
                 return
-            late = [number for number, one in enumerate(self._suspects) if now - one[2] > PATIENCE]
-            if late:
-                back = [event.number for event, _, _ in self._suspects]
+            if any(now - one.since > PATIENCE for one in self._suspects):
+                back = [one.number for one in self._suspects]
                 self._suspects.clear()
                 with self._lock:
                     self._send(self._held.returned(back))

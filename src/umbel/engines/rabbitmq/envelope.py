@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from umbel.engines.rabbitmq import wire
@@ -195,18 +195,9 @@ def again(delivery: Delivery, queue: str | None = None) -> Publication:
     return Publication(queue or delivery.queue, delivery.message, delivery.tag, delivery.priority)
 
 
-def as_before(copy: Delivery, first: Delivery) -> Delivery:
-    """Return a copy with the counts of what it is a copy of."""
-    return Delivery(
-        copy.key,
-        first.queue,
-        first.message,
-        first.tag,
-        first.priority,
-        max(first.count, 2),
-        first.crashes,
-        handle=copy.handle,
-    )
+def as_before(first: Delivery, key: str) -> Delivery:
+    """Return a delivery under the key of its copy."""
+    return replace(first, key=key, count=max(first.count, 2))
 
 
 def own_tag(event: Event) -> str | None:

@@ -175,7 +175,7 @@ def test_what_cannot_be_claimed_is_tried_again(
 ) -> None:
     publish(engine, "1")
     consumer = attach(engine)
-    assert ids(fetch(consumer)) == ["1"]
+    [first] = fetch(consumer)
     dies(consumer)
     publisher = engine.broker._core.publisher
     with monkeypatch.context() as patch:
@@ -183,7 +183,7 @@ def test_what_cannot_be_claimed_is_tried_again(
         with pytest.raises(OperationalError):
             until(lambda: fetch(consumer))
     again = waited_for(consumer)
-    assert again.message.task_id == "1"
+    assert again.message == first.message
     ack(consumer, [again])
     consumer.close()
     heir = attach(engine)
