@@ -25,6 +25,7 @@ from umbel.ports.broker import (
     Owner,
     Settled,
     Settlement,
+    WentBack,
 )
 from umbel.ports.engine import Engine, EngineOptions, Spare
 from umbel.ports.queues import DeadLetter, Holding, QueueAdmin, QueueDepth, StoredMessage
@@ -57,4 +58,5 @@ __all__ = [
     "StateStore",
     "StoredMessage",
     "Subscription",
+    "WentBack",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from umbel.exceptions import LeaseLost
 from umbel.message import Delivery, Publication
 from umbel.ports.results import ResultStore
 from umbel.records import ResultRecord
@@ -156,6 +157,10 @@ class Settled:
     fetched: tuple[Delivery, ...] = ()
 
 
+class WentBack(LeaseLost):
+    """Deliveries have gone back because the connection was lost that held them; their consumer goes on."""
+
+
 class Broker(ABC):
     """Messages on queues, and who has leased which."""
 
@@ -265,7 +270,17 @@ class Consumer(ABC):
 
     @abstractmethod
     def mark_early(self, deliveries: Sequence[Delivery]) -> None:
-        """Note that deliveries are about to start and may not be delivered again (at most once)."""
+        """Note that deliveries are about to start and may not be delivered again (at most once).
+
+        Raises WentBack where the connection is the claim and was lost: none of them may start then.
+        """
+
+    def expect_start(self, deliveries: Sequence[Delivery]) -> None:  # noqa: B027 - most need not
+        """Note that deliveries are about to start that were handed over before, and are not marked early.
+
+        Where nobody can take over from a dead process, they say from then on that they may have ended it.
+        With ``features.leases`` there is nothing to do. Raises WentBack as `mark_early` does.
+        """
 
     def expect_end(self, delivery: Delivery, limit: float) -> None:  # noqa: B027 - most need not
         """Note that the process is about to be killed because a delivery exceeds its hard time limit.

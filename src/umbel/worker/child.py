@@ -27,6 +27,7 @@ from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
 from umbel.worker.lifetime import Lifetime
 from umbel.worker.limits import Limits
+from umbel.worker.marking import is_to_be_marked, mark
 from umbel.worker.outcome import Job, Lost, Prepared, Run, Waiting, is_early, marked
 from umbel.worker.page import Page
 from umbel.worker.prefetch import Pace, Prefetch
@@ -303,11 +304,13 @@ class Child:
         prepared = [self._prepare(delivery) for delivery in deliveries]
         # Said first: what dies while the broker marks them has started none of them.
         self._page.load([delivery.key for delivery in deliveries])
-        if not self._mark_early(prepared):
+        if not self._mark(prepared):
             if self.stopping.is_set():
                 # They may be marked, of which nobody would know that they never started: given back
                 # like what was released without an answer.
                 self.returning.extend(Waiting(*one) for one in enumerate(prepared))
+            else:
+                self._page.clear()
             return
         prepared = [marked(item) if is_early(item) else item for item in prepared]
         self.waiting.extend(Waiting(*one) for one in enumerate(prepared))
@@ -338,24 +341,20 @@ class Child:
         except IndexError:
             return None
 
-    def _mark_early(self, prepared: Sequence[Prepared]) -> bool:
-        """Mark what may be delivered only once before any of it starts.
+    def _mark(self, prepared: Sequence[Prepared]) -> bool:
+        """Mark what the broker has to know of before any of it starts; see marking.py.
 
-        False when the leases are lost, or when it is time to stop.
+        False when they went back, the leases are lost, or it is time to stop.
         """
-        early = [item.delivery for item in prepared if is_early(item)]
-        if not early:
+        if not any(map(is_to_be_marked, prepared)):
             return True
         consumer = self.consumer
 
-        def mark() -> Sequence[Delivery]:
+        def act() -> Sequence[Delivery]:
             with self.lock:
-                consumer.mark_early(early)
-            return early
+                return [one.delivery for one in prepared] if mark(consumer, prepared) else ()
 
-        # An answer other than the deliveries means that the leases are gone, or that it is time to
-        # stop.
-        return bool(self._persist(mark))
+        return bool(self._persist(act))
 
     def _start(self, item: Waiting) -> bool:
         fail_point("child.before_start")

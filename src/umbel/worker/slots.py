@@ -247,7 +247,7 @@ class SlotChild(Child):
         self._places.put(
             [item.index for item in items], [item.prepared.delivery.key for item in items]
         )
-        if not self._mark_early([item.prepared for item in items]):
+        if not self._mark([item.prepared for item in items]):
             if self.stopping.is_set():
                 self.returning.extend(items)
             else:

@@ -44,14 +44,14 @@ class Claims:
         self._late: list[Event] = []
 
     def claim(
-        self, deliveries: Sequence[Delivery], more: Mapping[str, Any], timeout: float
+        self, deliveries: Sequence[Delivery], more: Sequence[Mapping[str, Any]], timeout: float
     ) -> list[Event]:
-        """Publish copies that say more of themselves, and return them as they were delivered here."""
+        """Publish copies, each of which says `more` of itself; return them as they were delivered here."""
         self._count += 1
-        more = {**more, CLAIM: self._count}
+        known = {CLAIM: self._count}
         written = [
-            envelope.write(envelope.again(one), self._publisher.frame_max, more=more)
-            for one in deliveries
+            envelope.write(envelope.again(one), self._publisher.frame_max, more={**says, **known})
+            for one, says in zip(deliveries, more, strict=True)
         ]
         own = [self._queue(one.queue) for one in deliveries]
         fail_point("rabbitmq.claim.before")

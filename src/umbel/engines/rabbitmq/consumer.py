@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from time import monotonic
@@ -22,14 +21,16 @@ from umbel.engines.rabbitmq.channel import Channel, Taken, consumer_of
 from umbel.engines.rabbitmq.claims import Claims, is_suspect
 from umbel.engines.rabbitmq.core import Core
 from umbel.engines.rabbitmq.errors import NoChannel, NotFound
-from umbel.engines.rabbitmq.held import ITSELF, Held, Holdings, Named
+from umbel.engines.rabbitmq.held import ITSELF, Held, Holdings
 from umbel.engines.rabbitmq.link import Link
+from umbel.engines.rabbitmq.returned import Returned, one_death_more
+from umbel.engines.rabbitmq.settling import is_copied, messages_of, struck_off
 from umbel.engines.rabbitmq.unheard import is_done
 from umbel.engines.rabbitmq.wire import Event, Number
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
-from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settlement
+from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settlement, WentBack
 
 logger = logging.getLogger("umbel.rabbitmq")
 
@@ -37,8 +38,6 @@ logger = logging.getLogger("umbel.rabbitmq")
 BATCH = 200
 #: Seconds that may pass before a message says what its process is killed for, in a second.
 ENDING = 0.2
-#: Seconds that what waits here to run alone may wait before others get it.
-PATIENCE = 1.0
 
 
 class RabbitConsumer(Consumer):
@@ -58,8 +57,7 @@ class RabbitConsumer(Consumer):
         self._held = Holdings()
         #: The tags of what was acknowledged since the server last answered, by channels (unheard.py).
         self._told: dict[int, list[str]] = {}
-        #: What was taken and is to run alone, and since when it waits.
-        self._suspects: deque[Held] = deque()
+        self._returned = Returned(core.ended)
         self._turn = -1
         self._interrupted = threading.Event()
         self._closed = False
@@ -73,7 +71,9 @@ class RabbitConsumer(Consumer):
         with self._fetching:
             self._check_open()
             if not request.queues or request.limit < 1:
-                return self._rest(wait)
+                self._interrupted.wait(wait)
+                self._interrupted.clear()
+                return []
             try:
                 fetched = self._take(request)
                 while not fetched:
@@ -94,10 +94,10 @@ class RabbitConsumer(Consumer):
     def _take(self, request: FetchRequest, before: bytes = b"") -> list[Delivery]:
         """Take what is there of the queues, beginning with another one each time."""
         link, channel = self._connected(request.queues)
-        if self._suspects:
+        if self._returned:
             if before:
                 link.send(before)
-            return self._one_suspect()
+            return self._come_back(min(request.limit, BATCH))
         self._move_old(monotonic())
         limit = min(request.limit, BATCH)
         taken: list[Taken] = []
@@ -142,67 +142,82 @@ class RabbitConsumer(Consumer):
         """Return what may run together, else one of those that run alone."""
         plain: list[Taken] = []
         now = monotonic()
-        spare, done = [], []
+        spare, done, back = [], [], []
         for event, queue in taken:
             if not is_suspect(event):
                 if len(plain) < limit:
                     plain.append((event, queue))
                 else:
                     spare.append(event.number)
-            elif self._core.unheard.has(envelope.own_tag(event), now):
+                continue
+            tag = envelope.own_tag(event)
+            if self._core.unheard.has(tag, now):
                 done.append(event.number)
-            elif not self._is_adopted(event, now):
-                first = envelope.read(event, queue, self._key(event), self._core)
-                self._suspects.append(Held(event.number, queue, now, first))
-        if spare or done:
+                continue
             with self._lock:
+                adopted = self._held.adopt(tag, event.number, now)
+            if not adopted:
+                one = envelope.read(event, queue, key := self._key(event), self._core)
+                back.append(Held(event.number, queue, now, envelope.as_before(one, key)))
+        if spare or done or back:
+            with self._lock:
+                done += self._returned.take_in(back, self._held.by_key.values(), now)
                 self._send(self._held.settled(done) + self._held.returned(spare))
-        return [self._delivery(*one) for one in plain] or self._one_suspect()
+        given = [self._delivery(*one) for one in plain]
+        if given and not self.adopts:
+            return given
+        return given + self._come_back(limit - len(given))
 
-    def _is_adopted(self, event: Event, now: float) -> bool:
+    def _delivery(self, event: Event, queue: str) -> Delivery:
+        delivery = envelope.read(event, queue, self._key(event), self._core)
         with self._lock:
-            return self._held.adopt(envelope.own_tag(event), event.number, now)
-
-    def _delivery(self, event: Event, queue: str, apart: bool = False) -> Delivery:
-        key = self._key(event)
-        delivery = envelope.read(event, queue, key, self._core)
-        with self._lock:
-            self._held.by_key[key] = Held(event.number, queue, monotonic(), delivery, apart)
+            self._held.given(event.number, queue, delivery)
         return delivery
 
     def _key(self, event: Event) -> str:
         channel, number = event.number
         return f"{self._prefix}.{channel}.{number}"
 
+    def _come_back(self, most: int) -> list[Delivery]:
+        """Give what came back: all together to who says before it starts any, else one by one."""
+        if not self.adopts:
+            return self._one_suspect()
+        with self._lock:
+            given = self._returned.some(most)
+            self._held.by_key.update((one.delivery.key, one) for one in given)
+        return [one.delivery for one in given]
+
     def _one_suspect(self) -> list[Delivery]:
         """Give what may have killed its process, from a queue of our own."""
-        if not self._suspects:
+        if not self._returned:
             return []
-        suspect = self._suspects.popleft()
+        suspect = self._returned.next()
         first: Delivery = suspect.delivery
         if first.early or first.over_time is not None:
             # It says what became of it, and does not run any more.
             with self._lock:
                 self._held.by_key[first.key] = suspect
             return [first]
-        # Whoever lost it before may have been running it: a second death is a second crash.
-        crashes = max(first.crashes, 1) + 1
         try:
-            [copy] = self._claimed([first], [suspect.number], {envelope.CRASHES: crashes})
+            [copy] = self._claimed([first], [suspect.number], [one_death_more(first)])
         except OperationalError:
-            self._suspects.appendleft(suspect)
+            self._returned.put_back(suspect)
             raise
         given = envelope.as_before(first, self._key(copy))
         with self._lock:
-            held = Held(copy.number, suspect.queue, monotonic(), given, True)
-            self._held.by_key[given.key] = held
+            self._held.given(copy.number, suspect.queue, given, said={})
         return [given]
 
     def _claimed(
-        self, deliveries: Sequence[Delivery], numbers: Sequence[Number], more: Mapping[str, Any]
+        self,
+        deliveries: Sequence[Delivery],
+        numbers: Sequence[Number],
+        more: Sequence[Mapping[str, Any]],
     ) -> list[Event]:
         """Move deliveries into a queue of our own; return them as they came from there."""
         assert self._claims is not None  # noqa: S101 - there is a connection
+        if self._link is not None and self._link.broken is not None:
+            raise self._link.broken  # they have gone back: a copy would be one more
         copies = self._claims.claim(deliveries, more, self._core.address.timeout)
         late = [copy.number for copy in self._claims.late()]
         with self._lock:
@@ -210,11 +225,6 @@ class RabbitConsumer(Consumer):
                 self._held.opened(number)
             self._send(self._held.settled([*late, *numbers]))
         return copies
-
-    def _rest(self, wait: float) -> list[Delivery]:
-        self._interrupted.wait(wait)
-        self._interrupted.clear()
-        return []
 
     def _was_interrupted(self) -> bool:
         found = self._interrupted.is_set()
@@ -258,7 +268,7 @@ class RabbitConsumer(Consumer):
         self._core.unheard.add(chain.from_iterable(self._told.values()), monotonic())
         self._told.clear()
         self._held.clear(self.adopts)
-        self._suspects.clear()
+        self._returned.clear()
 
     def _send(self, data: bytes) -> None:
         """Send what settles; a connection that is lost has settled everything in its own way."""
@@ -279,9 +289,11 @@ class RabbitConsumer(Consumer):
         known, refused = self._known(settlements)
         # Found out once: what is moved from now on has no copy, and goes back from where it lies then.
         back = [item for item in known if item.action is Action.REQUEUE]
-        copied = {item.delivery.key for item in back if self._is_copied(item)}
+        copied = {item.delivery.key for item in back if is_copied(self._held, item)}
         messages = {
-            item.delivery.key: self._messages(item, copied) for item in known if not is_done(item)
+            item.delivery.key: messages_of(self._core, item, copied)
+            for item in known
+            if not is_done(item)
         }
         self._held.publish(messages, self._core)
         fail_point("rabbitmq.settle.before")
@@ -332,58 +344,50 @@ class RabbitConsumer(Consumer):
             self._held.let_go([delivery.key for delivery in refused])
         return known, refused
 
-    def _messages(self, item: Settlement, copied: Collection[str]) -> list[Named]:
-        """Return what has to be published before a delivery is acknowledged."""
-        delivery = item.delivery
-        core = self._core
-        messages = [
-            (f"follows {number}", core.outgoing(one)) for number, one in enumerate(item.publish)
-        ]
-        crashes = delivery.crashes + item.crashed
-        match item.action:
-            case Action.PARK:
-                messages.append((ITSELF, core.parked(delivery, item.due or 0.0, crashes)))
-            case Action.DEAD_LETTER:
-                messages.append((ITSELF, core.dead(item, crashes)))
-            case Action.REQUEUE if delivery.key in copied:
-                messages.append((ITSELF, core.back(delivery, crashes)))
-        return messages
-
-    def _is_copied(self, item: Settlement) -> bool:
-        """Tell whether what goes back does so as a copy: it says more then, or lies in another queue."""
-        held = self._held.by_key.get(item.delivery.key)
-        return item.crashed or held is None or held.apart
-
     def _acknowledged(self, known: Sequence[Settlement], copied: Collection[str]) -> bytes:
         """Strike settled deliveries off the books; return what tells the server."""
-        back, done = [], []
-        for item in known:
-            key = item.delivery.key
-            held = self._held.by_key.pop(key, None)
-            if held is None:
-                continue
-            if item.action is Action.REQUEUE and key not in copied:
-                back.append(held.number)
-            else:
-                done.append(held.number)
-                if is_done(item):
-                    self._told.setdefault(held.number[0], []).append(item.delivery.tag)
-        return self._held.settled(done) + self._held.returned(back)
+        done, back = struck_off(self._held, known, copied)
+        for item, number in done:
+            if is_done(item):
+                self._told.setdefault(number[0], []).append(item.delivery.tag)
+        self._returned.ended(item.delivery for item, _ in done if item.action is Action.ACK)
+        return self._held.settled([number for _, number in done]) + self._held.returned(back)
 
     def mark_early(self, deliveries: Sequence[Delivery]) -> None:
         """Let them lie in a queue of our own, saying that they have begun."""
         self._check_open()
         fail_point("rabbitmq.mark_early.before")
+        self._say(deliveries, lambda one: {envelope.EARLY: True})
+        fail_point("rabbitmq.mark_early.after")
+
+    def expect_start(self, deliveries: Sequence[Delivery]) -> None:
+        """Let those that do not yet lie in a queue of our own, where they count one death more."""
+        self._check_open()
+        self._say(deliveries, one_death_more, again=True)
+
+    def _say(
+        self,
+        deliveries: Sequence[Delivery],
+        more: Callable[[Delivery], Mapping[str, Any]],
+        again: bool = False,
+    ) -> None:
+        """Let deliveries say more before they start; with `again` only those that say nothing yet."""
         with self._fetching:
             with self._lock:
+                if self._link is not None and self._link.broken is not None:
+                    self._forget()
                 found = [self._held.by_key.get(delivery.key) for delivery in deliveries]
-                held = [one for one in found if one is not None]
-                channels = {one.number[0] for one in held}
-            self._move(held, {envelope.EARLY: True})
-            if self._channel is not None:
+                held = [
+                    one for one in found if one is not None and not (again and one.said is not None)
+                ]
+            if None in found:
+                self._held.let_go([delivery.key for delivery in deliveries])
+                raise WentBack("The connection to RabbitMQ was lost before tasks had started.")
+            channels = {one.number[0] for one in held}
+            self._move(held, [more(one.delivery) for one in held])
+            if held and self._channel is not None:
                 # Nothing may run before it is certain that it will not be delivered as it was.
                 self._channel.confirm_settled(channels)
-        fail_point("rabbitmq.mark_early.after")
 
     # Giving back
 
@@ -419,9 +423,8 @@ class RabbitConsumer(Consumer):
         try:
             if self._link is None or self._link.broken is not None:
                 return
-            if any(now - one.since > PATIENCE for one in self._suspects):
-                back = [one.number for one in self._suspects]
-                self._suspects.clear()
+            back = self._returned.late(now)
+            if back:
                 with self._lock:
                     self._send(self._held.returned(back))
             self._move_old(now)
@@ -433,22 +436,20 @@ class RabbitConsumer(Consumer):
     def _move_old(self, now: float) -> None:
         """Move what runs for long into a queue of our own, before the server takes it back."""
         with self._lock:
-            old = [
-                one for one in self._held.by_key.values() if now - one.since > self._core.hold_after
-            ]
-        for one in old:
-            self._move([one], {envelope.CRASHES: one.delivery.crashes + 1, **(one.said or {})})
+            held = list(self._held.by_key.values())
+        for one in (one for one in held if now - one.since > self._core.hold_after):
+            self._move([one], [{envelope.CRASHES: one.delivery.crashes + 1, **(one.said or {})}])
 
-    def _move(self, held: Sequence[Held], more: Mapping[str, Any]) -> None:
+    def _move(self, held: Sequence[Held], more: Sequence[Mapping[str, Any]]) -> None:
         """Let what is held lie in a queue of our own from now on, where it says more of itself."""
         if not held:
             return
         copies = self._claimed([one.delivery for one in held], [one.number for one in held], more)
         with self._lock:
-            for one, copy in zip(held, copies, strict=True):
+            for one, copy, says in zip(held, copies, more, strict=True):
                 if self._held.by_key.get(one.delivery.key) is one:
                     one.number, one.since, one.apart = copy.number, monotonic(), True
-                    one.said = {name: more[name] for name in more if name == envelope.EARLY}
+                    one.said = {name: says[name] for name in says if name == envelope.EARLY}
                 else:  # settled meanwhile
                     self._send(self._held.settled([copy.number]))
 
@@ -460,7 +461,7 @@ class RabbitConsumer(Consumer):
         try:
             held = self._held.by_key.get(delivery.key)
             if held is not None and self._link is not None and self._link.broken is None:
-                self._move([held], {envelope.OVER_TIME: limit, **(held.said or {})})
+                self._move([held], [{envelope.OVER_TIME: limit, **(held.said or {})}])
         finally:
             self._fetching.release()
 

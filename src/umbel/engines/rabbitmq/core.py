@@ -45,6 +45,8 @@ class Core:
         self.unheard = Tags()
         #: Of publications that the server took while it refused others of their batch.
         self.taken = Tags()
+        #: Of what ended here after it had come back (returned.py).
+        self.ended = Tags()
         self.pulse = Pulse()
         self.publisher = Publisher(topology, self.pulse)
         tell_of_forks(self)
@@ -143,7 +145,7 @@ class Core:
 
     def after_fork_in_child(self) -> None:
         """Begin anew, with connections of its own."""
-        self.unheard, self.taken = Tags(), Tags()
+        self.unheard, self.taken, self.ended = Tags(), Tags(), Tags()
         self.pulse.after_fork_in_child()
         self.topology.after_fork_in_child()
         self.publisher.after_fork_in_child()

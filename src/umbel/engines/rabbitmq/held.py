@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from umbel.engines.rabbitmq import wire
 from umbel.engines.rabbitmq.core import Core
 from umbel.engines.rabbitmq.publisher import Outgoing
 from umbel.engines.rabbitmq.wire import Number, method
+from umbel.message import Delivery
 
 #: A message that goes with a delivery, and which of those it is.
 Named = tuple[str, Outgoing]
@@ -22,7 +24,8 @@ class Held:
     """A delivery that is held: the number by which the server knows it, and since when.
 
     `apart` says that it lies in a queue of this consumer's own, to which it does not go back (claims.py), and
-    `said` what it says there for as long as it is held. `sent` are the messages that went with it already.
+    `said` what it says there for as long as it is held; None where it was never put there. `sent` are the
+    messages that went with it already.
     """
 
     number: Number
@@ -127,6 +130,13 @@ class Holdings:
         A `consumer` that is named has a prefetch of 1 and is cancelled together with that.
         """
         self._book(number[0]).opened(number[1], consumer)
+
+    def given(
+        self, number: Number, queue: str, delivery: Delivery, said: Mapping[str, Any] | None = None
+    ) -> None:
+        """Note that a delivery is worked on; with `said` it lies in a queue of its consumer's own."""
+        one = Held(number, queue, monotonic(), delivery, said is not None, said)
+        self.by_key[delivery.key] = one
 
     def _book(self, channel: int) -> Book:
         if channel not in self._books:

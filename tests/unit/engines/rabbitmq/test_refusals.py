@@ -257,7 +257,9 @@ def test_a_settle_that_is_repeated_sends_only_what_was_refused(
     consumer, other = attach(engine), attach(engine)
     deliveries = held(engine, consumer)
     if how == "released":
-        consumer._move([consumer._held.by_key[one.key] for one in deliveries], {})
+        consumer._move(
+            [consumer._held.by_key[one.key] for one in deliveries], [{}] * len(deliveries)
+        )
 
     def go_back() -> None:
         if how == "released":

@@ -198,13 +198,13 @@ def test_what_is_moved_while_it_is_given_back_is_not_lost(
     publish(engine, "1", "2")
     consumer = attach(engine)
     deliveries = fetch(consumer)
-    consumer._move([consumer._held.by_key[deliveries[0].key]], {})
+    consumer._move([consumer._held.by_key[deliveries[0].key]], [{}])
     core = engine.broker._core
     send = core.send
 
     def slowly(*arguments: Any) -> None:
         send(*arguments)
-        consumer._move([consumer._held.by_key[deliveries[1].key]], {})
+        consumer._move([consumer._held.by_key[deliveries[1].key]], [{}])
 
     with monkeypatch.context() as patch:
         patch.setattr(core, "send", slowly)
