@@ -7,7 +7,7 @@ process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -60,6 +60,10 @@ class Backend(CountsChords, SavesGroups):
     #: `set` and `get` keep any bytes, so that results may be compressed.
     supports_result_compression = False
     supports_failure_expires = False
+    #: Seconds after which what is safe to retry is not tried again.
+    retries_for = float("inf")
+    #: One of them serves all threads, whatever ``result_backend_thread_safe`` says.
+    threads_share = False
     retry_policy: Mapping[str, Any] = {
         "max_retries": 20,
         "interval_start": 0,
@@ -267,6 +271,10 @@ class Backend(CountsChords, SavesGroups):
             f"{type(self).__name__} does not read results: _get_task_meta_for."
         )
 
+    def metas(self, task_ids: Sequence[str]) -> dict[str, Meta] | None:
+        """Return what is stored for tasks, all at once; None where each has to be asked for."""
+        return None
+
     def task_result_exists(self, task_id: str) -> bool:
         """Tell whether anything is stored for a task."""
         return self.get_state(task_id) != states.PENDING
@@ -300,17 +308,18 @@ class Backend(CountsChords, SavesGroups):
 
     def _ensure_retryable(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function; again after what is safe to retry, if ``result_backend_always_retry`` is set."""
-        retries = 0
+        retries, clock = 0, self.app.clock
+        end = clock.monotonic() + self.retries_for
         while True:
             try:
                 return func(*args, **kwargs)
             except Exception as error:
-                if not self.always_retry or retries >= self.max_retries:
+                if not self.always_retry or retries >= self.max_retries or clock.monotonic() > end:
                     raise
                 if not self.exception_safe_to_retry(error):
                     raise
                 self.on_backend_retryable_error(error)
-            self.app.clock.sleep(min(FIRST_PAUSE * 2**retries, MOST_PAUSE))
+            clock.sleep(min(FIRST_PAUSE * 2**retries, MOST_PAUSE))
             retries += 1
 
     # Calling

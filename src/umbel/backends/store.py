@@ -17,7 +17,6 @@ from umbel import states
 from umbel.backend import written
 from umbel.backends.chords import CountsChords
 from umbel.backends.interface import Backend
-from umbel.backends.keyvalue import BaseKeyValueStoreBackend
 from umbel.backends.requests import told
 from umbel.backends.transactions import one_step
 from umbel.exceptions import ChordError, OperationalError, UmbelError
@@ -84,9 +83,7 @@ class BackendStore(ResultStore):
     def backend(self) -> Any:
         """This thread's backend."""
         found = getattr(self._own, "backend", None)
-        if found is None:
-            found = self._own.backend = self._make()
-        return found
+        return self._own.__dict__.setdefault("backend", self._make()) if found is None else found
 
     def put(self, records: Sequence[ResultRecord]) -> None:
         """Store each; nobody knows more of its call than its document says."""
@@ -178,7 +175,7 @@ class BackendStore(ResultStore):
     def _metas(self, task_ids: Sequence[str]) -> dict[str, Meta]:
         backend = self.backend
         found: dict[str, Meta] | None = None
-        if len(task_ids) > 1 and isinstance(backend, BaseKeyValueStoreBackend):
+        if len(task_ids) > 1 and isinstance(backend, Backend):
             found = backend.metas(task_ids)
         if found is None:
             found = {name: backend.get_task_meta(name, cache=False) for name in task_ids}
@@ -443,7 +440,7 @@ class BackendEngine(Engine):
         self._results = BackendStore(
             lambda: kind(app=app, url=address),
             lambda: app.conf.snapshot,
-            shared=app.conf.snapshot.result_backend_thread_safe,
+            shared=kind.threads_share or app.conf.snapshot.result_backend_thread_safe,
         )
 
     @property

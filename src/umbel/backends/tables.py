@@ -9,16 +9,19 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from random import random
 from typing import Any
 
 from umbel import serialization, states
 from umbel.backends.base import BaseBackend
-from umbel.clock import utc
+from umbel.clock import SYSTEM, utc
 from umbel.dotted import named
 from umbel.exceptions import DecodeError, ImproperlyConfigured
 from umbel.result_backend import Meta
+from umbel.states import PROGRESS
 
 try:
     import sqlalchemy as sa
@@ -32,14 +35,23 @@ logger = logging.getLogger("umbel.database")
 
 #: Errors after which the database may answer again.
 _PASSING = (theirs.OperationalError, theirs.InterfaceError, theirs.TimeoutError)
-#: How often a call is made in all, where the settings do not say.
-TRIES = 3
+#: How often a call is made once more, where the settings do not say.
+RETRIES = 3
+#: How often making the tables is tried, and seconds before the second time.
+MAKING, FIRST_PAUSE = 10, 0.01
+#: How many results are read by one query.
+MANY = 500
+#: Most characters of a name.
+NAME = 155
 #: How a pickle of protocol 2 or later begins: results of Celery before 5.7, whatever the serializer was.
 _PICKLED = b"\x80"
 _PICKLE = "application/x-python-serialize"
 #: Columns that ``result_extended`` adds.
 _EXTENDED = ("name", "args", "kwargs", "worker", "retries", "queue", "stamps")
-#: Those of them that are written by the serializer.
+#: Those of them that are names, and those without which results can be kept.
+_NAMES = ("name", "worker", "queue")
+_SPARED = ("children", *_EXTENDED)
+#: What is written by the serializer.
 _WRITTEN = ("args", "kwargs", "children")
 
 
@@ -87,34 +99,54 @@ class Tables:
             sqlite_autoincrement=True,
         )
         self._metadata = metadata
+        #: Names of columns that the table does not have, and that could not be added.
+        self.spared = set[str]()
 
     def make(self, engine: sa.Engine) -> None:
         """Make what is missing. Others may do it at the same time."""
-        for left in (2, 1, 0):
+        engine.connect().close()  # who cannot be reached is asked once
+        for attempt in range(MAKING):
             try:
                 self._metadata.create_all(engine)
                 break
             except theirs.DatabaseError:  # that of another, between the look and the making
-                if not left:
+                if attempt == MAKING - 1:
                     raise
+                SYSTEM.sleep(FIRST_PAUSE * 2**attempt * (0.5 + random()))
         self._add_columns(engine)
 
     def _add_columns(self, engine: sa.Engine) -> None:
-        """Add columns that an older table does not have, as Celery does."""
+        """Add columns that an older table does not have, as Celery does; go on without if that is refused."""
+        quote = engine.dialect.identifier_preparer
         for table in (self.task, self.group):
-            there = {
-                column["name"]
-                for column in sa.inspect(engine).get_columns(table.name, table.schema)
-            }
-            quote = engine.dialect.identifier_preparer
-            for column in table.columns:
-                if column.name in there:
-                    continue
+            for column in _missing(engine, table):
                 kind = column.type.compile(engine.dialect)
                 place, name = quote.format_table(table), quote.quote(column.name)
                 statement = f"ALTER TABLE {place} ADD COLUMN {name} {kind}"
-                with engine.begin() as connection:
-                    connection.execute(sa.text(statement))
+                try:
+                    with engine.begin() as connection:
+                        connection.execute(sa.text(statement))
+                except theirs.DatabaseError as error:
+                    if column.name not in {one.name for one in _missing(engine, table)}:
+                        continue  # another has just done it
+                    if column.name not in _SPARED:
+                        raise
+                    self.spared.add(column.name)
+                    logger.warning(
+                        "The table %s has no column %r, and it cannot be added: %s. Results are kept without"
+                        " it. Run: %s",
+                        *(table.name, column.name, error.orig, statement),
+                    )
+
+    @property
+    def columns(self) -> list[sa.Column[Any]]:
+        """The columns of results that there are."""
+        return [one for one in self.task.columns if one.name not in self.spared]
+
+
+def _missing(engine: sa.Engine, table: sa.Table) -> list[sa.Column[Any]]:
+    there = {one["name"] for one in sa.inspect(engine).get_columns(table.name, table.schema)}
+    return [column for column in table.columns if column.name not in there]
 
 
 def _head(sequence: str, schema: str | None) -> list[Any]:
@@ -127,12 +159,18 @@ class DatabaseBackend(BaseBackend):
     """Keeps results in a database, by SQLAlchemy. See `Backend` for the arguments."""
 
     subpolling_interval = 0.5
+    threads_share = True
+    #: A database that is locked, or does not answer, takes seconds to say so.
+    retries_for = 3.0
 
     def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
         super().__init__(app, url=url, **kwargs)
         settings = app.conf.snapshot
-        self.always_retry = True
-        self.max_retries = min(self.max_retries, TRIES)
+        self.thread_safe = True
+        if not app.conf.value_set_for("result_backend_always_retry"):
+            self.always_retry = True
+        if not app.conf.value_set_for("result_backend_max_retries"):
+            self.max_retries = RETRIES
         self.extended: bool = settings.result_extended
         self._place = url or settings.database_url
         if not self._place:
@@ -147,20 +185,36 @@ class DatabaseBackend(BaseBackend):
             settings.database_table_schemas or {},
             self.extended,
         )
-        self._engine: sa.Engine | None = None
-        self._pid = 0
+        #: Engines, and what lets one thread make them, by processes: a fork has its parent's.
+        self._engines: dict[int, sa.Engine] = {}
+        self._making: dict[int, threading.Lock] = {}
 
     @property
     def engine(self) -> sa.Engine:
-        """SQLAlchemy's engine of this process, with tables."""
-        if self._engine is not None and self._pid != os.getpid():
-            self._engine.dispose(close=False)  # its connections are the parent's
-            self._engine = None
-        if self._engine is None:
-            engine = self._new_engine()
+        """SQLAlchemy's engine of this process, with tables. Its threads share it."""
+        pid = os.getpid()
+        found = self._engines.get(pid)
+        if found is None:
+            with self._making.setdefault(pid, threading.Lock()):
+                found = self._engines.get(pid)
+                if found is None:
+                    self._leave_parents()
+                    found = self._engines[pid] = self._ready_engine()
+        return found
+
+    def _leave_parents(self) -> None:
+        """Let go of engines whose connections are another process's."""
+        for pid in self._engines.keys() - {os.getpid()}:
+            self._engines.pop(pid).dispose(close=False)
+
+    def _ready_engine(self) -> sa.Engine:
+        engine = self._new_engine()
+        try:
             self.tables.make(engine)
-            self._engine, self._pid = engine, os.getpid()
-        return self._engine
+        except BaseException:
+            engine.dispose()
+            raise
+        return engine
 
     def _new_engine(self) -> sa.Engine:
         try:
@@ -189,25 +243,30 @@ class DatabaseBackend(BaseBackend):
     ) -> None:
         values = self._values(result, state, traceback, request)
         table = self.tables.task
-        with self.engine.begin() as connection:
-            if self._stored_state(connection, task_id) is None:
-                try:
-                    with connection.begin_nested():
-                        connection.execute(sa.insert(table).values(task_id=task_id, **values))
-                    return
-                except theirs.IntegrityError:
-                    pass  # another has just stored one
-            stored = self._stored_state(connection, task_id)
-            if stored is None or not (stored == states.SUCCESS or states.stays(stored, state)):
-                connection.execute(
-                    sa.update(table).where(table.c.task_id == task_id).values(**values)
-                )
+        # In the statement itself: not every database has locks for rows.
+        kept = states.READY_STATES if state == PROGRESS else {states.SUCCESS}
+        here = table.c.task_id == task_id
+        change = (
+            sa.update(table)
+            .where(here, sa.or_(table.c.status.is_(None), table.c.status.not_in(kept)))
+            .values(**values)
+        )
+        try:
+            with self.engine.begin() as connection:
+                if self._is_stored(connection, task_id):
+                    connection.execute(change)
+                else:
+                    connection.execute(sa.insert(table).values(task_id=task_id, **values))
+        except theirs.IntegrityError:
+            with self.engine.begin() as connection:
+                if not self._is_stored(connection, task_id):
+                    raise
+                connection.execute(change)  # another has just stored one
 
-    def _stored_state(self, connection: sa.Connection, task_id: str) -> str | None:
-        """Return the state of a row, and let nobody else change it meanwhile; None where there is none."""
+    def _is_stored(self, connection: sa.Connection, task_id: str) -> bool:
         table = self.tables.task
-        found = sa.select(table.c.status).where(table.c.task_id == task_id).with_for_update()
-        return connection.execute(found).scalar()
+        found = sa.select(table.c.id).where(table.c.task_id == task_id)
+        return connection.execute(found).first() is not None
 
     def _values(self, result: Any, state: str, traceback: Any, request: Any) -> dict[str, Any]:
         """Return the columns of a result, as Celery fills them."""
@@ -216,16 +275,18 @@ class DatabaseBackend(BaseBackend):
         )
         stamped = meta.get("stamped_headers")
         children = meta.get("children")
-        found = {name: meta.get(name) for name in ("status", "result", "traceback")}
+        found = {name: meta.get(name) for name in ("status", "result")}
+        found["traceback"] = _text(meta.get("traceback"))
         found["date_done"] = _naive(meta["date_done"])
         found["children"] = self._bytes(children) if children else None
         if self.extended:
             found |= {name: meta.get(name) for name in _EXTENDED}
+            found |= {name: _text(meta.get(name), NAME) for name in _NAMES}
             found["stamps"] = None
             if stamped:
                 stamps = {name: meta[name] for name in stamped if name in meta}
                 found["stamps"] = self._bytes({"stamped_headers": stamped, "stamps": stamps})
-        return found
+        return {name: found[name] for name in found if name not in self.tables.spared}
 
     def _bytes(self, value: Any) -> bytes:
         data = self.encode(value)
@@ -234,12 +295,25 @@ class DatabaseBackend(BaseBackend):
     # Reading
 
     def _get_task_meta_for(self, task_id: str) -> Meta:
-        table = self.tables.task
-        with self.engine.connect() as connection:
-            row = connection.execute(sa.select(table).where(table.c.task_id == task_id)).first()
-        if row is None:
-            return {"task_id": task_id, "status": states.PENDING, "result": None}
-        meta: Meta = dict(row._mapping)
+        found = self._read([task_id]).get(task_id)
+        return found or {"task_id": task_id, "status": states.PENDING, "result": None}
+
+    def metas(self, task_ids: Sequence[str]) -> dict[str, Meta]:
+        """Return what is stored for tasks, many by one query."""
+        found: dict[str, Meta] = {}
+        for first in range(0, len(task_ids), MANY):
+            found |= self._ensure_retryable(self._read, task_ids[first : first + MANY])
+        return found
+
+    def _read(self, task_ids: Sequence[str]) -> dict[str, Meta]:
+        engine, table = self.engine, self.tables.task
+        query = sa.select(*self.tables.columns).where(table.c.task_id.in_(task_ids))
+        with engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return {row.task_id: self._meta(row) for row in rows}
+
+    def _meta(self, row: sa.Row[Any]) -> Meta:
+        meta: Meta = {"children": None, **row._mapping}
         del meta["id"]
         meta["result"] = self._stored(meta["result"])
         for name in _WRITTEN:
@@ -313,9 +387,9 @@ class DatabaseBackend(BaseBackend):
 
     def process_cleanup(self) -> None:
         """Close the connections."""
-        engine, self._engine = self._engine, None
+        engine = self._engines.pop(os.getpid(), None)
         if engine is not None:
-            engine.dispose(close=self._pid == os.getpid())
+            engine.dispose()
 
     def _now(self) -> datetime:
         return utc(self.app.clock.time())
@@ -328,6 +402,13 @@ class DatabaseBackend(BaseBackend):
 def _naive(moment: datetime | None) -> datetime | None:
     """Return a time as the tables have it: UTC, without saying so."""
     return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _text(text: Any, most: int | None = None) -> Any:
+    """Return a text as every database takes it: with escapes for what is not UTF-8 and for zeros."""
+    if not isinstance(text, str):
+        return text
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")[:most]
 
 
 def _callback(value: Any) -> Callable[[sa.Engine], object] | None:

@@ -1,0 +1,263 @@
+"""Results in the tables of Celery's database backend, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from tests.postgres_servers import SHARED, missing
+from umbel import Umbel
+from umbel.backends.store import BackendStore
+from umbel.backends.tables import DatabaseBackend
+from umbel.clock import unique_id
+from umbel.exceptions import OperationalError
+from umbel.request import Request
+
+
+def app_at(url: str, **settings: Any) -> Umbel:
+    app = Umbel("tables", broker="memory://", backend=url, set_as_current=False)
+    app.conf.update(settings)
+    return app
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "results.db"
+
+
+@pytest.fixture
+def app(file: Path) -> Iterator[Umbel]:
+    with app_at(f"db+sqlite:///{file}") as made:
+        yield made
+
+
+@pytest.fixture
+def schema() -> Iterator[str]:
+    name = f"umbel_test_{unique_id()}"
+    try:
+        with psycopg.connect(SHARED, autocommit=True, connect_timeout=5) as connection:
+            connection.execute(f'CREATE SCHEMA "{name}"'.encode())
+    except psycopg.Error as error:
+        missing(f"no PostgreSQL answers at {SHARED} ({error})")
+    yield name
+    with suppress(psycopg.Error), psycopg.connect(SHARED, autocommit=True) as connection:
+        connection.execute(
+            f'SET client_min_messages = error; DROP SCHEMA "{name}" CASCADE'.encode()
+        )
+
+
+def on_postgres(schema: str, **settings: Any) -> Umbel:
+    url = SHARED.replace("postgresql://", "db+postgresql://")
+    schemas = {"task": schema, "group": schema}
+    return app_at(url, database_table_schemas=schemas, **settings)
+
+
+def backend_of(app: Umbel) -> DatabaseBackend:
+    store = app.result_store()
+    assert isinstance(store, BackendStore)
+    assert isinstance(store.backend, DatabaseBackend)
+    return store.backend
+
+
+def count(engine: sa.Engine) -> list[str]:
+    """Return a list to which each statement is added that is sent from now on."""
+    seen: list[str] = []
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+        seen.append(statement)
+
+    return seen
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("text", ["a \0 zero", "half \ud800 a pair"])
+def test_a_traceback_with_what_databases_do_not_take_is_stored(schema: str, text: str) -> None:
+    with on_postgres(schema) as app:
+        backend = backend_of(app)
+        backend.store_result("1", ValueError(text), "FAILURE", traceback=f"ValueError: {text}")
+        found = app.AsyncResult("1")
+        assert found.state == "FAILURE"
+        assert str(found.result) == text
+        assert found.traceback == f"ValueError: {text}".replace("\0", "\\x00").replace(
+            "\ud800", "\\ud800"
+        )
+
+
+@pytest.mark.engine
+def test_names_that_are_too_long_are_cut(schema: str) -> None:
+    with on_postgres(schema, result_extended=True) as app:
+        request = Request(id="1", task="t" * 300, hostname="w" * 300)
+        backend_of(app).store_result("1", 1, "SUCCESS", request=request)
+        assert app.AsyncResult("1").get(timeout=5) == 1
+        assert app.AsyncResult("1").name == "t" * 155
+
+
+def test_threads_share_what_is_open(app: Umbel) -> None:
+    with ThreadPoolExecutor(8) as executor:
+        found = list(executor.map(lambda _: id(backend_of(app).engine), range(64)))
+    assert len(set(found)) == 1
+    backend_of(app).store_result("1", 1, "SUCCESS")
+    app.close()
+    assert backend_of(app)._engines == {}
+
+
+def test_a_fork_has_connections_of_its_own(app: Umbel) -> None:
+    backend = backend_of(app)
+    backend.store_result("1", 1, "SUCCESS")
+    parents = backend.engine
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with suppress(BaseException):
+            backend.store_result("2", 2, "SUCCESS")
+            code = 0 if backend.engine is not parents else 2
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert backend.engine is parents
+    assert [app.AsyncResult(one).get(timeout=5) for one in "12"] == [1, 2]
+
+
+@pytest.mark.parametrize("late", ["FAILURE", "STARTED", "PROGRESS"])
+def test_a_success_that_comes_between_stays(
+    app: Umbel, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    backend, other = backend_of(app), DatabaseBackend(app, url=backend_of(app).url)
+    with closing(other.engine.raw_connection()):
+        pass
+    backend.store_result("1", {"step": 1}, "STARTED")
+    look = backend._is_stored
+
+    def slowly(connection: sa.Connection, task_id: str) -> bool:
+        found = look(connection, task_id)
+        other.store_result("1", "done", "SUCCESS")
+        return found
+
+    monkeypatch.setattr(backend, "_is_stored", slowly)
+    backend.store_result("1", ValueError("late") if late == "FAILURE" else {}, late)
+    assert app.AsyncResult("1").get(timeout=5) == "done"
+    other.process_cleanup()
+
+
+def test_who_stores_first_at_the_same_time_does_not_matter(
+    app: Umbel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, other = backend_of(app), DatabaseBackend(app, url=backend_of(app).url)
+    looks = iter([lambda: other.store_result("1", {}, "STARTED") or False])
+    look = backend._is_stored
+    monkeypatch.setattr(backend, "_is_stored", lambda *given: next(looks, lambda: look(*given))())
+    backend.store_result("1", "done", "SUCCESS")
+    assert app.AsyncResult("1").get(timeout=5) == "done"
+    other.process_cleanup()
+
+
+def made_at_once(make: Any) -> None:
+    """Let many connect at the same moment, as processes of a worker do."""
+    barrier = threading.Barrier(8)
+
+    def connect(number: int) -> None:
+        with make() as app:
+            barrier.wait(20)
+            backend_of(app).store_result(f"{number}", number, "SUCCESS")
+
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(connect, range(8)))
+    with make() as app:
+        assert [app.AsyncResult(f"{one}").get(timeout=5) for one in range(8)] == [*range(8)]
+
+
+def test_many_make_the_tables_at_once_in_a_file(file: Path) -> None:
+    made_at_once(lambda: app_at(f"db+sqlite:///{file}"))
+
+
+@pytest.mark.engine
+def test_many_make_the_tables_at_once_on_a_server(schema: str) -> None:
+    made_at_once(lambda: on_postgres(schema))
+
+
+@pytest.mark.engine
+def test_many_add_the_same_columns_at_once(schema: str) -> None:
+    with psycopg.connect(SHARED, autocommit=True) as connection:
+        connection.execute(f'CREATE SEQUENCE "{schema}".task_id_sequence'.encode())
+        connection.execute(
+            f'CREATE TABLE "{schema}".celery_taskmeta (id SERIAL PRIMARY KEY, task_id VARCHAR(155) UNIQUE,'
+            " status VARCHAR(50), result BYTEA, date_done TIMESTAMP, traceback TEXT)".encode()
+        )
+    made_at_once(lambda: on_postgres(schema, result_extended=True))
+
+
+def test_without_the_right_to_add_columns_results_are_kept_without_them(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(
+            "CREATE TABLE celery_taskmeta (id INTEGER PRIMARY KEY, task_id VARCHAR(155) UNIQUE,"
+            " status VARCHAR(50), result BLOB, date_done DATETIME, traceback TEXT)"
+        )
+
+    def refuse(engine: sa.Engine) -> None:
+        @sa.event.listens_for(engine, "before_cursor_execute", retval=True)
+        def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> tuple[Any, Any]:
+            return statement.replace("ALTER TABLE", "ALTER NO TABLE"), parameters
+
+    settings = {"result_extended": True, "database_engine_callback": refuse}
+    with app_at(f"db+sqlite:///{file}", **settings) as app:
+        request = Request(id="1", task="add", args=[1])
+        backend_of(app).store_result("1", 1, "SUCCESS", request=request)
+        result = app.AsyncResult("1")
+        assert (result.get(timeout=5), result.name, result.children) == (1, None, None)
+    assert "has no column 'children', and it cannot be added" in caplog.text
+    assert "ALTER TABLE celery_taskmeta ADD COLUMN children BLOB" in caplog.text
+
+
+def test_many_are_read_by_one_query(app: Umbel) -> None:
+    backend = backend_of(app)
+    names = [f"{number}" for number in range(40)]
+    for name in names:
+        backend.store_result(name, name, "SUCCESS")
+    seen = count(backend.engine)
+    found = app.result_store().get([*names, "unknown"])
+    assert sorted(found) == sorted(names)
+    assert len(seen) == 1
+
+
+def test_how_often_it_tries_is_the_settings_to_say(file: Path) -> None:
+    for settings, tries in (
+        ({}, 4),
+        ({"result_backend_max_retries": 1}, 2),
+        ({"result_backend_always_retry": False}, 1),
+    ):
+        with app_at(f"db+sqlite:///{file}", **settings) as app:
+            backend = backend_of(app)
+            backend.store_result("1", 1, "SUCCESS")
+            with closing(sqlite3.connect(file)) as connection:
+                connection.execute("ALTER TABLE celery_taskmeta RENAME TO gone")
+            seen = count(backend.engine)
+            with pytest.raises(OperationalError, match="no such table"):
+                app.result_store().get(["1"])
+            with closing(sqlite3.connect(file)) as connection:
+                connection.execute("ALTER TABLE gone RENAME TO celery_taskmeta")
+        assert len(seen) == tries
+
+
+def test_a_database_that_is_locked_is_waited_for_once(app: Umbel, file: Path) -> None:
+    store, clock = app.result_store(), app.clock
+    backend_of(app).store_result("1", 1, "SUCCESS")
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        begun = clock.monotonic()
+        with pytest.raises(OperationalError, match="locked"):
+            store.get(["1"])  # SQLite waits for five seconds
+        assert clock.monotonic() - begun < 9
+        connection.execute("ROLLBACK")
+    assert app.AsyncResult("1").get(timeout=5) == 1
