@@ -242,6 +242,17 @@ class DatabaseBackend(BaseBackend):
         **_: Any,
     ) -> None:
         values = self._values(result, state, traceback, request)
+        try:
+            self._write(task_id, state, values)
+        except theirs.DataError:
+            # Columns may be of a character set that has no emojis, as MySQL's utf8 is, or less.
+            plain = {name: _in_ascii(value) for name, value in values.items()}
+            if plain == values:
+                raise
+            self._write(task_id, state, plain)
+
+    def _write(self, task_id: str, state: str, values: Mapping[str, Any]) -> None:
+        """Store columns of a result, unless what is there is to stay."""
         table = self.tables.task
         # In the statement itself: not every database has locks for rows.
         kept = states.READY_STATES if state == PROGRESS else {states.SUCCESS}
@@ -409,6 +420,11 @@ def _text(text: Any, most: int | None = None) -> Any:
     if not isinstance(text, str):
         return text
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")[:most]
+
+
+def _in_ascii(value: Any) -> Any:
+    """Return a text with escapes for all that not every character set has."""
+    return value.encode("ascii", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _callback(value: Any) -> Callable[[sa.Engine], object] | None:

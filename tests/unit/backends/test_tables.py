@@ -261,3 +261,19 @@ def test_a_database_that_is_locked_is_waited_for_once(app: Umbel, file: Path) ->
         assert clock.monotonic() - begun < 9
         connection.execute("ROLLBACK")
     assert app.AsyncResult("1").get(timeout=5) == 1
+
+
+def test_a_traceback_that_the_columns_have_no_characters_for_is_escaped(file: Path) -> None:
+    """As MySQL's utf8 and latin1 refuse it."""
+
+    def refuse(engine: sa.Engine) -> None:
+        @sa.event.listens_for(engine, "before_cursor_execute")
+        def look(_: Any, __: Any, ___: str, parameters: Any, *____: Any) -> None:
+            if any(isinstance(one, str) and not one.isascii() for one in parameters):
+                raise sa.exc.DataError("INSERT", parameters, Exception("Incorrect string value"))
+
+    with app_at(f"db+sqlite:///{file}", database_engine_callback=refuse) as app:
+        error = ValueError("smile \U0001f600")
+        backend_of(app).store_result("1", error, "FAILURE", traceback=str(error))
+        found = app.AsyncResult("1")
+        assert (str(found.result), found.traceback) == (str(error), "smile \\U0001f600")
