@@ -60,7 +60,7 @@ class ResultRecord:
     """A task's state and result as stored.
 
     The document is text when it is plain JSON. `expires` is in seconds since the epoch, None means never.
-    `meta` takes the place of the document where a store has read it by itself.
+    `meta` takes the place of the document where a store has read it by itself; `unread` is why it could not.
     """
 
     task_id: str
@@ -68,6 +68,7 @@ class ResultRecord:
     document: str | bytes
     expires: float | None = None
     meta: Mapping[str, Any] | None = field(default=None, compare=False)
+    unread: DecodeError | None = field(default=None, compare=False)
 
     @property
     def ready(self) -> bool:
@@ -304,6 +305,8 @@ def meta(record: ResultRecord, form: Form = PLAIN) -> dict[str, Any]:
     acceptable. Of json, pickle, yaml and msgpack a document shows which it is, so a change of
     `result_serializer` leaves those readable that were stored before.
     """
+    if record.unread is not None:
+        raise record.unread
     if record.meta is not None:
         return {"result": None, **record.meta}
     document = _read(record.document, form)

@@ -19,7 +19,7 @@ from umbel.backends.chords import CountsChords
 from umbel.backends.interface import Backend
 from umbel.backends.requests import told
 from umbel.backends.transactions import one_step
-from umbel.exceptions import ChordError, OperationalError, UmbelError
+from umbel.exceptions import ChordError, DecodeError, OperationalError, UmbelError
 from umbel.ports import (
     Engine,
     Features,
@@ -152,13 +152,13 @@ class BackendStore(ResultStore):
         """Note that what may be a call of a chord has ended before, unless it was not counted then."""
         if task_id in self._uncounted:
             return
-        found = self._metas([task_id]).get(task_id)
+        found = self._read([task_id])[0].get(task_id)
         ended = found is not None and found["status"] in states.READY_STATES
         (self._counted if ended else self._uncounted).add(task_id)
 
     def _stays(self, record: ResultRecord) -> bool:
         """Tell whether what is stored stays, whatever this says."""
-        found = self._metas([record.task_id]).get(record.task_id)
+        found = self._read([record.task_id])[0].get(record.task_id)
         return found is not None and states.stays(found["status"], record.state)
 
     def get(
@@ -166,11 +166,31 @@ class BackendStore(ResultStore):
     ) -> dict[str, ResultRecord]:
         """Read each, or all at once where the backend can, with the patience that it has."""
         with self._translated():
-            metas = self._metas(list(task_ids)) if task_ids else {}
-        return {
+            metas, unread = self._read(list(task_ids)) if task_ids else ({}, {})
+        found = {
             task_id: ResultRecord(task_id, meta["status"], "", meta=meta)
             for task_id, meta in metas.items()
         }
+        # Who waits for it is to hear of it, and nobody else.
+        return found | {
+            task_id: ResultRecord(task_id, states.FAILURE, "", unread=error)
+            for task_id, error in unread.items()
+        }
+
+    def _read(self, task_ids: Sequence[str]) -> tuple[dict[str, Meta], dict[str, DecodeError]]:
+        """Return what is stored for tasks, and why some of it cannot be read."""
+        try:
+            return self._metas(task_ids), {}
+        except DecodeError as error:
+            if len(task_ids) == 1:
+                return {}, {task_ids[0]: error}
+        metas: dict[str, Meta] = {}
+        unread: dict[str, DecodeError] = {}
+        for task_id in task_ids:
+            some, why = self._read([task_id])
+            metas |= some
+            unread |= why
+        return metas, unread
 
     def _metas(self, task_ids: Sequence[str]) -> dict[str, Meta]:
         backend = self.backend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ from umbel import Umbel
 from umbel.backends.store import BackendStore
 from umbel.backends.tables import DatabaseBackend
 from umbel.clock import unique_id
-from umbel.exceptions import OperationalError
+from umbel.exceptions import DecodeError, OperationalError
+from umbel.records import TaskResult, decode, encode
 from umbel.request import Request
 
 
@@ -277,3 +279,37 @@ def test_a_traceback_that_the_columns_have_no_characters_for_is_escaped(file: Pa
         backend_of(app).store_result("1", error, "FAILURE", traceback=str(error))
         found = app.AsyncResult("1")
         assert (str(found.result), found.traceback) == (str(error), "smile \\U0001f600")
+
+
+def leave_unreadable(app: Umbel, file: Path, state: str) -> None:
+    """Store what a Celery before 5.7 left, which pickled whatever the serializer was."""
+    backend_of(app).store_result("old", {}, state)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(
+            "UPDATE celery_taskmeta SET result = ? WHERE task_id = 'old'", (pickle.dumps({}, 2),)
+        )
+        connection.commit()
+
+
+def test_what_cannot_be_read_does_not_disturb_who_waits_for_others(app: Umbel, file: Path) -> None:
+    leave_unreadable(app, file, "SUCCESS")
+    subscription = app.result_store().subscribe()
+    subscription.add(["old", "new"])
+    [found] = subscription.receive(5).values()
+    assert found.task_id == "old"
+    with pytest.raises(DecodeError):
+        decode(found)
+    backend_of(app).store_result("new", 1, "SUCCESS")
+    assert list(subscription.receive(5)) == ["new"]
+    subscription.close()
+    with pytest.raises(DecodeError):
+        app.AsyncResult("old").get(timeout=5)
+
+
+def test_a_state_that_cannot_be_read_does_not_keep_the_next_one_from_being_stored(
+    app: Umbel, file: Path
+) -> None:
+    leave_unreadable(app, file, "STARTED")
+    failed = TaskResult(task_id="old", state="FAILURE", result=ValueError("x"))
+    app.result_store().put([encode(failed, None, app.conf.snapshot)])
+    assert app.AsyncResult("old").state == "FAILURE"
