@@ -70,8 +70,8 @@ class Returned:
             self._waiting.append(one)
         for one in left:
             logger.info(
-                "Task %s came back twice, as a process died just after it had put a copy into a queue of its"
-                " own; one of the two is acknowledged.",
+                "Task %s came back twice: a process died, or lost its connection, when it had just put a copy"
+                " into a queue of its own. One of the two is acknowledged.",
                 one.delivery.message.task_id,
             )
         return [one.number for one in left]
