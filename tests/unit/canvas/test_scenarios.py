@@ -227,6 +227,30 @@ def test_errbacks_of_chords_that_chains_became(
     }
 
 
+def test_a_failure_reaches_all_chords_around_it_and_their_errbacks(
+    app: Umbel, told: list[Any]
+) -> None:
+    """Each is told the id of its own body, once; also where only the outermost has an errback."""
+
+    def three(name: str) -> Any:
+        found = s(app, "fail")
+        for place in ("inner", "middle", "outer"):
+            body = s(app, "same").set(task_id=f"{name} {place}")
+            found = chord([app.tasks["same"].si(1), found], body)
+        return found
+
+    linked, outermost = three("linked"), three("outermost")
+    linked.link_error(s(app, "tell", "linked"))
+    outermost.body.link_error(s(app, "tell", "outermost"))
+    results = [linked.delay(), (s(app, "same", 1) | outermost | s(app, "same")).delay()]
+    run_pending(app)
+    assert sorted(told) == [
+        *(("linked", f"linked {place}") for place in ("inner", "middle", "outer")),
+        ("outermost", "outermost outer"),
+    ]
+    assert [one.state for one in results] == ["FAILURE"] * 2
+
+
 def test_each_call_of_a_body_that_fails_has_the_errback_of_the_chord(
     app: Umbel, told: list[Any]
 ) -> None:
