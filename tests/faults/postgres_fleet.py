@@ -8,18 +8,29 @@ from typing import Any
 from tests.faults.fleet import Fleet
 from tests.postgres_servers import PrivateServer
 
-_IN_BROKER = """
-SELECT headers::json ->> 'id', (ARRAY['ready', 'scheduled', 'leased', 'leased'])[state + 1]
-FROM SCHEMA.message JOIN SCHEMA.place USING (seq)
+#: Where messages are: in a place of their own, or in the row of a batch.
+_PLACED = """
+SELECT seq, state, NULL::bigint AS owner FROM SCHEMA.place
+UNION ALL
+SELECT unnest(seqs), state, owner FROM SCHEMA.lease
 """
-#: Also what the two rows of a message do not agree on.
-_LEFT = """
-SELECT 'held by nobody', seq FROM SCHEMA.place
+_IN_BROKER = f"""
+SELECT headers::json ->> 'id', (ARRAY['ready', 'scheduled', 'leased', 'leased'])[state + 1]
+FROM SCHEMA.message JOIN ({_PLACED}) AS placed USING (seq)
+"""
+#: Also what the rows of a message do not agree on.
+_LEFT = f"""
+WITH placed AS ({_PLACED})
+SELECT 'held by nobody', seq FROM placed
 WHERE state >= 2 AND owner NOT IN (SELECT id FROM SCHEMA.owner)
 UNION ALL
-SELECT 'in no place', seq FROM SCHEMA.message WHERE seq NOT IN (SELECT seq FROM SCHEMA.place)
+SELECT 'in no place', seq FROM SCHEMA.message WHERE seq NOT IN (SELECT seq FROM placed)
 UNION ALL
-SELECT 'without a message', seq FROM SCHEMA.place WHERE seq NOT IN (SELECT seq FROM SCHEMA.message)
+SELECT 'without a message', seq FROM placed WHERE seq NOT IN (SELECT seq FROM SCHEMA.message)
+UNION ALL
+SELECT 'in several places', seq FROM placed GROUP BY seq HAVING count(*) > 1
+UNION ALL
+SELECT 'in a row without messages', number FROM SCHEMA.lease WHERE cardinality(seqs) = 0
 """
 
 

@@ -59,19 +59,19 @@ SELECT * FROM {s}.stop_waiting(%s, %s::integer[], %s, %s);
 DELETE FROM {s}.waiter WHERE channel = %s;
 
 -- name: settle
-SELECT * FROM {s}.settle(
+SELECT claimed.* FROM {s}.settle(
     %s, %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::smallint[], %s::smallint[],
-    %s::double precision[], %s::text[], %s::double precision[], %s::integer[], %s
-);
+    %s::double precision[], %s::text[], %s::double precision[]
+) AS settled (owner) CROSS JOIN LATERAL {s}.claim(settled.owner, %s::integer[], %s, NULL, false) AS claimed;
 
 -- name: settle_and_store
-SELECT * FROM {s}.settle_and_store(
+SELECT claimed.* FROM {s}.settle_and_store(
     %s, %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::smallint[], %s::smallint[],
-    %s::double precision[], %s::text[], %s::double precision[], %s::integer[], %s,
+    %s::double precision[], %s::text[], %s::double precision[],
     %s::text[], %s::text[], %s::boolean[], %s::text[], %s::bytea[], %s::double precision[],
     %s::integer[], %s::smallint[], %s::double precision[], %s::text[], %s::text[], %s::text[], %s::text[],
     %s::text[], %s::text[], %b::bytea[]
-);
+) AS settled (owner) CROSS JOIN LATERAL {s}.claim(settled.owner, %s::integer[], %s, NULL, false) AS claimed;
 
 -- name: held
 SELECT seq, lease FROM {s}.held(%s, %s::bigint[], %s::bigint[], 3);

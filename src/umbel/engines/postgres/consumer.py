@@ -81,12 +81,11 @@ class PostgresConsumer(Consumer):
 
         It settles all or nothing. Where something is not held any more, it is asked what still is.
         """
+        followed = [item for item in settlements if item.publish]
         written = {
-            id(item): [rows.publication_row(one) for one in item.publish]
-            for item in settlements
-            if item.publish
+            id(item): [rows.publication_row(one) for one in item.publish] for item in followed
         }
-        self._messages.number_queues(one.queue for item in settlements for one in item.publish)
+        self._messages.number_queues(one.queue for item in followed for one in item.publish)
         queues, limit = None, 0
         if fetch is not None:
             self._messages.number_queues(fetch.queues)
@@ -121,21 +120,25 @@ class PostgresConsumer(Consumer):
         limit: int,
     ) -> list[Row]:
         acked = [item.delivery.handle for item in settlements if item.action is Action.ACK]
-        others = [item for item in settlements if item.action is not Action.ACK]
+        others = (
+            [item for item in settlements if item.action is not Action.ACK]
+            if len(acked) < len(settlements)
+            else []
+        )
         values = [
             self._number,
-            *(rows.handle_columns(acked) if acked else (None, None)),
+            *(rows.acked_columns(acked) if acked else (None, None)),
             *_columns(others),
-            queues,
-            limit,
         ]
         results = [item.result for item in settlements if item.result is not None]
-        published = [row for item in settlements for row in written.get(id(item), ())]
+        published = (
+            [row for item in settlements for row in written.get(id(item), ())] if written else []
+        )
         if not (results or published):
-            return self._run("settle", *values)
+            return self._run("settle", *values, queues, limit)
         values += rows.result_columns(results) if results else rows.NO_RESULTS
         values += rows.columns_or_none(published, self._messages.queues)
-        return self._run("settle_and_store", *values)
+        return self._run("settle_and_store", *values, queues, limit)
 
     def mark_early(self, deliveries: Sequence[Delivery]) -> None:
         """Mark the rows."""
@@ -192,6 +195,8 @@ def _columns(settlements: Sequence[Settlement]) -> list[Any]:
 
 def _once_each(settlements: Sequence[Settlement]) -> tuple[list[Settlement], list[Delivery]]:
     """Part the first settlement of each delivery from deliveries to refuse."""
+    if len({item.delivery.handle for item in settlements}) == len(settlements):
+        return list(settlements), []
     seen: set[rows.Handle] = set()
     kept, refused = [], []
     for item in settlements:

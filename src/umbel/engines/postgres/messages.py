@@ -36,6 +36,8 @@ class Messages:
 
     def deliveries(self, found: Sequence[Row]) -> list[Delivery]:
         """Return what was handed over. Queues that others have made are looked up."""
-        if any(row[2] not in self._names for row in found):
+        queues = {row[2] for row in found}
+        queues.discard(None)
+        if not queues <= self._names.keys():
             self._note(self.server.call(self.sql["queue_names"], repeat=True))
-        return [rows.delivery(row, self._names) for row in found]
+        return rows.deliveries(found, self._names)

@@ -19,9 +19,9 @@ from umbel.exceptions import ImproperlyConfigured, OperationalError
 logger = logging.getLogger("umbel.postgres")
 
 #: The version that this umbel needs.
-VERSION = 1
+VERSION = 2
 #: The oldest umbel's version that works with these tables.
-OLDEST = 1
+OLDEST = 2
 #: Seconds that a migration may take: it may wait for a running one.
 PATIENCE = 600.0
 #: The oldest PostgreSQL that has all that the functions use.

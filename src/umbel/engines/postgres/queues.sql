@@ -6,9 +6,12 @@ SELECT queue.name, coalesce(ready, 0), coalesce(scheduled, 0), coalesce(leased, 
 FROM {s}.queue
 LEFT JOIN (
     SELECT queue, count(*) FILTER (WHERE state = 0) AS ready, count(*) FILTER (WHERE state = 1) AS scheduled,
-        count(*) FILTER (WHERE state >= 2) AS leased, min(seq) FILTER (WHERE state = 0) AS oldest
+        min(seq) FILTER (WHERE state = 0) AS oldest
     FROM {s}.place GROUP BY queue
 ) AS places ON places.queue = queue.id
+LEFT JOIN (
+    SELECT queue, sum(cardinality(seqs)) AS leased FROM {s}.lease GROUP BY queue
+) AS leases ON leases.queue = queue.id
 LEFT JOIN (
     SELECT queue, count(*) AS dead FROM {s}.dead_letter GROUP BY queue
 ) AS letters ON letters.queue = queue.id
@@ -23,8 +26,14 @@ ORDER BY urgency, seq LIMIT %s OFFSET %s;
 -- name: find
 SELECT seq, headers, properties, content_type, content_encoding, body, queue.name, state,
     extract(epoch FROM due)::double precision, owner.name
-FROM {s}.message JOIN {s}.place USING (seq) JOIN {s}.queue ON queue.id = place.queue
-LEFT JOIN {s}.owner ON owner.id = place.owner AND state >= 2
+FROM {s}.message
+JOIN (
+    SELECT seq, queue, state, due, NULL::bigint AS owner FROM {s}.place
+    UNION ALL
+    SELECT unnest(seqs), queue, state, NULL, owner FROM {s}.lease
+) AS places USING (seq)
+JOIN {s}.queue ON queue.id = places.queue
+LEFT JOIN {s}.owner ON owner.id = places.owner
 WHERE task_id = %s;
 
 -- name: find_dead
@@ -34,14 +43,14 @@ WHERE task_id = %s;
 
 -- name: holdings
 SELECT name, node, host, pid,
-    (SELECT count(*) FROM {s}.place WHERE place.owner = owner.id AND state >= 2),
+    (SELECT coalesce(sum(cardinality(seqs)), 0) FROM {s}.lease WHERE lease.owner = owner.id),
     greatest(extract(epoch FROM expires - clock_timestamp()), 0)::double precision
 FROM {s}.owner ORDER BY expires, id;
 
 -- name: purge
 WITH gone AS (
     DELETE FROM {s}.place
-    WHERE queue = (SELECT id FROM {s}.queue WHERE name = %s) AND state < 2 RETURNING seq
+    WHERE queue = (SELECT id FROM {s}.queue WHERE name = %s) RETURNING seq
 )
 DELETE FROM {s}.message USING gone WHERE message.seq = gone.seq RETURNING 1;
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from umbel import serialization
@@ -69,6 +69,17 @@ def handles(keys: Iterable[str]) -> list[Handle]:
 def handle_columns(wanted: Sequence[Handle]) -> Columns:
     """Return handings-over as columns."""
     return [numbers([seq for seq, _ in wanted]), numbers([lease for _, lease in wanted])]
+
+
+def acked_columns(wanted: Sequence[Handle]) -> Columns:
+    """Return handings-over that are acknowledged as columns.
+
+    Of one lease with seqs that follow each other, which is most often so, only the first and the last.
+    """
+    (first, lease), (last, _) = wanted[0], wanted[-1]
+    if wanted == [(seq, lease) for seq in range(first, last + 1)]:
+        return [numbers((first, last)), numbers((lease,))]
+    return handle_columns(wanted)
 
 
 def dead_keys(keys: Iterable[str]) -> str:
@@ -154,29 +165,32 @@ def message(row: Sequence[Any]) -> Message:
     )
 
 
-#: The columns of a handing-over.
-DELIVERY = (
-    "seq, lease, queue, urgency, state, count, crashes, task_id, tag, headers, properties, content_type,"
-    " content_encoding, body, due_in"
-)
 #: The state of what may not be delivered again.
 MARKED = 3
 
 
-def delivery(row: Sequence[Any], names: dict[int, str]) -> Delivery:
-    """Return a delivery of the columns of a handing-over."""
-    seq, lease, queue, urgency, state, count, crashes, _, tag = row[:9]
-    return Delivery(
-        key=f"{seq}.{lease}",
-        queue=names[queue],
-        message=message(row[9:14]),
-        tag=tag,
-        priority=-urgency,
-        count=count,
-        crashes=crashes,
-        early=state == MARKED,
-        handle=(seq, lease),
-    )
+def deliveries(found: Iterable[Sequence[Any]], names: Mapping[int, str]) -> list[Delivery]:
+    """Return handings-over; those without a lease have what the row before them said of all."""
+    taken: list[Delivery] = []
+    add, name, priority, early = taken.append, "", 0, False
+    number = handed = died = 0
+    for row in found:
+        seq, lease, queue, urgency, state, count, crashes, tag, headers, properties, *content, _ = (
+            row
+        )
+        if lease is not None:
+            number, name, priority = lease, names[queue], -urgency
+            handed, died, early = count, crashes, state == MARKED
+        if seq is None:
+            continue
+        kind, encoding, body = content
+        said = Message(
+            read_headers(headers), serialization.loads_mapping(properties), body, kind, encoding
+        )
+        key, handle = f"{seq}.{number}", (seq, number)
+        # By their places: to give so many by name takes longer.
+        add(Delivery(key, name, said, tag, priority, handed, died, early, None, handle))
+    return taken
 
 
 # Results

@@ -62,7 +62,7 @@ class Waiter:
             values = (self._owner, queues, limit, channel, self._listed)
             found = self._server.run_again(link, self._sql["claim"], values)
             due = None
-            if not found or found[0][0] is None:  # nothing, but when the next is due
+            if not found or found[0][:2] == (None, None):  # nothing, but when the next is due
                 self._listed = channel is not None
                 if found and found[0][-1] is not None:
                     due = clock.monotonic() + found[0][-1]

@@ -34,7 +34,7 @@ def wear(engine: PostgresEngine, url: str) -> None:
     run(url, "VACUUM place, message")
     side = Side(engine)
     consumer = side.consumer()
-    for _ in range(2):
+    for _ in range(4):
         side.broker.publish([publication(str(n)) for n in range(1000)], PATIENCE)
         ack(consumer, fetch(consumer, limit=1000))
     side.leave()

@@ -12,7 +12,9 @@ import pytest
 from tests.postgres_servers import SHARED, shared_space
 from umbel import Umbel
 from umbel.engines.postgres import PostgresEngine
+from umbel.engines.postgres.migrations import VERSION
 from umbel.exceptions import ImproperlyConfigured
+from umbel.ports import Action, FetchRequest, Owner, Settlement
 
 pytestmark = pytest.mark.engine
 
@@ -51,7 +53,7 @@ def test_many_may_make_them_at_once(space: tuple[str, str]) -> None:
             return len(engine.migrate())
 
     with ThreadPoolExecutor(6) as executor:
-        assert sum(executor.map(migrate, range(6))) == 1
+        assert sorted(executor.map(migrate, range(6))) == [0, 0, 0, 0, 0, VERSION]
 
 
 def test_nothing_is_made_where_that_is_not_wanted(space: tuple[str, str]) -> None:
@@ -62,7 +64,8 @@ def test_nothing_is_made_where_that_is_not_wanted(space: tuple[str, str]) -> Non
         with pytest.raises(ImproperlyConfigured, match=text):
             engine.queues.depths()
         assert engine.migrate() == [
-            f"Made version 1 of the tables in the schema {schema!r} of {engine.url}."
+            f"Made version {number} of the tables in the schema {schema!r} of {engine.url}."
+            for number in range(1, VERSION + 1)
         ]
         assert engine.problem() is None
         assert engine.queues.depths() == {}
@@ -72,21 +75,75 @@ def test_tables_of_another_version_are_refused_and_left_alone(space: tuple[str, 
     url, schema = space
     with opened(url) as engine:
         engine.migrate()
-    run(f'UPDATE "{schema}".migration SET version = 0')
+    run(f'DELETE FROM "{schema}".migration WHERE version > 1')
     with opened(url) as engine:
-        assert "have version 0, and this umbel needs 1. Run: umbel" in str(engine.problem())
+        assert f"have version 1, and this umbel needs {VERSION}. Run: umbel" in str(
+            engine.problem()
+        )
         with pytest.raises(ImproperlyConfigured, match="Run: umbel"):
             engine.queues.depths()
-    run(f'UPDATE "{schema}".migration SET version = 9, oldest = 2')
+    run(f'UPDATE "{schema}".migration SET version = 9, oldest = {VERSION + 1}')
     with opened(url) as engine:
-        assert "needs a newer umbel: this one knows 1" in str(engine.problem())
+        assert f"needs a newer umbel: this one knows {VERSION}" in str(engine.problem())
         with pytest.raises(ImproperlyConfigured, match="Upgrade umbel here"):
             engine.migrate()
     # One that works with what we know.
-    run(f'UPDATE "{schema}".migration SET version = 9, oldest = 1')
+    run(f'UPDATE "{schema}".migration SET version = 9, oldest = {VERSION}')
     with opened(url) as engine:
         assert engine.problem() is None
         assert engine.queues.depths() == {}
+
+
+#: What two owners hold, and what waits, in tables of version 1; three of one claim were handed over alike.
+LEASED = """
+INSERT INTO queue (name) VALUES ('q');
+INSERT INTO lane (queue, urgency, noted) VALUES (1, 0, now());
+INSERT INTO owner (name, node, host, pid, expires)
+VALUES ('lives', 'node', 'host', 1, now() + interval '1 hour'), ('dead', 'node', 'host', 2, now());
+INSERT INTO message (seq, published, task_id, tag, headers, properties, content_type, content_encoding, body)
+SELECT nextval('message_seq'), now(), n, 'tag ' || n, '{}', '{}', 'application/json', 'utf-8', '[[], {}, {}]'
+FROM generate_series(1, 8) AS n;
+INSERT INTO place (seq, lease, owner, queue, count, crashes, urgency, state)
+VALUES (1, 5, 1, 1, 1, 0, 0, 2), (2, 5, 1, 1, 1, 0, 0, 2), (3, 5, 1, 1, 3, 1, 0, 2), (4, 5, 1, 1, 1, 0, 0, 2),
+    (5, 5, 1, 1, 1, 0, 0, 3), (6, 6, 2, 1, 2, 0, 0, 2), (7, 6, 2, 1, 2, 0, 0, 3), (8, 0, NULL, 1, 0, 0, 0, 0);
+"""
+
+
+def test_what_is_leased_stays_so_when_leases_get_tables_of_their_own(
+    space: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, schema = space
+    with opened(url) as engine, monkeypatch.context() as patch:
+        patch.setattr("umbel.engines.postgres.migrations.VERSION", 1)
+        patch.setattr("umbel.engines.postgres.migrations.OLDEST", 1)
+        assert len(engine.migrate()) == 1
+    run(f'SET search_path TO "{schema}"; {LEASED}')
+    with opened(url) as engine:
+        assert len(engine.migrate()) == VERSION - 1
+        depth = engine.queues.depths()["q"]
+        assert (depth.ready, depth.scheduled, depth.leased) == (1, 0, 7)
+        assert [(one.owner.id, one.held) for one in engine.queues.holdings()] == [
+            ("dead", 2),
+            ("lives", 5),
+        ]
+        # Keys are as they were: what is known not to have started goes back, the rest is handed over.
+        with closing(engine.broker.consumer(Owner("me", "node", "host", 3), 60.0)) as consumer:
+            handed = consumer.reclaim("lives", {"2.5", "4.5", "6.6"})
+            assert [(one.key, one.count, one.crashes, one.early) for one in handed] == [
+                ("1.5", 1, 0, False),
+                ("3.5", 3, 1, False),
+                ("5.5", 1, 0, True),
+            ]
+            again = consumer.reclaim("dead", None)
+            assert [(one.key, one.count, one.early) for one in again] == [("7.6", 2, True)]
+            consumer.settle([Settlement(one, Action.ACK) for one in [*handed, *again]])
+            found = consumer.fetch(FetchRequest(["q"], 10), 0.0)
+            assert [(one.key.split(".")[0], one.count) for one in found] == [
+                ("2", 1),
+                ("4", 1),
+                ("6", 3),
+                ("8", 1),
+            ]
 
 
 def test_who_may_not_make_them_is_told_so(space: tuple[str, str]) -> None:
