@@ -42,6 +42,8 @@ class LoggingProxy:
         self.loglevel = mlevel(loglevel or logger.level or logging.ERROR)
         self._stream = stream
         self._state = _State()
+        #: Whether any thread has ever printed less than a line; most programs never print.
+        self.is_used = False
 
     def write(self, data: str | bytes) -> int:
         """Log the lines that are complete; the last one waits for its end, or for `flush`."""
@@ -51,6 +53,8 @@ class LoggingProxy:
         if self.closed or state.busy:
             return len(data)
         lines, end, rest = (state.text + text).rpartition("\n")
+        if rest:
+            self.is_used = True
         state.text = rest
         if end:
             self._log(lines)
@@ -126,7 +130,7 @@ class LoggingProxy:
 def flush_redirected() -> None:
     """Log what was printed without the end of its line, where standard output is redirected."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, LoggingProxy):
+        if isinstance(stream, LoggingProxy) and stream.is_used:
             stream.flush()
 
 
