@@ -76,5 +76,10 @@ class TestStateStore(conformance.StateStoreContract):
 
 
 @pytest.mark.slow
+class TestRevocations(conformance.RevocationsContract):
+    pass
+
+
+@pytest.mark.slow
 class TestBroadcast(conformance.BroadcastContract):
     pass

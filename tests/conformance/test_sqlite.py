@@ -58,5 +58,9 @@ class TestStateStore(conformance.StateStoreContract):
     pass
 
 
+class TestRevocations(conformance.RevocationsContract):
+    pass
+
+
 class TestBroadcast(conformance.BroadcastContract):
     pass

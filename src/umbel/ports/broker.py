@@ -74,6 +74,11 @@ class Features:
 
     joint_state: bool = False
     """`StateStore.change` works, and can publish in the same step."""
+    tells_revocations: bool = False
+    """`Consumer.revocations` says with what was fetched whether more is revoked, by the engine's own state store.
+
+    Else a worker asks for that about once a second.
+    """
 
     @property
     def most_urgent(self) -> int:
@@ -235,6 +240,12 @@ class Consumer(ABC):
     """Set by who works on other deliveries while it fetches. Where the connection is the claim, what comes
     back because one was lost, before it was settled or released, is not given a second time then: it goes on
     under the key that it had. With ``features.leases`` it means nothing.
+    """
+    revocations: int = 0
+    """With ``features.tells_revocations``, the version of the kind `REVOKED` of the engine's own state store.
+
+    0 where nothing was ever revoked. It is read in the step that takes messages, or after it. So of what was
+    revoked before a delivery was taken, whoever has read the kind up to this version knows.
     """
 
     @abstractmethod

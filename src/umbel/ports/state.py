@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from umbel.message import Publication
 from umbel.values import value as value_class
+
+#: The kind of values that say which calls are revoked, by their ids, whose version `Consumer.revocations` is;
+#: and the kind of those that say which are to be ended where they run.
+REVOKED, TERMINATED = "revoked", "terminated"
 
 
 @value_class
@@ -33,6 +37,17 @@ class Change:
     publish: tuple[Publication, ...] = ()
 
 
+@value_class
+class Changes:
+    """What was stored of a kind since an earlier version, and its version now.
+
+    `values` is None where that is more than was asked for.
+    """
+
+    version: int
+    values: Mapping[str, str] | None
+
+
 class StateStore(ABC):
     """What a fleet must agree on: who leads, what is revoked or paused, who is present."""
 
@@ -56,6 +71,11 @@ class StateStore(ABC):
     def put_new(self, kind: str, key: str, value: str, ttl: float | None = None) -> bool:
         """Store a value if there is none; True if there was none (unique locks)."""
 
+    def put_all(self, kind: str, values: Mapping[str, str], ttl: float | None = None) -> None:
+        """Store many values, at most ``features.batch``; engines do so in one step."""
+        for key, value in values.items():
+            self.put(kind, key, value, ttl)
+
     @abstractmethod
     def get(self, kind: str, key: str) -> str | None:
         """Return a value that has not expired."""
@@ -64,6 +84,11 @@ class StateStore(ABC):
     def items(self, kind: str) -> dict[str, str]:
         """Return all values of a kind by key."""
 
+    def pick(self, kind: str, keys: Collection[str]) -> dict[str, str]:
+        """Return those of these values that there are, by key; at most ``features.batch`` are asked for."""
+        found = {key: self.get(kind, key) for key in keys}
+        return {key: value for key, value in found.items() if value is not None}
+
     @abstractmethod
     def delete(self, kind: str, keys: Collection[str]) -> int:
         """Delete values; return how many there were."""
@@ -71,6 +96,17 @@ class StateStore(ABC):
     @abstractmethod
     def version(self, kind: str) -> int:
         """Return a number that grows with every change of a kind: a cheap way to notice changes."""
+
+    def changes(self, kind: str, since: int, most: int) -> Changes:
+        """Return what was stored of a kind after its version was `since`, and what its version is.
+
+        Whoever asks again from that version on misses nothing, and may be told of something twice. What was
+        deleted, or has expired, is not told of. It is all that there is, where `since` is 0 or no version that
+        there has been, as when the server was emptied. More than `most` values are not told at all.
+        """
+        version = self.version(kind)
+        values = self.items(kind)
+        return Changes(version, values if len(values) <= most else None)
 
     def change(self, changes: Sequence[Change], timeout: float) -> list[bool]:
         """Make changes, each for itself, all in one step; tell of each whether it is made.

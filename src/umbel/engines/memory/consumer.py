@@ -12,7 +12,7 @@ from umbel.engines.memory.waiting import Waiter
 from umbel.engines.texts import escaped
 from umbel.exceptions import LeaseLost
 from umbel.message import Delivery
-from umbel.ports import Action, Consumer, FetchRequest, Settled, Settlement
+from umbel.ports import REVOKED, Action, Consumer, FetchRequest, Settled, Settlement
 
 #: Most messages that one fetch gives.
 BATCH = 10_000
@@ -48,6 +48,7 @@ class MemoryConsumer(Consumer):
         for queue in request.queues:
             left = min(request.limit, BATCH) - len(fetched)
             fetched += self._messages.claim(self._holder, queue, left)
+        self.revocations = self._space.versions.get(REVOKED, 0)
         return fetched
 
     def _check_attached(self) -> None:

@@ -50,6 +50,7 @@ class Entry:
 
     value: str
     expires: float | None
+    version: int = 0
 
 
 @dataclass(slots=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from umbel.clock import Clock
 from umbel.engines.memory.messages import Stored, stored
 from umbel.engines.memory.space import Bucket, Entry, Hold, Space
-from umbel.ports import Change, StateStore
+from umbel.ports import Change, Changes, StateStore
 
 
 class MemoryState(StateStore):
@@ -46,9 +46,22 @@ class MemoryState(StateStore):
     def put(self, kind: str, key: str, value: str, ttl: float | None = None) -> None:
         """Write the entry."""
         with self._space.lock:
-            expires = None if ttl is None else self._clock.time() + ttl
-            self._live(kind)[key] = Entry(value, expires)
-            self._count_change(kind)
+            self._put(kind, self._live(kind), key, value, ttl)
+
+    def put_all(self, kind: str, values: Mapping[str, str], ttl: float | None = None) -> None:
+        """Write the entries."""
+        with self._space.lock:
+            live = self._live(kind)
+            for key, value in values.items():
+                self._put(kind, live, key, value, ttl)
+
+    def _put(
+        self, kind: str, live: dict[str, Entry], key: str, value: str, ttl: float | None
+    ) -> None:
+        self._count_change(kind)
+        expires = None if ttl is None else self._clock.time() + ttl
+        live.pop(key, None)  # in the order in which they were stored
+        live[key] = Entry(value, expires, self._space.versions[kind])
 
     def put_new(self, kind: str, key: str, value: str, ttl: float | None = None) -> bool:
         """Look and write under the lock."""
@@ -72,6 +85,12 @@ class MemoryState(StateStore):
         with self._space.lock:
             return {key: entry.value for key, entry in sorted(self._live(kind).items())}
 
+    def pick(self, kind: str, keys: Collection[str]) -> dict[str, str]:
+        """Look them up."""
+        with self._space.lock:
+            live = self._live(kind)
+            return {key: live[key].value for key in keys if key in live}
+
     def delete(self, kind: str, keys: Collection[str]) -> int:
         """Delete the entries; those that had expired do not count."""
         with self._space.lock:
@@ -84,6 +103,20 @@ class MemoryState(StateStore):
     def version(self, kind: str) -> int:
         """Read the counter."""
         return self._space.versions.get(kind, 0)
+
+    def changes(self, kind: str, since: int, most: int) -> Changes:
+        """Read them from the last to the first that is newer."""
+        with self._space.lock:
+            version = self._space.versions.get(kind, 0)
+            since = 0 if since > version else since
+            found: dict[str, str] = {}
+            for key, entry in reversed(self._live(kind).items()):
+                if entry.version <= since:
+                    break
+                if len(found) == most:
+                    return Changes(version, None)
+                found[key] = entry.value
+        return Changes(version, found)
 
     def _live(self, kind: str) -> dict[str, Entry]:
         """Return the entries of a kind after deleting those that expired."""

@@ -26,6 +26,7 @@ FEATURES = Features(
     shared=True,
     joint_results=True,
     joint_state=True,
+    tells_revocations=True,
     atomic_settle=True,
     scheduling=True,
     fencing=True,

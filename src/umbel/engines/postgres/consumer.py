@@ -49,6 +49,13 @@ class PostgresConsumer(Consumer):
                 found = self._waiter.wait_and_claim(queues, limit, deadline)
             if found:
                 fail_point("postgres.fetch.after")
+        return self._taken(found)
+
+    def _taken(self, found: list[Row]) -> list[Delivery]:
+        """Read what was claimed, and behind it what has been revoked, if anything was."""
+        self.revocations = 0
+        if found and found[-1][0] is None:
+            self.revocations = int(found.pop()[1] or 0)
         return self._messages.deliveries(found)
 
     def interrupt(self) -> None:
@@ -104,7 +111,8 @@ class PostgresConsumer(Consumer):
             refused += [one.delivery for one in kept if one.delivery.handle not in held]
             kept = [one for one in kept if one.delivery.handle in held]
         fail_point("postgres.settle.after")
-        return Settled(tuple(refused), tuple(self._messages.deliveries(found)))
+        fetched = self._taken(found) if fetch is not None else ()
+        return Settled(tuple(refused), tuple(fetched))
 
     def _held(self, settlements: Sequence[Settlement]) -> set[rows.Handle]:
         """Return which of these handings-over the owner still has."""

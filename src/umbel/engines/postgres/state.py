@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from umbel.engines.postgres import rows
 from umbel.engines.postgres.messages import Messages
 from umbel.engines.postgres.server import Server
 from umbel.failpoints import fail_point
-from umbel.ports import Change, StateStore
+from umbel.ports import Change, Changes, StateStore
 
 
 class PostgresState(StateStore):
@@ -31,13 +31,20 @@ class PostgresState(StateStore):
 
     def put(self, kind: str, key: str, value: str, ttl: float | None = None) -> None:
         """Write the row."""
-        rows.check_texts(kind, key, value)
-        self._server.call(self._sql["put"], kind, key, value, ttl, repeat=True)
+        self.put_all(kind, {key: value}, ttl)
+
+    def put_all(self, kind: str, values: Mapping[str, str], ttl: float | None = None) -> None:
+        """Write the rows, in one order, so that two who do so do not wait for each other."""
+        rows.check_texts(kind, *values, *values.values())
+        keys = sorted(values)
+        columns = rows.texts(keys), rows.texts([values[key] for key in keys])
+        self._server.call(self._sql["put_values"], kind, *columns, ttl, repeat=True)
 
     def put_new(self, kind: str, key: str, value: str, ttl: float | None = None) -> bool:
         """Write the row unless there is one that counts."""
         rows.check_texts(kind, key, value)
-        return bool(self._server.call(self._sql["put_new"], kind, key, value, ttl))
+        [(is_new,)] = self._server.call(self._sql["put_new"], kind, key, value, ttl)
+        return bool(is_new)
 
     def get(self, kind: str, key: str) -> str | None:
         """Read the row."""
@@ -48,6 +55,18 @@ class PostgresState(StateStore):
         """Read the rows."""
         found = self._server.call(self._sql["items"], kind, repeat=True)
         return {key: value for key, value in found}
+
+    def pick(self, kind: str, keys: Collection[str]) -> dict[str, str]:
+        """Read the rows."""
+        given = rows.texts(rows.readable(keys))
+        return dict(self._server.call(self._sql["pick"], kind, given, repeat=True))
+
+    def changes(self, kind: str, since: int, most: int) -> Changes:
+        """Read the counter and the rows by one statement."""
+        values = (kind, kind, since, since, most + 1)
+        (_, _, version), *found = self._server.call(self._sql["changes"], *values, repeat=True)
+        told = {key: value for key, value, _ in found}
+        return Changes(int(version), told if len(told) <= most else None)
 
     def delete(self, kind: str, keys: Collection[str]) -> int:
         """Delete the rows."""

@@ -15,27 +15,11 @@ RETURNING term;
 UPDATE {s}.hold SET expires = 'epoch' WHERE name = %s AND owner = %s AND expires > clock_timestamp()
 RETURNING 1;
 
--- name: put
-WITH stored AS (
-    INSERT INTO {s}.entry (kind, key, value, expires)
-    VALUES (%s, %s, %s, clock_timestamp() + %s::double precision * interval '1 s')
-    ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value, expires = excluded.expires
-    RETURNING kind
-)
-INSERT INTO {s}.entry_version (kind, version) SELECT kind, 1 FROM stored
-ON CONFLICT (kind) DO UPDATE SET version = entry_version.version + 1;
+-- name: put_values
+SELECT {s}.put_values(%s, %s::text[], %s::text[], %s);
 
 -- name: put_new
-WITH stored AS (
-    INSERT INTO {s}.entry (kind, key, value, expires)
-    VALUES (%s, %s, %s, clock_timestamp() + %s::double precision * interval '1 s')
-    ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value, expires = excluded.expires
-    WHERE entry.expires <= clock_timestamp()
-    RETURNING kind
-)
-INSERT INTO {s}.entry_version (kind, version) SELECT kind, 1 FROM stored
-ON CONFLICT (kind) DO UPDATE SET version = entry_version.version + 1
-RETURNING 1;
+SELECT {s}.put_new(%s, %s, %s, %s);
 
 -- name: get
 SELECT value FROM {s}.entry
@@ -45,16 +29,23 @@ WHERE kind = %s AND key = %s AND (expires IS NULL OR expires > clock_timestamp()
 SELECT key, value FROM {s}.entry
 WHERE kind = %s AND (expires IS NULL OR expires > clock_timestamp()) ORDER BY key;
 
+-- name: pick
+SELECT key, value FROM {s}.entry
+WHERE kind = %s AND key = ANY (%s::text[]) AND (expires IS NULL OR expires > clock_timestamp());
+
+-- name: changes
+-- The version and the values of one moment; the first row is the version.
+WITH now AS (SELECT coalesce((SELECT version FROM {s}.entry_version WHERE kind = %s), 0) AS version)
+SELECT NULL AS key, NULL AS value, version FROM now
+UNION ALL (
+    SELECT key, value, 0 FROM {s}.entry
+    WHERE kind = %s AND (expires IS NULL OR expires > clock_timestamp())
+        AND version > (SELECT CASE WHEN %s::bigint > version THEN 0 ELSE %s::bigint END FROM now)
+    LIMIT %s
+);
+
 -- name: delete
--- Those that had expired do not count.
-WITH gone AS (
-    DELETE FROM {s}.entry WHERE kind = %s AND key = ANY (%s::text[])
-    RETURNING kind, coalesce(expires > clock_timestamp(), true) AS alive
-), told AS (
-    INSERT INTO {s}.entry_version (kind, version) SELECT DISTINCT kind, 1 FROM gone
-    ON CONFLICT (kind) DO UPDATE SET version = entry_version.version + 1
-)
-SELECT count(*) FILTER (WHERE alive) FROM gone;
+SELECT {s}.delete_values(%s, %s::text[]);
 
 -- name: version
 SELECT version FROM {s}.entry_version WHERE kind = %s;

@@ -38,6 +38,7 @@ def features(names: Names) -> Features:
         peek=True,
         find=True,
         joint_state=True,
+        tells_revocations=True,
     )
 
 

@@ -111,6 +111,7 @@ class RedisConsumer(Consumer):
         if raw is None or self._last is None or raw[2:3] == b"u":
             return None
         self._last += 1
+        self.revocations = self._waiter.revocations
         queue = self._waited_for
         self._given = (self._last, self._names.base(queue))
         key = f"{self._prefix}.{self._last}"
@@ -243,6 +244,7 @@ class RedisConsumer(Consumer):
         if done is None:
             return None
         fail_point("redis.settle.after")
+        self.revocations = int(done)
         self._last, self._only_follows = last + 1, True
         self._turns.gave((one.queue,))
         priority = self._names.step(self._names.turned(one.priority))
@@ -293,7 +295,8 @@ class RedisConsumer(Consumer):
         self._calls.wake(waiting)
         if limit:
             self._waiter.emptied(inboxes)
-            self._last = int(answer[0]) + len(answer) - 5
+            self._last = int(answer[0]) + len(answer) - 6
+            self.revocations = int(answer[5])
         fetched = self._fetched(answer, queues, inboxes, follow_ups)
         unheld = {key.decode() for key in refused}
         turned_down = [item.delivery for item in settlements if item.delivery.key in unheld]
@@ -307,12 +310,12 @@ class RedisConsumer(Consumer):
         follow_ups: Sequence[Sent],
     ) -> list[Delivery]:
         """Read what a script leased (lua/broker_settle.lua)."""
-        self._only_follows = len(answer) == 6 and isinstance(answer[5], int)
+        self._only_follows = len(answer) == 7 and isinstance(answer[6], int)
         # Who waits does so for a queue's first list.
         prefix = len(self._names.prefix)
         places = [(name[prefix:], self._names.steps[0]) for name in inboxes]
         places += self._places(queues)
-        fetched = self._deliveries(int(answer[0]), places, answer[4], answer[5:], follow_ups)
+        fetched = self._deliveries(int(answer[0]), places, answer[4], answer[6:], follow_ups)
         if len(queues) > 1:
             self._turns.gave(delivery.queue for delivery in fetched)
         return fetched

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from umbel.engines.redis.broker import RedisBroker
 from umbel.engines.redis.server import Argument, Server
-from umbel.ports import Change, StateStore
+from umbel.ports import Change, Changes, StateStore
 
 
 class RedisState(StateStore):
@@ -30,12 +31,17 @@ class RedisState(StateStore):
 
     def put(self, kind: str, key: str, value: str, ttl: float | None = None) -> None:
         """Write the value; to do so twice does no harm."""
-        values = (key, value, "" if ttl is None else _milliseconds(ttl), 0)
-        self._run("put", self._kind(kind), values, repeat=True)
+        self.put_all(kind, {key: value}, ttl)
+
+    def put_all(self, kind: str, values: Mapping[str, str], ttl: float | None = None) -> None:
+        """Write the values in one step."""
+        if values:
+            pairs = ("" if ttl is None else _milliseconds(ttl), 0, *chain(*values.items()))
+            self._run("put", self._kind(kind), pairs, repeat=True)
 
     def put_new(self, kind: str, key: str, value: str, ttl: float | None = None) -> bool:
         """Look and write in one step."""
-        values = (key, value, "" if ttl is None else _milliseconds(ttl), 1)
+        values = ("" if ttl is None else _milliseconds(ttl), 1, key, value)
         return bool(self._run("put", self._kind(kind), values))
 
     def get(self, kind: str, key: str) -> str | None:
@@ -45,9 +51,17 @@ class RedisState(StateStore):
 
     def items(self, kind: str) -> dict[str, str]:
         """Read values and ends in one step."""
-        found = self._run("items", self._kind(kind), repeat=True)
-        pairs = zip(found[::2], found[1::2], strict=True)
-        return {key.decode(): value.decode() for key, value in pairs}
+        return _pairs(self._run("items", self._kind(kind), repeat=True))
+
+    def pick(self, kind: str, keys: Collection[str]) -> dict[str, str]:
+        """Read values and ends in one step."""
+        return _pairs(self._run("pick", self._kind(kind), list(keys), repeat=True))
+
+    def changes(self, kind: str, since: int, most: int) -> Changes:
+        """Read version and values in one step."""
+        found = self._run("changes", self._kind(kind), (since, most), repeat=True)
+        version, is_all, *values = found
+        return Changes(int(version), _pairs(values) if is_all else None)
 
     def delete(self, kind: str, keys: Collection[str]) -> int:
         """Delete values in one step; those that had expired do not count."""
@@ -65,9 +79,9 @@ class RedisState(StateStore):
         """Fill the bucket up to now, then take or tell how long the rest needs."""
         return float(self._run("take", [f"{self._own}bucket:{bucket}"], [amount, rate, burst]))
 
-    def _kind(self, kind: str) -> tuple[str, str, str]:
-        values = f"{self._own}values:{kind}"
-        return values, f"{self._own}ends:{kind}", f"{self._own}version:{kind}"
+    def _kind(self, kind: str) -> tuple[str, str, str, str]:
+        values, own = f"{self._own}values:{kind}", self._own
+        return values, f"{own}ends:{kind}", f"{own}version:{kind}", f"{own}versions:{kind}"
 
     def _run(
         self,
@@ -82,6 +96,11 @@ class RedisState(StateStore):
 
     def close(self) -> None:
         """Nothing is this port's own; the connections are the engine's to close."""
+
+
+def _pairs(found: Sequence[bytes]) -> dict[str, str]:
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return {key.decode(): value.decode() for key, value in pairs}
 
 
 def _milliseconds(seconds: float) -> int:

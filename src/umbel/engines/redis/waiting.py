@@ -8,7 +8,9 @@ how long the leases last, and only what comes within that time counts as leased;
 It waits for one list only. Whoever publishes to another one that it could take from is told so by the script
 and unblocks it. The script that says who waits (lua/broker_wait.lua) goes out in one packet with the BLMOVE,
 and with what says afterwards that it waits no more: nobody finds a waiter that does not wait. So does the one
-that settles what the last wait brought (lua/broker_finish.lua), if that is all there is to settle.
+that settles what the last wait brought (lua/broker_finish.lua), if that is all there is to settle. Right
+behind the BLMOVE goes the question what has been revoked, which the server answers after it has moved
+something: so whoever runs that at once knows of all that was revoked before, without asking by itself.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from umbel.engines.forks import tell_of_forks
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.server import Argument, Link, Script
 from umbel.exceptions import BrokerFull, OperationalError
-from umbel.ports import Owner
+from umbel.ports import REVOKED, Owner
 
 #: Longest wait, in seconds. A server that has fallen silent is noticed by that: 15 s are promised. What
 #: nobody rings for (Celery's clients do not) each node looks for once a second (lua/broker_expired.lua).
@@ -84,6 +86,8 @@ class Waiter:
         self._inboxes: set[str] = set()
         #: Lists for which a lost connection may still bring something.
         self._doubtful: set[str] = set()
+        #: The version of what had been revoked when the last wait brought something (`Consumer.revocations`).
+        self.revocations = 0
         self._interrupted = threading.Event()
         tell_of_forks(self)
 
@@ -170,6 +174,7 @@ class Waiter:
                 (
                     ("EVALSHA", script.sha, len(keys), *keys, *values),
                     ("BLMOVE", chosen, inbox, "RIGHT", "LEFT", milliseconds / 1000),
+                    ("GET", f"{own}version:{REVOKED}"),
                     *(("ZREM", note, connection) for note in notes),
                 )
             )
@@ -180,7 +185,7 @@ class Waiter:
         there, lasts, _ = answer or (There.ELSEWHERE, 0, -1)
         ends = begun + seconds
         self._wait = _Wait(
-            link, chosen, There(there), len(notes), lasts / 1000, begun, began_at, ends
+            link, chosen, There(there), len(notes) + 1, lasts / 1000, begun, began_at, ends
         )
         return answer
 
@@ -207,6 +212,10 @@ class Waiter:
         link, clock = wait.link, self._calls.clock
         try:
             moved = self._await_end(wait, seconds)
+            if moved is not None:
+                # Asked for behind the move: of all that was revoked before, this tells.
+                self.revocations = int(self._receive(link, PATIENCE) or 0)
+                wait.owed -= 1
         except BaseException:
             self._let_go(link, wait.chosen)
             raise

@@ -33,6 +33,7 @@ FEATURES = Features(
     peek=True,
     find=True,
     joint_state=True,
+    tells_revocations=True,
 )
 
 

@@ -28,6 +28,10 @@ SELECT 1 FROM owner WHERE id = ? AND expires > 0;
 -- name: first_due
 SELECT min(due) FROM message WHERE state = 1;
 
+-- name: begin_claim
+-- When the first is due, and what has been revoked so far, which `Consumer.revocations` tells.
+SELECT (SELECT min(due) FROM message WHERE state = 1), (SELECT version FROM entry_version WHERE kind = 'revoked');
+
 -- name: return_due
 -- A bounded number at a time keeps the transaction short when a million become due at once.
 UPDATE message SET state = 0, due = NULL

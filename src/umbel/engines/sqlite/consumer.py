@@ -69,7 +69,8 @@ class SqliteConsumer(Consumer):
         self._check_attached(connection)
         now = self._database.now
         ports: list[int] = []
-        (due,) = connection.execute(SQL["first_due"]).fetchone()
+        due, revocations = connection.execute(SQL["begin_claim"]).fetchone()
+        self.revocations = revocations or 0
         if due is not None and due <= now:
             returned = connection.execute(SQL["return_due"], (now,)).fetchall()
             ports = self._messages.waiters(connection, counted(returned))

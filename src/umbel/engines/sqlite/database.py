@@ -23,7 +23,7 @@ from umbel.engines.sqlite import files
 from umbel.exceptions import BrokerFull, EncodeError, ImproperlyConfigured, OperationalError
 
 APPLICATION_ID = 0x756D626C  # "umbl"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 LOCK_TIMEOUT = 5.0
 #: Pages of 4 kB after which a commit moves the log into the file: rare enough to cost little per
 #: task.

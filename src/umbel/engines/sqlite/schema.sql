@@ -128,13 +128,16 @@ CREATE TABLE hold (
     expires INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- version is that of the kind when the value was stored.
 CREATE TABLE entry (
     kind TEXT NOT NULL,
     key TEXT NOT NULL,
     value TEXT NOT NULL,
     expires INTEGER,
+    version INTEGER NOT NULL,
     PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
+CREATE INDEX entry_news ON entry (kind, version);
 CREATE TABLE entry_version (
     kind TEXT PRIMARY KEY,
     version INTEGER NOT NULL

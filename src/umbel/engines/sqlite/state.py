@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from umbel.engines.sql import statements
 from umbel.engines.sqlite.database import Database
 from umbel.engines.sqlite.messages import Messages, Row
 from umbel.failpoints import fail_point
-from umbel.ports import Change, StateStore
+from umbel.ports import Change, Changes, StateStore
 
 _SQL = statements(__package__, "state.sql")
 
@@ -44,25 +44,34 @@ class SqliteState(StateStore):
 
     def put(self, kind: str, key: str, value: str, ttl: float | None = None) -> None:
         """Write the row."""
+        self.put_all(kind, {key: value}, ttl)
+
+    def put_all(self, kind: str, values: Mapping[str, str], ttl: float | None = None) -> None:
+        """Write the rows."""
         with self._database.write() as connection:
-            self._put(connection, kind, key, value, ttl)
+            self._put(connection, kind, values, ttl)
 
     def put_new(self, kind: str, key: str, value: str, ttl: float | None = None) -> bool:
         """Look and write in one transaction."""
         with self._database.write() as connection:
             if connection.execute(_SQL["get"], (kind, key, self._database.now)).fetchone():
                 return False
-            self._put(connection, kind, key, value, ttl)
+            self._put(connection, kind, {key: value}, ttl)
         return True
 
     def _put(
-        self, connection: sqlite3.Connection, kind: str, key: str, value: str, ttl: float | None
+        self,
+        connection: sqlite3.Connection,
+        kind: str,
+        values: Mapping[str, str],
+        ttl: float | None,
     ) -> None:
         now = self._database.now
         connection.execute(_SQL["forget_expired"], (kind, now))
         expires = None if ttl is None else now + int(ttl * 1000)
-        connection.execute(_SQL["put"], (kind, key, value, expires))
         connection.execute(_SQL["next_version"], (kind,))
+        rows = [(kind, key, value, expires) for key, value in values.items()]
+        connection.executemany(_SQL["put"], rows)
 
     def get(self, kind: str, key: str) -> str | None:
         """Read the row."""
@@ -74,6 +83,12 @@ class SqliteState(StateStore):
         """Read the rows."""
         with self._database.read() as connection:
             return dict(connection.execute(_SQL["items"], (kind, self._database.now)))
+
+    def pick(self, kind: str, keys: Collection[str]) -> dict[str, str]:
+        """Read the rows."""
+        values = (kind, json.dumps(list(keys)), self._database.now)
+        with self._database.read() as connection:
+            return dict(connection.execute(_SQL["pick"], values))
 
     def delete(self, kind: str, keys: Collection[str]) -> int:
         """Delete the rows; those that had expired do not count."""
@@ -89,6 +104,14 @@ class SqliteState(StateStore):
         with self._database.read() as connection:
             found = connection.execute(_SQL["version"], (kind,)).fetchone()
         return int(found[0]) if found else 0
+
+    def changes(self, kind: str, since: int, most: int) -> Changes:
+        """Read the counter, and then the rows: what is stored in between is told of twice."""
+        version = self.version(kind)
+        values = (kind, 0 if since > version else since, self._database.now, most + 1)
+        with self._database.read() as connection:
+            found = dict(connection.execute(_SQL["changes"], values))
+        return Changes(version, found if len(found) <= most else None)
 
     def change(self, changes: Sequence[Change], timeout: float) -> list[bool]:
         """Look, write and publish in one transaction."""
@@ -127,8 +150,8 @@ class SqliteState(StateStore):
 
     def _write(self, connection: sqlite3.Connection, kind: str, key: str, value: str) -> None:
         # What has expired is left to `put`: looking for it takes as long as there are values of the kind.
-        connection.execute(_SQL["put"], (kind, key, value, None))
         connection.execute(_SQL["next_version"], (kind,))
+        connection.execute(_SQL["put"], (kind, key, value, None))
 
     def take(self, bucket: str, amount: float, rate: float, burst: float) -> float:
         """Fill the bucket up to now, then take or tell how long the rest needs."""

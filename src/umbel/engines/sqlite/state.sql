@@ -11,13 +11,23 @@ INSERT OR REPLACE INTO hold (name, owner, term, expires) VALUES (?, ?, ?, ?);
 UPDATE hold SET expires = 0 WHERE name = ? AND owner = ? AND expires > ?;
 
 -- name: put
-INSERT OR REPLACE INTO entry (kind, key, value, expires) VALUES (?, ?, ?, ?);
+-- Behind `next_version`.
+INSERT OR REPLACE INTO entry (kind, key, value, expires, version)
+VALUES (?1, ?2, ?3, ?4, (SELECT version FROM entry_version WHERE kind = ?1));
 
 -- name: get
 SELECT value FROM entry WHERE kind = ? AND key = ? AND (expires IS NULL OR expires > ?);
 
 -- name: items
 SELECT key, value FROM entry WHERE kind = ? AND (expires IS NULL OR expires > ?) ORDER BY key;
+
+-- name: pick
+SELECT key, value FROM entry
+WHERE kind = ? AND key IN (SELECT value FROM json_each(?)) AND (expires IS NULL OR expires > ?);
+
+-- name: changes
+SELECT key, value FROM entry
+WHERE kind = ? AND version > ? AND (expires IS NULL OR expires > ?) LIMIT ?;
 
 -- name: delete
 -- Not "expires IS NULL OR ...": behind RETURNING that is never true in SQLite 3.40.

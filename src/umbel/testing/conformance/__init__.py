@@ -32,6 +32,7 @@ pytest.register_assert_rewrite(
             "leases",
             "queues",
             "results",
+            "revocations",
             "settle",
             "state",
         )
@@ -49,6 +50,7 @@ from umbel.testing.conformance.results import (  # noqa: E402
     ResultStoreContract,
     ResultSubscriptionContract,
 )
+from umbel.testing.conformance.revocations import RevocationsContract  # noqa: E402
 from umbel.testing.conformance.settle import SettleContract  # noqa: E402
 from umbel.testing.conformance.state import StateStoreContract  # noqa: E402
 from umbel.testing.conformance.support import EngineFactory, factory  # noqa: E402
@@ -64,6 +66,7 @@ __all__ = [
     "ResultSubscriptionContract",
     "GroupContract",
     "StateStoreContract",
+    "RevocationsContract",
     "BroadcastContract",
     "EngineFactory",
     "factory",

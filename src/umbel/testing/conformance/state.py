@@ -151,6 +151,88 @@ class StateStoreContract(Contract):
         here.state.items("kind")
         assert here.state.version("kind") == before
 
+    # Many values
+
+    def test_many_values_are_stored_and_picked(self, here: Side, there: Side) -> None:
+        here.state.put("kind", "a", "0", SOON)
+        here.state.put_all("kind", {"a": "1", "b": "2", "c": "3"}, LONG)
+        here.state.put_all("kind", {"short": "4"}, SOON)
+        here.state.put_all("kind", {})
+        until(lambda: there.state.get("kind", "short") is None)
+        assert there.state.items("kind") == {"a": "1", "b": "2", "c": "3"}
+        assert there.state.pick("kind", ["c", "a", "short", "unknown"]) == {"a": "1", "c": "3"}
+        assert there.state.pick("kind", []) == {}
+        assert there.state.pick("other", ["a"]) == {}
+
+    def test_what_was_stored_since_a_version_is_told(self, here: Side, there: Side) -> None:
+        nothing = there.state.changes("kind", 0, 10)
+        assert nothing.values == {}
+        here.state.put_all("kind", {"a": "1", "b": "2"}, LONG)
+        here.state.put("other", "x", "1")
+        first = there.state.changes("kind", nothing.version, 10)
+        assert first.values == {"a": "1", "b": "2"}
+        assert first.version == here.state.version("kind")
+        here.state.put("kind", "b", "3")
+        here.state.put_new("kind", "c", "4")
+        second = there.state.changes("kind", first.version, 10)
+        assert second.values is not None
+        assert {"b": "3", "c": "4"}.items() <= second.values.items()
+        assert there.state.changes("kind", second.version, 10).version == second.version
+        assert there.state.changes("kind", 0, 10).values == {"a": "1", "b": "3", "c": "4"}
+
+    def test_what_is_deleted_or_has_expired_is_not_told(self, here: Side, there: Side) -> None:
+        here.state.put_all("kind", {"a": "1", "b": "2"})
+        here.state.put_all("kind", {"short": "4"}, SOON)
+        before = here.state.changes("kind", 0, 10)
+        here.state.delete("kind", ["a"])
+        until(lambda: there.state.get("kind", "short") is None)
+        assert there.state.changes("kind", 0, 10).values == {"b": "2"}
+        assert there.state.changes("kind", before.version, 10).version > before.version
+
+    def test_a_version_that_there_never_was_stands_for_none(self, here: Side) -> None:
+        here.state.put_all("kind", {"a": "1"})
+        assert here.state.changes("kind", here.state.version("kind") + 1000, 10).values == {
+            "a": "1"
+        }
+        assert here.state.changes("unknown", 1000, 10).values == {}
+
+    def test_more_than_is_asked_for_is_not_told(self, here: Side, there: Side) -> None:
+        many = {str(number): "x" for number in range(min(here.features.batch, 2500))}
+        here.state.put_all("kind", many, LONG)
+        version = here.state.version("kind")
+        told = there.state.changes("kind", 0, len(many) - 1)
+        assert (told.version, told.values) == (version, None)
+        assert there.state.changes("kind", 0, len(many)).values == many
+
+    def test_of_many_who_store_at_a_time_nothing_is_missed(self, here: Side, there: Side) -> None:
+        seen: dict[str, str] = {}
+
+        def put(number: int) -> None:
+            (here, there)[number % 2].state.put_all("kind", {str(number): "x"}, LONG)
+
+        with ThreadPoolExecutor(8) as executor:
+            stored = [executor.submit(put, number) for number in range(80)]
+            version, last = 0, False
+            while not last:
+                last = all(one.done() for one in stored)
+                told = there.state.changes("kind", version, 1000)
+                assert told.values is not None
+                seen.update(told.values)
+                version = told.version
+        assert seen.keys() == {str(number) for number in range(80)}
+
+    @pytest.mark.usefixtures("joint")
+    def test_changes_are_told_of_too(self, here: Side, there: Side) -> None:
+        here.state.put_all("kind", {"a": "1", "b": "2"}, LONG)
+        before = here.state.version("kind")
+        puts = (Put("kind", "c", "3"),)
+        there.state.change([Change("kind", "a", "1", "2", puts)], PATIENCE)
+        told = here.state.changes("kind", before, 10).values
+        assert told is not None
+        assert {"a": "2", "c": "3"}.items() <= told.items()
+        there.state.change([Change("kind", "c", "3", None)], PATIENCE)
+        assert here.state.changes("kind", 0, 10).values == {"a": "2", "b": "2"}
+
     # Changes
 
     @pytest.fixture

@@ -3,7 +3,7 @@
 --#include broker_publications
 -- Change values of the state store that are what they were, and publish what goes with each.
 -- ARGV from 7: number of queue names to note, the names; number of changes; then of each change
---   the keys of its kind (state_common.lua): values, ends, version
+--   the keys of its kind (state_common.lua): values, ends, version, versions
 --   its key, 1 if there was a value, that value, 1 if there is to be one, that value
 --   number of values to store with it, and of each the keys of its kind, its key and the value
 --   number of messages to publish with it, and of each what broker_publish.lua has
@@ -36,12 +36,12 @@ at = at + notes
 -- All is read and checked before anything is written.
 local changes, made = {}, {}
 for index = 1, tonumber(take()) do
-  local kind = take_all(3)
+  local kind = take_all(4)
   local key, was, value = take(), { take(), take() }, { take(), take() }
   was, value = was[1] == '1' and was[2], value[1] == '1' and value[2]
   local change = { kind = kind, key = key, value = value, puts = {}, publish = {} }
   for _ = 1, tonumber(take()) do
-    local put = take_all(5)
+    local put = take_all(6)
     call('HLEN', put[1])
     change.puts[#change.puts + 1] = put
   end
@@ -62,23 +62,25 @@ end
 
 note_queues(first_note, notes)
 
--- As in state_common.lua: what a version grows to, and for how many seconds it is kept.
+-- As in state_common.lua: what a version grows to.
 local function changed(version)
-  local before = tonumber(call('GET', version) or 0)
-  call('SET', version, number(math.max(NOW_US, before + 1)), 'EX', DAY)
+  local grown = number(math.max(NOW_US, tonumber(call('GET', version) or 0) + 1))
+  call('SET', version, grown, 'KEEPTTL')
+  return grown
 end
 
 -- A value without an end, so its kind has none either.
-local function put(values, ends, version, key, value)
+local function put(values, ends, version, versions, key, value)
   call('HSET', values, key, value)
   call('ZREM', ends, key)
-  call('PERSIST', values)
-  call('PERSIST', ends)
-  changed(version)
+  call('ZADD', versions, changed(version), key)
+  for _, each in ipairs({ values, ends, version, versions }) do
+    call('PERSIST', each)
+  end
 end
 
 for _, change in ipairs(changes) do
-  local values, ends, version = unpack(change.kind)
+  local values, ends, version, versions = unpack(change.kind)
   for _, item in ipairs(change.publish) do
     publish(item[1], tonumber(item[2]), item[3], tonumber(item[4]), item[5])
   end
@@ -86,11 +88,12 @@ for _, change in ipairs(changes) do
     put(unpack(one))
   end
   if change.value then
-    put(values, ends, version, change.key, change.value)
+    put(values, ends, version, versions, change.key, change.value)
   else
     changed(version)
     call('HDEL', values, change.key)
     call('ZREM', ends, change.key)
+    call('ZREM', versions, change.key)
   end
 end
 return { made, ring_all() }

@@ -4,7 +4,7 @@
 -- ARGV: prefix of umbel's own keys; owner; the number of its last key; the key that is settled; the result's key, or
 -- nothing, the document, and when it expires (results_common.lua); the tag of what follows, the key under which it is
 -- leased, and the envelope behind its label (broker_common.lua); then all lists to take from, its own among them.
--- Answer: 1, or false where nothing is settled, because that is not all there is to it: broker_settle.lua knows what to do.
+-- Answer: the version of what has been revoked, or false where nothing is settled, because that is not all there is to it: broker_settle.lua knows what to do.
 
 local P, key, result, tag = ARGV[1], ARGV[4], ARGV[5], ARGV[8]
 local OWNER, HELD = P .. 'owner:' .. ARGV[2], P .. 'held:' .. ARGV[2]
@@ -44,4 +44,4 @@ end
 call('HSET', HELD, ARGV[9], ARGV[10])
 call('HSET', OWNER, 'n', string.format('%.0f', ARGV[3] + 1))
 call('HDEL', HELD, key)
-return 1
+return call('GET', P .. 'version:revoked') or 0

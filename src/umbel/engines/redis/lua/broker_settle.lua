@@ -14,7 +14,8 @@
 --   1 the first number of the leased keys       2 in how many ms the next parked message is due (-1: there is none;
 --   3 the refused keys                            0: or there is more to park)
 --   4 the connections to wake                   5 how many messages are of each list, inboxes first
---   and from 6 on the envelopes; instead of one that came with this call, its number among the follow-ups.
+--   6 the version of what has been revoked (state_common.lua), which `Consumer.revocations` tells
+--   and from 7 on the envelopes; instead of one that came with this call, its number among the follow-ups.
 
 local at = 6
 local function take()
@@ -211,7 +212,7 @@ local taken, parked_here, next_due = 0, 0, -1
 local function base_of(list_number)
   return #ARGV[first_list + list_number % queues]
 end
-local answer = { number(base), '-1', refused, {}, {} }
+local answer = { number(base), '-1', refused, {}, {}, 0 }
 local leased = answer[5]
 local fields = {}
 local key_prefix = prefix_of_keys .. '.'
@@ -302,6 +303,7 @@ end
 if parked_here >= CHUNK then
   next_due = NOW
 end
+answer[6] = limit > 0 and call('GET', P .. 'version:revoked') or 0
 answer[2] = next_due < 0 and '-1' or number(math.max(next_due - NOW, 0))
 answer[4] = ring_all()
 return answer

@@ -5,9 +5,10 @@ local count = 0
 for _, key in ipairs(ARGV) do
   count = count + redis.call('HDEL', KEYS[1], key)
   redis.call('ZREM', KEYS[2], key)
+  redis.call('ZREM', KEYS[4], key)
 end
 if count > 0 then
-  limit_kind()
   changed()
+  limit_kind()
 end
 return count

@@ -1,17 +1,24 @@
--- Store a value. KEYS: of its kind (state_common.lua).
--- ARGV: key, value, time to live in ms or "", 1 to store it only where there is none.
--- Answer: 1 if it was stored, else 0.
+-- Store values. KEYS: of their kind (state_common.lua).
+-- ARGV: time to live in ms or "", 1 to store only where there is none, then key and value of each.
+-- Answer: how many were stored.
 --#include state_common
 forget_expired()
-if ARGV[4] == '1' and redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then
-  return 0
+local count, version = 0, nil
+for at = 3, #ARGV, 2 do
+  local key = ARGV[at]
+  if ARGV[2] ~= '1' or redis.call('HEXISTS', KEYS[1], key) == 0 then
+    version = version or changed()
+    redis.call('HSET', KEYS[1], key, ARGV[at + 1])
+    redis.call('ZADD', KEYS[4], version, key)
+    if ARGV[1] == '' then
+      redis.call('ZREM', KEYS[2], key)
+    else
+      redis.call('ZADD', KEYS[2], text(NOW + tonumber(ARGV[1])), key)
+    end
+    count = count + 1
+  end
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if ARGV[3] == '' then
-  redis.call('ZREM', KEYS[2], ARGV[1])
-else
-  redis.call('ZADD', KEYS[2], text(NOW + tonumber(ARGV[3])), ARGV[1])
+if count > 0 then
+  limit_kind()
 end
-limit_kind()
-changed()
-return 1
+return count

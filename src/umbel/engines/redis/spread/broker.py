@@ -29,7 +29,13 @@ MOST_STRAYS = 1000
 
 def spread_features(names: Names) -> Features:
     """Return what a spread broker offers: several places never change together."""
-    return replace(features(names), joint_results=False, atomic_settle=False, joint_state=False)
+    return replace(
+        features(names),
+        joint_results=False,
+        atomic_settle=False,
+        joint_state=False,
+        tells_revocations=False,
+    )
 
 
 class SpreadBroker(Broker):
