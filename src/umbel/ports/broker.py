@@ -75,7 +75,7 @@ class Features:
     joint_state: bool = False
     """`StateStore.change` works, and can publish in the same step."""
     tells_revocations: bool = False
-    """`Consumer.revocations` says with what was fetched whether more is revoked, by the engine's own state store.
+    """`Consumer.revocations` says with what was fetched whether the own state store knows more of them.
 
     Else a worker asks for that about once a second.
     """

@@ -101,8 +101,8 @@ class StateStore(ABC):
         """Return what was stored of a kind after its version was `since`, and what its version is.
 
         Whoever asks again from that version on misses nothing, and may be told of something twice. What was
-        deleted, or has expired, is not told of. It is all that there is, where `since` is 0 or no version that
-        there has been, as when the server was emptied. More than `most` values are not told at all.
+        deleted, or has expired, is not told of. It is all that there is, where `since` is 0 or a version that
+        never was, as when the server was emptied. More than `most` values are not told at all.
         """
         version = self.version(kind)
         values = self.items(kind)

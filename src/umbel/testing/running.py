@@ -22,13 +22,13 @@ from umbel.worker.execute import Runner
 from umbel.worker.outcome import (
     Condemned,
     Copied,
-    Expired,
     Interrupted,
     Lost,
     NotDue,
     Outcome,
     OverTime,
     Postponed,
+    Revoked,
     Run,
     Unknown,
     Unprocessable,
@@ -128,7 +128,7 @@ def _report(run: Run) -> Ran:
 
 def _ending(outcome: Outcome) -> tuple[str | None, Any]:
     match outcome:
-        case Expired():
+        case Revoked():
             return states.REVOKED, None
         case Unprocessable(error, _):
             return states.FAILURE, error

@@ -15,9 +15,24 @@ from umbel.exceptions import TimeLimitExceeded
 from umbel.ports import Action
 from umbel.tracebacks import ExceptionInfo
 from umbel.worker.decide import Verdict
-from umbel.worker.outcome import Failure, Job, Lost
+from umbel.worker.execute import tell_revoked
+from umbel.worker.outcome import Failure, Job, Lost, Revoked
 
 logger = logging.getLogger("umbel.trace")
+
+
+def is_news(verdict: Verdict) -> bool:
+    """Tell whether code of users is to hear what became of a call whose process is gone."""
+    return isinstance(verdict.run.outcome, Revoked) or failed_with(verdict) is not None
+
+
+def tell_of(verdict: Verdict) -> None:
+    """Call what is to hear of it."""
+    error, job = failed_with(verdict), verdict.run.prepared.work
+    if error is not None:
+        tell(verdict, error)
+    elif isinstance(verdict.run.outcome, Revoked) and isinstance(job, Job):
+        tell_revoked(verdict.run.outcome, job.request)
 
 
 def failed_with(verdict: Verdict) -> BaseException | None:

@@ -28,12 +28,14 @@ from umbel.worker.execute import Runner
 from umbel.worker.lifetime import Lifetime
 from umbel.worker.limits import Limits
 from umbel.worker.marking import is_to_be_marked, mark
-from umbel.worker.outcome import Job, Lost, Prepared, Run, Waiting, is_early, marked
+from umbel.worker.outcome import Job, Lost, Prepared, Revoked, Waiting, is_early, marked
+from umbel.worker.own_limits import OwnLimits
 from umbel.worker.page import Page
 from umbel.worker.prefetch import Pace, Prefetch
 from umbel.worker.rates import Rates
+from umbel.worker.revocations import Revocations
 from umbel.worker.settler import Settler, give_up
-from umbel.worker.timelimits import NO_LIMITS, time_limits
+from umbel.worker.terminating import Ends, Termination
 
 logger = logging.getLogger("umbel.worker")
 
@@ -42,10 +44,6 @@ IDLE_WAIT = 60.0
 #: Longest pause, in seconds, between two tries to reach a broker that does not answer: so much later than it
 #: is back is it found.
 MOST_PATIENCE = 1.0
-#: Seconds before a hard time limit passes in which a broker is told of it.
-FORETOLD = 1.0
-#: Seconds between two looks of who may be killed any moment.
-PARDON = 0.001
 
 
 class Child:
@@ -90,11 +88,10 @@ class Child:
         self.holds = 0
         self.current: Waiting | None = None
         self.started_at = 0.0
-        #: The hard and the soft time limit of what runs.
-        self.limits: tuple[float, float] = NO_LIMITS
-        self._soft = False
-        #: What the broker knows to be near its hard time limit.
-        self._foretold: Waiting | None = None
+        self._own_limits = OwnLimits(self._clock, page, self._runner)
+        self.revocations = Revocations(app, page)
+        #: How what runs is ended when it is revoked: by ending this process, if that is what a child is.
+        self.termination: Ends = Termination(self._clock, page)
         self._pace = Pace()
         self.on_batch: Callable[[], None] = lambda: None
         #: Told how many deliveries a batch has, before it is read.
@@ -157,6 +154,8 @@ class Child:
         """Settle the last batch, fetch the next and run it."""
         request = self._request()
         deliveries = self._persist(lambda: self._settle(request))
+        if self.revocations.discarded and not self.finished:
+            self.revocations.let_go()
         if not deliveries and not self.stopping.is_set():
             deliveries = self._persist(lambda: self._fetch(request))
         if deliveries:
@@ -304,7 +303,7 @@ class Child:
         prepared = [self._prepare(delivery) for delivery in deliveries]
         # Said first: what dies while the broker marks them has started none of them.
         self._page.load([delivery.key for delivery in deliveries])
-        if not self._mark(prepared):
+        if not self._learn(deliveries) or not self._mark(prepared):
             if self.stopping.is_set():
                 # They may be marked, of which nobody would know that they never started: given back
                 # like what was released without an answer.
@@ -331,6 +330,16 @@ class Child:
             self._page.clear()
         if count:
             self._prefetch.observe(count, self._pace.worked(self._clock.monotonic()))
+
+    def _learn(self, deliveries: Sequence[Delivery]) -> bool:
+        """Know what is revoked before any of them starts; False when it is time to stop."""
+        told = self.consumer.revocations
+
+        def learn() -> Sequence[Delivery]:
+            self.revocations.learn(told, deliveries)
+            return deliveries
+
+        return bool(self._persist(learn))
 
     def _prepare(self, delivery: Delivery) -> Prepared:
         return self._copies.admit(self._runner.prepare(delivery))
@@ -360,30 +369,22 @@ class Child:
         fail_point("child.before_start")
         report.received(item.prepared)
         self.current = item
-        self.started_at = now = self._clock.monotonic()
-        self.limits = hard, soft = time_limits(item.prepared)
-        if not hard and not soft:
-            return self._page.start(item.index, now)
-        self._soft = bool(soft) and self._runner.soft.begin(now + soft)
-        deadlines = now + soft if soft else 0.0, now + hard if hard else 0.0
-        starts = self._page.start(item.index, now, *deadlines)
-        if not starts:
-            self._runner.soft.end()
-        return starts
+        self.started_at = self._clock.monotonic()
+        return self._own_limits.start(item, self.started_at)
 
     def _run(self, item: Waiting) -> Verdict:
         admitted, policy = item.prepared, item.prepared.policy
+        if self.revocations.ids:
+            admitted = self.revocations.admit(admitted)
+            if isinstance(admitted.work, Revoked):
+                self.termination.passed(item)  # there is nothing to end
         if policy is not None and policy.rate:
             admitted = self._rates.admit(admitted)
         record = started(admitted, self._hostname, self._pid, self._app.conf.snapshot, self._clock)
         if record is not None:
             self.settler.tell(record, admitted)
-        limited = self.limits != NO_LIMITS
-        run = (
-            self._run_limited(Waiting(item.index, admitted))
-            if limited
-            else self._runner.run(admitted)
-        )
+        run = self._own_limits.run(item.index, admitted)
+        self.termination.passed(item)
         flush_redirected()
         fail_point("child.after_run")
         verdict = decide(run, self._app.conf.snapshot, self._clock)
@@ -395,36 +396,31 @@ class Child:
         report.finished(verdict.run)
         return verdict
 
-    def _run_limited(self, item: Waiting) -> Run:
-        """Run what has time limits. It does not return if the hard one passed just before its end."""
-        soft, self._soft = self._runner.soft if self._soft else None, False
-        try:
-            run = self._runner.run(item.prepared, soft)
-        finally:
-            self._runner.soft.end()
-        while self._page.lift(item.index) == item.prepared.delivery.key:
-            self._clock.sleep(PARDON)
-        return run
-
     def look(self, now: float) -> None:
         """Tell a task of its soft time limit. Called by the helper, every few milliseconds."""
-        current = self.current
-        if self._runner.soft.look(now) and current is not None:
-            report.soft_limit(current.prepared, self.limits[1])
+        self._own_limits.look(now, self.current)
 
     def is_ending(self, now: float) -> bool:
         """Tell whether the broker is to hear that a hard time limit passes soon."""
-        hard, current = self.limits[0], self.current
-        if not hard or current is None or current is self._foretold:
-            return False
-        return now - self.started_at >= hard - min(FORETOLD, hard / 2)
+        return self._own_limits.is_ending(now - self.started_at, self.current)
 
     def foretell(self, now: float) -> None:
         """Tell the broker under the lock, shortly before, that the process may be killed."""
-        current = self.current
-        if current is not None and self.is_ending(now):
-            self.consumer.expect_end(current.prepared.delivery, self.limits[0])
-            self._foretold = current
+        if self.current is not None and self.is_ending(now):
+            self._own_limits.foretell(self.current, self.consumer)
+
+    def has_news(self, now: float) -> bool:
+        """Tell whether more may be revoked than was looked at: what runs is to be ended, perhaps."""
+        return self.revocations.is_behind(now) or self.termination.is_owed(self.revocations)
+
+    def heed_news(self) -> None:
+        """Read what is revoked, and end what runs if that is to be; called by the courier.
+
+        Raises OperationalError and LeaseLost as settling does, which goes before; then it is tried again.
+        """
+        if self.revocations.is_behind(self._clock.monotonic()):
+            self.revocations.follow()
+        self.termination.look(self)
 
     def _settle_in_time(self, last: Verdict) -> None:
         """Settle within a batch what must not wait longer: less runs again if the process dies.

@@ -99,9 +99,14 @@ class ChildProcess:
         return snapshot is not None and bool(snapshot.keys(Held.RUNNING))
 
     def was_condemned(self) -> bool:
-        """Tell whether it was killed because its task exceeded the hard time limit."""
+        """Tell whether it was killed because its task exceeded the hard time limit, or was revoked."""
         snapshot = self.page.read()
         return snapshot is not None and bool(snapshot.condemned)
+
+    def was_terminated(self) -> bool:
+        """Tell whether it ended itself because its task was revoked."""
+        snapshot = self.page.read()
+        return snapshot is not None and bool(snapshot.signum)
 
     @property
     def is_ended(self) -> bool:

@@ -47,7 +47,6 @@ from umbel.worker.chords import Doom, Member, Unreached, doom_of_chain, member_o
 from umbel.worker.follow_ups import errbacks_only
 from umbel.worker.outcome import (
     Condemned,
-    Expired,
     Failure,
     Ignored,
     Interrupted,
@@ -60,6 +59,7 @@ from umbel.worker.outcome import (
     Prepared,
     Rejected,
     Retried,
+    Revoked,
     Run,
     Success,
     Unknown,
@@ -387,8 +387,8 @@ class _Decision:
     def told(self, verdict: Verdict) -> Verdict:
         """Add to the verdict on what did not run what its chain and its chord are told of that."""
         match self.run.outcome:
-            case Expired():
-                return self.hears_of_failure(verdict, TaskRevokedError("expired"))
+            case Revoked(why):
+                return self.hears_of_failure(verdict, TaskRevokedError(why))
             case Rejected(reason, False):
                 return self.hears_of_failure(verdict, Reject(reason))
             case Unprocessable(error, _):
@@ -406,10 +406,10 @@ class _Decision:
                 return Settlement(self.delivery, publish=(self.offer(wait),))
             case Postponed(turn):
                 return Settlement(self.delivery, publish=(self.postponed(turn),))
-            case Expired():
+            case Revoked(why):
                 result = None
                 if self.wants_result(error=True):
-                    result = self.record(states.REVOKED, TaskRevokedError("expired"))
+                    result = self.record(states.REVOKED, TaskRevokedError(why))
                 return Settlement(self.delivery, result=result)
             case Rejected(_, True):
                 return Settlement(self.delivery, Action.REQUEUE)

@@ -17,18 +17,18 @@ from umbel.exceptions import DecodeError, NotRegistered
 from umbel.following import refusal
 from umbel.message import Call, Delivery, Message, decode, offers, timestamp
 from umbel.outcomes import Ended
-from umbel.request import request_of
+from umbel.request import Request, request_of
 from umbel.trace import Check, Guard, How, Traced, trace, trace_async
 from umbel.worker.follow_ups import FollowUps, is_followed, is_followed_by_calls
 from umbel.worker.outcome import (
     Condemned,
-    Expired,
     Interrupted,
     Job,
     NotDue,
     Outcome,
     OverTime,
     Prepared,
+    Revoked,
     Run,
     Unknown,
     Unprocessable,
@@ -107,7 +107,7 @@ class Runner:
         now = self._app.clock.time()
         expires = timestamp(call.expires)
         if expires is not None and now >= expires:
-            return Expired()
+            return Revoked("expired")
         due = timestamp(call.eta)
         # Stores keep milliseconds: what is due within one is due.
         return NotDue(due) if due is not None and due > now + 0.001 else None
@@ -173,11 +173,8 @@ class Runner:
         """Send the signals of a message that is not run."""
         delivery, call = prepared.delivery, prepared.call
         match outcome:
-            case Expired() if call is not None:
-                request = request_of(call, delivery, self._hostname)
-                signals.task_revoked.send(
-                    call.task, request=request, terminated=False, signum=None, expired=True
-                )
+            case Revoked() if call is not None:
+                tell_revoked(outcome, request_of(call, delivery, self._hostname))
             case Unknown(error) | Unprocessable(NotRegistered() as error, _) if call is not None:
                 signals.task_unknown.send(
                     None, message=delivery.message, exc=error, name=call.task, id=call.id
@@ -188,6 +185,18 @@ class Runner:
     def close(self) -> None:
         """End the event loop."""
         self._loop.close()
+
+
+def tell_revoked(outcome: Revoked, request: Request) -> None:
+    """Send the signal of a call that does not run, or not any more."""
+    terminated, expired = outcome.why == "terminated", outcome.why == "expired"
+    signals.task_revoked.send(
+        request.task,
+        request=request,
+        terminated=terminated,
+        signum=outcome.signum,
+        expired=expired,
+    )
 
 
 def _run(prepared: Prepared, outcome: Ended, seconds: float, follow_ups: FollowUps | None) -> Run:

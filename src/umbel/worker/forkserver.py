@@ -213,6 +213,7 @@ def _run_child(app: Umbel, message: dict[str, Any], control: socket.socket) -> N
     if orders.slots:
         sys.setswitchinterval(min(SWITCH, sys.getswitchinterval()))
     child.on_retire = partial(_say, control, RETIRES)
+    child.termination.may_end_process = True
     child.expect = Allowance().expect
     helper = make_helper(child, page, control, app.clock)
     app.on_after_fork.send(app)

@@ -142,7 +142,8 @@ class Helper:
 
     def _is_wanted(self, now: float) -> bool:
         """Tell whether the courier has anything to do."""
-        return self._runs_long(now) or self._child.is_ending(now)
+        child = self._child
+        return self._runs_long(now) or child.is_ending(now) or child.has_news(now)
 
     def _runs_long(self, now: float) -> bool:
         """Tell whether a task that was not relieved yet runs long, or nothing more is to start."""
@@ -160,7 +161,9 @@ class Helper:
         """Do what the courier is for: settle, give back and tell of a hard time limit, as it is due."""
         child, current = self._child, self._child.current
         now = self._clock.monotonic()
-        if not self._is_wanted(now) or not child.lock.acquire(blocking=False):
+        if not self._heed_news(now) or not (self._runs_long(now) or child.is_ending(now)):
+            return
+        if not child.lock.acquire(blocking=False):
             return
         try:
             child.foretell(now)
@@ -173,6 +176,15 @@ class Helper:
         finally:
             child.lock.release()
         self._relieved = current
+
+    def _heed_news(self, now: float) -> bool:
+        """Have the child heed what is revoked; False where that is to be tried again."""
+        try:
+            if self._child.has_news(now):
+                self._child.heed_news()
+        except (OperationalError, LeaseLost):
+            return False
+        return True
 
     def _stop(self) -> None:
         """Let the main thread end after its current task; what waits goes back at once."""

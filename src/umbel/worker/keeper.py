@@ -86,6 +86,7 @@ class Keeper:
         self.on_end: Callable[[], None] = lambda: None
         #: Called whenever leases are renewed: for what else a living node has to say again.
         self.on_renewal: Callable[[], None] = lambda: None
+        self.on_look: Callable[[], None] = lambda: None  # called about once a second
         #: Decides on the number of children, and says how many messages wait for them.
         self.scaling: tuple[Autoscaler, Callable[[], int]] | None = None
         self._scaling, self._look_around = Timer(LOOK_AROUND), Timer(LOOK_AROUND)
@@ -104,7 +105,7 @@ class Keeper:
         self._attempts = Attempts(recovery.start_over, self._clock)
         self._word_out, self._word_in = socket.socketpair()
         self._word_out.setblocking(False)
-        self._timekeeper = Timekeeper(self._clock, self._pages)
+        self._timekeeper = Timekeeper(self._clock, self.pages)
         self._thread = threading.Thread(target=self._run, name="umbel-keeper", daemon=True)
         self.error: BaseException | None = None
 
@@ -162,8 +163,8 @@ class Keeper:
             self.news.end()
             self.on_end()
 
-    def _pages(self) -> list[Page]:
-        """Return the pages of all children that may run something; called by the timekeeper."""
+    def pages(self) -> list[Page]:
+        """Return the pages of all children that may run something; called by any thread."""
         return [child.page for child in self._children()]
 
     def _children(self) -> list[ChildProcess]:
@@ -312,6 +313,11 @@ class Keeper:
         if child.went_as_told():
             return False
         child.starved = child.status == -signal.SIGKILL and self._oom.are_more()
+        if child.was_terminated():
+            child.retires = True  # so that the next is expected
+            text = "Child %d: pid %d ended with its task, which was revoked."
+            logger.info(text, child.number, child.pid)
+            return False
         if child.was_condemned():
             text = "Child %d: pid %d was killed: its task exceeded the hard time limit."
             logger.warning(text, child.number, child.pid)
@@ -471,6 +477,7 @@ class Keeper:
     def _reclaim_expired(self) -> None:
         self._recovery.expired(self._orders.node)
         self._contact = self._clock.monotonic()
+        self.on_look()
 
     def _notice_jumps(self, now: float) -> None:
         """After a sleep of the machine, or a new wall clock, give all nodes time to renew their leases.

@@ -16,8 +16,7 @@ from umbel.clock import unique_id
 from umbel.exceptions import ImproperlyConfigured, UmbelError
 from umbel.ports import Owner, StateStore
 from umbel.worker import report
-from umbel.worker.aftermath import failed_with
-from umbel.worker.aftermath import tell as tell_failure
+from umbel.worker.aftermath import is_news, tell_of
 from umbel.worker.autoscale import Autoscaler, Bounds, keepalive
 from umbel.worker.bootstrap import Orders
 from umbel.worker.children import Nursery
@@ -27,9 +26,11 @@ from umbel.worker.health import Health, judge
 from umbel.worker.keeper import Keeper
 from umbel.worker.namesakes import Namesakes
 from umbel.worker.nodes import NodeDirectory, runtime_directory
+from umbel.worker.page import Page
 from umbel.worker.preload import values
 from umbel.worker.probes import probes
 from umbel.worker.recovery import Recovery
+from umbel.worker.revocation_watch import RevocationWatch
 from umbel.worker.settler import Settler
 from umbel.worker.steps import Steps
 from umbel.worker.stops import wait_for
@@ -92,6 +93,9 @@ class Node:
         #: What a living node says again whenever it renews its leases.
         self._kept = [one for one in (self._listen(), self._namesakes()) if one is not None]
         self.keeper.on_renewal = self._say_again
+        #: The pages of children in this very process.
+        self.pages: list[Page] = []
+        self._watch = self._watch_revocations()
 
     def _listen(self) -> Listening | None:
         queues = [self.app.amqp.queues[name] for name in self.orders.queues]
@@ -105,6 +109,18 @@ class Node:
             return None
         orders = self.orders
         return Namesakes(engine.state, orders.hostname, orders.node, self.app.clock)
+
+    def _watch_revocations(self) -> RevocationWatch | None:
+        """Return what hears of revocations: the keeper where its broker tells, else a thread beside it."""
+        url = self.app.engines.state_url
+        if url is None:
+            return None
+        watch = RevocationWatch(self._state, lambda: [*self.keeper.pages(), *self.pages])
+        if url == self.app.broker_url and self._engines[url].features.tells_revocations:
+            self.keeper.on_look = watch.step
+        else:
+            watch.start()
+        return watch
 
     def _say_again(self) -> None:
         for one in self._kept:
@@ -150,7 +166,7 @@ class Node:
     def _tell_of_lost(self, verdict: Verdict) -> None:
         """Log what became of what a dead process held; called by the keeper."""
         report.lost(verdict)
-        if failed_with(verdict) is not None:
+        if is_news(verdict):
             self.keeper.news.failures.append(verdict)
             self.keeper.news.ring()
 
@@ -215,10 +231,7 @@ class Node:
             news.renewed = False
             signals.heartbeat_sent.send(self)
         while news.failures:
-            verdict = news.failures.popleft()
-            error = failed_with(verdict)
-            if error is not None:
-                tell_failure(verdict, error)
+            tell_of(news.failures.popleft())
         return more
 
     def say_ready(self) -> None:
@@ -243,6 +256,8 @@ class Node:
         if self.nursery is not None:
             self.nursery.close()
         self.keeper.close()
+        if self._watch is not None:
+            self._watch.end()
         self._let_go()
         self.directory.leave()
         for engine in self._engines.values():

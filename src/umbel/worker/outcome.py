@@ -20,7 +20,6 @@ from umbel.values import value
 __all__ = [
     "Condemned",
     "Copied",
-    "Expired",
     "Failure",
     "Ignored",
     "Interrupted",
@@ -33,6 +32,7 @@ __all__ = [
     "Prepared",
     "Rejected",
     "Retried",
+    "Revoked",
     "Run",
     "Success",
     "Unknown",
@@ -47,8 +47,15 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
-    """The message had expired before it could start."""
+class Revoked:
+    """The call is not to run, or not to go on; `why` is what its result says.
+
+    It had ``expired`` before it could start, or was ``revoked``; or it was ``terminated`` while it ran, by a
+    signal.
+    """
+
+    why: str = "revoked"
+    signum: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +139,7 @@ class Copied:
 
 Outcome = (
     Ended
-    | Expired
+    | Revoked
     | NotDue
     | Unknown
     | Unprocessable

@@ -40,9 +40,11 @@ _BATCH_AT = 136
 _CAPACITY_AT = 152
 _CLOCK_AT = 160
 _HARD_AT = 176
+_REVOCATIONS_AT = 184
 _BEAT_AT = 192
 _CONTACT_AT = 200
 _CONDEMNED_AT = 208
+_SIGNUM_AT = 248
 _STATES_AT = 256
 
 
@@ -92,8 +94,10 @@ class Snapshot:
     contact: float = 0.0
     stopped: bool = False
     courses: Mapping[str, Course] = field(default_factory=dict)
-    #: The key of what exceeded its hard time limit, for which the child is killed; or empty.
+    #: The key of what exceeded its hard time limit, or was revoked, for which the child is killed; or empty.
     condemned: str = ""
+    #: The number of the signal by which the child ended itself for that, since it was revoked; or 0.
+    signum: int = 0
     #: The id of another owner that the child was, and from which it may not have taken everything over yet.
     former: str = ""
 
@@ -129,6 +133,10 @@ class Snapshot:
             return self.hard_deadline
         return self.courses[key].hard_deadline if key in self.courses else 0.0
 
+    def was_terminated(self, key: str) -> bool:
+        """Tell whether the child ended itself for something that was revoked."""
+        return bool(self.signum) and key == self.condemned
+
     def is_late(self, key: str, now: float) -> bool:
         """Tell whether something runs that should have ended by now."""
         return self.held.get(key) is Held.RUNNING and 0.0 < self.deadline_of(key) <= now
@@ -140,7 +148,7 @@ class Snapshot:
 
     def was_late(self, key: str) -> bool:
         """Tell whether the child was condemned for something, or for what had to end after it."""
-        if not self.condemned:
+        if not self.condemned or self.signum:
             return False
         return key == self.condemned or self.is_late(key, self.deadline_of(self.condemned))
 
@@ -265,6 +273,17 @@ class Page:
         """Say that nothing is held."""
         _BATCH.pack_into(self._memory, _BATCH_AT, self._batch, 0)
 
+    def terminate(self, key: str, signum: int) -> None:
+        """Say that the child ends itself by a signal, for what has this key and is revoked."""
+        _NUMBER.pack_into(self._memory, _SIGNUM_AT, signum)
+        self.condemn(key)
+
+    @property
+    def revocations(self) -> int:
+        """The version of what is revoked, as the supervisor has heard; 0 for nothing."""
+        (found,) = _NUMBER.unpack_from(self._memory, _REVOCATIONS_AT)
+        return int(found)
+
     def beat(self, now: float) -> None:
         """Say that the child is alive."""
         struct.pack_into("<d", self._memory, _BEAT_AT, now)
@@ -279,6 +298,10 @@ class Page:
         """Forbid the child to start anything more of a batch."""
         _NUMBER.pack_into(self._memory, _FENCE_AT, batch)
 
+    def tell_revocations(self, version: int) -> None:
+        """Say up to which version something is revoked."""
+        _NUMBER.pack_into(self._memory, _REVOCATIONS_AT, version)
+
     @property
     def hard_deadline(self) -> float:
         """When what runs must have ended, the first of several, about; 0.0 for no such time."""
@@ -287,7 +310,7 @@ class Page:
 
     @property
     def condemned(self) -> str:
-        """The key of what exceeded its hard time limit, for which the child is killed; or empty."""
+        """The key of what exceeded its limit, or was revoked, for which the child is killed; or empty."""
         return self._memory[_CONDEMNED_AT : _CONDEMNED_AT + KEY_SIZE].rstrip(b"\0").decode()
 
     def condemn(self, key: str) -> None:
@@ -318,6 +341,7 @@ class Page:
             *(pid, started, name, batch, held, since, soft, hard, beat, contact),
             courses=courses,
             condemned=self.condemned,
+            signum=_NUMBER.unpack_from(self._memory, _SIGNUM_AT)[0],
             former=self._former,
         )
 

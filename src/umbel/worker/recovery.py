@@ -18,7 +18,7 @@ from umbel.request import request_of
 from umbel.worker import report
 from umbel.worker.decide import Verdict, decide, unsettleable
 from umbel.worker.nodes import DeadNode, NodeDirectory
-from umbel.worker.outcome import Job, Lost, OverTime, Prepared, Run
+from umbel.worker.outcome import Job, Lost, OverTime, Prepared, Revoked, Run
 from umbel.worker.page import Held, Snapshot
 from umbel.worker.settler import Settler
 from umbel.worker.timelimits import time_limits
@@ -192,8 +192,12 @@ class Recovery:
         run = Run(Prepared(delivery, lost), lost)
         try:
             prepared = self._prepared(delivery, lost)
-            over = OverTime(time_limits(prepared)[0]) if is_late else None
-            run = Run(prepared, over or lost)
+            outcome: Lost | OverTime | Revoked = lost
+            if page is not None and page.was_terminated(delivery.key):
+                outcome = Revoked("terminated", page.signum)
+            elif is_late:
+                outcome = OverTime(time_limits(prepared)[0])
+            run = Run(prepared, outcome)
             return decide(run, settings, clock)
         except Exception as error:
             logger.exception(

@@ -18,12 +18,12 @@ from umbel.exceptions import TimeLimitExceeded
 from umbel.loggers import trace_logger as logger
 from umbel.ports import Action
 from umbel.representation import LIMIT, careful_repr, representation
+from umbel.revoking import signal_name
 from umbel.tracebacks import own_frames
 from umbel.worker.decide import Verdict
 from umbel.worker.outcome import (
     Condemned,
     Copied,
-    Expired,
     Failure,
     Ignored,
     Job,
@@ -33,6 +33,7 @@ from umbel.worker.outcome import (
     Prepared,
     Rejected,
     Retried,
+    Revoked,
     Run,
     Success,
     Unknown,
@@ -84,11 +85,19 @@ def finished(run: Run) -> None:
         case Unprocessable(_, reason):
             text = "Message %(name)s[%(id)s] is now a dead letter (umbel dead list). %(reason)s"
             log(level, prepared, "", {"reason": reason}, line=text)
-        case Expired():
-            text = "Discarding revoked task: %(name)s[%(id)s] (expired)"
-            log(level, prepared, "", {}, line=text)
+        case Revoked() as revoked:
+            log(level, prepared, "", {}, line=_revoked(revoked))
         case outcome:
             log(level, prepared, _PLAIN_LINES[type(outcome)], {})
+
+
+def _revoked(revoked: Revoked) -> str:
+    """Return what is said of a call that does not run, or not any more."""
+    if revoked.why == "terminated":
+        how = "" if revoked.signum is None else f" ({signal_name(revoked.signum)})"
+        return f"Terminating %(name)s[%(id)s]{how}"
+    why = " (expired)" if revoked.why == "expired" else ""
+    return f"Discarding revoked task: %(name)s[%(id)s]{why}"
 
 
 def soft_limit(prepared: Prepared, limit: float) -> None:
@@ -140,6 +149,8 @@ def _warn_of_unknown(name: str) -> None:
 def lost(verdict: Verdict) -> None:
     """Log what becomes of a message whose process died."""
     settlement, outcome = verdict.settlement, verdict.run.outcome
+    if isinstance(outcome, Revoked):
+        return _log(logging.INFO, verdict.run.prepared, "", {}, line=_revoked(outcome))
     if isinstance(outcome, Failure) and isinstance(outcome.error, TimeLimitExceeded):
         limit = {"limit": outcome.error.args[0]}
         text = "Hard time limit (%(limit)ss) exceeded for %(name)s[%(id)s]"
@@ -164,7 +175,7 @@ _STATES = {
     Retried: states.RETRY,
     Rejected: states.REJECTED,
     Ignored: states.IGNORED,
-    Expired: states.REVOKED,
+    Revoked: states.REVOKED,
 }
 
 _PLAIN_LINES = {

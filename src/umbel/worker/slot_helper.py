@@ -32,7 +32,8 @@ class SlotHelper(Helper):
             self._leave_late()
 
     def _is_wanted(self, now: float) -> bool:
-        return self._child.is_clogged(now) or self._child.is_late(now)
+        child = self._child
+        return child.is_clogged(now) or child.is_late(now) or child.has_news(now)
 
     def relieve(self) -> None:
         """Settle what is finished, and give back what waits behind tasks that run long.
@@ -40,7 +41,9 @@ class SlotHelper(Helper):
         What ends after this looked, and while it has the lock, is there when it looks again.
         """
         child = self._child
-        while self._is_wanted(now := self._clock.monotonic()):
+        if not self._heed_news(self._clock.monotonic()):
+            return
+        while child.is_clogged(now := self._clock.monotonic()) or child.is_late(now):
             if not child.lock.acquire(blocking=False):
                 return  # to who settles just now, or will be waited for no longer than until the next look
             try:

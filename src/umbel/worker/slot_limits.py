@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from umbel.clock import Clock
 from umbel.exceptions import SoftTimeLimitExceeded
 from umbel.worker import report
-from umbel.worker.child import PARDON
 from umbel.worker.interrupts import Interrupt
-from umbel.worker.outcome import Waiting
+from umbel.worker.outcome import OverTime, Revoked, Waiting
+from umbel.worker.own_limits import PARDON
 from umbel.worker.slot_page import SlotPage
 from umbel.worker.timelimits import time_limits
 
@@ -58,7 +58,9 @@ class Timed:
 class SlotLimits:
     """What runs under time limits in a child. `give_up` is told of what exceeds its hard one."""
 
-    def __init__(self, clock: Clock, page: SlotPage, give_up: Callable[[Timed], None]) -> None:
+    def __init__(
+        self, clock: Clock, page: SlotPage, give_up: Callable[[Waiting, OverTime | Revoked], None]
+    ) -> None:
         self._clock = clock
         self._page = page
         self._give_up = give_up
@@ -114,7 +116,7 @@ class SlotLimits:
             passed = [timed for timed in self._timed.values() if timed.next <= now]
         for timed in passed:
             if timed.hard_at <= now:
-                self._end_late(timed, now)
+                self._give_up_now(timed, OverTime(timed.hard), now)
             else:
                 timed.soft_at = math.inf
                 report.soft_limit(timed.item.prepared, timed.soft)
@@ -125,14 +127,21 @@ class SlotLimits:
             self._hard = min((timed.hard_at for timed in left), default=math.inf)
             self._page.expect(0.0 if self._hard == math.inf else self._hard)
 
-    def _end_late(self, timed: Timed, now: float) -> None:
+    def terminate(self, index: int, outcome: Revoked, now: float) -> bool:
+        """Give up what runs in a place, with this outcome; False where it has no limits, or has ended."""
+        with self._lock:
+            timed = self._timed.get(index)
+        return timed is not None and self._give_up_now(timed, outcome, now)
+
+    def _give_up_now(self, timed: Timed, outcome: OverTime | Revoked, now: float) -> bool:
         if not timed.claimed.acquire(blocking=False):
-            return
+            return False
         self._lift(timed)
         timed.given_up_at = now
         self._given_up.append(timed)
-        self._give_up(timed)
+        self._give_up(timed.item, outcome)
         timed.guard.give_up()
+        return True
 
     @property
     def watches(self) -> bool:

@@ -24,6 +24,7 @@ from umbel.ports import FetchRequest
 from umbel.redirected import flush_redirected
 from umbel.worker import report
 from umbel.worker.child import Child
+from umbel.worker.clogs import Clogs
 from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
 from umbel.worker.executors.base import Executor
@@ -33,6 +34,7 @@ from umbel.worker.outcome import (
     Lost,
     OverTime,
     Prepared,
+    Revoked,
     Run,
     Waiting,
     is_early,
@@ -43,6 +45,7 @@ from umbel.worker.prefetch import SlotPrefetch
 from umbel.worker.settler import Settler, give_up
 from umbel.worker.slot_limits import SlotLimits, Timed
 from umbel.worker.slot_page import SlotPage
+from umbel.worker.slot_terminating import SlotTermination
 from umbel.worker.succession import Succession
 from umbel.worker.suspects import Suspects, is_suspect
 
@@ -81,17 +84,19 @@ class SlotChild(Child):
         self._batch = app.broker.features.batch
         #: What is held and was submitted, until it is settled or given back.
         self._held: dict[str, Waiting] = {}
-        self._limits = SlotLimits(self._clock, page, self._give_up_late)
+        self._limits = SlotLimits(self._clock, page, self._give_up_early)
         self._running: dict[int, Waiting] = {}
+        self._terminations = SlotTermination(
+            executor, self._running, self._limits, self._give_up_early
+        )
+        self.termination = self._terminations
         #: The places of coroutines that were cancelled to be given back, and have not ended yet.
         self._cancelled: set[int] = set()
         #: What must run alone, and has not started; and whether such a one runs.
         self._suspects = Suspects(self._clock)
         self._alone = False
-        #: Which kinds of tasks, on the event loop or not, came back because there was no slot for them, and
-        #: whether some did because the loop was held up: no more is taken until that is over.
-        self._full, self._held_up = set[bool](), False
         self._wake = threading.Event()
+        self._clogs = Clogs(executor, self._wake.set)
         #: Whether the desk waits only until it may call the broker again, or for messages.
         self._paces = self._fetching = False
         self._error: BaseException | None = None
@@ -144,9 +149,7 @@ class SlotChild(Child):
 
     def _room(self) -> int:
         """Return how many more deliveries there is room for; none while something else has to end first."""
-        if self._full:  # what was to end may have done so before this was said
-            self._full &= self._executor.taken()
-        if self._suspects or self._alone or self._full or self._held_up:
+        if self._suspects or self._alone or self._clogs.are_there():
             return 0
         active = self._active()
         most = self._lifetime.affords(self._ahead.limit)
@@ -298,7 +301,11 @@ class SlotChild(Child):
                 run = self._runner.run(prepared)
             self._end(item, run, timed)
         except BaseException as error:  # noqa: BLE001 - as above
-            self._fail(error)
+            self._running.pop(item.index, None)
+            if not self._terminations.has_ended(
+                item.index
+            ):  # it may have been cancelled before it began
+                self._fail(error)
 
     def _begin(self, item: Waiting) -> tuple[Waiting, Timed | None] | None:
         """Say that a delivery starts; return what to run, under which limits.
@@ -313,7 +320,7 @@ class SlotChild(Child):
             timed = self._limits.start(item, now)
             deadlines = (0.0, 0.0) if timed is None else timed.deadlines
             if self._places.start(item.index, now, *deadlines):
-                self._unclog(item)
+                self._clogs.go_on(item)
                 return self._admitted(item), timed
         if timed is not None:
             self._limits.end(timed)
@@ -323,7 +330,9 @@ class SlotChild(Child):
         return None
 
     def _admitted(self, item: Waiting) -> Waiting:
-        """Return it, or what puts it off, if its task is over its rate."""
+        """Return it, or what takes its place: it is revoked, or put off, since its task is over its rate."""
+        if self.revocations.ids:
+            item = Waiting(item.index, self.revocations.admit(item.prepared))
         policy = item.prepared.policy
         if policy is None or not policy.rate:
             return item
@@ -346,6 +355,9 @@ class SlotChild(Child):
             self._cancelled.discard(item.index)  # and is given back with what still runs
             return
         verdict = decide(run, self._app.conf.snapshot, self._clock)
+        self._running.pop(item.index, None)
+        if self._terminations.has_ended(item.index):
+            return
         self._note_end(item, verdict)
         report.finished(verdict.run)
 
@@ -355,9 +367,9 @@ class SlotChild(Child):
             with self._counting:
                 self._lifetime.count()
         self._places.finish(item.index)
-        del self._running[item.index]
+        self._running.pop(item.index, None)
         self.finished.append(verdict)
-        self._unclog(item)
+        self._clogs.go_on(item)
         # Each waking of the desk costs a change of threads: few that end are settled when it looks next.
         few = self._paces and len(self.finished) * MANY < self._ahead.limit
         if self._fetching:
@@ -365,27 +377,17 @@ class SlotChild(Child):
         elif not few and not self._wake.is_set():
             self._wake.set()
 
-    def _give_up_late(self, timed: Timed) -> None:
-        """Record that a task exceeds its hard time limit, which may never end."""
-        run = Run(timed.item.prepared, OverTime(timed.hard), timed.hard)
+    def _give_up_early(self, item: Waiting, outcome: OverTime | Revoked) -> None:
+        """Record what ends a task that still runs, and may never end."""
+        seconds = outcome.limit if isinstance(outcome, OverTime) else 0.0
+        run = Run(item.prepared, outcome, seconds)
         verdict = decide(run, self._app.conf.snapshot, self._clock)
-        self._note_end(timed.item, verdict)
+        self._note_end(item, verdict)
         report.lost(verdict)
-
-    def _unclog(self, item: Waiting) -> None:
-        """Note that tasks of a kind go on."""
-        if self._full:
-            self._full.discard(self._executor.runs_async(item))
 
     def freed(self) -> None:
         """Look for room once a slot is free, where all were taken when the desk looked."""
-        if self._full:
-            self._wake.set()
-
-    def _loop_goes_on(self) -> None:
-        """Note that the event loop is held up no more: there may be slots, though nothing begins or ends."""
-        self._held_up = False
-        self._wake.set()
+        self._clogs.freed()
 
     def _fail(self, error: BaseException) -> None:
         self._error = error
@@ -404,13 +406,15 @@ class SlotChild(Child):
 
     def is_busy(self) -> bool:
         """Tell whether there is anything to look after."""
-        return bool(self._held) or self._limits.watches
+        return bool(self._held) or self._limits.watches or self._terminations.watches
 
     def look(self, now: float) -> None:
         """See to time limits. A child in which something cannot be stopped is to be replaced."""
         self._limits.look(now)
-        if self.on_retire is not None and self._limits.stubborn(now) and not self._lifetime.over():
-            self._lifetime.end("a task that exceeded its time limit cannot be stopped")
+        self._terminations.end_revoked(self.revocations, now)
+        stubborn = self._limits.stubborn(now) or self._terminations.is_stubborn(now)
+        if stubborn and self.on_retire is not None and not self._lifetime.over():
+            self._lifetime.end("a task that was to end cannot be stopped")
             self.interrupt()
 
     def is_held_up(self, now: float) -> bool:
@@ -437,11 +441,7 @@ class SlotChild(Child):
     def release_waiting(self) -> int:
         """Give back under the lock what has not started; return how many."""
         full, back = self._executor.full(), self._executor.withdraw()
-        kinds = {self._executor.runs_async(item) for item in back}
-        self._full.update(kinds & full)
-        if True in kinds - full:  # there are slots, and the event loop is held up
-            self._held_up = True
-            self._executor.when_loop_goes_on(self._loop_goes_on)
+        self._clogs.came_back(back, full)
         self.returning.extend(back)
         if self.stopping.is_set() or self._waits_behind_suspect(self._clock.monotonic()):
             self.returning.extend(self._suspects.take_all())

@@ -288,6 +288,7 @@ def _run_alone(app: Umbel, orders: Orders, stops: Stops) -> int:
     if not orders.slots:
         _say_what_solo_enforces(app)
     page = node.directory.new_page(unique_id(), orders.slots)
+    node.pages.append(page)
     child = make_child(app, orders, page, os.getpid())
     ours, theirs = socket.socketpair()
     helper = make_helper(child, page, theirs, app.clock, lambda: stops.exit_code)

@@ -1580,7 +1580,7 @@ def test_a_thread_that_is_free_later_than_the_desk_looks_is_used(
         return len(slots._running) == 3
 
     def looked() -> None:
-        if slots._full and not slots.finished:
+        if slots._clogs._full and not slots.finished:
             Lingering.looked.set()
 
     monkeypatch.setattr(Threads, "__init__", lingering)
@@ -1624,7 +1624,7 @@ def test_slots_that_are_free_are_filled_once_the_loop_goes_on(
 
     def went_back_for_good() -> bool:
         """Tell whether nobody waits for it any more."""
-        is_held_up = worker.slots._held_up and not worker.slots._fetching
+        is_held_up = worker.slots._clogs._held_up and not worker.slots._fetching
         return is_held_up and app.queues.depths()["celery"].ready == 1
 
     try:

@@ -25,7 +25,6 @@ from umbel.retrying import Again
 from umbel.worker.decide import Verdict, decide, started, unsettleable
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import (
-    Expired,
     Failure,
     Ignored,
     Job,
@@ -37,6 +36,7 @@ from umbel.worker.outcome import (
     Prepared,
     Rejected,
     Retried,
+    Revoked,
     Run,
     Success,
     Unknown,
@@ -92,7 +92,7 @@ OUTCOMES: dict[str, Outcome] = {
     "ignored": Ignored(),
     "rejected": Rejected("bad", False),
     "requeued": Rejected("later", True),
-    "expired": Expired(),
+    "expired": Revoked("expired"),
     "not due": NotDue(99.0),
     "unprocessable": Unprocessable(NotRegistered("none"), "NotRegistered: none"),
     "over time": OverTime(2),
@@ -263,7 +263,7 @@ def test_a_failure(app: Umbel) -> None:
 
 
 def test_an_expiry(app: Umbel) -> None:
-    found = stored(verdict_on(app, delivery_of(make(app)), Expired()))
+    found = stored(verdict_on(app, delivery_of(make(app)), Revoked("expired")))
     assert found is not None
     assert (type(found.result).__name__, str(found.result)) == ("TaskRevokedError", "expired")
 
@@ -350,7 +350,7 @@ def test_an_extended_result_says_of_which_call_it_is(app: Umbel) -> None:
     assert (result.args, result.kwargs, result.retries) == ("(1, {2})", {}, 1)
     foreign(app, NAMELESS)
     (nameless,) = take(app)
-    assert verdict_on(app, nameless, Expired()).settlement.result is None
+    assert verdict_on(app, nameless, Revoked("expired")).settlement.result is None
 
 
 def test_a_result_that_nobody_wants_need_not_be_storable(app: Umbel) -> None:
@@ -583,7 +583,7 @@ def test_what_is_stored_of_the_call(app: Umbel) -> None:
 def test_what_is_stored_of_a_call_that_did_not_run(app: Umbel) -> None:
     app.conf.result_extended = True
     delivery = delivery_of(make(app), 1, retries=2, expires="2000-01-01T00:00:00+00:00")
-    found = stored(verdict_on(app, delivery, Expired()))
+    found = stored(verdict_on(app, delivery, Revoked("expired")))
     assert found is not None
     assert found.call == CallInfo("t", [1], {}, None, 2, delivery.queue)
 

@@ -31,7 +31,6 @@ from umbel.message import Message
 from umbel.tracebacks import LIMIT
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import (
-    Expired,
     Failure,
     Ignored,
     Job,
@@ -39,6 +38,7 @@ from umbel.worker.outcome import (
     Outcome,
     Rejected,
     Retried,
+    Revoked,
     Run,
     Success,
     Unknown,
@@ -291,7 +291,7 @@ def test_a_task_that_is_not_known_expires_too(app: Umbel, runner: Runner) -> Non
     message = replace(UNKNOWN, headers={**UNKNOWN.headers, "expires": "2020-01-01T00:00:00"})
     foreign(app, message)
     (delivery,) = take(app)
-    assert runner.prepare(delivery).work == Expired()
+    assert runner.prepare(delivery).work == Revoked("expired")
 
 
 def idle() -> None: ...
@@ -305,8 +305,8 @@ def untimely(app: Umbel, clock: ManualClock, **times: float) -> object:
 
 
 def test_what_has_expired_does_not_run(app: Umbel, clock: ManualClock) -> None:
-    assert untimely(app, clock, expires=-0.01) == Expired()
-    assert untimely(app, clock, expires=0) == Expired()
+    assert untimely(app, clock, expires=-0.01) == Revoked("expired")
+    assert untimely(app, clock, expires=0) == Revoked("expired")
     assert isinstance(untimely(app, clock, expires=0.01), Job)
 
 
@@ -317,7 +317,7 @@ def test_what_is_not_due_does_not_run(app: Umbel, clock: ManualClock) -> None:
 
 
 def test_what_expired_before_it_was_due_does_not_wait(app: Umbel, clock: ManualClock) -> None:
-    assert untimely(app, clock, eta=10, expires=-1) == Expired()
+    assert untimely(app, clock, eta=10, expires=-1) == Revoked("expired")
 
 
 # Tracebacks

@@ -220,7 +220,7 @@ def test_the_next_child_may_begin_while_one_leaves(
     now = keeper._clock.monotonic()
     keeper.step(now)
     assert (slot.child, slot.expects, keeper._is_empty()) == (None, True, False)
-    assert keeper._pages() == [child.page]  # what still runs in it has its limits
+    assert keeper.pages() == [child.page]  # what still runs in it has its limits
     keeper._ending.ask(None, now)
     keeper.step(now)
     assert child.told_to_stop

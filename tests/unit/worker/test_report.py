@@ -16,7 +16,6 @@ from umbel.worker.bootstrap import Orders, Source
 from umbel.worker.decide import decide
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import (
-    Expired,
     Failure,
     Ignored,
     Lost,
@@ -27,6 +26,7 @@ from umbel.worker.outcome import (
     Prepared,
     Rejected,
     Retried,
+    Revoked,
     Run,
     Success,
 )
@@ -72,7 +72,7 @@ LINES: list[tuple[Outcome, int, str]] = [
         logging.WARNING,
         "Task proj.add[i] reject requeue=True: later",
     ),
-    (Expired(), logging.INFO, "Discarding revoked task: proj.add[i] (expired)"),
+    (Revoked("expired"), logging.INFO, "Discarding revoked task: proj.add[i] (expired)"),
     (NotDue(1.0), logging.INFO, "Task proj.add[i] is not due yet"),
 ]
 
@@ -83,7 +83,7 @@ STATES = {
     Retried: "RETRY",
     Ignored: "IGNORED",
     Rejected: "REJECTED",
-    Expired: "REVOKED",
+    Revoked: "REVOKED",
 }
 
 

@@ -26,8 +26,8 @@ class Scene:
         self.clock = clock
         self.page = SlotPage.private(SlotPage.capacity_for(4))
         self.page.identify(1, 1.0, "owner")
-        self.given_up: list[Timed] = []
-        self.limits = SlotLimits(clock, self.page, self.given_up.append)
+        self.given_up: list[Waiting] = []
+        self.limits = SlotLimits(clock, self.page, lambda item, _: self.given_up.append(item))
         self._task = app.task(name="t")(lambda: None)
         self._runner = Runner(app, "host")
 
@@ -85,7 +85,7 @@ def test_what_exceeds_its_hard_limit_is_given_up_and_its_neighbours_are_not(scen
     late, other = scene.timed(time_limit=1), scene.timed(time_limit=1.5)
     assert scene.page.hard_deadline == late.hard_at
     scene.look(1.0)
-    assert scene.given_up == [late]
+    assert scene.given_up == [late.item]
     assert scene.page.hard_deadline == other.hard_at
     assert scene.late() == ""  # its supervisor has nothing to do
     assert not scene.limits.end(late)
@@ -93,7 +93,7 @@ def test_what_exceeds_its_hard_limit_is_given_up_and_its_neighbours_are_not(scen
         late.guard.call(lambda: 5, (), {})
     assert scene.limits.end(other)
     scene.look(1.0)
-    assert scene.given_up == [late]
+    assert scene.given_up == [late.item]
     assert scene.page.hard_deadline == 0.0
 
 

@@ -295,8 +295,7 @@ class RedisConsumer(Consumer):
         self._calls.wake(waiting)
         if limit:
             self._waiter.emptied(inboxes)
-            self._last = int(answer[0]) + len(answer) - 6
-            self.revocations = int(answer[5])
+            self._last, self.revocations = int(answer[0]) + len(answer) - 6, int(answer[5])
         fetched = self._fetched(answer, queues, inboxes, follow_ups)
         unheld = {key.decode() for key in refused}
         turned_down = [item.delivery for item in settlements if item.delivery.key in unheld]

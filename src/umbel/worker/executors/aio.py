@@ -82,6 +82,17 @@ class AsyncioExecutor(Executor):
         """Cancel what runs on the event loop."""
         self._host[0].call_soon_threadsafe(self._cancel)
 
+    def cancel_call(self, item: Waiting) -> None:
+        """Cancel what runs by the id of its call on the event loop."""
+        call = item.prepared.call
+        if call is not None and self.runs_async(item):
+            self._host[0].call_soon_threadsafe(self._cancel_named, call.id)
+
+    def _cancel_named(self, name: str) -> None:
+        for task in self._running:
+            if task.get_name() == name:
+                task.cancel()
+
     def _cancel(self) -> None:
         for task in self._running:
             task.cancel()

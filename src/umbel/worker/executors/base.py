@@ -50,6 +50,10 @@ class Executor(ABC):
     def cancel(self) -> None:
         """Cancel the coroutines that run, without waiting for their end."""
 
+    @abstractmethod
+    def cancel_call(self, item: Waiting) -> None:
+        """Cancel the coroutine of a delivery, if it still runs, without waiting for its end."""
+
     @property
     @abstractmethod
     def waiting(self) -> int:

@@ -145,6 +145,9 @@ class ThreadExecutor(Executor):
         """Cancel the coroutines for which threads wait."""
         self._loop.cancel_all()
 
+    def cancel_call(self, item: Waiting) -> None:
+        """Do nothing: nobody knows which of the coroutines is its."""
+
     @property
     def waiting(self) -> int:
         """How many deliveries wait for a thread."""

@@ -210,6 +210,7 @@ def test_what_follows_in_another_queue_is_there_when_its_task_is_settled(
 def test_nothing_that_needs_one_slot_is_offered(engine: SpreadEngine) -> None:
     features = engine.features
     assert (features.atomic_settle, features.joint_results, features.joint_state) == (False,) * 3
+    assert not features.tells_revocations
     assert engine.broker.features == features
     with pytest.raises(ValueError, match="stores no results"):
         engine.broker.join(engine.results)

@@ -1,0 +1,191 @@
+"""What is revoked, as a process knows it that runs tasks.
+
+Where broker and state store are one, each fetch tells the version of what is revoked:
+`umbel.ports.Consumer.revocations`. A process that has not read the kind up to there does so before it starts
+any of what it fetched. So what is taken after it was revoked never starts, and while nothing is revoked it
+costs a comparison for each batch.
+Else, and for what a process holds when it is revoked, the node looks once a second and says the version on
+the page (`umbel.worker.revocation_watch`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+from umbel import revoking
+from umbel.app import Umbel
+from umbel.exceptions import ImproperlyConfigured, OperationalError
+from umbel.message import Delivery
+from umbel.ports import REVOKED, TERMINATED, Changes, StateStore
+from umbel.worker.outcome import Job, NotDue, Prepared, Revoked, Unknown
+from umbel.worker.page import Page
+
+logger = logging.getLogger("umbel.worker")
+
+#: Most ids that a process keeps in mind. Where there are more, it asks for those of each batch.
+MOST = 50_000
+#: Seconds after which it is looked whether there are fewer again; and between two tries where the state store
+#: does not answer.
+CROWDED_FOR, AGAIN = 60.0, 1.0
+
+
+class Revocations:
+    """What is revoked, for one child. Any thread may ask and read."""
+
+    def __init__(self, app: Umbel, page: Page) -> None:
+        self._app = app
+        self._clock = app.clock
+        self._page = page
+        self._lock = threading.Lock()
+        #: Until when ids are revoked, of those that may be met.
+        self.ids: dict[str, float] = {}
+        #: The signals by which running tasks are to be ended, and until when that counts.
+        self._signals: dict[str, tuple[int, float]] = {}
+        #: How often it was read, so that whoever ends running tasks sees that there may be more.
+        self.reads = 0
+        #: The version that the kind had when it was read, and that for which it was read last.
+        self._version: int | None = None
+        self._heard: int | None = None
+        self._terminated_since = 0
+        self._crowded_until: float | None = None
+        self._not_before = 0.0
+        self._silent = False
+        #: The ids of what was discarded here, and may be forgotten once that is settled.
+        self.discarded: list[str] = []
+        self._place: tuple[StateStore | None, bool] | None = None
+
+    # Knowing
+
+    def learn(self, told: int, deliveries: Sequence[Delivery]) -> None:
+        """Know of all that was revoked before deliveries were taken; `told` is their consumer's word.
+
+        Raises OperationalError where the broker's own state store does not answer. Another one is asked again
+        later, and its messages run meanwhile.
+        """
+        state, is_told = self._where()
+        if state is None:
+            return
+        if is_told:
+            if told not in (self._version or 0, self._heard):
+                self._read(state, told)
+        elif self._version is None or self.is_behind(self._clock.monotonic()):
+            self.follow()
+        if self._crowded_until is not None:
+            self._ask(state, deliveries, is_told)
+
+    def is_behind(self, now: float) -> bool:
+        """Tell whether the page says that more is revoked than this process knows."""
+        said = self._page.revocations
+        return said not in (0, self._version, self._heard) and now >= self._not_before
+
+    def follow(self) -> None:
+        """Read what the page speaks of, if the state store answers."""
+        state, _ = self._where()
+        if state is None:
+            return
+        try:
+            self._read(state, self._page.revocations)
+        except OperationalError as error:
+            self._not_before = self._clock.monotonic() + AGAIN
+            self._version = self._version or 0
+            if not self._silent:
+                text = "What is revoked cannot be read; asking again until it can. %s"
+                logger.warning(text, error)
+            self._silent = True
+        else:
+            self._silent = False
+
+    def _where(self) -> tuple[StateStore | None, bool]:
+        """Return the state store, and whether the broker tells of it."""
+        if self._place is None:
+            engines, broker = self._app.engines, self._app.broker
+            url = engines.state_url
+            try:
+                state = None if url is None else engines.state_store()
+            except ImproperlyConfigured:  # which whoever revokes is told
+                state = None
+            is_told = url == self._app.broker_url and broker.features.tells_revocations
+            self._place = state, is_told
+        return self._place
+
+    def _read(self, state: StateStore, heard: int) -> None:
+        with self._lock:
+            if heard == self._version and heard:  # another thread was faster
+                return
+            now = self._clock.time()
+            if self._crowded_until is None or now >= self._crowded_until:
+                self._take_in(state.changes(REVOKED, self._since(), MOST), now)
+            ended = state.changes(TERMINATED, self._terminated_since, MOST)
+            self._terminated_since = ended.version
+            for key, value in (ended.values or {}).items():
+                self._signals[key] = revoking.signum_of(value), revoking.until(value)
+            self._signals = {key: one for key, one in self._signals.items() if one[1] > now}
+            self._heard = heard
+            self.reads += 1
+
+    def _since(self) -> int:
+        return 0 if self._crowded_until is not None else self._version or 0
+
+    def _take_in(self, news: Changes, now: float) -> None:
+        self._version = news.version
+        if news.values:
+            # A new mapping: other threads look into the one that there is.
+            ids = {key: until for key, until in self.ids.items() if until > now}
+            ids.update((key, revoking.until(value)) for key, value in news.values.items())
+            self.ids = ids
+        if news.values is None or len(self.ids) > MOST:
+            self._crowded_until = now + CROWDED_FOR
+        else:
+            self._crowded_until = None
+
+    def _ask(self, state: StateStore, deliveries: Sequence[Delivery], is_told: bool) -> None:
+        """Ask for the ids of a batch, where there are too many to have them all."""
+        asked = [one for item in deliveries if (one := item.message.task_id) is not None]
+        try:
+            found = state.pick(REVOKED, asked)
+        except OperationalError:
+            if is_told:
+                raise
+            return
+        with self._lock:
+            before = {} if len(self.ids) > MOST else self.ids
+            self.ids = {**before, **{key: revoking.until(value) for key, value in found.items()}}
+
+    # Keeping to it
+
+    def admit(self, prepared: Prepared) -> Prepared:
+        """Return a delivery as it is, or revoked; asked just before it starts, where anything is revoked."""
+        call = prepared.call
+        until = None if call is None else self.ids.get(call.id)
+        if call is None or until is None or until <= self._clock.time():
+            return prepared
+        if not isinstance(prepared.work, Job | NotDue | Unknown):
+            return prepared
+        self.discarded.append(call.id)
+        return replace(prepared, work=Revoked())
+
+    def signal_for(self, prepared: Prepared) -> int | None:
+        """Return the number of the signal by which a task that runs is to be ended, if it is."""
+        if not self._signals or prepared.call is None:
+            return None
+        number, until = self._signals.get(prepared.call.id, (None, 0.0))
+        return number if until > self._clock.time() else None
+
+    def let_go(self) -> None:
+        """Let what was discarded be forgotten some hours from now, if the state store answers."""
+        ids, self.discarded = self.discarded, []
+        state, _ = self._where()
+        soon = self._clock.time() + revoking.KEPT_DISCARDED
+        ids = [one for one in ids if self.ids.get(one, 0.0) > soon]
+        if state is None or not ids:
+            return
+        try:
+            revoking.keep_for_now(state, ids, self._clock)
+        except OperationalError as error:
+            logger.debug("What was discarded as revoked is kept for longer. %s", error)
+            return
+        with self._lock:
+            self.ids = {**self.ids, **dict.fromkeys(ids, soon)}

@@ -1,0 +1,146 @@
+"""Ending a task that is revoked while it runs, where it has its process to itself.
+
+The process ends itself by the signal, and its supervisor takes over: it finds on the page for what that was
+done. So whatever the task does, in C code, too, it ends, and nothing else is hurt: what had ended before is
+settled first, and what waits is given back.
+
+Never does it hit the task after the one that was meant. The courier first says which it is about to end, and
+then looks whether that still runs; who runs tasks first says that one has ended, and then looks whether it is
+about to be ended. So at least one of them sees the other. If it is the courier, it leaves it; else the main
+thread waits for the end, and begins nothing more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import threading
+from collections.abc import Sequence, Sized
+from typing import Any, Protocol
+
+from umbel.clock import Clock
+from umbel.options import warn_once
+from umbel.worker.outcome import Waiting
+from umbel.worker.page import Page
+from umbel.worker.revocations import Revocations
+from umbel.worker.softlimit import SoftLimit
+
+logger = logging.getLogger("umbel.worker")
+
+#: Seconds that a task has which handles the signal itself; and between two looks whether it has ended.
+GRACE, MOMENT = 3.0, 0.001
+#: https://github.com/python/cpython/blob/3.11/Python/pylifecycle.c `PyOS_setsig`: any thread may call it.
+_set_handler = ctypes.pythonapi.PyOS_setsig
+_set_handler.argtypes, _set_handler.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
+
+
+class Runs(Protocol):
+    """What a child is to who ends what it runs."""
+
+    lock: threading.Lock
+    revocations: Revocations
+    current: Waiting | None
+    holds: int
+
+    @property
+    def finished(self) -> Sized:
+        """What is not settled yet."""
+
+    def settle_finished(self, request: None = None, by_helper: bool = False) -> Sequence[Any]:
+        """Settle what is finished, under the lock."""
+
+    def release_waiting(self) -> int:
+        """Give back what waits, under the lock."""
+
+
+class Ends(Protocol):
+    """Who ends what a child runs when that is revoked."""
+
+    #: Whether the process is the child's own, which a supervisor replaces.
+    may_end_process: bool
+
+    def passed(self, item: Waiting) -> None:
+        """Hear that a task has ended."""
+
+    def is_owed(self, revocations: Revocations) -> bool:
+        """Tell whether the courier is to `look`."""
+
+    def look(self, child: Runs) -> None:
+        """End what runs, if that is to be."""
+
+
+class Termination:
+    """Ends the process of a child that runs one task at a time."""
+
+    def __init__(self, clock: Clock, page: Page) -> None:
+        self._clock = clock
+        self._page = page
+        self.may_end_process = False
+        #: What is about to be ended, and what has ended last.
+        self._condemned: Waiting | None = None
+        self._passed: Waiting | None = None
+        self._looked_at = 0
+
+    def passed(self, item: Waiting) -> None:
+        """Say that a task has ended; does not return if the process is about to end for it."""
+        self._passed = item
+        while self._condemned is item:
+            self._clock.sleep(MOMENT)
+
+    def is_owed(self, revocations: Revocations) -> bool:
+        """Tell whether more was revoked since it was last looked at what runs."""
+        return revocations.reads != self._looked_at
+
+    def look(self, child: Runs) -> None:
+        """End what runs, if that is to be; called by the courier.
+
+        Raises OperationalError and LeaseLost as settling does.
+        """
+        reads, item = child.revocations.reads, child.current
+        number = None if item is None else child.revocations.signal_for(item.prepared)
+        if item is not None and number is not None and not self._end(child, item, number):
+            return  # and looks again
+        self._looked_at = reads
+
+    def _end(self, child: Runs, item: Waiting, number: int) -> bool:
+        """End the process for what runs, if it still does; False when it is to be tried again."""
+        if not self.may_end_process:
+            warn_once(
+                "A task was revoked with terminate=True while it ran, and goes on: it runs in the worker's"
+                " own process (-P solo), which does not end itself."
+            )
+            return True
+        if not child.lock.acquire(blocking=False):
+            return False
+        try:
+            child.settle_finished(by_helper=True)
+            child.release_waiting()
+            if len(child.finished) > child.holds:
+                return False
+            self._condemned = item
+            if child.current is not item or self._passed is item:
+                self._condemned = None
+                return True
+            self._page.terminate(item.prepared.delivery.key, number)
+            self._die(number, item)
+        finally:
+            child.lock.release()
+        return True
+
+    def _die(self, number: int, item: Waiting) -> None:
+        """End the process by a signal, or by SIGKILL where it does not heed that.
+
+        A handler that the task itself has set is called, and has a moment to clean up.
+        """
+        handler = signal.getsignal(number) if number != signal.SIGKILL else signal.SIG_DFL
+        own = isinstance(getattr(handler, "__self__", None), SoftLimit)
+        handled = callable(handler) and not own and handler is not signal.default_int_handler
+        if not handled and number != signal.SIGKILL:
+            _set_handler(number, None)
+        os.kill(os.getpid(), number)
+        deadline = self._clock.monotonic() + (GRACE if handled else 0.1)
+        while self._clock.monotonic() < deadline and self._passed is not item:
+            self._clock.sleep(MOMENT)
+        os.kill(os.getpid(), signal.SIGKILL)
