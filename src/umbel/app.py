@@ -33,6 +33,7 @@ from umbel.broadcasts import listeners_of
 from umbel.canvas.signable import P, R, app_signature
 from umbel.clock import SYSTEM, Clock, utc
 from umbel.construction import taken_from, warn_of_hooks
+from umbel.control import Control
 from umbel.dotted import named
 from umbel.exceptions import AlwaysEagerIgnored
 from umbel.finalization import Finalization
@@ -70,6 +71,9 @@ class Umbel:
     log_cls: type[Logging] | str = Logging
     _task_class: type[TaskOf[..., Any]] | None = None
     _checked_consumers = False
+    #: Where results are read from, and what revokes calls.
+    backend: Backend
+    control: Control
     #: Where the functions are that integrate frameworks, for apps that are given no others as `fixups`.
     builtin_fixups: Iterable[Fixup] = frozenset({"umbel.fixups.django:fixup"})
 
@@ -113,7 +117,7 @@ class Umbel:
         self.engines = OpenEngines(self._settings, lambda: self.default_url, other_stores(self))
         self.log: Logging = _class(how.log or self.log_cls)(self)
         self.amqp = self.engines.amqp = AMQP(self._settings, listeners_of(self))
-        self.backend: Backend = Backend(self)
+        self.backend, self.control = Backend(self), Control(self)
         self.fixups = set(self.builtin_fixups) if how.fixups is None else how.fixups
         self.integrations = Integrations(self, self.fixups)
         if set_as_current:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from umbel import current, failures, kin, records, serialization, states
 from umbel.absent import tell_of_absent
 from umbel.clock import Clock, utc
+from umbel.control import Control
 from umbel.exceptions import EncodeError, TimeoutError
 from umbel.ports import ResultStore
 from umbel.records import CallInfo, Form, ResultRecord, TaskResult
@@ -51,6 +52,7 @@ class Source(Protocol):
 
     clock: Clock
     conf: Config
+    control: Control
 
     @property
     def backend(self) -> Backend:

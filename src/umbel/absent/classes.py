@@ -17,7 +17,7 @@ from umbel.absent.reasons import (
     OWN_LOG,
     PLACE,
     QUEUE_SETTINGS,
-    REVOKE,
+    STAMPS,
     STORE,
     WIRE,
     WITHIN,
@@ -33,7 +33,6 @@ _DECLARING = (
 #: By class, the names that are missing, and the sentence that goes on with each.
 ABSENT: Mapping[str, Mapping[str, str]] = {
     "Umbel": {
-        "control": CONTROL,
         "events": EVENTS,
         **dict.fromkeys(
             ("Worker", "WorkController"),
@@ -65,13 +64,25 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
     },
     "Signature": {"election": CONTROL},
     "AsyncResult": {
-        **dict.fromkeys(("revoke", "revoke_by_stamped_headers"), REVOKE),
+        "revoke_by_stamped_headers": STAMPS,
         "on_ready": "has no meaning here: result.then(callback) is told of the end",
         "supports_native_join": "has no meaning here: one subscription hears of any number of results",
     },
     "ResultSet": {
-        "revoke": REVOKE,
         "on_ready": "has no meaning here: result.then(callback) is told of the end",
+    },
+    "Control": {
+        **dict.fromkeys(
+            (
+                *("broadcast", "ping", "inspect", "election", "rate_limit", "add_consumer"),
+                *("cancel_consumer", "time_limit", "enable_events", "disable_events"),
+                *("pool_grow", "pool_shrink", "pool_restart", "autoscale", "shutdown"),
+                *("heartbeat", "mailbox", "Mailbox"),
+            ),
+            CONTROL,
+        ),
+        "revoke_by_stamped_headers": STAMPS,
+        **dict.fromkeys(("purge", "discard_all"), "is the command `umbel purge` here"),
     },
     "AMQP": {
         **dict.fromkeys(

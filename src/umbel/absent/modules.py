@@ -142,7 +142,7 @@ ABSENT_MODULES: Mapping[str, str] = {
     "backends.database": "is umbel.backends.tables, without models of SQLAlchemy's for its two tables",
     "app.base": "is umbel.app",
     "app.builtins": "has Celery's built-in tasks; here an app finds them by name, such as celery.map",
-    "app.control": CONTROL,
+    "app.control": "is umbel.control, which has Control",
     **dict.fromkeys(("app.defaults", "app.utils"), "is umbel.settings; Settings is Config there"),
     **dict.fromkeys(("app.events", "events"), EVENTS),
     "app.log": "is umbel.log",
@@ -188,7 +188,10 @@ ABSENT_VARIABLES: Mapping[str, str] = {
     ),
     **dict.fromkeys(("CELERY_RDB_HOST", "CELERY_RDB_PORT"), "is about celery.contrib.rdb"),
     "CELERY_TRACE_APP": _DEBUGGING,
-    **dict.fromkeys(("CELERY_WORKER_REVOKES_MAX", "CELERY_WORKER_REVOKE_EXPIRES"), CONTROL),
+    **dict.fromkeys(
+        ("CELERY_WORKER_REVOKES_MAX", "CELERY_WORKER_REVOKE_EXPIRES"),
+        "has no meaning here: what is revoked is kept by the state store",
+    ),
     **dict.fromkeys(
         ("CELERY_WORKER_SUCCESSFUL_EXPIRES", "CELERY_WORKER_SUCCESSFUL_MAX"),
         "is about worker_deduplicate_successful_tasks, which comes in a later version",

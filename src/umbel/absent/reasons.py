@@ -9,9 +9,9 @@ CONTROL = (
     "is part of remote control, which comes in a later version. The command `umbel queues` shows what"
     " waits"
 )
-REVOKE = (
-    "is part of remote control, which comes in a later version. Send calls that may become pointless with"
-    " `expires`, or empty their queue with `umbel purge`"
+STAMPS = (
+    "is part of remote control, which comes in a later version. Revoke calls by their ids:"
+    " app.control.revoke([...])"
 )
 EVENTS = (
     "is part of events, which come in a later version; the signals of umbel.signals tell of tasks"

@@ -440,6 +440,20 @@ class AsyncResult(ResultBase, Generic[R]):
             result._unknow()
         self.backend.forget_many([result.id for result in found])
 
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | int | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Let the call not run any more; see `umbel.control.Control.revoke`.
+
+        When this returns it is stored: so `connection`, `wait` and `timeout` have no meaning here.
+        """
+        self.app.control.revoke(self.id, terminate=terminate, signal=signal)
+
     # Identity
 
     def as_tuple(self) -> tuple[Any, Any]:

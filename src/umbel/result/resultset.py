@@ -343,6 +343,18 @@ class ResultSet(ResultBase):
             leaf._unknow()
         self.backend.forget_many(leaves.keys())
 
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | int | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Let none of the calls run any more, as `AsyncResult.revoke`, by one step."""
+        ids = [str(leaf.id) for leaf in self._leaves()]
+        self.app.control.revoke(ids, terminate=terminate, signal=signal)
+
     # Identity
 
     def __iter__(self) -> Iterator[Any]:
