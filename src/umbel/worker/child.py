@@ -91,7 +91,7 @@ class Child:
         self._own_limits = OwnLimits(self._clock, page, self._runner)
         self.revocations = Revocations(app, page)
         #: How what runs is ended when it is revoked: by ending this process, if that is what a child is.
-        self.termination: Ends = Termination(self._clock, page)
+        self.termination: Ends = Termination(app, page)
         self._pace = Pace()
         self.on_batch: Callable[[], None] = lambda: None
         #: Told how many deliveries a batch has, before it is read.

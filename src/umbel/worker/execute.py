@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
@@ -197,6 +198,16 @@ def tell_revoked(outcome: Revoked, request: Request) -> None:
         signum=outcome.signum,
         expired=expired,
     )
+
+
+def tell_beside(outcome: Revoked, prepared: Prepared) -> threading.Thread | None:
+    """Send the signal from a thread of its own, and return that: who ends what runs waits for no receiver."""
+    if not isinstance(prepared.work, Job) or not signals.task_revoked.is_heard:
+        return None
+    arguments = outcome, prepared.work.request
+    thread = threading.Thread(target=tell_revoked, args=arguments, name="umbel-told", daemon=True)
+    thread.start()
+    return thread
 
 
 def _run(prepared: Prepared, outcome: Ended, seconds: float, follow_ups: FollowUps | None) -> Run:

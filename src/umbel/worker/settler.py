@@ -18,7 +18,7 @@ from umbel.worker import report
 from umbel.worker.chords import Claim
 from umbel.worker.completing import Chords
 from umbel.worker.decide import Verdict, decide, unsettleable
-from umbel.worker.outcome import Lost, Prepared, Run, call_of
+from umbel.worker.outcome import Lost, Prepared, Revoked, Run, call_of
 
 logger = logging.getLogger("umbel.worker")
 
@@ -215,7 +215,9 @@ class Settler:
             self._results.put_of([(record, call_of(prepared))])
 
 
-def give_up(app: Umbel, settler: Settler, running: Sequence[Prepared], lost: Lost) -> None:
+def give_up(
+    app: Umbel, settler: Settler, running: Sequence[Prepared], lost: Lost | Revoked
+) -> None:
     """Settle what runs and is not waited for any more, and say what becomes of each.
 
     Raises OperationalError and LeaseLost as `Settler.settle` does.

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from umbel.worker.execute import tell_revoked
+from umbel.worker.execute import tell_beside
 from umbel.worker.executors.base import Executor
 from umbel.worker.outcome import Job, Revoked, Waiting
 from umbel.worker.revocations import Revocations
@@ -78,9 +78,7 @@ class SlotTermination:
                 return
             self._give_up(item, outcome)
             self._executor.cancel_call(item)
-        job = item.prepared.work
-        if isinstance(job, Job):
-            tell_revoked(outcome, job.request)
+        tell_beside(outcome, item.prepared)
 
     def _claim(self, item: Waiting, now: float) -> bool:
         """Have it count as ended; False where it has just ended by itself."""

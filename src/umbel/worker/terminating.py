@@ -2,7 +2,8 @@
 
 The process ends itself by the signal, and its supervisor takes over: it finds on the page for what that was
 done. So whatever the task does, in C code, too, it ends, and nothing else is hurt: what had ended before is
-settled first, and what waits is given back.
+settled first, and what waits is given back. Where the connection is the claim the supervisor has nothing to
+take over: there the process says itself what became of the task.
 
 Never does it hit the task after the one that was meant. The courier first says which it is about to end, and
 then looks whether that still runs; who runs tasks first says that one has ended, and then looks whether it is
@@ -20,11 +21,14 @@ import threading
 from collections.abc import Sequence, Sized
 from typing import Any, Protocol
 
-from umbel.clock import Clock
+from umbel.app import Umbel
+from umbel.exceptions import LeaseLost, OperationalError
 from umbel.options import warn_once
-from umbel.worker.outcome import Waiting
+from umbel.worker.execute import tell_beside
+from umbel.worker.outcome import Revoked, Waiting
 from umbel.worker.page import Page
 from umbel.worker.revocations import Revocations
+from umbel.worker.settler import Settler, give_up
 from umbel.worker.softlimit import SoftLimit
 
 logger = logging.getLogger("umbel.worker")
@@ -43,6 +47,10 @@ class Runs(Protocol):
     revocations: Revocations
     current: Waiting | None
     holds: int
+
+    @property
+    def settler(self) -> Settler:
+        """What settles for it."""
 
     @property
     def finished(self) -> Sized:
@@ -74,8 +82,9 @@ class Ends(Protocol):
 class Termination:
     """Ends the process of a child that runs one task at a time."""
 
-    def __init__(self, clock: Clock, page: Page) -> None:
-        self._clock = clock
+    def __init__(self, app: Umbel, page: Page) -> None:
+        self._app = app
+        self._clock = app.clock
         self._page = page
         self.may_end_process = False
         #: What is about to be ended, and what has ended last.
@@ -123,11 +132,23 @@ class Termination:
             if child.current is not item or self._passed is item:
                 self._condemned = None
                 return True
+            if not self._app.broker.features.leases:
+                self._record(child, item, Revoked("terminated", number))
             self._page.terminate(item.prepared.delivery.key, number)
             self._die(number, item)
         finally:
             child.lock.release()
         return True
+
+    def _record(self, child: Runs, item: Waiting, outcome: Revoked) -> None:
+        """Settle what is ended, where the supervisor cannot take it over."""
+        try:
+            give_up(self._app, child.settler, [item.prepared], outcome)
+        except (OperationalError, LeaseLost) as error:  # it comes back, and is discarded then
+            logger.warning("That a task was terminated cannot be stored. %s", error)
+        told = tell_beside(outcome, item.prepared)
+        if told is not None:
+            told.join(GRACE)
 
     def _die(self, number: int, item: Waiting) -> None:
         """End the process by a signal, or by SIGKILL where it does not heed that.
