@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import calls
-from umbel import Ignore, Umbel, current_app, shared_task, signals
+from umbel import Ignore, Umbel, current_app, revoking, shared_task, signals
+from umbel.clock import SYSTEM
+from umbel.ports import REVOKED
 from umbel.testing import run_pending, worker
+from umbel.testing.conformance.support import until
 
 
 def leases(app: Umbel) -> list[Any]:
@@ -233,3 +236,39 @@ def test_time_belongs_to_a_server(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ahead=5 needs a broker in this process"):
         run_pending(app, ahead=5)
     app.close()
+
+
+def test_what_is_revoked_does_not_run(app: Umbel) -> None:
+    @app.task(name="t")
+    def t() -> int:
+        return 1
+
+    first, second = t.delay(), t.delay()
+    first.revoke()
+    assert {ran.id: ran.state for ran in run_pending(app)} == {
+        first.id: "REVOKED",
+        second.id: "SUCCESS",
+    }
+    third = t.apply_async(countdown=60)
+    third.revoke()
+    assert [(ran.id, ran.state) for ran in run_pending(app, ahead=60)] == [(third.id, "REVOKED")]
+
+
+def test_a_worker_discards_what_is_revoked_and_lets_it_be_forgotten(app: Umbel) -> None:
+    @app.task(name="t")
+    def t() -> int:
+        return 1
+
+    one, other = t.delay(), t.delay()
+    app.control.revoke([one.id, "never sent"])
+    before = app.engines.state_store().items(REVOKED)
+    with worker(app):
+        assert other.get(timeout=10) == 1
+        until(lambda: one.state == "REVOKED")
+        until(lambda: app.engines.state_store().items(REVOKED)[one.id] != before[one.id])
+    kept = {
+        key: revoking.until(value)
+        for key, value in app.engines.state_store().items(REVOKED).items()
+    }
+    assert kept[one.id] < SYSTEM.time() + revoking.KEPT_DISCARDED + 1
+    assert kept["never sent"] > SYSTEM.time() + revoking.KEPT - 60

@@ -33,6 +33,8 @@ from umbel.worker.outcome import (
     Unknown,
     Unprocessable,
 )
+from umbel.worker.page import Page
+from umbel.worker.revocations import Revocations
 from umbel.worker.settler import Settler
 
 
@@ -104,8 +106,10 @@ def _drain(
     owner = Owner(unique_id(), unique_id(), platform.node(), os.getpid())
     with closing(broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)) as consumer:
         settler = Settler(broker, consumer, app.results, Chords(app, app.results))
+        revocations = Revocations(app, Page.private())
         while fetched := consumer.fetch(request, 0.0):
-            run = runner.run(runner.prepare(fetched[0]))
+            revocations.learn(consumer.revocations, fetched)
+            run = runner.run(revocations.admit(runner.prepare(fetched[0])))
             verdict = decide(run, app.conf.snapshot, app.clock)
             settler.settle([verdict])
             if not isinstance(run.outcome, NotDue):

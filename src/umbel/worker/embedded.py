@@ -21,7 +21,7 @@ from umbel.app import Umbel
 from umbel.broadcasts import listening
 from umbel.clock import unique_id
 from umbel.exceptions import ImproperlyConfigured, LeaseLost, OperationalError, QueueNotFound
-from umbel.ports import Owner
+from umbel.ports import Owner, StateStore
 from umbel.worker.child import Child
 from umbel.worker.completing import Chords
 from umbel.worker.helper import Helper
@@ -31,7 +31,9 @@ from umbel.worker.page import Page
 from umbel.worker.processes import my_start_time
 from umbel.worker.rates import Rates
 from umbel.worker.recovery import Recovery
+from umbel.worker.revocation_watch import LOOK, RevocationWatch
 from umbel.worker.settler import Settler
+from umbel.worker.timers import Timer
 
 logger = logging.getLogger("umbel.worker")
 
@@ -108,6 +110,11 @@ class EmbeddedWorker:
         return Settler(app.broker, consumer, app.results, Chords(app, app.results))
 
     @property
+    def pages(self) -> list[Page]:
+        """What its threads share with who watches over them."""
+        return [lane.page for lane in self._lanes]
+
+    @property
     def node(self) -> str:
         """The id under which its leases are renewed."""
         return self._node
@@ -131,7 +138,7 @@ class _Lane:
     def __init__(self, worker: EmbeddedWorker, number: int) -> None:
         self._app = app = worker.app
         self._hostname = worker.hostname
-        self._page = page = Page.private()
+        self.page = page = Page.private()
         self._ours, self._theirs = socket.socketpair()
         self._child = Child(
             app,
@@ -179,7 +186,7 @@ class _Lane:
             self._helper.end()
             self._ours.close()
             self._theirs.close()
-            self._page.close()
+            self.page.close()
         return True
 
     def _run(self) -> None:
@@ -212,9 +219,14 @@ class _Keeper:
         queues = [app.amqp.queues[name] for name in worker.queues]
         admin = app.engine(app.broker_url).queues
         self._listening = listening(queues, app.engines.state_store, admin, self._ttl)
+        self._watch = RevocationWatch(self._state, lambda: worker.pages)
         self._ended = threading.Event()
         self._silent = False
         self._thread = threading.Thread(target=self._run, name="umbel-leases", daemon=True)
+
+    def _state(self) -> StateStore | None:
+        engines = self._worker.app.engines
+        return None if engines.state_url is None else engines.state_store()
 
     def start(self) -> None:
         """Start the thread; publishers know of the worker's own queues when this returns."""
@@ -231,14 +243,21 @@ class _Keeper:
             if self._listening is not None:
                 self._listening.leave()
 
+    def _renew(self) -> None:
+        self._broker.renew(self._worker.node, self._ttl)
+        if self._listening is not None:
+            self._listening.renew()
+        self._recovery.settle_undecided()
+        self._recovery.expired(self._worker.node)
+
     def _run(self) -> None:
-        while not self._ended.wait(self._ttl / 3):
+        clock = self._worker.app.clock
+        renewal = Timer(self._ttl / 3, clock.monotonic() + self._ttl / 3)
+        while not self._ended.wait(min(self._ttl / 3, LOOK)):
             try:
-                self._broker.renew(self._worker.node, self._ttl)
-                if self._listening is not None:
-                    self._listening.renew()
-                self._recovery.settle_undecided()
-                self._recovery.expired(self._worker.node)
+                if renewal.is_due(clock.monotonic()):
+                    self._renew()
+                self._watch.step()
                 self._silent = False
             except LeaseLost:
                 self._recovery.start_over()

@@ -118,7 +118,7 @@ class Termination:
         if not self.may_end_process:
             warn_once(
                 "A task was revoked with terminate=True while it ran, and goes on: it runs in the worker's"
-                " own process (-P solo), which does not end itself."
+                " own process, as with -P solo, which does not end itself."
             )
             return True
         if not child.lock.acquire(blocking=False):
