@@ -221,11 +221,12 @@ def test_what_waits_for_its_time_or_is_retried_never_starts_again(scene: Scene) 
     assert not scene.has_started(later)
 
 
-def test_an_idle_worker_never_starts_what_was_revoked_before(scene: Scene) -> None:
+@pytest.mark.parametrize("executor", ["prefork", "threads", "asyncio", "solo"])
+def test_an_idle_worker_never_starts_what_was_revoked_before(scene: Scene, executor: str) -> None:
     """By an id that is revoked first: what comes to a worker that waits is not run at once either."""
-    scene.start("-c", "2")
+    scene.start("-P", executor, "-c", "2")
     is_told = scene.app.engine(scene.app.broker_url).features.tells_revocations
-    for number in range(20):
+    for number in range(20 if is_told else 3):
         name = f"chosen {number}"
         scene.app.control.revoke(name)
         if not is_told:  # the node hears of it within a second or two

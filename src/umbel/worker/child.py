@@ -154,8 +154,7 @@ class Child:
         """Settle the last batch, fetch the next and run it."""
         request = self._request()
         deliveries = self._persist(lambda: self._settle(request))
-        if self.revocations.discarded and not self.finished:
-            self.revocations.let_go()
+        self.revocations.let_go(settled=not self.finished)
         if not deliveries and not self.stopping.is_set():
             deliveries = self._persist(lambda: self._fetch(request))
         if deliveries:
@@ -333,6 +332,7 @@ class Child:
 
     def _learn(self, deliveries: Sequence[Delivery]) -> bool:
         """Know what is revoked before any of them starts; False when it is time to stop."""
+        self.revocations.let_go(settled=not self.finished)
         told = self.consumer.revocations
 
         def learn() -> Sequence[Delivery]:

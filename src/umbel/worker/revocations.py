@@ -174,8 +174,10 @@ class Revocations:
         number, until = self._signals.get(prepared.call.id, (None, 0.0))
         return number if until > self._clock.time() else None
 
-    def let_go(self) -> None:
-        """Let what was discarded be forgotten some hours from now, if the state store answers."""
+    def let_go(self, settled: bool) -> None:
+        """Let what was discarded, and is settled, be forgotten some hours from now, if the store answers."""
+        if not settled or not self.discarded:
+            return
         ids, self.discarded = self.discarded, []
         state, _ = self._where()
         soon = self._clock.time() + revoking.KEPT_DISCARDED

@@ -86,10 +86,9 @@ class SlotChild(Child):
         self._held: dict[str, Waiting] = {}
         self._limits = SlotLimits(self._clock, page, self._give_up_early)
         self._running: dict[int, Waiting] = {}
-        self._terminations = SlotTermination(
-            executor, self._running, self._limits, self._give_up_early
-        )
-        self.termination = self._terminations
+        give_up = self._give_up_early
+        ending = SlotTermination(executor, self._running, self._limits, give_up)
+        self.termination = self._terminations = ending
         #: The places of coroutines that were cancelled to be given back, and have not ended yet.
         self._cancelled: set[int] = set()
         #: What must run alone, and has not started; and whether such a one runs.
@@ -250,7 +249,8 @@ class SlotChild(Child):
         self._places.put(
             [item.index for item in items], [item.prepared.delivery.key for item in items]
         )
-        if not self._mark([item.prepared for item in items]):
+        prepared = [item.prepared for item in items]
+        if not self._learn([one.delivery for one in prepared]) or not self._mark(prepared):
             if self.stopping.is_set():
                 self.returning.extend(items)
             else:

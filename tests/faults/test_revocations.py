@@ -1,0 +1,101 @@
+"""What is revoked never starts, whoever dies meanwhile, and nobody else is hurt by what ends a task."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from tests.faults.conftest import Form, MakeFleet
+from tests.faults.fleet import Fleet, Node
+from umbel.clock import SYSTEM
+
+pytestmark = [pytest.mark.faults, pytest.mark.quick_on_servers]
+
+
+def test_what_is_revoked_before_its_time_never_starts(make_fleet: MakeFleet, form: Form) -> None:
+    """X5: calls for a moment from now, half of them revoked before; children, nodes and all of them die."""
+    rounds, dice = form.pick(6, 250), form.dice
+    with make_fleet() as fleet:
+        nodes = fleet.start("one", "two")
+        revoked, others = set[str](), set[str]()
+        for number in range(rounds):
+            for _ in range(2):
+                sent, gone = _send_and_revoke(fleet, dice)
+                revoked |= gone
+                others |= sent - gone
+                nodes = _kill_any(fleet, nodes, dice)
+            if number % 3 == 2:  # all are down, and who comes then has heard of nothing
+                for node in nodes:
+                    node.kill_all()
+                sent, gone = _send_and_revoke(fleet, dice)
+                revoked |= gone
+                others |= sent - gone
+                nodes = fleet.start("one", "two")
+        fleet.wait_until_quiet(60.0)
+        fleet.stop()
+        starts = Counter(start.id for start in fleet.history().starts)
+        assert not starts.keys() & revoked
+        states = _states(fleet, revoked | others)
+        assert {states[one] for one in revoked} == {"REVOKED"}
+        assert {states[one] for one in others} == {"SUCCESS"}
+        assert len(revoked) >= rounds * 20
+
+
+def test_ending_tasks_hurts_no_other(make_fleet: MakeFleet, form: Form) -> None:
+    """X5: short tasks are terminated at random moments, many of which have just ended."""
+    rounds, dice = form.pick(4, 200), form.dice
+    with make_fleet() as fleet:
+        fleet.start("one")
+        revoked, sent = set[str](), set[str]()
+        for _ in range(rounds):
+            sent.update(fleet.send_load(40, dice))
+            for _ in range(5):
+                running = [start.id for start in fleet.history().starts[-3:]]
+                for one in set(running) - revoked:
+                    fleet.app.control.terminate(one)
+                    revoked.add(one)
+                SYSTEM.sleep(dice.uniform(0.0, 0.1))
+        fleet.wait_until_quiet(60.0)
+        fleet.stop()
+        states = _states(fleet, sent)
+        assert {states[one] for one in sent - revoked} == {"SUCCESS"}
+        assert {states[one] for one in revoked} <= {"SUCCESS", "REVOKED"}
+        starts = Counter(start.id for start in fleet.history().starts)
+        assert max(starts.values()) == 1  # nothing ran again for the end of another
+        assert not fleet.app.queues.dead_letters(1)
+
+
+def _send_and_revoke(fleet: Fleet, dice: random.Random) -> tuple[set[str], set[str]]:
+    """Send calls, and revoke half of them; return the ids, and those that were revoked before their time."""
+    task, due = fleet.app.tasks["work"], {}
+    for _ in range(30):
+        later = dice.uniform(0.3, 1.0)
+        due[task.apply_async((dice.uniform(0.0, 0.01),), countdown=later).id] = (
+            SYSTEM.time() + later
+        )
+    chosen = dice.sample(sorted(due), 15)
+    gone = set[str]()
+    for first in range(0, len(chosen), 5):
+        some = chosen[first : first + 5]
+        fleet.app.control.revoke(some)
+        # A message may be returned a millisecond early: stores keep no more.
+        gone |= {one for one in some if SYSTEM.time() < due[one] - 0.01}
+    late = set(chosen) - gone
+    return due.keys() - late, gone
+
+
+def _kill_any(fleet: Fleet, nodes: list[Node], dice: random.Random) -> list[Node]:
+    """Kill a child, a supervisor or a whole node, which is started again."""
+    node, how = dice.choice(nodes), dice.random()
+    children = node.children()
+    if how < 0.7 and children:
+        node.kill_child(dice.choice(children))
+        return nodes
+    (node.kill_supervisor if how < 0.85 else node.kill_all)()
+    return [one for one in nodes if one is not node] + fleet.start(node.name)
+
+
+def _states(fleet: Fleet, ids: set[str]) -> dict[str, str]:
+    return {one: fleet.app.AsyncResult(one).state for one in ids}

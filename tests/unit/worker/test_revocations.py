@@ -1,0 +1,196 @@
+"""What a process knows of what is revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.unit.worker.support import consumer_of
+from umbel import Umbel, revoking
+from umbel.clock import SYSTEM
+from umbel.exceptions import OperationalError
+from umbel.message import Delivery
+from umbel.ports import REVOKED, Changes, FetchRequest, StateStore
+from umbel.worker import revocations as module
+from umbel.worker.execute import Runner
+from umbel.worker.outcome import Job, Revoked
+from umbel.worker.page import Page
+from umbel.worker.revocations import Revocations
+
+
+class Counted:
+    """A state store that counts what it is asked, and may be silent."""
+
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
+        self.asked: list[str] = []
+        self.silent = False
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def ask(*arguments: Any) -> Any:
+            self.asked.append(name)
+            if self.silent:
+                raise OperationalError("silent")
+            return getattr(self._state, name)(*arguments)
+
+        return ask
+
+
+class Scene:
+    def __init__(self, app: Umbel, monkeypatch: pytest.MonkeyPatch, told: bool = True) -> None:
+        self.app = app
+        self.task = app.task(name="t")(lambda: None)
+        self.page = Page.private()
+        self.known = Revocations(app, self.page)
+        self.state = Counted(app.engines.state_store())
+        monkeypatch.setattr(self.known, "_place", (self.state, told))
+        self.consumer = consumer_of(app)
+        self.runner = Runner(app, "host")
+
+    def fetch(self) -> list[Delivery]:
+        return self.consumer.fetch(FetchRequest(("celery",), 100), 0.0)
+
+    def learn(self) -> dict[str, bool]:
+        """Fetch, learn, and return of each id whether it may run."""
+        fetched = self.fetch()
+        self.known.learn(self.consumer.revocations, fetched)
+        admitted = [self.known.admit(self.runner.prepare(one)) for one in fetched]
+        assert all(isinstance(one.work, Job | Revoked) for one in admitted)
+        return {one.call.id: isinstance(one.work, Job) for one in admitted if one.call is not None}
+
+    def send(self, *names: str) -> None:
+        for name in names:
+            self.task.apply_async(task_id=name)
+
+
+@pytest.fixture
+def scene(app: Umbel, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return Scene(app, monkeypatch)
+
+
+@pytest.fixture
+def apart(app: Umbel, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """Where the state is in another place than the messages."""
+    return Scene(app, monkeypatch, told=False)
+
+
+def test_while_nothing_is_revoked_nothing_is_asked(scene: Scene) -> None:
+    for _ in range(3):
+        scene.send("a", "b")
+        assert scene.learn() == {"a": True, "b": True}
+    assert scene.state.asked == []
+    assert not scene.known.ids
+
+
+def test_it_is_asked_once_for_what_is_new(scene: Scene) -> None:
+    scene.app.control.revoke(["a", "c"])
+    for _ in range(3):
+        scene.send("a", "b")
+        assert scene.learn() == {"a": False, "b": True}
+    assert scene.state.asked == ["changes", "changes"]  # of the two kinds
+    scene.app.control.revoke("b")
+    scene.send("a", "b")
+    assert scene.learn() == {"a": False, "b": False}
+    assert scene.state.asked == ["changes"] * 4
+
+
+def test_an_id_that_is_kept_no_more_runs(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.app.control.revoke("a")
+    scene.send("a")
+    assert scene.learn() == {"a": False}
+    scene.known.let_go(settled=False)
+    assert scene.known.discarded == ["a"]
+    scene.known.let_go(settled=True)
+    until = scene.known.ids["a"]
+    assert until < SYSTEM.time() + revoking.KEPT_DISCARDED + 1
+    monkeypatch.setattr(scene.known, "ids", {"a": SYSTEM.time() - 1})
+    scene.send("a")
+    assert scene.learn() == {"a": True}
+
+
+def test_with_too_many_it_asks_for_those_of_each_batch(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST", 10)
+    scene.app.control.revoke([f"other {number}" for number in range(11)])
+    scene.app.control.revoke("a")
+    scene.send("a", "b")
+    assert scene.learn() == {"a": False, "b": True}
+    assert len(scene.known.ids) <= 10
+    assert scene.state.asked == ["changes", "changes", "pick"]
+    scene.app.control.revoke("b")
+    scene.send("b", "c")
+    assert scene.learn() == {"b": False, "c": True}
+
+
+def test_it_is_not_started_while_the_broker_s_own_store_does_not_answer(scene: Scene) -> None:
+    scene.app.control.revoke("a")
+    scene.send("a")
+    scene.state.silent = True
+    fetched = scene.fetch()
+    with pytest.raises(OperationalError):
+        scene.known.learn(scene.consumer.revocations, fetched)
+    scene.state.silent = False
+    scene.known.learn(scene.consumer.revocations, fetched)
+    assert "a" in scene.known.ids
+
+
+def test_apart_all_is_read_at_first_and_then_what_the_page_speaks_of(apart: Scene) -> None:
+    apart.app.control.revoke("a")
+    apart.send("a", "b")
+    assert apart.learn() == {"a": False, "b": True}
+    apart.app.control.revoke("b")
+    apart.send("b")
+    assert apart.learn() == {"b": True}
+    apart.page.tell_revocations(apart.app.engines.state_store().version(REVOKED))
+    assert apart.known.is_behind(SYSTEM.monotonic())
+    apart.send("b")
+    assert apart.learn() == {"b": False}
+    assert not apart.known.is_behind(SYSTEM.monotonic())
+
+
+def test_apart_tasks_run_while_the_store_is_silent(
+    apart: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    apart.app.control.revoke("a")
+    apart.state.silent = True
+    apart.page.tell_revocations(1)
+    for _ in range(3):
+        apart.send("a")
+        assert apart.learn() == {"a": True}
+    assert caplog.text.count("What is revoked cannot be read") == 1
+    apart.state.silent = False
+    assert apart.known.is_behind(SYSTEM.monotonic() + module.AGAIN)
+    apart.known.follow()
+    apart.send("a")
+    assert apart.learn() == {"a": False}
+
+
+def test_who_is_to_be_ended_is_known_for_an_hour(scene: Scene) -> None:
+    scene.send("a", "b")
+    first, second = [scene.runner.prepare(one) for one in scene.fetch()]
+    assert scene.known.signal_for(first) is None
+    scene.app.control.terminate("a", signal="KILL")
+    scene.page.tell_revocations(scene.app.engines.state_store().version(REVOKED))
+    scene.known.follow()
+    assert (scene.known.signal_for(first), scene.known.signal_for(second)) == (9, None)
+
+
+def test_what_cannot_be_read_counts_for_ever(scene: Scene) -> None:
+    state = scene.app.engines.state_store()
+    state.put(REVOKED, "a", "{")
+    state.put(REVOKED, "b", "[]")
+    scene.send("a", "b")
+    assert scene.learn() == {"a": False, "b": False}
+    assert revoking.signum_of("nothing") == 15
+
+
+def test_a_store_of_others_that_knows_no_changes_has_them(app: Umbel) -> None:
+    state = app.engines.state_store()
+    state.put(REVOKED, "a", "1")
+    assert StateStore.changes(state, REVOKED, 0, 1) == Changes(1, {"a": "1"})
+    assert StateStore.changes(state, REVOKED, 0, 0) == Changes(1, None)
+    StateStore.put_all(state, REVOKED, {"b": "2"})
+    assert StateStore.pick(state, REVOKED, ["b", "c"]) == {"b": "2"}
