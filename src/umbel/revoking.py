@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import signal as signals_of_system
 from collections.abc import Collection, Iterator, Mapping
 
@@ -42,7 +43,7 @@ def signal_number(signal: str | int) -> int:
             name = signal.upper()
             found = names[name if name.startswith("SIG") else f"SIG{name}"]
         else:
-            found = names(int(signal))
+            found = names(operator.index(int(signal) if isinstance(signal, str) else signal))
     except (KeyError, ValueError, TypeError):
         raise ValueError(
             f"signal is {signal!r}, which is no signal of this system. Give a name or a number, such as"

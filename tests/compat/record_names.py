@@ -75,6 +75,7 @@ def examples() -> dict[str, Any]:
         "Queues": queues,
         "Backend": app.backend,
         "Logging": app.log,
+        "Control": app.control,
         "Signal": task_prerun,
         "Connection": app.connection_for_read(),
         "Queue": kombu.Queue("name"),

@@ -62,6 +62,7 @@ def examples() -> dict[str, Any]:
         "Queues": app.amqp.queues,
         "Backend": app.backend,
         "Logging": app.log,
+        "Control": app.control,
         "Signal": signals.task_prerun,
         "Connection": app.connection_for_read(),
         "Queue": Queue("name"),
@@ -118,7 +119,7 @@ def test_everything_was_recorded() -> None:
     assert {name: len(part) for name, part in CELERY.items() if name != "celery"} == {
         "modules": 156,
         "exports": 18,
-        "classes": 22,
+        "classes": 23,
         "signals": 34,
         "commands": 19,
         "variables": 43,

@@ -22,6 +22,7 @@ from umbel.absent import (
 from umbel.amqp import AMQP
 from umbel.backend import Backend
 from umbel.connections import Channel, Connection
+from umbel.control import Control
 from umbel.entities import Exchange, Queue, binding
 from umbel.exceptions import Retry
 from umbel.log import Logging
@@ -36,6 +37,7 @@ from umbel.topology import Queues
 KINDS = (
     *(Umbel, umbel.Task, umbel.AsyncResult, AMQP, Queues, Tasks, Backend, Logging, Signal, Retry),
     *(Connection, Channel, Producer, Queue, Exchange, binding, umbel.Signature, ResultSet),
+    Control,
 )
 
 

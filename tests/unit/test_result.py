@@ -478,13 +478,11 @@ def test_what_is_kept_of_the_call(app: Umbel) -> None:
 # What is not there yet
 
 
-def test_revoking_says_that_it_is_not_possible(app: Umbel) -> None:
+def test_revoking_by_stamps_says_that_it_is_not_possible(app: Umbel) -> None:
     result: Any = app.AsyncResult("i")
-    with pytest.raises(NotImplementedError, match=r"remote control.* Send calls .* with `expires`"):
-        result.revoke(terminate=True)
-    with pytest.raises(NotImplementedError, match="is part of remote control"):
+    with pytest.raises(NotImplementedError, match=r"remote control.* Revoke calls by their ids"):
         result.revoke_by_stamped_headers({"a": "b"})
-    assert not hasattr(result, "revoke")
+    assert not hasattr(result, "revoke_by_stamped_headers")
 
 
 # Never within a task

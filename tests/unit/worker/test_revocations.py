@@ -104,8 +104,11 @@ def test_an_id_that_is_kept_no_more_runs(scene: Scene, monkeypatch: pytest.Monke
     assert scene.known.discarded == ["a"]
     scene.known.let_go(settled=True)
     until = scene.known.ids["a"]
-    assert until < SYSTEM.time() + revoking.KEPT_DISCARDED + 1
-    monkeypatch.setattr(scene.known, "ids", {"a": SYSTEM.time() - 1})
+    assert until < scene.app.clock.time() + revoking.KEPT_DISCARDED + 1
+    assert scene.learn() == {}
+    scene.send("b")
+    assert scene.learn() == {"b": True}  # and what it has stored itself is read
+    monkeypatch.setattr(scene.known, "ids", {"a": scene.app.clock.time() - 1})
     scene.send("a")
     assert scene.learn() == {"a": True}
 
