@@ -36,6 +36,7 @@ from umbel.worker.rates import Rates
 from umbel.worker.revocations import Revocations
 from umbel.worker.settler import Settler, give_up
 from umbel.worker.terminating import Ends, Termination
+from umbel.worker.timelimits import NO_LIMITS, time_limits
 
 logger = logging.getLogger("umbel.worker")
 
@@ -52,6 +53,12 @@ class Child:
     `make_settler` attaches a consumer; it is called when one is first needed, and when it is lost. It also
     leaves when the lifetime that `limits` give it is over.
     """
+
+    #: The hard and the soft time limit of what runs.
+    limits: tuple[float, float] = NO_LIMITS
+    #: What ran last and has ended, and what this process is about to end for (terminating.py).
+    passed: Waiting | None = None
+    condemned: Waiting | None = None
 
     def __init__(
         self,
@@ -88,7 +95,7 @@ class Child:
         self.holds = 0
         self.current: Waiting | None = None
         self.started_at = 0.0
-        self._own_limits = OwnLimits(self._clock, page, self._runner)
+        self.own_limits = OwnLimits(self._clock, page, self._runner)
         self.revocations = Revocations(app, page)
         #: How what runs is ended when it is revoked: by ending this process, if that is what a child is.
         self.termination: Ends = Termination(app, page)
@@ -369,22 +376,30 @@ class Child:
         fail_point("child.before_start")
         report.received(item.prepared)
         self.current = item
-        self.started_at = self._clock.monotonic()
-        return self._own_limits.start(item, self.started_at)
+        self.started_at = now = self._clock.monotonic()
+        self.limits = time_limits(item.prepared)
+        if self.limits == NO_LIMITS:  # most have none
+            return self._page.start(item.index, now)
+        return self.own_limits.start(item, self.limits, now)
 
     def _run(self, item: Waiting) -> Verdict:
         admitted, policy = item.prepared, item.prepared.policy
         if self.revocations.ids:
             admitted = self.revocations.admit(admitted)
             if isinstance(admitted.work, Revoked):
-                self.termination.passed(item)  # there is nothing to end
+                self.passed = item  # there is nothing to end
         if policy is not None and policy.rate:
             admitted = self._rates.admit(admitted)
         record = started(admitted, self._hostname, self._pid, self._app.conf.snapshot, self._clock)
         if record is not None:
             self.settler.tell(record, admitted)
-        run = self._own_limits.run(item.index, admitted)
-        self.termination.passed(item)
+        if self.limits == NO_LIMITS:
+            run = self._runner.run(admitted)
+        else:
+            run = self.own_limits.run(item.index, admitted)
+        self.passed = item
+        if self.condemned is item:
+            self.termination.await_end(self)
         flush_redirected()
         fail_point("child.after_run")
         verdict = decide(run, self._app.conf.snapshot, self._clock)
@@ -398,16 +413,7 @@ class Child:
 
     def look(self, now: float) -> None:
         """Tell a task of its soft time limit. Called by the helper, every few milliseconds."""
-        self._own_limits.look(now, self.current)
-
-    def is_ending(self, now: float) -> bool:
-        """Tell whether the broker is to hear that a hard time limit passes soon."""
-        return self._own_limits.is_ending(now - self.started_at, self.current)
-
-    def foretell(self, now: float) -> None:
-        """Tell the broker under the lock, shortly before, that the process may be killed."""
-        if self.current is not None and self.is_ending(now):
-            self._own_limits.foretell(self.current, self.consumer)
+        self.own_limits.look(now, self.limits[1], self.current)
 
     def has_news(self, now: float) -> bool:
         """Tell whether more may be revoked than was looked at: what runs is to be ended, perhaps."""
@@ -463,10 +469,6 @@ class Child:
     def is_busy(self) -> bool:
         """Tell whether a task runs, or is about to."""
         return bool(self.waiting) or self.current is not None
-
-    def has_leftovers(self) -> bool:
-        """Tell whether the helper has something to settle or to give back while a task runs."""
-        return bool(len(self.finished) > self.holds or self.waiting or self.returning)
 
     # The end
 

@@ -142,8 +142,12 @@ class Helper:
 
     def _is_wanted(self, now: float) -> bool:
         """Tell whether the courier has anything to do."""
+        return self._runs_long(now) or self._is_ending(now) or self._child.has_news(now)
+
+    def _is_ending(self, now: float) -> bool:
+        """Tell whether the broker is to hear that a hard time limit passes soon."""
         child = self._child
-        return self._runs_long(now) or child.is_ending(now) or child.has_news(now)
+        return child.own_limits.is_ending(now - child.started_at, child.limits[0], child.current)
 
     def _runs_long(self, now: float) -> bool:
         """Tell whether a task that was not relieved yet runs long, or nothing more is to start."""
@@ -152,7 +156,9 @@ class Helper:
             return False
         if now - self._child.started_at < LONG and not stops:
             return False
-        if self._child.has_leftovers():
+        child = self._child
+        # Something to settle or to give back while a task runs.
+        if len(child.finished) > child.holds or child.waiting or child.returning:
             return True
         self._relieved = current
         return False
@@ -161,12 +167,14 @@ class Helper:
         """Do what the courier is for: settle, give back and tell of a hard time limit, as it is due."""
         child, current = self._child, self._child.current
         now = self._clock.monotonic()
-        if not self._heed_news(now) or not (self._runs_long(now) or child.is_ending(now)):
+        if not self._heed_news(now) or not (self._runs_long(now) or self._is_ending(now)):
             return
         if not child.lock.acquire(blocking=False):
             return
         try:
-            child.foretell(now)
+            ending = child.current
+            if ending is not None and self._is_ending(now):
+                child.own_limits.foretell(ending, child.limits[0], child.consumer)
             child.settle_finished(by_helper=True)
             child.release_waiting()
         except OperationalError:

@@ -51,8 +51,8 @@ class SlotTermination:
         self._lock = threading.Lock()
         self._ended: dict[int, _Ended] = {}
 
-    def passed(self, item: Waiting) -> None:
-        """Do nothing: who has passed asks `has_ended`."""
+    def await_end(self, child: Runs) -> None:
+        """Do nothing: who has ended asks `has_ended`."""
 
     def is_owed(self, revocations: Revocations) -> bool:
         """Say that the courier has nothing to do: the helper ends what is to be ended."""

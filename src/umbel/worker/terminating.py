@@ -46,6 +46,9 @@ class Runs(Protocol):
     lock: threading.Lock
     revocations: Revocations
     current: Waiting | None
+    #: What ran last and has ended, and what the process is about to end for.
+    passed: Waiting | None
+    condemned: Waiting | None
     holds: int
 
     @property
@@ -69,8 +72,8 @@ class Ends(Protocol):
     #: Whether the process is the child's own, which a supervisor replaces.
     may_end_process: bool
 
-    def passed(self, item: Waiting) -> None:
-        """Hear that a task has ended."""
+    def await_end(self, child: Runs) -> None:
+        """Wait, where a task has just ended for which the process is about to end."""
 
     def is_owed(self, revocations: Revocations) -> bool:
         """Tell whether the courier is to `look`."""
@@ -87,15 +90,11 @@ class Termination:
         self._clock = app.clock
         self._page = page
         self.may_end_process = False
-        #: What is about to be ended, and what has ended last.
-        self._condemned: Waiting | None = None
-        self._passed: Waiting | None = None
         self._looked_at = 0
 
-    def passed(self, item: Waiting) -> None:
-        """Say that a task has ended; does not return if the process is about to end for it."""
-        self._passed = item
-        while self._condemned is item:
+    def await_end(self, child: Runs) -> None:
+        """Wait for the end of the process, or until it is clear that there will be none."""
+        while child.condemned is child.passed:
             self._clock.sleep(MOMENT)
 
     def is_owed(self, revocations: Revocations) -> bool:
@@ -128,14 +127,14 @@ class Termination:
             child.release_waiting()
             if len(child.finished) > child.holds:
                 return False
-            self._condemned = item
-            if child.current is not item or self._passed is item:
-                self._condemned = None
+            child.condemned = item
+            if child.current is not item or child.passed is item:
+                child.condemned = None
                 return True
             if not self._app.broker.features.leases:
                 self._record(child, item, Revoked("terminated", number))
             self._page.terminate(item.prepared.delivery.key, number)
-            self._die(number, item)
+            self._die(child, number, item)
         finally:
             child.lock.release()
         return True
@@ -150,7 +149,7 @@ class Termination:
         if told is not None:
             told.join(GRACE)
 
-    def _die(self, number: int, item: Waiting) -> None:
+    def _die(self, child: Runs, number: int, item: Waiting) -> None:
         """End the process by a signal, or by SIGKILL where it does not heed that.
 
         A handler that the task itself has set is called, and has a moment to clean up.
@@ -162,6 +161,6 @@ class Termination:
             _set_handler(number, None)
         os.kill(os.getpid(), number)
         deadline = self._clock.monotonic() + (GRACE if handled else 0.1)
-        while self._clock.monotonic() < deadline and self._passed is not item:
+        while self._clock.monotonic() < deadline and child.passed is not item:
             self._clock.sleep(MOMENT)
         os.kill(os.getpid(), signal.SIGKILL)

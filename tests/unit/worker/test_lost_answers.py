@@ -126,7 +126,7 @@ def test_what_was_given_back_is_not_run(
         with pytest.raises(OperationalError):
             child.release_waiting()
         ran.append(page.read())
-        assert child.has_leftovers()
+        assert child.finished or child.waiting or child.returning
 
     work.delay_many([(), ()])
     deliveries = child.consumer.fetch(REQUEST, 0.0)

@@ -30,6 +30,8 @@ class Child:
         self.lock = threading.Lock()
         self.revocations = Revocations(app, page)
         self.current: Waiting | None = None
+        self.passed: Waiting | None = None
+        self.condemned: Waiting | None = None
         self.finished: deque[Any] = deque()
         self.holds = 0
         self.settled = 0
@@ -58,9 +60,15 @@ class Scene:
         self._task = app.task(name="t")(lambda: None)
         self._runner = Runner(app, "host")
 
-    def _die(self, number: int, item: Waiting) -> None:
+    def _die(self, child: Child, number: int, item: Waiting) -> None:
         self.died.append(number)
         raise Dead
+
+    def ended(self, item: Waiting) -> None:
+        """Do what a child does when a task has ended."""
+        self.child.passed = item
+        if self.child.condemned is item:
+            self.termination.await_end(self.child)
 
     def item(self, name: str) -> Waiting:
         return Waiting(0, self._runner.prepare(delivery_of(self._task, task_id=name)))
@@ -102,7 +110,7 @@ def test_what_has_just_ended_is_left_alone(scene: Scene) -> None:
     """It still counts as what runs: its outcome is decided on."""
     item = scene.child.current = scene.item("a")
     scene.terminate("a")
-    scene.termination.passed(item)
+    scene.ended(item)
     scene.termination.look(scene.child)
     assert scene.died == []
 
@@ -113,14 +121,14 @@ def test_the_next_one_is_never_ended_for_the_one_before(scene: Scene) -> None:
     scene.terminate("a")
 
     def settle(request: None = None, by_helper: bool = False) -> list[Any]:
-        scene.termination.passed(first)  # it ends meanwhile, and the next one begins
+        scene.ended(first)  # it ends meanwhile, and the next one begins
         scene.child.current = second
         return []
 
     scene.child.settle_finished = settle  # type: ignore[method-assign]
     scene.termination.look(scene.child)
     assert scene.died == []
-    scene.termination.passed(second)  # and does not wait
+    scene.ended(second)  # and does not wait
 
 
 def test_who_is_about_to_be_ended_begins_nothing_more(scene: Scene) -> None:
@@ -128,11 +136,11 @@ def test_who_is_about_to_be_ended_begins_nothing_more(scene: Scene) -> None:
     scene.terminate("a")
     with pytest.raises(Dead):
         scene.termination.look(scene.child)
-    thread = threading.Thread(target=scene.termination.passed, args=(item,), daemon=True)
+    thread = threading.Thread(target=scene.ended, args=(item,), daemon=True)
     thread.start()
     thread.join(0.05)
     assert thread.is_alive()
-    scene.termination._condemned = None
+    scene.child.condemned = None
     thread.join(10)
 
 
