@@ -412,9 +412,10 @@ class SlotChild(Child):
         """See to time limits. A child in which something cannot be stopped is to be replaced."""
         self._limits.look(now)
         self._terminations.end_revoked(self.revocations, now)
-        stubborn = self._limits.stubborn(now) or self._terminations.is_stubborn(now)
-        if stubborn and self.on_retire is not None and not self._lifetime.over():
-            self._lifetime.end("a task that was to end cannot be stopped")
+        late, ended = self._limits.stubborn(now), self._terminations.is_stubborn(now)
+        if (late or ended) and self.on_retire is not None and not self._lifetime.over():
+            what = "exceeded its time limit" if late else "was terminated"
+            self._lifetime.end(f"a task that {what} cannot be stopped")
             self.interrupt()
 
     def is_held_up(self, now: float) -> bool:
