@@ -55,10 +55,10 @@ class Child:
     """
 
     #: The hard and the soft time limit of what runs.
-    limits: tuple[float, float] = NO_LIMITS
+    limits: tuple[float, float]
     #: What ran last and has ended, and what this process is about to end for (terminating.py).
-    passed: Waiting | None = None
-    condemned: Waiting | None = None
+    passed: Waiting | None
+    condemned: Waiting | None
 
     def __init__(
         self,
@@ -95,6 +95,7 @@ class Child:
         self.holds = 0
         self.current: Waiting | None = None
         self.started_at = 0.0
+        self.limits, self.passed, self.condemned = NO_LIMITS, None, None
         self.own_limits = OwnLimits(self._clock, page, self._runner)
         self.revocations = Revocations(app, page)
         #: How what runs is ended when it is revoked: by ending this process, if that is what a child is.
@@ -377,8 +378,8 @@ class Child:
         report.received(item.prepared)
         self.current = item
         self.started_at = now = self._clock.monotonic()
-        self.limits = time_limits(item.prepared)
-        if self.limits == NO_LIMITS:  # most have none
+        self.limits = hard, soft = time_limits(item.prepared)
+        if not hard and not soft:  # most have none
             return self._page.start(item.index, now)
         return self.own_limits.start(item, self.limits, now)
 
