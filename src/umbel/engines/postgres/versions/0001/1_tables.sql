@@ -193,17 +193,13 @@ CREATE TABLE hold (
     term bigint NOT NULL,
     expires timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
--- version is that of the kind when the value was stored.
 CREATE TABLE entry (
     kind text NOT NULL,
     key text NOT NULL,
     value text NOT NULL,
     expires timestamptz,
-    version bigint NOT NULL,
     PRIMARY KEY (kind, key)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
-CREATE INDEX entry_news ON entry (kind, version);
-CREATE INDEX entry_expires ON entry (expires) WHERE expires IS NOT NULL;
 CREATE TABLE entry_version (
     kind text PRIMARY KEY,
     version bigint NOT NULL

@@ -3,8 +3,7 @@
 -- clock_timestamp() is asked for once and kept where rows are looked for by it: as a volatile function it can be no
 -- condition of an index, and all that is due later would be read.
 
--- A handing-over, as claims and reclaims return it. A row without seq comes last: it says when the next scheduled message
--- is due and, as lease, the version of what is revoked, if anything ever was.
+-- A handing-over, as claims and reclaims return it. A row without seq says when the next scheduled message is due.
 CREATE TYPE delivery AS (
     seq bigint, lease bigint, queue integer, urgency smallint, state smallint, count integer, crashes integer,
     task_id text, tag text, headers text, properties text, content_type text, content_encoding text, body bytea,
@@ -145,7 +144,6 @@ DECLARE
     way record;
     found integer := 0;
     taken integer;
-    revocations bigint;
 BEGIN
     PERFORM stay_attached(p_owner);
     SELECT first, noted INTO dates FROM agenda;
@@ -185,13 +183,6 @@ BEGIN
     IF found > 0 THEN
         IF p_listed THEN
             DELETE FROM waiter WHERE channel = p_channel;
-        END IF;
-        -- A statement behind the claim, so it sees all that was revoked before that.
-        SELECT version INTO revocations FROM entry_version WHERE kind = 'revoked';
-        IF revocations IS NOT NULL THEN
-            RETURN NEXT ROW(
-                NULL, revocations, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-            )::delivery;
         END IF;
     ELSIF p_channel IS NOT NULL THEN
         INSERT INTO waiter (queue, channel, owner, since)

@@ -65,14 +65,13 @@ BEGIN
         WHERE expires < clock_timestamp() AND is_over(expires, until);
 END $$;
 
--- What has to be done from time to time, by one of all nodes: forget tags and values that have expired, and look whether a
--- lane, or the agenda, begins too late.
+-- What has to be done from time to time, by one of all nodes: forget tags, and look whether a lane, or the agenda,
+-- begins too late.
 CREATE FUNCTION tidy(p_remembered interval) RETURNS void LANGUAGE plpgsql
 SET search_path FROM CURRENT SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
     way record;
-    moment timestamptz := clock_timestamp();
 BEGIN
     PERFORM 1 FROM chore WHERE name = 'tidy' AND done < clock_timestamp() - interval '20 s'
     FOR UPDATE SKIP LOCKED;
@@ -81,9 +80,6 @@ BEGIN
     END IF;
     UPDATE chore SET done = clock_timestamp() WHERE name = 'tidy';
     DELETE FROM tag WHERE sent < clock_timestamp() - p_remembered;
-    DELETE FROM entry WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM entry WHERE expires <= moment LIMIT 1000 FOR UPDATE SKIP LOCKED
-    ));
     FOR way IN SELECT queue, urgency, first FROM lane WHERE first > 0 ORDER BY queue, urgency LOOP
         UPDATE lane SET first = below.seq FROM (
             SELECT seq FROM place

@@ -67,75 +67,15 @@ BEGIN
     RETURN true;
 END $$;
 
--- Wait for others that change values of a kind. All who change any do so first: so they do not wait for each other, and
--- what has a version is there when a later one is seen.
-CREATE FUNCTION lock_kind(p_kind text) RETURNS void LANGUAGE sql
-SET search_path FROM CURRENT
-AS $$
-    SELECT 1 FROM entry_version WHERE kind = p_kind FOR NO KEY UPDATE
-$$;
-
--- Store values that end after so many seconds, or never.
-CREATE FUNCTION put_values(p_kind text, p_keys text[], p_values text[], p_ttl double precision)
-RETURNS void LANGUAGE plpgsql
-SET search_path FROM CURRENT
-AS $$
-DECLARE
-    number bigint;
-BEGIN
-    INSERT INTO entry_version AS old (kind, version) VALUES (p_kind, 1)
-    ON CONFLICT (kind) DO UPDATE SET version = old.version + 1 RETURNING version INTO number;
-    INSERT INTO entry (kind, key, value, expires, version)
-    SELECT p_kind, key, value, clock_timestamp() + p_ttl * interval '1 s', number
-    FROM unnest(p_keys, p_values) AS given (key, value)
-    ON CONFLICT (kind, key) DO UPDATE
-    SET value = excluded.value, expires = excluded.expires, version = excluded.version;
-END $$;
-
--- Store a value if there is none that counts; whether there was none.
-CREATE FUNCTION put_new(p_kind text, p_key text, p_value text, p_ttl double precision)
-RETURNS boolean LANGUAGE plpgsql
-SET search_path FROM CURRENT
-AS $$
-BEGIN
-    PERFORM lock_kind(p_kind);
-    INSERT INTO entry (kind, key, value, expires, version)
-    VALUES (p_kind, p_key, p_value, clock_timestamp() + p_ttl * interval '1 s', 0)
-    ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value, expires = excluded.expires
-    WHERE entry.expires <= clock_timestamp();
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    PERFORM put_values(p_kind, ARRAY[p_key], ARRAY[p_value], p_ttl);
-    RETURN true;
-END $$;
-
--- Delete values; how many there were. Those that had expired do not count.
-CREATE FUNCTION delete_values(p_kind text, p_keys text[]) RETURNS bigint LANGUAGE plpgsql
-SET search_path FROM CURRENT
-AS $$
-DECLARE
-    alive bigint;
-    gone bigint;
-BEGIN
-    PERFORM lock_kind(p_kind);
-    WITH deleted AS (
-        DELETE FROM entry WHERE kind = p_kind AND key = ANY (p_keys) RETURNING expires
-    )
-    SELECT count(*) FILTER (WHERE coalesce(expires > clock_timestamp(), true)), count(*)
-    INTO alive, gone FROM deleted;
-    IF gone > 0 THEN
-        UPDATE entry_version SET version = version + 1 WHERE kind = p_kind;
-    END IF;
-    RETURN alive;
-END $$;
-
 -- Store a value without an end, and let who watches its kind notice.
 CREATE FUNCTION put_value(p_kind text, p_key text, p_value text) RETURNS void LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $$
 BEGIN
-    PERFORM put_values(p_kind, ARRAY[p_key], ARRAY[p_value], NULL);
+    INSERT INTO entry (kind, key, value) VALUES (p_kind, p_key, p_value)
+    ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value, expires = NULL;
+    INSERT INTO entry_version AS old (kind, version) VALUES (p_kind, 1)
+    ON CONFLICT (kind) DO UPDATE SET version = old.version + 1;
 END $$;
 
 -- Change a value while it is as expected (null: there is none): 0 when it is not, 1 when it had been changed before,
@@ -150,7 +90,6 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended(
         current_schema() || '/' || length(p_kind) || '/' || p_kind || '/' || p_key, 0
     ));
-    PERFORM lock_kind(p_kind);
     SELECT value INTO found_value FROM entry
     WHERE kind = p_kind AND key = p_key AND (expires IS NULL OR expires > clock_timestamp()) FOR UPDATE;
     IF found_value IS NOT DISTINCT FROM p_value THEN

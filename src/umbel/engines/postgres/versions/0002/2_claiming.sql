@@ -1,8 +1,9 @@
 -- Leasing messages.
 
 -- Handings-over, as claims and reclaims return them. What many have in common, from lease to crashes, is said once, by
--- a row without seq before them; theirs are null then. Where there are none, a row that has neither says when the next
--- scheduled message is due.
+-- a row without seq before them; theirs are null then. The last row may have no seq, too: as lease it has the version of
+-- what is revoked, if anything ever was, or where there is nothing to hand over none, and says when the next scheduled
+-- message is due.
 CREATE TYPE delivery AS (
     seq bigint, lease bigint, queue integer, urgency smallint, state smallint, count integer, crashes integer,
     tag text, headers text, properties text, content_type text, content_encoding text, body bytea,
@@ -74,6 +75,7 @@ DECLARE
     way record;
     got record;
     found integer := 0;
+    revocations bigint;
 BEGIN
     IF p_queues IS NULL THEN
         RETURN;
@@ -131,6 +133,13 @@ BEGIN
     IF found > 0 THEN
         IF p_listed THEN
             DELETE FROM waiter WHERE channel = p_channel;
+        END IF;
+        -- A statement behind the claim, so it sees all that was revoked before that.
+        SELECT version INTO revocations FROM entry_version WHERE kind = 'revoked';
+        IF revocations IS NOT NULL THEN
+            RETURN NEXT ROW(
+                NULL, revocations, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+            )::delivery;
         END IF;
     ELSIF p_channel IS NOT NULL THEN
         INSERT INTO waiter (queue, channel, owner, since)
