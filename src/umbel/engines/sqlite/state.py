@@ -70,7 +70,7 @@ class SqliteState(StateStore):
         connection.execute(_SQL["forget_expired"], (kind, now))
         expires = None if ttl is None else now + int(ttl * 1000)
         connection.execute(_SQL["next_version"], (kind,))
-        rows = [(kind, key, value, expires) for key, value in values.items()]
+        rows = [(key, value, expires, kind) for key, value in values.items()]
         connection.executemany(_SQL["put"], rows)
 
     def get(self, kind: str, key: str) -> str | None:
@@ -151,7 +151,7 @@ class SqliteState(StateStore):
     def _write(self, connection: sqlite3.Connection, kind: str, key: str, value: str) -> None:
         # What has expired is left to `put`: looking for it takes as long as there are values of the kind.
         connection.execute(_SQL["next_version"], (kind,))
-        connection.execute(_SQL["put"], (kind, key, value, None))
+        connection.execute(_SQL["put"], (key, value, None, kind))
 
     def take(self, bucket: str, amount: float, rate: float, burst: float) -> float:
         """Fill the bucket up to now, then take or tell how long the rest needs."""

@@ -13,7 +13,7 @@ UPDATE hold SET expires = 0 WHERE name = ? AND owner = ? AND expires > ?;
 -- name: put
 -- Behind `next_version`.
 INSERT OR REPLACE INTO entry (kind, key, value, expires, version)
-VALUES (?1, ?2, ?3, ?4, (SELECT version FROM entry_version WHERE kind = ?1));
+SELECT kind, ?, ?, ?, version FROM entry_version WHERE kind = ?;
 
 -- name: get
 SELECT value FROM entry WHERE kind = ? AND key = ? AND (expires IS NULL OR expires > ?);
