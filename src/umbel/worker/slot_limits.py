@@ -127,11 +127,13 @@ class SlotLimits:
             self._hard = min((timed.hard_at for timed in left), default=math.inf)
             self._page.expect(0.0 if self._hard == math.inf else self._hard)
 
-    def terminate(self, index: int, outcome: Revoked, now: float) -> bool:
-        """Give up what runs in a place, with this outcome; False where it has no limits, or has ended."""
+    def terminate(self, item: Waiting, outcome: Revoked, now: float) -> bool:
+        """Give up what runs, with this outcome; False where it has no limits, or has ended."""
         with self._lock:
-            timed = self._timed.get(index)
-        return timed is not None and self._give_up_now(timed, outcome, now)
+            timed = self._timed.get(item.index)
+        if timed is None or timed.item is not item:
+            return False
+        return self._give_up_now(timed, outcome, now)
 
     def _give_up_now(self, timed: Timed, outcome: OverTime | Revoked, now: float) -> bool:
         if not timed.claimed.acquire(blocking=False):

@@ -9,7 +9,7 @@ leaves when its other tasks have ended.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from umbel.worker.execute import tell_beside
@@ -29,9 +29,9 @@ class _Ended:
 class SlotTermination:
     """Ends what runs in an executor, by places; `give_up` records the outcome.
 
-    Who takes a task to its end first takes it out of `running`, and then asks `has_ended`; who ends one says
-    so first, and then looks whether it still runs. So exactly one of the two records its outcome. What has
-    time limits is ended by `limits`.
+    Who takes a task to its end asks `has_ended`, which takes it out of `running`; who ends one looks whether
+    it is there. So exactly one of the two records its outcome. What was ended is known by its delivery, for
+    another one may have its place while its code goes on. What has time limits is ended by `limits`.
     """
 
     may_end_process = False
@@ -39,7 +39,7 @@ class SlotTermination:
     def __init__(
         self,
         executor: Executor,
-        running: Mapping[int, Waiting],
+        running: dict[int, Waiting],
         limits: SlotLimits,
         give_up: Callable[[Waiting, Revoked], None],
     ) -> None:
@@ -49,6 +49,7 @@ class SlotTermination:
         self._give_up = give_up
         self._looked_at = 0
         self._lock = threading.Lock()
+        #: By the identities of their deliveries, which live as long.
         self._ended: dict[int, _Ended] = {}
 
     def await_end(self, child: Runs) -> None:
@@ -73,7 +74,7 @@ class SlotTermination:
                 self._end(item, Revoked("terminated", number), now)
 
     def _end(self, item: Waiting, outcome: Revoked, now: float) -> None:
-        if not self._limits.terminate(item.index, outcome, now):
+        if not self._limits.terminate(item, outcome, now):
             if not self._claim(item, now):
                 return
             self._give_up(item, outcome)
@@ -83,22 +84,28 @@ class SlotTermination:
     def _claim(self, item: Waiting, now: float) -> bool:
         """Have it count as ended; False where it has just ended by itself."""
         with self._lock:
-            self._ended[item.index] = _Ended(item, now)
             if self._running.get(item.index) is not item:
-                del self._ended[item.index]
                 return False
+            self._ended[id(item.prepared.delivery)] = _Ended(item, now)
         job = item.prepared.work
         if isinstance(job, Job):
             # So that no handler hears of a failure.
             job.request.__dict__["given_back"] = True
         return True
 
-    def has_ended(self, index: int) -> bool:
-        """Tell whether what comes out of its code now was ended before, and has its outcome."""
-        if not self._ended:
-            return False
+    def has_ended(self, item: Waiting) -> bool:
+        """Tell whether what comes out of its code now was ended before, and has its outcome.
+
+        Else it is no more among what runs.
+        """
+        delivery = item.prepared.delivery
         with self._lock:
-            return self._ended.pop(index, None) is not None
+            if self._ended.pop(id(delivery), None) is not None:
+                return True
+            running = self._running.get(item.index)
+            if running is not None and running.prepared.delivery is delivery:
+                del self._running[item.index]
+        return False
 
     @property
     def watches(self) -> bool:

@@ -301,10 +301,7 @@ class SlotChild(Child):
                 run = self._runner.run(prepared)
             self._end(item, run, timed)
         except BaseException as error:  # noqa: BLE001 - as above
-            self._running.pop(item.index, None)
-            if not self._terminations.has_ended(
-                item.index
-            ):  # it may have been cancelled before it began
+            if not self._terminations.has_ended(item):  # it may have been cancelled before it began
                 self._fail(error)
 
     def _begin(self, item: Waiting) -> tuple[Waiting, Timed | None] | None:
@@ -322,9 +319,11 @@ class SlotChild(Child):
             if self._places.start(item.index, now, *deadlines):
                 self._clogs.go_on(item)
                 return self._admitted(item), timed
-        if timed is not None:
-            self._limits.end(timed)
-        del self._running[item.index]
+        if timed is not None and not self._limits.end(timed):
+            timed.is_out = True
+            return None
+        if self._terminations.has_ended(item):
+            return None
         self.returning.append(item)
         self._wake.set()
         return None
@@ -355,8 +354,7 @@ class SlotChild(Child):
             self._cancelled.discard(item.index)  # and is given back with what still runs
             return
         verdict = decide(run, self._app.conf.snapshot, self._clock)
-        self._running.pop(item.index, None)
-        if self._terminations.has_ended(item.index):
+        if self._terminations.has_ended(item):
             return
         self._note_end(item, verdict)
         report.finished(verdict.run)

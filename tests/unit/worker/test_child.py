@@ -26,7 +26,7 @@ from umbel.exceptions import (
     WorkerLostError,
 )
 from umbel.message import Delivery, Publication
-from umbel.ports import Action, Consumer, FetchRequest, Settlement
+from umbel.ports import REVOKED, Action, Consumer, FetchRequest, Settlement
 from umbel.records import ResultRecord
 from umbel.testing.conformance.support import PATIENCE, until
 from umbel.worker.bootstrap import Orders, Source
@@ -1663,3 +1663,25 @@ def test_a_bug_in_a_slot_ends_the_child(
         worker.child.run()
     worker.thread = threading.Thread(target=lambda: None)
     until(lambda: not any(one.name.startswith("umbel-task") for one in threading.enumerate()))
+
+
+@pytest.mark.parametrize("executor", ["threads", "asyncio"])
+def test_what_was_terminated_and_goes_on_costs_no_other_its_outcome(
+    app: Umbel, make: Make, note: Made, held: Made, gate: Gate
+) -> None:
+    """Its place is others' meanwhile, since its outcome is settled."""
+    worker = make()
+    ended = held.delay()
+    gate.wait()
+    ended.revoke(terminate=True)
+    worker.page.tell_revocations(app.engines.state_store().version(REVOKED))
+    until(lambda: ended.state == states.REVOKED)
+    each_place = range(2 * worker.page.capacity)
+    for number, result in [(number, note.delay(number)) for number in each_place]:
+        assert got(result) == number
+    gate.open()
+    until(lambda: not worker.slots._terminations.watches)
+    for number, result in [(number, note.delay(number)) for number in each_place]:
+        assert got(result) == number
+    assert ended.state == states.REVOKED
+    assert not worker.left

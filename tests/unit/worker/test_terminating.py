@@ -167,16 +167,34 @@ def test_a_process_that_is_not_its_own_goes_on(
     assert scene.died == []
 
 
+def slot_termination(running: dict[int, Waiting]) -> SlotTermination:
+    return SlotTermination(None, running, None, lambda *_: None)  # type: ignore[arg-type]
+
+
 def test_of_who_ends_and_who_is_ended_one_records_the_outcome(scene: Scene) -> None:
     item, running = scene.item("a"), dict[int, Waiting]()
-    ends = SlotTermination(None, running, None, lambda *_: None)  # type: ignore[arg-type]
+    ends = slot_termination(running)
     running[item.index] = item
     assert ends._claim(item, SYSTEM.monotonic())
     assert ends.watches
-    assert running.pop(item.index) is item
-    assert ends.has_ended(item.index)  # what it does counts for nothing
+    assert ends.has_ended(item)  # what it does counts for nothing
     assert not ends.watches
     running[item.index] = item
-    del running[item.index]
+    assert not ends.has_ended(item)
+    assert not running
     assert not ends._claim(item, SYSTEM.monotonic())
-    assert not ends.has_ended(item.index)
+    assert not ends.has_ended(item)
+
+
+def test_what_was_ended_and_goes_on_leaves_who_has_its_place_now_alone(scene: Scene) -> None:
+    first, second, running = scene.item("a"), scene.item("b"), dict[int, Waiting]()
+    ends = slot_termination(running)
+    running[first.index] = first
+    assert ends._claim(first, SYSTEM.monotonic())
+    running[second.index] = (
+        second  # the outcome of the first is settled, and its place is another's
+    )
+    assert not ends.has_ended(second)
+    running[second.index] = second
+    assert ends.has_ended(first)
+    assert running == {second.index: second}
