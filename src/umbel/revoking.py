@@ -73,10 +73,11 @@ def revoke(
     When this returns it is as safe as the store keeps anything. What is stored by one of several calls stays
     when a later one raises OperationalError; to do it again does no harm.
     """
-    if signum is not None:
-        # First: whoever hears of the others finds these.
-        _store(state, TERMINATED, task_ids, clock, KEPT_TERMINATED, signal=signum)
-    _store(state, REVOKED, task_ids, clock, KEPT)
+    for some in _batches(list(dict.fromkeys(task_ids))):
+        if signum is not None:
+            # First: whoever hears of the others finds these.
+            _store(state, TERMINATED, some, clock, KEPT_TERMINATED, signal=signum)
+        _store(state, REVOKED, some, clock, KEPT)
 
 
 def keep_for_now(state: StateStore, task_ids: Collection[str], clock: Clock) -> None:

@@ -220,6 +220,10 @@ class _Keeper:
         admin = app.engine(app.broker_url).queues
         self._listening = listening(queues, app.engines.state_store, admin, self._ttl)
         self._watch = RevocationWatch(self._state, lambda: worker.pages)
+        url, tells = app.engines.state_url, app.broker.features.tells_revocations
+        #: Where the state is elsewhere, and may be silent, nobody who renews leases waits for it.
+        self._looks = url == app.broker_url and tells
+        self._is_kept = url is not None
         self._ended = threading.Event()
         self._silent = False
         self._thread = threading.Thread(target=self._run, name="umbel-leases", daemon=True)
@@ -233,10 +237,13 @@ class _Keeper:
         if self._listening is not None:
             self._listening.renew()
         self._thread.start()
+        if self._is_kept and not self._looks:
+            self._watch.start()
 
     def stop(self) -> None:
         """End the thread, and what it holds."""
         self._ended.set()
+        self._watch.end()
         self._thread.join()
         with contextlib.suppress(*_UNANSWERED):
             self._recovery.close()
@@ -257,7 +264,8 @@ class _Keeper:
             try:
                 if renewal.is_due(clock.monotonic()):
                     self._renew()
-                self._watch.step()
+                if self._looks:
+                    self._watch.step()
                 self._silent = False
             except LeaseLost:
                 self._recovery.start_over()

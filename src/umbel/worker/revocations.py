@@ -71,7 +71,10 @@ class Revocations:
         if is_told:
             if told not in (self._version or 0, self._heard):
                 self._read(state, told)
-        elif self._version is None or self.is_behind(self._clock.monotonic()):
+        elif self._version is None or (
+            not self._silent and self.is_behind(self._clock.monotonic())
+        ):
+            # While it is silent the courier asks again: nothing that is to run waits for that each time.
             self.follow()
         if self._crowded_until is not None:
             self._ask(state, deliveries, is_told)
@@ -131,9 +134,11 @@ class Revocations:
 
     def _take_in(self, news: Changes, now: float) -> None:
         self._version = news.version
-        if news.values:
+        was_crowded = self._crowded_until is not None
+        if news.values is not None and (news.values or was_crowded):
             # A new mapping: other threads look into the one that there is.
-            ids = {key: until for key, until in self.ids.items() if until > now}
+            known = {} if was_crowded else self.ids  # which was all read anew
+            ids = {key: until for key, until in known.items() if until > now}
             ids.update((key, revoking.until(value)) for key, value in news.values.items())
             self.ids = ids
         if news.values is None or len(self.ids) > MOST:
@@ -150,9 +155,13 @@ class Revocations:
             if is_told:
                 raise
             return
+        if not found:
+            return
         with self._lock:
-            before = {} if len(self.ids) > MOST else self.ids
-            self.ids = {**before, **{key: revoking.until(value) for key, value in found.items()}}
+            before = [one for one in self.ids.items() if one[0] not in found]
+            if len(before) + len(found) > 2 * MOST:  # what is known of late may be held still
+                before = before[len(before) - MOST :]
+            self.ids = {**dict(before), **{key: revoking.until(one) for key, one in found.items()}}
 
     # Keeping to it
 

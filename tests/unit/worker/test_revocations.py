@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from umbel import Umbel, revoking
 from umbel.clock import SYSTEM
 from umbel.exceptions import OperationalError
 from umbel.message import Delivery
-from umbel.ports import REVOKED, Changes, FetchRequest, StateStore
+from umbel.ports import REVOKED, TERMINATED, Changes, FetchRequest, StateStore
 from umbel.worker import revocations as module
 from umbel.worker.execute import Runner
 from umbel.worker.outcome import Job, Revoked
@@ -128,6 +128,47 @@ def test_with_too_many_it_asks_for_those_of_each_batch(
     assert scene.learn() == {"b": False, "c": True}
 
 
+def test_what_is_held_stays_revoked_when_there_come_to_be_too_many(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST", 10)
+    scene.app.control.revoke(["held", *(f"other {number}" for number in range(9))])
+    scene.send("held")
+    [held] = scene.fetch()
+    scene.known.learn(scene.consumer.revocations, [held])
+    scene.app.control.revoke(["a", "b"])
+    scene.send("a")
+    assert scene.learn() == {"a": False}
+    assert scene.known.admit(scene.runner.prepare(held)).work == Revoked()
+    for number in range(30):
+        scene.app.control.revoke(f"more {number}")
+        scene.send(f"more {number}")
+        assert scene.learn() == {f"more {number}": False}
+        assert len(scene.known.ids) <= 20
+
+
+def test_when_there_are_few_again_they_are_kept_in_mind(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST", 10)
+    monkeypatch.setattr(module, "CROWDED_FOR", 0.0)
+    scene.app.control.revoke([f"other {number}" for number in range(10)])
+    scene.send("b")
+    assert scene.learn() == {"b": True}
+    scene.app.control.revoke("a")
+    scene.send("a")
+    assert scene.learn() == {"a": False}
+    state = scene.app.engines.state_store()
+    state.delete(REVOKED, [f"other {number}" for number in range(10)])
+    scene.send("a")
+    assert scene.learn() == {"a": False}
+    assert scene.known.ids.keys() == {"a"}
+    scene.state.asked.clear()
+    scene.send("a", "b")
+    assert scene.learn() == {"a": False, "b": True}
+    assert scene.state.asked == []
+
+
 def test_it_is_not_started_while_the_broker_s_own_store_does_not_answer(scene: Scene) -> None:
     scene.app.control.revoke("a")
     scene.send("a")
@@ -155,8 +196,9 @@ def test_apart_all_is_read_at_first_and_then_what_the_page_speaks_of(apart: Scen
 
 
 def test_apart_tasks_run_while_the_store_is_silent(
-    apart: Scene, caplog: pytest.LogCaptureFixture
+    apart: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "AGAIN", 0.0)
     apart.app.control.revoke("a")
     apart.state.silent = True
     apart.page.tell_revocations(1)
@@ -164,6 +206,7 @@ def test_apart_tasks_run_while_the_store_is_silent(
         apart.send("a")
         assert apart.learn() == {"a": True}
     assert caplog.text.count("What is revoked cannot be read") == 1
+    assert apart.state.asked == ["changes"]  # and none waits again for a store that is silent
     apart.state.silent = False
     assert apart.known.is_behind(SYSTEM.monotonic() + module.AGAIN)
     apart.known.follow()
@@ -179,6 +222,27 @@ def test_who_is_to_be_ended_is_known_for_an_hour(scene: Scene) -> None:
     scene.page.tell_revocations(scene.app.engines.state_store().version(REVOKED))
     scene.known.follow()
     assert (scene.known.signal_for(first), scene.known.signal_for(second)) == (9, None)
+
+
+def test_many_are_stored_so_that_who_runs_any_hears_of_some_at_a_time(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revoking, "BATCH", 2)
+    stored: list[tuple[str, set[str]]] = []
+    put_all = scene.app.engines.state_store().put_all
+
+    def put(kind: str, values: Mapping[str, str], ttl: float | None = None) -> None:
+        stored.append((kind, set(values)))
+        put_all(kind, values, ttl)
+
+    monkeypatch.setattr(scene.state._state, "put_all", put)
+    scene.app.control.terminate(["a", "b", "c", "a"])
+    assert stored == [
+        (TERMINATED, {"a", "b"}),
+        (REVOKED, {"a", "b"}),
+        (TERMINATED, {"c"}),
+        (REVOKED, {"c"}),
+    ]
 
 
 def test_what_cannot_be_read_counts_for_ever(scene: Scene) -> None:
