@@ -30,6 +30,7 @@ from umbel.worker.page import Page
 from umbel.worker.revocations import Revocations
 from umbel.worker.settler import Settler, give_up
 from umbel.worker.softlimit import SoftLimit
+from umbel.worker.stops import _nothing
 
 logger = logging.getLogger("umbel.worker")
 
@@ -155,7 +156,8 @@ class Termination:
         A handler that the task itself has set is called, and has a moment to clean up.
         """
         handler = signal.getsignal(number) if number != signal.SIGKILL else signal.SIG_DFL
-        own = isinstance(getattr(handler, "__self__", None), SoftLimit)
+        # What a child has set by itself: for the soft limit, and to leave it to the supervisor when it stops.
+        own = isinstance(getattr(handler, "__self__", None), SoftLimit) or handler is _nothing
         handled = callable(handler) and not own and handler is not signal.default_int_handler
         if not handled and number != signal.SIGKILL:
             _set_handler(number, None)
