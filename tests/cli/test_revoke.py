@@ -27,4 +27,7 @@ def test_wrong_words_change_nothing(umbel: Command, project: Umbel) -> None:
     ended = umbel("revoke", "a", "--terminate", "--signal", "NONE")
     assert ended.code == 2
     assert "is no signal of this system" in ended.err
+    ended = umbel("revoke", "a", "--signal", "KILL")
+    assert ended.code == 2
+    assert "without --terminate" in ended.err
     assert project.engines.state_store().items(REVOKED) == {}

@@ -11,9 +11,9 @@ from umbel.control import TERM_SIGNAME
 from umbel.revoking import signal_number
 
 
-def _signal(context: click.Context, parameter: click.Parameter, value: str) -> str:
+def _signal(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     try:
-        signal_number(value)
+        signal_number(value or TERM_SIGNAME)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
     return value
@@ -30,21 +30,24 @@ def _signal(context: click.Context, parameter: click.Parameter, value: str) -> s
 @click.option("--terminate", is_flag=True, help="End it, too, where it runs already.")
 @click.option(
     "--signal",
-    default=TERM_SIGNAME,
-    show_default=True,
     callback=_signal,
-    help="By which signal, by its name or number, where it has a process to itself.",
+    show_default=TERM_SIGNAME,
+    help="By which signal, by its name or number, where it has a process to itself; with --terminate.",
 )
 @json_option
 @click.pass_obj
 def command(
-    given: Global, ids: tuple[str, ...], terminate: bool, signal: str, as_json: bool
+    given: Global, ids: tuple[str, ...], terminate: bool, signal: str | None, as_json: bool
 ) -> None:
     """Let calls not run any more, by their ids.
 
     What waits is discarded when a worker meets it, also if all are down now; the result is REVOKED then.
     """
-    given.load().control.revoke(ids, terminate=terminate, signal=signal)
+    if signal is not None and not terminate:
+        raise click.UsageError(
+            f"--signal {signal} ends what runs, which goes on without --terminate."
+        )
+    given.load().control.revoke(ids, terminate=terminate, signal=signal or TERM_SIGNAME)
     if as_json:
         show_json({"revoked": list(ids), "terminate": terminate})
     else:

@@ -189,7 +189,7 @@ def wait_for(news: socket.socket) -> None:
 
 def heed_nothing() -> None:
     """Let the supervisor's word alone count in this process."""
-    _set_all(_nothing)
+    _set_all(do_nothing)
 
 
 def heed_all() -> None:
@@ -234,7 +234,7 @@ def held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _nothing(signum: int, frame: object) -> None:
+def do_nothing(signum: int, frame: object) -> None:
     """Take a signal without effect.
 
     Unlike SIG_IGN it is not inherited by programs that tasks start.

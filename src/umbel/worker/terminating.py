@@ -30,7 +30,7 @@ from umbel.worker.page import Page
 from umbel.worker.revocations import Revocations
 from umbel.worker.settler import Settler, give_up
 from umbel.worker.softlimit import SoftLimit
-from umbel.worker.stops import _nothing
+from umbel.worker.stops import do_nothing
 
 logger = logging.getLogger("umbel.worker")
 
@@ -157,7 +157,7 @@ class Termination:
         """
         handler = signal.getsignal(number) if number != signal.SIGKILL else signal.SIG_DFL
         # What a child has set by itself: for the soft limit, and to leave it to the supervisor when it stops.
-        own = isinstance(getattr(handler, "__self__", None), SoftLimit) or handler is _nothing
+        own = isinstance(getattr(handler, "__self__", None), SoftLimit) or handler is do_nothing
         handled = callable(handler) and not own and handler is not signal.default_int_handler
         if not handled and number != signal.SIGKILL:
             _set_handler(number, None)
