@@ -245,7 +245,7 @@ def test_what_runs_is_ended_and_its_worker_goes_on(scene: Scene) -> None:
     until(lambda: scene.has_started(running))
     before = children_of(worker.fork_server())
     running.revoke(terminate=True)
-    until(lambda: scene.is_revoked(running, "terminated"), 2.9)  # no handler is given time
+    until(lambda: scene.is_revoked(running, "terminated"))
     assert behind.get(timeout=PATIENCE) == behind.id
     assert scene.noted("ended") == [behind.id]
     assert children_of(worker.fork_server()) != before

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
 from collections import deque
 from typing import Any
@@ -16,6 +19,7 @@ from umbel.worker.outcome import Waiting
 from umbel.worker.page import Page
 from umbel.worker.revocations import Revocations
 from umbel.worker.slot_terminating import SlotTermination
+from umbel.worker.stops import heed_nothing
 from umbel.worker.terminating import Termination
 
 
@@ -198,3 +202,22 @@ def test_what_was_ended_and_goes_on_leaves_who_has_its_place_now_alone(scene: Sc
     running[second.index] = second
     assert ends.has_ended(first)
     assert running == {second.index: second}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is forked there")
+def test_a_child_ends_by_the_signal_itself_where_its_task_has_set_no_handler(app: Umbel) -> None:
+    """That it heeds no stopping signal of its own is no handler of the task, which would have some time."""
+    page = Page.private()
+    termination, child = Termination(app, page), Child(app, page)
+    task = app.task(name="t")(lambda: None)
+    item = Waiting(0, Runner(app, "host").prepare(delivery_of(task, task_id="a")))
+    pid = os.fork()
+    if not pid:
+        try:
+            heed_nothing()
+            termination._die(child, signal.SIGTERM, item)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGTERM
