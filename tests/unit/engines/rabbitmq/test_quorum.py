@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from tests.rabbitmq_servers import connected, delete_queue, shared_space
-from tests.unit.engines.rabbitmq.test_trouble import attach, dies, publish
+from tests.unit.engines.rabbitmq.support import attach, dies, publish
 from umbel.engines.rabbitmq import RabbitEngine
 from umbel.engines.rabbitmq.consumer import RabbitConsumer
 from umbel.entities import Queue

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.rabbitmq_servers import connected, delete_queue, shared_space
-from tests.unit.engines.rabbitmq.test_trouble import attach, publish
+from tests.unit.engines.rabbitmq.support import attach, publish
 from umbel.clock import SYSTEM
 from umbel.engines.rabbitmq import RabbitEngine, publisher, refusals
 from umbel.engines.rabbitmq.consumer import RabbitConsumer

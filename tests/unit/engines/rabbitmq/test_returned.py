@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
-
 import pytest
 
-from tests.rabbitmq_servers import connected, shared_space
-from umbel.clock import unique_id
+from tests.rabbitmq_servers import connected
+from tests.unit.engines.rabbitmq.support import attach, dies, publish
 from umbel.engines.rabbitmq import RabbitEngine
 from umbel.engines.rabbitmq.channel import Channel
 from umbel.engines.rabbitmq.consumer import RabbitConsumer
 from umbel.engines.rabbitmq.topology import depth
 from umbel.exceptions import OperationalError
 from umbel.message import Delivery
-from umbel.ports import Owner, WentBack
+from umbel.ports import WentBack
 from umbel.testing.conformance.support import PATIENCE, QUEUE, ack, fetch, ids, publication, until
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture
-def engine() -> Iterator[RabbitEngine]:
-    with (
-        shared_space() as (url, prefix),
-        closing(RabbitEngine(url, {"queue_name_prefix": prefix})) as made,
-    ):
-        yield made
-
-
-def attach(engine: RabbitEngine, adopts: bool = False) -> RabbitConsumer:
-    consumer = engine.broker.consumer(Owner(unique_id(), "node", "host", 1), 10)
-    consumer.adopts = adopts
-    return consumer
-
-
-def publish(engine: RabbitEngine, *names: str) -> None:
-    engine.broker.publish([publication(name) for name in names], PATIENCE)
-
-
-def dies(consumer: RabbitConsumer) -> None:
-    """End its connection as the death of its process does."""
-    assert consumer._link is not None
-    consumer._link.drop()
 
 
 def waiting(engine: RabbitEngine) -> int:

@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 
 from tests.rabbitmq_servers import PrivateServer, private_server
-from tests.unit.engines.rabbitmq.test_trouble import attach, publish, waited_for
+from tests.unit.engines.rabbitmq.support import attach, publish, waited_for
 from umbel.engines.rabbitmq import RabbitEngine
 from umbel.entities import Queue
 from umbel.exceptions import BrokerFull, OperationalError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from tests.rabbitmq_servers import connected, delete_queue, shared_space
-from umbel.clock import unique_id
+from tests.rabbitmq_servers import connected, delete_queue
+from tests.unit.engines.rabbitmq.support import attach, dies, publish, waited_for
 from umbel.engines.rabbitmq import RabbitEngine
 from umbel.engines.rabbitmq.broadcast import RabbitSubscription
 from umbel.engines.rabbitmq.consumer import RabbitConsumer
 from umbel.engines.rabbitmq.wire import method
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.message import Delivery
-from umbel.ports import Action, FetchRequest, Owner, Settlement
+from umbel.ports import Action, FetchRequest, Settlement
 from umbel.testing.conformance.support import (
     PATIENCE,
     QUEUE,
@@ -35,34 +35,6 @@ from umbel.testing.conformance.support import (
 )
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture
-def engine() -> Iterator[RabbitEngine]:
-    with (
-        shared_space() as (url, prefix),
-        closing(RabbitEngine(url, {"queue_name_prefix": prefix})) as made,
-    ):
-        yield made
-
-
-def attach(engine: RabbitEngine) -> RabbitConsumer:
-    return engine.broker.consumer(Owner(unique_id(), "node", "host", 1), 10)
-
-
-def publish(engine: RabbitEngine, *names: str) -> None:
-    engine.broker.publish([publication(name) for name in names], PATIENCE)
-
-
-def dies(consumer: RabbitConsumer) -> None:
-    """End its connection as the death of its process does."""
-    assert consumer._link is not None
-    consumer._link.drop()
-
-
-def waited_for(consumer: RabbitConsumer) -> Delivery:
-    [delivery] = until(lambda: fetch(consumer, 1))
-    return delivery
 
 
 def test_nobody_there_is_an_error_that_says_where() -> None:
