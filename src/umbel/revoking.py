@@ -11,7 +11,7 @@ import json
 import math
 import operator
 import signal as signals_of_system
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from umbel.clock import Clock
 from umbel.ports import REVOKED, TERMINATED, StateStore
@@ -73,7 +73,7 @@ def revoke(
     When this returns it is as safe as the store keeps anything. What is stored by one of several calls stays
     when a later one raises OperationalError; to do it again does no harm.
     """
-    for some in _batches(list(dict.fromkeys(task_ids))):
+    for some in _batches(task_ids):
         if signum is not None:
             # First: whoever hears of the others finds these.
             _store(state, TERMINATED, some, clock, KEPT_TERMINATED, signal=signum)
@@ -82,25 +82,22 @@ def revoke(
 
 def keep_for_now(state: StateStore, task_ids: Collection[str], clock: Clock) -> None:
     """Let ids be forgotten some hours from now, of which messages were discarded."""
-    _store(state, REVOKED, task_ids, clock, KEPT_DISCARDED)
+    for some in _batches(task_ids):
+        _store(state, REVOKED, some, clock, KEPT_DISCARDED)
 
 
 def _store(
-    state: StateStore,
-    kind: str,
-    task_ids: Collection[str],
-    clock: Clock,
-    seconds: float,
-    **more: int,
+    state: StateStore, kind: str, task_ids: Sequence[str], clock: Clock, seconds: float, **more: int
 ) -> None:
     value = json.dumps({"until": round(clock.time() + seconds, 3), **more})
-    for some in _batches(list(dict.fromkeys(task_ids))):
-        state.put_all(kind, dict.fromkeys(some, value), seconds)
+    state.put_all(kind, dict.fromkeys(task_ids, value), seconds)
 
 
-def _batches(items: list[str]) -> Iterator[list[str]]:
-    for first in range(0, len(items), BATCH):
-        yield items[first : first + BATCH]
+def _batches(task_ids: Iterable[str]) -> Iterator[list[str]]:
+    """Yield each id once, as many at a time as are stored by one call."""
+    ids = list(dict.fromkeys(task_ids))
+    for first in range(0, len(ids), BATCH):
+        yield ids[first : first + BATCH]
 
 
 def until(value: str) -> float:
