@@ -48,10 +48,19 @@ def renew(engine: PostgresEngine) -> None:
     engine.broker._cleaner.wait()
 
 
+def cleans(engine: PostgresEngine, url: str) -> bool:
+    """Tell whether a renewal has nothing dead left.
+
+    What a transaction of another test may see, anywhere in the database, cannot be removed before that ends.
+    """
+    run(url, "UPDATE chore SET done = 'epoch' WHERE name = 'vacuum'")
+    renew(engine)
+    return dead(url) == 0
+
+
 def test_tables_are_cleaned_with_a_renewal(engine: PostgresEngine, url: str) -> None:
     wear(engine, url)
-    renew(engine)
-    assert dead(url) == 0
+    until(lambda: cleans(engine, url))
     [(rests,)] = run(url, "SELECT done > now() - interval '4 s' FROM chore WHERE name = 'vacuum'")
     assert rests is True
 
@@ -89,12 +98,10 @@ def test_tables_are_cleaned_through_a_pooler_and_in_any_isolation(
     query = url.partition("?")[2]
     serializable = "options=-c%20default_transaction_isolation%3Dserializable"
     with closing(PostgresEngine(f"{url}&{serializable}", {})) as strict:
-        renew(strict)
-    assert dead(url) == 0
+        until(lambda: cleans(strict, url))
     wear(engine, url)
     with (
         pgbouncer(tmp_path, SHARED) as through,
         closing(PostgresEngine(f"{through}?{query}", {})) as pooled,
     ):
-        renew(pooled)
-    assert dead(url) == 0
+        until(lambda: cleans(pooled, url))
