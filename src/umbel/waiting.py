@@ -204,6 +204,8 @@ class Hub:
             subscription = self._connected()
             with self._lock:
                 changes, self._changes = self._changes, {}
+                if self._closing and not self._listeners:
+                    timeout = 0.0
             gone = [task_id for task_id, wanted in changes.items() if not wanted]
             new = [task_id for task_id, wanted in changes.items() if wanted]
             if gone:
@@ -227,7 +229,8 @@ class Hub:
         return self._subscription
 
     def _disconnect(self) -> None:
-        subscription, self._subscription = self._subscription, None
+        with self._lock:  # nobody interrupts what was closed
+            subscription, self._subscription = self._subscription, None
         if subscription is not None:
             with contextlib.suppress(Exception):  # it is of no use any more, whatever became of it
                 subscription.close()

@@ -174,6 +174,38 @@ def test_a_failure_of_which_no_parent_tells_comes_all_the_same(
         assert wait(store).task_id == "1"
 
 
+def test_a_hub_that_is_closed_while_its_thread_connects_waits_for_nothing(
+    store: ResultStore,
+) -> None:
+    subscribe, connects, may_connect = store.subscribe, threading.Event(), threading.Event()
+    waits: list[float] = []
+
+    def slowly() -> ResultSubscription:
+        connects.set()
+        assert may_connect.wait(PATIENCE)
+        subscription = subscribe()
+        receive = subscription.receive
+
+        def received(timeout: float) -> dict[str, ResultRecord]:
+            waits.append(timeout)
+            return receive(timeout)
+
+        subscription.receive = received  # type: ignore[method-assign]
+        return subscription
+
+    store.subscribe = slowly  # type: ignore[method-assign]
+    hub, news = hub_of(store), queue.SimpleQueue[Any]()
+    hub.add(["1"], news.put)
+    assert connects.wait(PATIENCE)
+    hub.remove(["1"], news.put)
+    with in_thread(hub.close):
+        until(lambda: hub._closing)
+        may_connect.set()
+    until(lambda: hub._thread is None)
+    assert waits == [0.0]
+    assert hub._subscription is None
+
+
 @pytest.mark.parametrize("timeout", [0, 0.01])
 def test_parents_that_go_on_for_too_long_are_waited_for_in_vain(
     store: ResultStore, timeout: float

@@ -48,6 +48,8 @@ class Pool(Generic[L]):
         self._idle: list[L] = []
         #: Every open connection, whoever uses it.
         self._open: weakref.WeakSet[L] = weakref.WeakSet()
+        #: Those that were in use when the pool was closed: they are not kept.
+        self._over: weakref.WeakSet[L] = weakref.WeakSet()
         tell_of_forks(self)
 
     def __bool__(self) -> bool:
@@ -72,7 +74,7 @@ class Pool(Generic[L]):
     def give_back(self, link: L) -> None:
         """Let others use a connection, unless it is `busy`."""
         link.used = now = self._clock.monotonic()
-        over = link if link.busy else None
+        over = link if link.busy or link in self._over else None
         with self._lock:
             if over is None:
                 self._idle.append(link)
@@ -84,9 +86,13 @@ class Pool(Generic[L]):
             over.close()
 
     def close_idle(self) -> None:
-        """Close what is idle; the next use opens connections again."""
+        """Close what is idle, and what is in use as soon as it is given back.
+
+        The next use opens connections again.
+        """
         with self._lock:
             idle, self._idle = self._idle, []
+            self._over |= self._open
         for link in idle:
             link.close()
 

@@ -61,5 +61,7 @@ class RevocationWatch:
                 self._silent = True
 
     def end(self) -> None:
-        """End the thread, if it was started; it is not waited for while the state store is silent."""
+        """End the thread, if it was started; a silent state store is waited for `LOOK` seconds at most."""
         self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(LOOK)

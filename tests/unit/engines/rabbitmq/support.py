@@ -23,9 +23,12 @@ def publish(engine: RabbitEngine, *names: str) -> None:
 
 
 def dies(consumer: RabbitConsumer) -> None:
-    """End its connection as the death of its process does."""
-    assert consumer._link is not None
-    consumer._link.drop()
+    """End its connection as the death of its process does, when the server has heard what it said."""
+    link, channel = consumer._link, consumer._channel
+    assert link is not None
+    if channel is not None and link.broken is None:
+        channel.confirm_settled(range(1, link.channels + 1))
+    link.drop()
 
 
 def waited_for(consumer: RabbitConsumer) -> Delivery:
