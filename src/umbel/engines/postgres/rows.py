@@ -77,7 +77,10 @@ def acked_columns(wanted: Sequence[Handle]) -> Columns:
     Of one lease with seqs that follow each other, which is most often so, only the first and the last.
     """
     (first, lease), (last, _) = wanted[0], wanted[-1]
-    if wanted == [(seq, lease) for seq in range(first, last + 1)]:
+    # By their number first: between an old message and a new one there may be millions.
+    if last - first == len(wanted) - 1 and wanted == [
+        (seq, lease) for seq in range(first, last + 1)
+    ]:
         return [numbers((first, last)), numbers((lease,))]
     return handle_columns(wanted)
 
