@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -13,7 +15,16 @@ from umbel.engines.postgres.address import address_of
 from umbel.exceptions import LeaseLost
 from umbel.message import Delivery
 from umbel.ports import Action, Settlement
-from umbel.testing.conformance.support import PATIENCE, QUEUE, Side, ack, fetch, ids, publication
+from umbel.testing.conformance.support import (
+    PATIENCE,
+    QUEUE,
+    Side,
+    ack,
+    fetch,
+    ids,
+    publication,
+    until,
+)
 
 pytestmark = pytest.mark.engine
 
@@ -23,6 +34,21 @@ def run(url: str, statement: str) -> list[tuple[object, ...]]:
         connection.execute(f"SET search_path TO {address_of(url, {}).quoted}".encode())
         cursor = connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description is not None else []
+
+
+@contextmanager
+def locked(url: str, statement: str) -> Iterator[psycopg.Connection]:
+    """A transaction that has run a statement, and so holds its locks."""
+    with psycopg.connect(SHARED) as connection:
+        connection.execute(f"SET search_path TO {address_of(url, {}).quoted}".encode())
+        connection.execute(statement.encode())
+        yield connection
+
+
+def is_awaited(connection: psycopg.Connection) -> bool:
+    """Whether somebody waits for a lock of this transaction."""
+    found = "SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    return bool(connection.execute(found.encode()).fetchall())
 
 
 def leased(url: str) -> list[tuple[object, ...]]:
@@ -159,4 +185,61 @@ def test_who_was_reclaimed_settles_nothing(engine: PostgresEngine, url: str) -> 
     ack(other, handed)
     assert ids(fetch(other)) == ["a"]
     assert QUEUE in engine.queues.depths()
+    side.leave()
+
+
+@pytest.mark.parametrize("action", [Action.REQUEUE, Action.PARK, Action.DEAD_LETTER])
+def test_two_handings_over_of_a_message_that_are_settled_together_do_not_double_it(
+    engine: PostgresEngine, action: Action
+) -> None:
+    side = Side(engine)
+    side.publish("a")
+    consumer = side.consumer()
+    [old] = fetch(consumer)
+    consumer.release([old.key])
+    [new] = fetch(consumer)
+    both = [Settlement(one, action, due=1.0, reason="any") for one in (old, new)]
+    assert [one.key for one in consumer.settle(both).refused] == [old.key]
+    depth = engine.queues.depths()[QUEUE]
+    assert (depth.ready, depth.scheduled, depth.dead) == (
+        action is Action.REQUEUE,
+        action is Action.PARK,
+        action is Action.DEAD_LETTER,
+    )
+    side.leave()
+
+
+def test_who_claims_or_parks_does_not_wait_for_a_lane(engine: PostgresEngine, url: str) -> None:
+    """As who settles has one: two who wait for each other's would be a deadlock."""
+    side = Side(engine)
+    side.publish("due", "later")
+    side.publish("x", queue="other")
+    consumer = side.consumer()
+    due, later = fetch(consumer)
+    consumer.settle([Settlement(due, Action.PARK, due=1.0)])
+    with locked(url, "SELECT 1 FROM lane, queue WHERE id = queue AND name = 'queue' FOR UPDATE"):
+        consumer.settle([Settlement(later, Action.PARK, due=2e9)])
+        assert ids(fetch(consumer, queues=["other"])) == ["x"]
+        assert ids(fetch(consumer)) == []
+    assert ids(fetch(consumer)) == ["due"]
+    side.leave()
+
+
+def test_who_settles_several_batches_locks_them_in_one_order(
+    engine: PostgresEngine, url: str
+) -> None:
+    side = Side(engine)
+    consumer = side.consumer()
+    side.publish("a", "b")
+    [first] = fetch(consumer, limit=1)
+    [second] = fetch(consumer, limit=1)
+    settlements = [Settlement(second), Settlement(first, Action.REQUEUE)]
+    with ThreadPoolExecutor(1) as executor:
+        # Another thread that settles the first one, and then the second.
+        with locked(url, "SELECT 1 FROM lease ORDER BY number LIMIT 1 FOR UPDATE") as other:
+            settled = executor.submit(consumer.settle, settlements)
+            until(lambda: is_awaited(other))
+            free = b"SELECT count(*) FROM (SELECT 1 FROM lease FOR UPDATE SKIP LOCKED) AS found"
+            assert other.execute(free).fetchall() == [(2,)]
+        assert settled.result(PATIENCE).refused == ()
     side.leave()

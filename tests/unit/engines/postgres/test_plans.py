@@ -31,6 +31,20 @@ INSERT INTO broadcast (topic, payload, sent) SELECT 'any', '', now() FROM genera
 """
 
 
+#: Many that are due, more than are returned at a time.
+DUE = f"""
+INSERT INTO place (seq, queue, urgency, state, due)
+SELECT nextval('message_seq'), (SELECT id FROM queue), 0, 1, now() - n * interval '1 ms'
+FROM generate_series(1, {MANY * 10}) AS n
+"""
+
+
+#: How `claim` has its plans made.
+AS_CLAIMED = (
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off"
+)
+
+
 def read_by(url: str, table: str, statement: str) -> int:
     """Run a statement, and return how many rows of a table it reads."""
     with psycopg.connect(SHARED) as connection:
@@ -63,6 +77,16 @@ def test_what_is_due_later_is_not_read(engine: PostgresEngine, url: str) -> None
     )
     run(url, "UPDATE place SET due = now() WHERE seq = (SELECT max(seq) FROM place)")
     assert read_by(url, "place", "SELECT return_due()") < FEW
+    side.leave()
+
+
+def test_of_what_is_due_only_what_is_returned_is_read(engine: PostgresEngine, url: str) -> None:
+    """Once to see where it goes, once to lock it, once to change it."""
+    side = Side(engine)
+    side.publish("1")
+    run(url, DUE, "ANALYZE place")
+    assert read_by(url, "place", f"{AS_CLAIMED}; SELECT return_due()") < 5000
+    run(url, "DELETE FROM place")
     side.leave()
 
 

@@ -1,5 +1,82 @@
 -- Leasing messages.
 
+-- Wake as many who wait for queues as these are. It waits for nobody.
+CREATE FUNCTION ring_all(p_queues integer[]) RETURNS void LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN
+        SELECT queue, count(*) AS messages FROM unnest(p_queues) AS given (queue) GROUP BY queue ORDER BY queue
+    LOOP
+        PERFORM ring(one.queue, one.messages);
+    END LOOP;
+END $$;
+
+-- Let messages be found again that went back to their queues, and wake as many who wait: last, since whoever is woken
+-- may have locked a lane and wait for its place on the list.
+CREATE OR REPLACE FUNCTION come_back(p_queues integer[], p_urgencies smallint[], p_seqs bigint[])
+RETURNS void LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN
+        SELECT queue, urgency, min(seq) AS seq
+        FROM unnest(p_queues, p_urgencies, p_seqs) AS given (queue, urgency, seq)
+        GROUP BY queue, urgency ORDER BY queue, urgency
+    LOOP
+        -- Who moves the lane on meanwhile has not seen them: wait for it, or keep it from doing so.
+        PERFORM 1 FROM lane WHERE queue = one.queue AND urgency = one.urgency FOR NO KEY UPDATE;
+        UPDATE lane SET first = one.seq
+        WHERE queue = one.queue AND urgency = one.urgency AND first > one.seq;
+    END LOOP;
+    PERFORM ring_all(p_queues);
+END $$;
+
+-- Return scheduled messages that are due to their queues, but to lanes that somebody has locked: who claims as it
+-- settles has lanes already, and would wait for those who wait for it. Whoever claims next returns the others. A
+-- bounded number at a time keeps the transaction short when a million become due at once.
+CREATE OR REPLACE FUNCTION return_due() RETURNS void LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    moment timestamptz := clock_timestamp();
+    since timestamptz := (SELECT first FROM agenda);
+    lanes bigint[]; -- a number for each queue and urgency: an array of these is no join, so the index gives the order
+    queues integer[];
+    urgencies smallint[];
+    seqs bigint[];
+BEGIN
+    SELECT array_agg(DISTINCT lane), max(due) INTO lanes, moment FROM (
+        SELECT queue::bigint * 1000 + urgency AS lane, due FROM place
+        WHERE state = 1 AND due <= moment AND due >= since ORDER BY due LIMIT 1000
+    ) AS soonest;
+    lanes := ARRAY(
+        SELECT queue::bigint * 1000 + urgency FROM lane
+        WHERE queue::bigint * 1000 + urgency = ANY (lanes) FOR NO KEY UPDATE SKIP LOCKED
+    );
+    IF cardinality(lanes) = 0 THEN
+        RETURN;
+    END IF;
+    WITH back AS (
+        UPDATE place SET state = 0, due = NULL
+        WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM place
+            WHERE state = 1 AND due <= moment AND due >= since
+                AND queue::bigint * 1000 + urgency = ANY (lanes)
+            ORDER BY due LIMIT 1000 FOR UPDATE SKIP LOCKED
+        ))
+        RETURNING queue, urgency, seq
+    )
+    SELECT array_agg(queue), array_agg(urgency), array_agg(seq) INTO queues, urgencies, seqs FROM back;
+    IF seqs IS NOT NULL THEN
+        PERFORM come_back(queues, urgencies, seqs);
+    END IF;
+END $$;
+
 -- Handings-over, as claims and reclaims return them. What many have in common, from lease to crashes, is said once, by
 -- a row without seq before them; theirs are null then. The last row may have no seq, too: as lease it has the version of
 -- what is revoked, if anything ever was, or where there is nothing to hand over none, and says when the next scheduled
@@ -149,7 +226,8 @@ BEGIN
         SELECT due INTO next_due FROM place WHERE state = 1 AND due >= dates.first ORDER BY due LIMIT 1;
         RETURN NEXT ROW(
             NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-            extract(epoch FROM next_due - clock_timestamp())
+            -- What is due in a lane that somebody has locked is asked for again a moment later.
+            greatest(extract(epoch FROM next_due - clock_timestamp()), 0.005)
         )::delivery;
     END IF;
 END $$;

@@ -25,10 +25,11 @@ DECLARE
     gone bigint[];
     kept bigint[];
 BEGIN
-    -- In one order: an owner may settle two parts of a batch at once, each of which waits here for the other.
+    -- In one order: an owner may settle two parts of a batch at once, each of which waits here for the other. Seqs are
+    -- the last to decide, since those of a row become fewer.
     FOR one IN
         SELECT * FROM lease WHERE owner = p_owner AND number = ANY (p_leases) AND state <= p_most
-        ORDER BY number, seqs FOR UPDATE
+        ORDER BY number, queue, urgency, count, crashes, state, seqs FOR UPDATE
     LOOP
         gone := ARRAY(
             SELECT unnest(one.seqs)
@@ -58,6 +59,11 @@ SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = forc
 AS $$
 BEGIN
     PERFORM stay_attached(p_owner);
+    IF p_seqs IS NOT NULL THEN
+        -- What is done in several steps is locked in one order first: see take_off.
+        PERFORM 1 FROM lease WHERE owner = p_owner AND number = ANY (p_acked_leases || p_leases)
+        ORDER BY number, queue, urgency, count, crashes, state, seqs FOR UPDATE;
+    END IF;
     IF p_acked IS NOT NULL THEN
         PERFORM acknowledge(p_owner, p_acked, p_acked_leases);
     END IF;
@@ -152,8 +158,8 @@ BEGIN
     WITH gone AS MATERIALIZED (
         SELECT off.seq, queue, urgency, off.crashes + given.crashes AS crashes, reason, ends
         FROM take_off(p_owner, seqs, leases, 3) AS off
-        JOIN unnest(p_seqs, p_crashes, p_reasons, p_ends) AS given (seq, crashes, reason, ends)
-            ON given.seq = off.seq
+        JOIN unnest(p_seqs, p_leases, p_crashes, p_reasons, p_ends) AS given (seq, lease, crashes, reason, ends)
+            ON given.seq = off.seq AND given.lease = off.lease
     ), removed AS (
         DELETE FROM message USING gone WHERE message.seq = gone.seq RETURNING message.*
     )
@@ -184,7 +190,9 @@ DECLARE
     queues integer[];
     urgencies smallint[];
     seqs bigint[];
+    parked integer[];
     soonest timestamptz;
+    done bigint;
 BEGIN
     IF wanted = 0 THEN
         RETURN;
@@ -195,18 +203,20 @@ BEGIN
         INSERT INTO place (seq, queue, urgency, state, due, count, crashes)
         SELECT off.seq, queue, urgency, action - 1, to_timestamp(given.due), count, off.crashes + given.crashes
         FROM take_off(p_owner, wanted_seqs, wanted_leases, 3) AS off
-        JOIN unnest(p_seqs, p_actions, p_crashes, p_dues) AS given (seq, action, crashes, due)
-            ON given.seq = off.seq
-        RETURNING queue, urgency, seq, due
+        JOIN unnest(p_seqs, p_leases, p_actions, p_crashes, p_dues) AS given (seq, lease, action, crashes, due)
+            ON given.seq = off.seq AND given.lease = off.lease
+        RETURNING queue, urgency, seq, due, state
     )
-    SELECT array_agg(queue), array_agg(urgency), array_agg(seq), min(due)
-    INTO queues, urgencies, seqs, soonest FROM back;
-    IF coalesce(cardinality(seqs), 0) < wanted THEN
+    SELECT array_agg(queue) FILTER (WHERE state = 0), array_agg(urgency) FILTER (WHERE state = 0),
+        array_agg(seq) FILTER (WHERE state = 0), array_agg(queue) FILTER (WHERE state = 1), min(due), count(*)
+    INTO queues, urgencies, seqs, parked, soonest, done FROM back;
+    IF done < wanted THEN
         RAISE 'not held' USING ERRCODE = 'UM001';
     END IF;
     PERFORM begin_agenda_at(soonest);
-    -- Who waits is woken for what is parked, too, to know when to look.
     PERFORM come_back(queues, urgencies, seqs);
+    -- Who waits is woken for what is parked, too, to know when to look.
+    PERFORM ring_all(parked);
 END $$;
 
 -- Note that deliveries may not be delivered again; those that are not held are passed over.

@@ -124,6 +124,11 @@ BEGIN
     DELETE FROM entry WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM entry WHERE expires <= moment LIMIT 1000 FOR UPDATE SKIP LOCKED
     ));
+    -- Before lanes, as settling has it.
+    UPDATE agenda SET first = below.due FROM (
+        SELECT due FROM place WHERE state = 1 AND due < (SELECT first FROM agenda) ORDER BY due LIMIT 1
+    ) AS below
+    WHERE first > below.due;
     FOR way IN SELECT queue, urgency, first FROM lane WHERE first > 0 ORDER BY queue, urgency LOOP
         UPDATE lane SET first = below.seq FROM (
             SELECT seq FROM place
@@ -132,8 +137,4 @@ BEGIN
         ) AS below
         WHERE queue = way.queue AND urgency = way.urgency AND first > below.seq;
     END LOOP;
-    UPDATE agenda SET first = below.due FROM (
-        SELECT due FROM place WHERE state = 1 AND due < (SELECT first FROM agenda) ORDER BY due LIMIT 1
-    ) AS below
-    WHERE first > below.due;
 END $$;
