@@ -15,6 +15,7 @@ from umbel.engines.postgres import PostgresEngine
 from umbel.engines.postgres.migrations import VERSION
 from umbel.exceptions import ImproperlyConfigured
 from umbel.ports import Action, FetchRequest, Owner, Settlement
+from umbel.testing.conformance.support import PATIENCE, until
 
 pytestmark = pytest.mark.engine
 
@@ -35,6 +36,14 @@ def space() -> Iterator[tuple[str, str]]:
 def run(statement: str) -> None:
     with psycopg.connect(SHARED, autocommit=True) as connection:
         connection.execute(statement.encode())
+
+
+def make_version_1(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make tables as the first umbel had them."""
+    with opened(url) as engine, monkeypatch.context() as patch:
+        patch.setattr("umbel.engines.postgres.migrations.VERSION", 1)
+        patch.setattr("umbel.engines.postgres.migrations.OLDEST", 1)
+        assert len(engine.migrate()) == 1
 
 
 def test_the_first_to_come_makes_the_tables(space: tuple[str, str]) -> None:
@@ -113,10 +122,7 @@ def test_what_is_leased_stays_so_when_leases_get_tables_of_their_own(
     space: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, schema = space
-    with opened(url) as engine, monkeypatch.context() as patch:
-        patch.setattr("umbel.engines.postgres.migrations.VERSION", 1)
-        patch.setattr("umbel.engines.postgres.migrations.OLDEST", 1)
-        assert len(engine.migrate()) == 1
+    make_version_1(url, monkeypatch)
     run(f'SET search_path TO "{schema}"; {LEASED}')
     with opened(url) as engine:
         assert len(engine.migrate()) == VERSION - 1
@@ -144,6 +150,44 @@ def test_what_is_leased_stays_so_when_leases_get_tables_of_their_own(
                 ("6", 3),
                 ("8", 1),
             ]
+
+
+def test_who_publishes_with_a_change_meanwhile_and_a_migration_do_not_wait_for_each_other(
+    space: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, schema = space
+    make_version_1(url, monkeypatch)
+    with opened(url) as engine, ThreadPoolExecutor(1) as executor:
+        with psycopg.connect(SHARED) as connection:
+            connection.execute(f'SET search_path TO "{schema}"'.encode())
+            connection.execute(b"INSERT INTO entry (kind, key, value) VALUES ('any', 'any', 'any')")
+            migrated = executor.submit(engine.migrate)
+            waits = b"SELECT 1 FROM pg_locks WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+            until(lambda: bool(connection.execute(waits).fetchall()))
+            connection.execute(b"LOCK TABLE place IN ROW EXCLUSIVE MODE")
+        assert len(migrated.result(PATIENCE)) == VERSION - 1
+
+
+def test_who_had_rights_on_the_tables_has_them_on_new_ones(
+    space: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, schema = space
+    make_version_1(url, monkeypatch)
+    run(f'CREATE ROLE "{schema}" LOGIN')
+    try:
+        run(f'GRANT USAGE ON SCHEMA "{schema}" TO "{schema}"')
+        run(f'GRANT ALL ON ALL TABLES IN SCHEMA "{schema}" TO "{schema}"')
+        run(f'GRANT ALL ON ALL SEQUENCES IN SCHEMA "{schema}" TO "{schema}"')
+        with opened(url) as engine:
+            engine.migrate()
+        with opened(url.replace("postgres@", f"{schema}@")) as engine:
+            consumer = engine.broker.consumer(Owner("me", "node", "host", 3), 60.0)
+            assert consumer.fetch(FetchRequest(["q"], 10), 0.0) == []
+            assert engine.queues.depths()["q"].leased == 0
+            consumer.close()
+    finally:
+        run(f'DROP OWNED BY "{schema}"')
+        run(f'DROP ROLE "{schema}"')
 
 
 def test_who_may_not_make_them_is_told_so(space: tuple[str, str]) -> None:

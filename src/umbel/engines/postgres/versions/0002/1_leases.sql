@@ -21,9 +21,23 @@ ALTER TABLE lease ALTER COLUMN seqs SET STORAGE MAIN;
 CREATE INDEX lease_owner ON lease (owner, number);
 -- As place has it.
 ALTER TABLE lease REPLICA IDENTITY FULL;
+-- Whoever may use that may use this.
+DO $$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN
+        SELECT DISTINCT privilege_type AS may, coalesce(quote_ident(rolname), 'PUBLIC') AS who
+        FROM pg_class CROSS JOIN aclexplode(relacl) LEFT JOIN pg_roles ON pg_roles.oid = grantee
+        WHERE pg_class.oid = 'place'::regclass AND grantee <> relowner
+    LOOP
+        EXECUTE format('GRANT %s ON lease TO %s', one.may, one.who);
+    END LOOP;
+END $$;
 
--- Waits for what is just done to leases, and lets nobody lease anything before this is over.
-LOCK TABLE place IN ACCESS EXCLUSIVE MODE;
+-- Waits for what is just done to leases, and lets nobody lease anything before this is over. Values, which get a column
+-- below, are locked before, as who publishes with a change of them does it: else each could wait for the other.
+LOCK TABLE entry, place IN ACCESS EXCLUSIVE MODE;
 INSERT INTO lease (owner, number, queue, urgency, state, count, crashes, seqs)
 SELECT owner, lease, queue, urgency, state, count, crashes, array_agg(seq ORDER BY seq)
 FROM place WHERE state >= 2 GROUP BY owner, lease, queue, urgency, state, count, crashes;
