@@ -14,6 +14,7 @@ import pytest
 from tests.postgres_servers import SHARED, PrivateServer, pgbouncer, private_server
 from umbel.clock import SystemClock
 from umbel.engines.postgres import PostgresEngine
+from umbel.engines.postgres.consumer import PostgresConsumer
 from umbel.engines.postgres.ear import Ear
 from umbel.exceptions import OperationalError
 from umbel.testing.conformance.support import (
@@ -49,6 +50,25 @@ def test_nobody_is_notified_while_nobody_waits(engine: PostgresEngine, url: str)
     assert waiters(url, "waiter") == 0
     assert fetch(consumer, wait=0.01) == []
     assert waiters(url, "waiter") == 0
+    side.leave()
+
+
+def test_who_waits_with_nothing_scheduled_claims_once(
+    engine: PostgresEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = Side(engine)
+    consumer = side.consumer()
+    assert isinstance(consumer, PostgresConsumer)
+    server, claim = engine._server, consumer._waiter._sql["claim"]
+    run, claims = server.run_again, list[str]()
+
+    def counted(link: Any, statement: str, *rest: Any) -> Any:
+        claims.extend([statement] if statement == claim else [])
+        return run(link, statement, *rest)
+
+    monkeypatch.setattr(server, "run_again", counted)
+    assert fetch(consumer, wait=0.1) == []
+    assert len(claims) == 1
     side.leave()
 
 

@@ -226,8 +226,10 @@ BEGIN
         SELECT due INTO next_due FROM place WHERE state = 1 AND due >= dates.first ORDER BY due LIMIT 1;
         RETURN NEXT ROW(
             NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-            -- What is due in a lane that somebody has locked is asked for again a moment later.
-            greatest(extract(epoch FROM next_due - clock_timestamp()), 0.005)
+            -- What is due in a lane that somebody has locked is asked for again a moment later; without any that is
+            -- scheduled it is null, which greatest() passes over.
+            CASE WHEN next_due IS NOT NULL
+                THEN greatest(extract(epoch FROM next_due - clock_timestamp()), 0.005) END
         )::delivery;
     END IF;
 END $$;
