@@ -12,13 +12,15 @@ anew. And what may run only once: the copy says that it has begun.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from umbel.clock import unique_id
 from umbel.engines.rabbitmq import envelope, wire
 from umbel.engines.rabbitmq.channel import Channel
+from umbel.engines.rabbitmq.errors import NotFound
 from umbel.engines.rabbitmq.publisher import Outgoing, Publisher
-from umbel.engines.rabbitmq.topology import Topology, declare_queue
+from umbel.engines.rabbitmq.topology import Topology, declare_queue, refuses_when_full
 from umbel.engines.rabbitmq.wire import Event, method
 from umbel.exceptions import OperationalError
 from umbel.failpoints import fail_point
@@ -39,7 +41,7 @@ class Claims:
         self._channel = channel
         self._own: dict[str, str] = {}
         self._id = unique_id()[-12:]
-        self._count = 0
+        self._count = self._made = 0
         #: Copies of claims that had failed by the time they came.
         self._late: list[Event] = []
 
@@ -55,15 +57,19 @@ class Claims:
         ]
         own = [self._queue(one.queue) for one in deliveries]
         fail_point("rabbitmq.claim.before")
-        self._publisher.publish(
-            [Outgoing(one, "", name, "") for one, name in zip(written, own, strict=True)], timeout
-        )
+        copies = [Outgoing(one, "", name, "") for one, name in zip(written, own, strict=True)]
+        try:
+            self._publisher.publish(copies, timeout)
+        except NotFound:  # somebody has deleted one: the next claim has others
+            self._own.clear()
+            raise
         # Of different queues they may come in another order; of one tag one is as good as the other.
         found: dict[str | None, list[Event]] = {}
         left = len(deliveries)
         while left:
             event = self._channel.receive_lasting(timeout)
             if event is None:
+                self._late += chain.from_iterable(found.values())
                 raise OperationalError(
                     f"{self._topology.address.place} did not hand over what was put into {own[0]!r}."
                 )
@@ -76,29 +82,45 @@ class Claims:
         return [found[one.tag].pop(0) for one in deliveries]
 
     def late(self) -> list[Event]:
-        """Return copies that came after their claim had failed: what they are copies of is still held."""
-        late, self._late = self._late, []
+        """Return copies whose claim has failed: what they are copies of is held, or was settled."""
+        late = [*self._late, *(event for event, _ in self._channel.for_lasting)]
+        self._late.clear()
+        self._channel.for_lasting.clear()
         return late
 
     def _queue(self, queue: str) -> str:
         """Return the queue of our own from which messages go back to `queue`."""
         own = self._own.get(queue)
-        if own is None:
-            own = self._topology.name(f"umbel.claim.{self._id}.{len(self._own)}")
+        if own is None or own not in self._channel.lasting.values():  # the server has ended that
+            self._made += 1
+            own = self._topology.name(f"umbel.claim.{self._id}.{self._made}")
+            exchange, key = self._way_back(queue)
             with self._topology.admin() as link:
                 declare_queue(
                     link,
                     own,
                     {
                         "x-message-ttl": 0,
-                        "x-dead-letter-exchange": "",
-                        "x-dead-letter-routing-key": self._topology.name(queue),
+                        "x-dead-letter-exchange": exchange,
+                        "x-dead-letter-routing-key": key,
                         "x-expires": LEFT_OVER,
                     },
                 )
             self._own[queue] = own
             self._channel.consume_lastingly(own)
         return own
+
+    def _way_back(self, queue: str) -> tuple[str, str]:
+        """Return the exchange and the key by which messages go back to `queue`.
+
+        A queue that is full refuses them, and the server drops what is refused so. But what comes by a delay
+        queue stays there until it is taken, if that is a quorum queue.
+        """
+        name = self._topology.name(queue)
+        if not refuses_when_full(self._topology.declared(queue)):
+            return "", name
+        self._topology.ensure_parking([queue])
+        return self._topology.delays.place(name, 0.0)
 
     def delete(self) -> None:
         """Delete the queues, which are empty once their consumer is gone."""

@@ -7,7 +7,6 @@ marked may have killed its process, so it is given alone, and runs from a queue 
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -23,16 +22,14 @@ from umbel.engines.rabbitmq.core import Core
 from umbel.engines.rabbitmq.errors import NoChannel, NotFound
 from umbel.engines.rabbitmq.held import ITSELF, Held, Holdings
 from umbel.engines.rabbitmq.link import Link
-from umbel.engines.rabbitmq.returned import Returned, one_death_more
-from umbel.engines.rabbitmq.settling import is_copied, messages_of, struck_off
+from umbel.engines.rabbitmq.returned import CANNOT_COUNT, Returned, one_death_more
+from umbel.engines.rabbitmq.settling import is_copied, messages_of, moved, struck_off
 from umbel.engines.rabbitmq.unheard import is_done
-from umbel.engines.rabbitmq.wire import Event, Number
+from umbel.engines.rabbitmq.wire import Event
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
 from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settlement, WentBack
-
-logger = logging.getLogger("umbel.rabbitmq")
 
 #: Most messages of one batch: a classic queue hands over no more before it has heard that they went out.
 BATCH = 200
@@ -84,10 +81,10 @@ class RabbitConsumer(Consumer):
                     if not fetched and (monotonic() < deadline) and self._was_interrupted():
                         return []
             except NotFound as error:
-                self._queue_gone(request.queues, error)
+                self._core.queue_gone(request.queues, error)
                 return []
             except NoChannel as error:
-                self._too_many(error)
+                self._core.too_many_channels(error)
                 raise
             return fetched
 
@@ -193,38 +190,47 @@ class RabbitConsumer(Consumer):
             return []
         suspect = self._returned.next()
         first: Delivery = suspect.delivery
-        if first.early or first.over_time is not None:
-            # It says what became of it, and does not run any more.
-            with self._lock:
-                self._held.by_key[first.key] = suspect
-            return [first]
-        try:
-            [copy] = self._claimed([first], [suspect.number], [one_death_more(first)])
-        except OperationalError:
-            self._returned.put_back(suspect)
-            raise
-        given = envelope.as_before(first, self._key(copy))
+        if not first.early and first.over_time is None:  # else it does not run any more
+            try:
+                return [self._apart(suspect)]
+            except CANNOT_COUNT as error:
+                self._returned.not_counted(error)
+            except OperationalError:
+                self._returned.put_back(suspect)
+                raise
         with self._lock:
-            self._held.given(copy.number, suspect.queue, given, said={})
-        return [given]
+            suspect.since = monotonic()
+            self._held.by_key[first.key] = suspect
+        return [first]
 
-    def _claimed(
-        self,
-        deliveries: Sequence[Delivery],
-        numbers: Sequence[Number],
-        more: Sequence[Mapping[str, Any]],
+    def _apart(self, suspect: Held) -> Delivery:
+        """Move what came back into a queue of our own, where it counts one death more."""
+        [copy] = self._copies([suspect.delivery], [one_death_more(suspect.delivery)])
+        given = envelope.as_before(suspect.delivery, self._key(copy))
+        with self._lock:
+            self._send(self._held.settled([suspect.number]))
+            self._held.given(copy.number, suspect.queue, given, said={})
+        return given
+
+    def _copies(
+        self, deliveries: Sequence[Delivery], more: Sequence[Mapping[str, Any]]
     ) -> list[Event]:
-        """Move deliveries into a queue of our own; return them as they came from there."""
+        """Put copies of deliveries into a queue of our own; return them as they came from there."""
         assert self._claims is not None  # noqa: S101 - there is a connection
         if self._link is not None and self._link.broken is not None:
             raise self._link.broken  # they have gone back: a copy would be one more
-        copies = self._claims.claim(deliveries, more, self._core.address.timeout)
-        late = [copy.number for copy in self._claims.late()]
+        patience = self._core.publisher.patience(self._core.address.timeout)
+        copies = self._claims.claim(deliveries, more, patience)
+        self._settle_late(copies)
+        return copies
+
+    def _settle_late(self, copies: Sequence[Event] = ()) -> None:
+        """Acknowledge copies of claims that have failed; open those of one that has not."""
+        late = [copy.number for copy in self._claims.late()] if self._claims else []
         with self._lock:
             for number in sorted([*late, *(copy.number for copy in copies)]):
                 self._held.opened(number)
-            self._send(self._held.settled([*late, *numbers]))
-        return copies
+            self._send(self._held.settled(late))
 
     def _was_interrupted(self) -> bool:
         found = self._interrupted.is_set()
@@ -237,15 +243,6 @@ class RabbitConsumer(Consumer):
         link = self._link
         if link is not None:
             link.interrupt()
-
-    def _queue_gone(self, queues: Sequence[str], error: OperationalError) -> None:
-        logger.warning("A queue was deleted, and is declared again. %s", error)
-        self._core.topology.forget(queues)
-
-    def _too_many(self, error: OperationalError) -> None:
-        if self._core.most_channels > 1:
-            logger.warning("Quorum queues are asked on one channel now, which is slower. %s", error)
-            self._core.most_channels = 1
 
     # The connection
 
@@ -320,10 +317,10 @@ class RabbitConsumer(Consumer):
         try:
             return self._take(fetch, before)
         except NotFound as error:
-            self._queue_gone(fetch.queues, error)
+            self._core.queue_gone(fetch.queues, error)
             return []
         except NoChannel as error:
-            self._too_many(error)
+            self._core.too_many_channels(error)
             raise
 
     def _known(self, settlements: Sequence[Settlement]) -> tuple[list[Settlement], list[Delivery]]:
@@ -363,7 +360,10 @@ class RabbitConsumer(Consumer):
     def expect_start(self, deliveries: Sequence[Delivery]) -> None:
         """Let those that do not yet lie in a queue of our own, where they count one death more."""
         self._check_open()
-        self._say(deliveries, one_death_more, again=True)
+        try:
+            self._say(deliveries, one_death_more, again=True)
+        except CANNOT_COUNT as error:
+            self._returned.not_counted(error)
 
     def _say(
         self,
@@ -427,6 +427,7 @@ class RabbitConsumer(Consumer):
             if back:
                 with self._lock:
                     self._send(self._held.returned(back))
+            self._settle_late()
             self._move_old(now)
         except OperationalError:
             pass  # who uses it next meets the same
@@ -438,20 +439,17 @@ class RabbitConsumer(Consumer):
         with self._lock:
             held = list(self._held.by_key.values())
         for one in (one for one in held if now - one.since > self._core.hold_after):
-            self._move([one], [{envelope.CRASHES: one.delivery.crashes + 1, **(one.said or {})}])
+            self._move([one], [{**one_death_more(one.delivery), **(one.said or {})}])
 
     def _move(self, held: Sequence[Held], more: Sequence[Mapping[str, Any]]) -> None:
         """Let what is held lie in a queue of our own from now on, where it says more of itself."""
         if not held:
             return
-        copies = self._claimed([one.delivery for one in held], [one.number for one in held], more)
+        copies = self._copies([one.delivery for one in held], more)
         with self._lock:
-            for one, copy, says in zip(held, copies, more, strict=True):
-                if self._held.by_key.get(one.delivery.key) is one:
-                    one.number, one.since, one.apart = copy.number, monotonic(), True
-                    one.said = {name: says[name] for name in says if name == envelope.EARLY}
-                else:  # settled meanwhile
-                    self._send(self._held.settled([copy.number]))
+            # In one step: what goes back is either what it was or the copy.
+            done = moved(self._held, held, [copy.number for copy in copies], more)
+            self._send(self._held.settled(done))
 
     def expect_end(self, delivery: Delivery, limit: float) -> None:
         """Let the message say what its process is killed for, if it is."""
@@ -487,8 +485,9 @@ class RabbitConsumer(Consumer):
             return
         if link.broken is not None:
             self._forget()
-        elif apart:
+        else:
             with suppress(OperationalError):
+                self._settle_late()
                 # As they are: they did not kill this process.
                 self._publish_copies(apart)
                 with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from time import monotonic
 
@@ -18,6 +19,8 @@ from umbel.engines.texts import escaped
 from umbel.exceptions import OperationalError
 from umbel.message import Delivery, Publication
 from umbel.ports import Settlement
+
+logger = logging.getLogger("umbel.rabbitmq")
 
 #: The keys of a dead letter's own, in our header.
 DEAD, REASON, QUEUE, DIED, KEY = "dead", "reason", "queue", "died_at", "key"
@@ -57,6 +60,17 @@ class Core:
         link.most_channels = min(link.most_channels, self.most_channels)
         self.pulse.add(link)
         return link
+
+    def queue_gone(self, queues: Sequence[str], error: OperationalError) -> None:
+        """Declare queues again when they are next needed."""
+        logger.warning("A queue was deleted, and is declared again. %s", error)
+        self.topology.forget(queues)
+
+    def too_many_channels(self, error: OperationalError) -> None:
+        """Ask for one channel from now on."""
+        if self.most_channels > 1:
+            logger.warning("Quorum queues are asked on one channel now, which is slower. %s", error)
+            self.most_channels = 1
 
     # Messages on their way
 

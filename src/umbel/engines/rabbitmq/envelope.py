@@ -37,6 +37,10 @@ _THEIRS = frozenset(
         "x-last-death-reason",
     }
 )
+#: What a copy has in our header only: by these headers the server would send it elsewhere, too, and by these
+#: properties refuse it to another user, and let it expire where it waits.
+_CARBON, _UNSAID = frozenset({"CC", "BCC"}), frozenset({"user_id", "expiration"})
+UNSAID = "unsaid"
 #: What every message of Celery's has; others are carried in our header.
 _DEFAULTS = {"delivery_mode": 2}
 
@@ -146,6 +150,7 @@ def read(event: Event, queue: str, key: str, limits: HasMost, handle: Any = None
         properties.pop(name, None)
     if isinstance(own.get(OTHERS), dict):
         properties |= own[OTHERS]
+        headers = headers | _restored(properties)
     sent = own.get(SENT) or _sent_to(event)
     if isinstance(sent, dict):
         properties["delivery_info"] = sent
@@ -192,7 +197,39 @@ def tag_of(message: Message) -> str:
 
 def again(delivery: Delivery, queue: str | None = None) -> Publication:
     """Return a delivery as a publication: the same message, to be kept elsewhere."""
-    return Publication(queue or delivery.queue, delivery.message, delivery.tag, delivery.priority)
+    return Publication(
+        queue or delivery.queue, _copied(delivery.message), delivery.tag, delivery.priority
+    )
+
+
+def _copied(message: Message) -> Message:
+    """Return a message as one that means nothing more to the server than its place."""
+    headers, properties = message.headers, message.properties
+    if _CARBON.isdisjoint(headers) and _UNSAID.isdisjoint(properties):
+        return message
+    unsaid = [
+        {name: found[name] for name in names & found.keys()}
+        for names, found in ((_CARBON, headers), (_UNSAID, properties))
+    ]
+    return Message(
+        {name: value for name, value in headers.items() if name not in _CARBON},
+        {
+            UNSAID: unsaid,
+            **{name: value for name, value in properties.items() if name not in _UNSAID},
+        },
+        message.body,
+        message.content_type,
+        message.content_encoding,
+    )
+
+
+def _restored(properties: dict[str, Any]) -> dict[str, Any]:
+    """Put back what a copy did not say to the server: properties, and the headers that are returned."""
+    match properties.pop(UNSAID, None):
+        case [dict(carbon), dict(unsaid)]:
+            properties.update({name: unsaid[name] for name in _UNSAID & unsaid.keys()})
+            return {name: carbon[name] for name in _CARBON & carbon.keys()}
+    return {}
 
 
 def as_before(first: Delivery, key: str) -> Delivery:

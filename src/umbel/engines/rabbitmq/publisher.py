@@ -33,6 +33,8 @@ logger = logging.getLogger("umbel.rabbitmq")
 
 #: Messages that may be unconfirmed while more are sent.
 WINDOW = 500
+#: Seconds after which a server that takes no messages is asked whether it does again.
+BLOCKED = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,11 @@ class Publisher:
     def frame_max(self) -> int:
         """Most bytes of a frame."""
         return FRAME_MAX if self._link is None else self._link.frame_max
+
+    def patience(self, timeout: float) -> float:
+        """Return the seconds to wait for what need not be sent: few while the server takes no messages."""
+        link = self._link
+        return timeout if link is None or link.blocked is None else min(timeout, BLOCKED)
 
     def publish(
         self, messages: Sequence[Outgoing], timeout: float, taken: Heard | None = None

@@ -23,12 +23,16 @@ from umbel.engines.rabbitmq.envelope import CRASHES, tag_of
 from umbel.engines.rabbitmq.held import Held
 from umbel.engines.rabbitmq.unheard import Tags
 from umbel.engines.rabbitmq.wire import Number
+from umbel.exceptions import BrokerFull, EncodeError
 from umbel.message import Delivery
 
 logger = logging.getLogger("umbel.rabbitmq")
 
 #: Seconds that what waits here to run alone may wait before others get it.
 PATIENCE = 1.0
+#: Why there is no copy of a message that would count its process's death: the server has no room for one, or
+#: its headers leave none. It runs as it is: who waited for an alarm to end would be what keeps it going.
+CANNOT_COUNT = (BrokerFull, EncodeError)
 
 
 class Returned:
@@ -37,6 +41,7 @@ class Returned:
     def __init__(self, ended: Tags) -> None:
         self._ended = ended
         self._waiting: deque[Held] = deque()
+        self._said = False
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -99,6 +104,15 @@ class Returned:
         self._waiting.clear()
         return numbers
 
+    def not_counted(self, error: Exception) -> None:
+        """Say once that something starts of which no death is counted."""
+        (logger.info if self._said else logger.warning)(
+            "A message that came back runs without being counted: if it ends its process, that is not known."
+            " %s",
+            error,
+        )
+        self._said = True
+
     def clear(self) -> None:
         """Forget all: it has gone back."""
         self._waiting.clear()
@@ -115,7 +129,7 @@ def one_death_more(delivery: Delivery) -> Mapping[str, Any]:
 
     Whoever lost it before may have been running it: a second death is a second crash.
     """
-    return {CRASHES: max(delivery.crashes, 1) + 1}
+    return {CRASHES: max(delivery.crashes, int(delivery.redelivered)) + 1}
 
 
 def _is_leftover(one: Held, given: Held) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from time import monotonic
+from typing import Any
 
 from umbel.engines.rabbitmq.core import Core
-from umbel.engines.rabbitmq.held import ITSELF, Holdings, Named
+from umbel.engines.rabbitmq.envelope import EARLY
+from umbel.engines.rabbitmq.held import ITSELF, Held, Holdings, Named
 from umbel.engines.rabbitmq.wire import Number
 from umbel.ports import Action, Settlement
 
@@ -48,3 +51,21 @@ def struck_off(
         else:
             done.append((item, one.number))
     return done, back
+
+
+def moved(
+    holdings: Holdings,
+    held: Sequence[Held],
+    copies: Sequence[Number],
+    more: Sequence[Mapping[str, Any]],
+) -> list[Number]:
+    """Let copies, which say `more`, take the place of what is held; return what is to be acknowledged."""
+    done = []
+    for one, copy, says in zip(held, copies, more, strict=True):
+        done.append(one.number)
+        if holdings.by_key.get(one.delivery.key) is one:
+            one.number, one.since, one.apart = copy, monotonic(), True
+            one.said = {name: says[name] for name in says if name == EARLY}
+        else:  # settled meanwhile
+            done.append(copy)
+    return done

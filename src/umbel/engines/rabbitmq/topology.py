@@ -281,6 +281,15 @@ def arguments_of(queue: Queue) -> dict[str, Any]:
     return found
 
 
+def refuses_when_full(queue: Queue) -> bool:
+    """Tell whether a queue is declared so that it may take no more."""
+    arguments = arguments_of(queue)
+    overflow = str(arguments.get("x-overflow", ""))
+    return overflow.startswith("reject-publish") and not arguments.keys().isdisjoint(
+        {"x-max-length", "x-max-length-bytes"}
+    )
+
+
 def _queue(name: str, arguments: Mapping[str, Any], durable: bool = True) -> bytes:
     return method(
         wire.QUEUE_DECLARE, "BsbbbbbF", 0, name, False, durable, False, False, False, arguments
