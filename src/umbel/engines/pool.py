@@ -74,8 +74,8 @@ class Pool(Generic[L]):
     def give_back(self, link: L) -> None:
         """Let others use a connection, unless it is `busy`."""
         link.used = now = self._clock.monotonic()
-        over = link if link.busy or link in self._over else None
         with self._lock:
+            over = link if link.busy or link in self._over else None
             if over is None:
                 self._idle.append(link)
                 # The first ones are those that were not needed for longest.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from umbel.clock import unique_id
 from umbel.engines.rabbitmq import RabbitEngine
 from umbel.engines.rabbitmq.consumer import RabbitConsumer
+from umbel.exceptions import OperationalError
 from umbel.message import Delivery
 from umbel.ports import Owner
 from umbel.testing.conformance.support import PATIENCE, fetch, publication, until
@@ -35,3 +39,13 @@ def waited_for(consumer: RabbitConsumer) -> Delivery:
     """Return the delivery that comes next, alone."""
     [delivery] = until(lambda: fetch(consumer, 1))
     return delivery
+
+
+def unheard(publish: Callable[..., None]) -> Callable[..., None]:
+    """Return what publishes, and does not hear that it has."""
+
+    def published(*arguments: Any) -> None:
+        publish(*arguments)
+        raise OperationalError("The confirmation was lost.")
+
+    return published

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.rabbitmq_servers import PrivateServer, connected, delete_queue, private_server
-from tests.unit.engines.rabbitmq.support import attach, dies, publish, waited_for
+from tests.unit.engines.rabbitmq.support import attach, dies, publish, unheard, waited_for
 from umbel.engines.rabbitmq import RabbitEngine, envelope, wire
 from umbel.engines.rabbitmq.claims import Claims
 from umbel.engines.rabbitmq.consumer import RabbitConsumer
@@ -123,14 +123,8 @@ def test_copies_of_a_claim_that_failed_are_not_held_for_ever(
     consumer = attach(engine)
     deliveries = fetch(consumer)
     publisher = engine.broker._core.publisher
-    take = publisher.publish
-
-    def unheard(*arguments: Any) -> None:
-        take(*arguments)
-        raise OperationalError("The confirmation was lost.")
-
     with monkeypatch.context() as patch:
-        patch.setattr(publisher, "publish", unheard)
+        patch.setattr(publisher, "publish", unheard(publisher.publish))
         with pytest.raises(OperationalError):
             consumer.mark_early(deliveries)
     channel = consumer._channel

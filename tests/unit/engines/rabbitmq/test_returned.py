@@ -7,6 +7,7 @@ import pytest
 from tests.rabbitmq_servers import connected
 from tests.unit.engines.rabbitmq.support import attach, dies, publish
 from umbel.engines.rabbitmq import RabbitEngine
+from umbel.engines.rabbitmq.channel import Channel
 from umbel.engines.rabbitmq.consumer import RabbitConsumer
 from umbel.engines.rabbitmq.topology import depth
 from umbel.exceptions import OperationalError
@@ -175,6 +176,7 @@ def test_a_copy_is_not_published_by_who_has_lost_its_connection(engine: RabbitEn
     with pytest.raises(OperationalError):
         consumer._move([held], [{}])
     until(lambda: waiting(engine) == 1)
+    assert isinstance(consumer._channel, Channel)
     last = attach(engine)
     assert ids(all_of(last)) == [delivery.message.task_id]
     last.close()

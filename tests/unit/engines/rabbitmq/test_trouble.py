@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.rabbitmq_servers import connected, delete_queue
-from tests.unit.engines.rabbitmq.support import attach, dies, publish, waited_for
+from tests.unit.engines.rabbitmq.support import attach, dies, publish, unheard, waited_for
 from umbel.engines.rabbitmq import RabbitEngine
 from umbel.engines.rabbitmq.broadcast import RabbitSubscription
 from umbel.engines.rabbitmq.consumer import RabbitConsumer
@@ -231,16 +231,6 @@ def test_who_has_a_consumer_for_a_moment_does_not_keep_it_from_saying_what_ends(
     heir = attach(engine)
     assert waited_for(heir).over_time == 2.5
     heir.close()
-
-
-def unheard(publish: Callable[..., None]) -> Callable[..., None]:
-    """Return what publishes, and does not hear that it has."""
-
-    def published(*arguments: Any) -> None:
-        publish(*arguments)
-        raise OperationalError("The confirmation was lost.")
-
-    return published
 
 
 def test_what_may_run_only_once_says_so_when_its_process_died(engine: RabbitEngine) -> None:
