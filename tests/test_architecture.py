@@ -79,6 +79,7 @@ CLIENT = (
     "amqp",
     "broadcasts",
     "revoking",
+    "stamped",
     "publish",
     "blanks",
     "series",

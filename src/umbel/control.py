@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from umbel.absent import tell_of_absent
@@ -10,6 +10,7 @@ from umbel.clock import Clock
 from umbel.nearest import meant
 from umbel.opened import OpenEngines
 from umbel.revoking import revoke, signal_number
+from umbel.stamped import given_stamps, revoke_stamps
 
 #: What Celery's `broadcast` takes, and has no meaning where nobody is asked and nothing is waited for.
 _BROADCAST = (
@@ -27,7 +28,7 @@ class _App(Protocol):
 
 @tell_of_absent
 class Control:
-    """Revokes calls by their ids. What is revoked is kept by the state store until its messages are gone."""
+    """Revokes calls, by their ids or stamps. What is revoked is kept by the state store, not by workers."""
 
     def __init__(self, app: _App) -> None:
         self.app = app
@@ -73,6 +74,31 @@ class Control:
     ) -> list[Any] | None:
         """Revoke with ``terminate=True``."""
         return self.revoke(task_id, destination, True, signal, **kwargs)
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any] | Iterable[str],
+        destination: Iterable[str] | str | None = None,
+        terminate: bool = False,
+        signal: str | int | None = TERM_SIGNAME,
+        **kwargs: Any,
+    ) -> list[Any] | None:
+        """Let no call run any more that has one of these stamps, as `revoke` lets none of an id.
+
+        `headers` has the values of stamps by their names, such as ``{"tenant": "a"}`` or
+        ``{"tenant": ["a", "b"], "order": 7}``; or it is a list of ``"name=value"``. A call is meant if it has
+        one of the stamps with one of its values; where it has several values, any counts. They are compared
+        as Python does: 1 is not "1".
+
+        It counts for what was sent before, whenever that is met, and for what is sent within three hours.
+        What is sent later runs. The rest is as with `revoke`; raises TypeError or ValueError for what names
+        no stamps, and EncodeError for values that no message could have.
+        """
+        _check(kwargs)
+        stamps = given_stamps(headers)
+        number = signal_number(signal or TERM_SIGNAME) if terminate else None
+        revoke_stamps(self.app.engines.state_store(), stamps, self.app.clock, number)
+        return [] if kwargs.get("reply") else None
 
 
 def _ids(given: str | Iterable[str]) -> list[str]:

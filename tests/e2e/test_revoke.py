@@ -112,6 +112,10 @@ class Scene:
     def send(self, name: str, **options: Any) -> AsyncResult[Any]:
         return self.app.send_task(f"tasks.{name}", **options)
 
+    def stamped(self, name: str, countdown: float | None = None, **stamps: Any) -> AsyncResult[Any]:
+        signature = self.app.signature(f"tasks.{name}").stamp(**stamps)
+        return signature.apply_async(countdown=countdown)
+
     def noted(self, name: str) -> list[str]:
         path = self.project / name
         return path.read_text().split("\n")[:-1] if path.exists() else []
@@ -300,6 +304,64 @@ def test_what_runs_goes_on_unless_it_is_to_be_ended(at_home: Scene) -> None:
     until(at_home.is_heard)
     (at_home.project / "gate").touch()
     assert result.get(timeout=PATIENCE) is None
+
+
+def test_what_has_a_revoked_stamp_never_starts(scene: Scene) -> None:
+    """What is queued and what is scheduled, by a worker that runs and by one that starts later."""
+    revoke = scene.app.control.revoke_by_stamped_headers
+    waits, later = scene.stamped("short", tenant="a"), scene.stamped("short", 1.0, order=7)
+    several = scene.stamped("short", tenant=["b", "c"])
+    stays = [scene.stamped("short", tenant="d", order="7"), scene.send("short")]
+    revoke({"tenant": ["a", "c"], "order": 7})
+    first = scene.start()
+    for result in stays:
+        assert result.get(timeout=PATIENCE) == result.id
+    for result in (waits, later, several):
+        until(lambda: scene.is_revoked(result))  # noqa: B023 - called at once
+    shown = (
+        f"Discarding revoked task: tasks.short[{waits.id}] (revoked by header: {{'tenant': 'a'}})\n"
+    )
+    assert shown in first.text
+    until(lambda: f"tasks.short {waits.id} False None False" in scene.noted("told"))
+    parked = scene.stamped("short", 2.0, tenant="e")
+    revoke({"tenant": "e"})
+    until(scene.is_heard)
+    first.close()
+    scene.start()
+    until(lambda: scene.is_revoked(parked))
+    after = scene.stamped("short", tenant="a")  # sent after it was revoked
+    until(lambda: scene.is_revoked(after))
+    assert sorted(scene.noted("started")) == sorted(result.id for result in stays)
+
+
+def test_what_runs_and_has_a_stamp_is_ended_and_nothing_else(scene: Scene) -> None:
+    worker = scene.start("-c", "2")
+    ended, beside = scene.stamped("hold", n=[1, 2]), scene.stamped("hold", n="2")
+    until(lambda: scene.has_started(ended) and scene.has_started(beside))
+    behind = scene.stamped("short", n=3)
+    ended.revoke_by_stamped_headers({"n": 2}, terminate=True, signal="SIGKILL")
+    until(lambda: scene.is_revoked(ended, "terminated"))
+    assert f"Terminating tasks.hold[{ended.id}] (SIGKILL)" in worker.text
+    assert behind.get(timeout=PATIENCE) == behind.id
+    (scene.project / "gate").touch()
+    beside.get(timeout=PATIENCE)
+    assert scene.noted("started").count(ended.id) == scene.noted("started").count(beside.id) == 1
+    assert not scene.app.queues.dead_letters(10)
+
+
+@pytest.mark.parametrize("executor", ["threads", "asyncio"])
+def test_each_executor_ends_what_has_a_stamp(at_home: Scene, executor: str) -> None:
+    scene = at_home
+    scene.start("-P", executor, "-c", "3")
+    ended, beside = scene.stamped("dwell", n=1), scene.stamped("dwell", n=2)
+    until(lambda: scene.has_started(ended) and scene.has_started(beside))
+    scene.app.control.revoke_by_stamped_headers({"n": 1}, terminate=True)
+    until(lambda: scene.is_revoked(ended, "terminated"))
+    never = scene.stamped("short", n=1)
+    until(lambda: scene.is_revoked(never))
+    (scene.project / "gate").touch()
+    beside.get(timeout=PATIENCE)
+    assert not scene.has_started(never)
 
 
 def test_never_is_another_task_ended_than_the_one_that_is_meant(scene: Scene) -> None:

@@ -254,6 +254,33 @@ def test_what_is_revoked_does_not_run(app: Umbel) -> None:
     assert [(ran.id, ran.state) for ran in run_pending(app, ahead=60)] == [(third.id, "REVOKED")]
 
 
+def test_what_has_a_revoked_stamp_does_not_run(app: Umbel) -> None:
+    @app.task(name="t")
+    def t() -> int:
+        return 1
+
+    first, second = t.s().stamp(order=7).apply_async(), t.s().stamp(order="7").apply_async()
+    first.revoke_by_stamped_headers({"order": [7, 9]})
+    assert {ran.id: ran.state for ran in run_pending(app)} == {
+        first.id: "REVOKED",
+        second.id: "SUCCESS",
+    }
+    third = t.s().stamp(order=[8, 9]).apply_async(countdown=60)
+    assert [(ran.id, ran.state) for ran in run_pending(app, ahead=60)] == [(third.id, "REVOKED")]
+
+
+def test_a_worker_discards_what_has_a_revoked_stamp(app: Umbel) -> None:
+    @app.task(name="t")
+    def t() -> int:
+        return 1
+
+    app.control.revoke_by_stamped_headers({"order": 7})
+    one, other = t.s().stamp(order=7).apply_async(), t.s().stamp(order=8).apply_async()
+    with worker(app):
+        assert other.get(timeout=10) == 1
+        until(lambda: one.state == "REVOKED")
+
+
 def test_a_worker_discards_what_is_revoked_and_lets_it_be_forgotten(app: Umbel) -> None:
     @app.task(name="t")
     def t() -> int:

@@ -475,16 +475,6 @@ def test_what_is_kept_of_the_call(app: Umbel) -> None:
     assert (result.worker, result.retries, result.queue) == ("celery@host", 3, "mails")
 
 
-# What is not there yet
-
-
-def test_revoking_by_stamps_says_that_it_is_not_possible(app: Umbel) -> None:
-    result: Any = app.AsyncResult("i")
-    with pytest.raises(NotImplementedError, match=r"remote control.* Revoke calls by their ids"):
-        result.revoke_by_stamped_headers({"a": "b"})
-    assert not hasattr(result, "revoke_by_stamped_headers")
-
-
 # Never within a task
 
 

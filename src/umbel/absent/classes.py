@@ -17,7 +17,6 @@ from umbel.absent.reasons import (
     OWN_LOG,
     PLACE,
     QUEUE_SETTINGS,
-    STAMPS,
     STORE,
     WIRE,
     WITHIN,
@@ -64,7 +63,6 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
     },
     "Signature": {"election": CONTROL},
     "AsyncResult": {
-        "revoke_by_stamped_headers": STAMPS,
         "on_ready": "has no meaning here: result.then(callback) is told of the end",
         "supports_native_join": "has no meaning here: one subscription hears of any number of results",
     },
@@ -81,7 +79,6 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
             ),
             CONTROL,
         ),
-        "revoke_by_stamped_headers": STAMPS,
         **dict.fromkeys(("purge", "discard_all"), "is the command `umbel purge` here"),
     },
     "AMQP": {

@@ -9,10 +9,6 @@ CONTROL = (
     "is part of remote control, which comes in a later version. The command `umbel queues` shows what"
     " waits"
 )
-STAMPS = (
-    "is part of remote control, which comes in a later version. Revoke calls by their ids:"
-    " app.control.revoke([...])"
-)
 EVENTS = (
     "is part of events, which come in a later version; the signals of umbel.signals tell of tasks"
 )

@@ -36,7 +36,7 @@ COMMANDS = {
     "queues": "Show what waits in each queue.",
     "report": "Print what a bug report should contain.",
     "result": "Show what became of a call, or of a group's.",
-    "revoke": "Let calls not run any more, by their ids.",
+    "revoke": "Let calls not run any more, by their ids or stamps.",
     "schedule": "Look at periodic tasks, and change them while beats run.",
     "shell": "Open a Python shell with the app and its tasks.",
     "worker": "Start a worker.",

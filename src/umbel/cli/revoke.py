@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from typing import Any
+
 import click
 
 from umbel.cli.given import Global
@@ -19,14 +23,52 @@ def _signal(context: click.Context, parameter: click.Parameter, value: str | Non
     return value
 
 
+def _stamps(
+    context: click.Context, parameter: click.Parameter, words: Sequence[str]
+) -> dict[str, list[Any]]:
+    """Return the values of each stamp that was given."""
+    found = dict[str, list[Any]]()
+    for word in words:
+        name, equals, text = word.partition("=")
+        values: list[Any] = [text]
+        if name.endswith(":"):
+            name, values = name[:-1], _json(word, text)
+        if not name or not equals or None in values:
+            raise click.BadParameter(
+                f"{word!r} is no stamp: give its name and value, as in tenant=a, or order:=7 for a number."
+            )
+        found.setdefault(name, []).extend(values)
+    return found
+
+
+def _json(word: str, text: str) -> list[Any]:
+    try:
+        found = json.loads(text)
+        return found if isinstance(found, list) else [found]
+    except ValueError:
+        raise click.BadParameter(
+            f"{word!r} has no JSON after ':=': give it such as order:=7, or as a text by tenant=a."
+        ) from None
+
+
 @click.command(
     "revoke",
     epilog=examples(
         "umbel -A tasks revoke 0190a1b2-7d5a-7bd3-a5ae-1d5ff1d9c1a4",
         "umbel -A tasks revoke --terminate --signal SIGKILL ID ID",
+        "umbel -A tasks revoke --stamp tenant=a --stamp order:=7",
     ),
 )
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("ids", metavar="[ID...]", nargs=-1)
+@click.option(
+    "--stamp",
+    "stamps",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_stamps,
+    help="All calls that have this stamp; also several, of which any counts. Of what is no text its JSON:"
+    " NAME:=7.",
+)
 @click.option("--terminate", is_flag=True, help="End it, too, where it runs already.")
 @click.option(
     "--signal",
@@ -37,9 +79,14 @@ def _signal(context: click.Context, parameter: click.Parameter, value: str | Non
 @json_option
 @click.pass_obj
 def command(
-    given: Global, ids: tuple[str, ...], terminate: bool, signal: str | None, as_json: bool
+    given: Global,
+    ids: tuple[str, ...],
+    stamps: dict[str, list[Any]],
+    terminate: bool,
+    signal: str | None,
+    as_json: bool,
 ) -> None:
-    """Let calls not run any more, by their ids.
+    """Let calls not run any more, by their ids or their stamps.
 
     What waits is discarded when a worker meets it, also if all are down now; the result is REVOKED then.
     """
@@ -47,8 +94,23 @@ def command(
         raise click.UsageError(
             f"--signal {signal} ends what runs, which goes on without --terminate."
         )
-    given.load().control.revoke(ids, terminate=terminate, signal=signal or TERM_SIGNAME)
+    if not ids and not stamps:
+        raise click.UsageError("Give the ids of calls, or stamps by --stamp NAME=VALUE.")
+    control, by = given.load().control, signal or TERM_SIGNAME
+    if ids:
+        control.revoke(ids, terminate=terminate, signal=by)
+    if stamps:
+        control.revoke_by_stamped_headers(stamps, terminate=terminate, signal=by)
     if as_json:
-        show_json({"revoked": list(ids), "terminate": terminate})
-    else:
+        shown = {"stamps": stamps} if stamps else {}
+        show_json({"revoked": list(ids), "terminate": terminate, **shown})
+        return
+    if ids:
         given.say(f"Revoked {len(ids)} call{'' if len(ids) == 1 else 's'}.")
+    if stamps:
+        given.say(f"Revoked all calls with the stamp{_listed(stamps)}.")
+
+
+def _listed(stamps: dict[str, list[Any]]) -> str:
+    found = [f"{name}={value!r}" for name, values in stamps.items() for value in values]
+    return f"{'' if len(found) == 1 else 's'} {', '.join(found)}"

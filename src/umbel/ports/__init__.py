@@ -30,10 +30,11 @@ from umbel.ports.broker import (
 from umbel.ports.engine import Engine, EngineOptions, Spare
 from umbel.ports.queues import DeadLetter, Holding, QueueAdmin, QueueDepth, StoredMessage
 from umbel.ports.results import GroupOpening, GroupPart, ResultStore, ResultSubscription
-from umbel.ports.state import REVOKED, TERMINATED, Change, Changes, Put, StateStore
+from umbel.ports.state import REVOKED, STAMPED, TERMINATED, Change, Changes, Put, StateStore
 
 __all__ = [
     "REVOKED",
+    "STAMPED",
     "TERMINATED",
     "Action",
     "Broadcast",

@@ -11,6 +11,8 @@ from umbel.values import value as value_class
 #: The kind of values that say which calls are revoked, by their ids, whose version `Consumer.revocations` is;
 #: and the kind of those that say which are to be ended where they run.
 REVOKED, TERMINATED = "revoked", "terminated"
+#: The kind of values that say which stamps are revoked; who stores some changes the kind `REVOKED`, too.
+STAMPED = "revoked_stamps"
 
 
 @value_class

@@ -21,6 +21,7 @@ from umbel.records import CallInfo, ResultRecord, TaskResult
 from umbel.result.ending import call_back, exception_of
 from umbel.result.graph import DependencyGraph, descend, graph_of
 from umbel.result.joining import assert_will_not_block
+from umbel.result.revocable import Revocable
 from umbel.result_backend import Meta
 from umbel.waiting import News, OutOfPatience, Patience, hub_of
 
@@ -30,7 +31,7 @@ _NO_CALL = CallInfo()
 
 
 @tell_of_absent
-class AsyncResult(ResultBase, Generic[R]):
+class AsyncResult(Revocable, ResultBase, Generic[R]):
     """The result of a task, which may not have run yet.
 
     ``get()`` waits for it, ``await result`` does so in a coroutine. An id of which nothing is known
@@ -439,20 +440,6 @@ class AsyncResult(ResultBase, Generic[R]):
         for result in found:
             result._unknow()
         self.backend.forget_many([result.id for result in found])
-
-    def revoke(
-        self,
-        connection: Any = None,
-        terminate: bool = False,
-        signal: str | int | None = None,
-        wait: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Let the call not run any more; see `umbel.control.Control.revoke`.
-
-        When this returns it is stored: so `connection`, `wait` and `timeout` have no meaning here.
-        """
-        self.app.control.revoke(self.id, terminate=terminate, signal=signal)
 
     # Identity
 

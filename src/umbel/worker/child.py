@@ -385,7 +385,7 @@ class Child:
 
     def _run(self, item: Waiting) -> Verdict:
         admitted, policy = item.prepared, item.prepared.policy
-        if self.revocations.ids:
+        if self.revocations.heeds:
             admitted = self.revocations.admit(admitted)
             if isinstance(admitted.work, Revoked):
                 self.passed = item  # there is nothing to end

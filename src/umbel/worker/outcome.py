@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,12 +51,13 @@ __all__ = [
 class Revoked:
     """The call is not to run, or not to go on; `why` is what its result says.
 
-    It had ``expired`` before it could start, or was ``revoked``; or it was ``terminated`` while it ran, by a
-    signal.
+    It had ``expired`` before it could start, or was ``revoked``, perhaps by a stamp that it has; or it was
+    ``terminated`` while it ran, by a signal.
     """
 
     why: str = "revoked"
     signum: int | None = None
+    stamp: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

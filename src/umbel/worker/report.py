@@ -97,6 +97,9 @@ def _revoked(revoked: Revoked) -> str:
         how = "" if revoked.signum is None else f" ({signal_name(revoked.signum)})"
         return f"Terminating %(name)s[%(id)s]{how}"
     why = " (expired)" if revoked.why == "expired" else ""
+    if revoked.stamp is not None:
+        shown = representation(revoked.stamp, LIMIT).replace("%", "%%")
+        why = f" (revoked by header: {shown})"
     return f"Discarding revoked task: %(name)s[%(id)s]{why}"
 
 

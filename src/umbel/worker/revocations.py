@@ -20,8 +20,10 @@ from umbel.app import Umbel
 from umbel.exceptions import ImproperlyConfigured, OperationalError
 from umbel.message import Delivery
 from umbel.ports import REVOKED, TERMINATED, Changes, StateStore
+from umbel.stamped import MARK
 from umbel.worker.outcome import Job, NotDue, Prepared, Revoked, Unknown
 from umbel.worker.page import Page
+from umbel.worker.revoked_stamps import RevokedStamps
 
 logger = logging.getLogger("umbel.worker")
 
@@ -42,6 +44,9 @@ class Revocations:
         self._lock = threading.Lock()
         #: Until when ids are revoked, of those that may be met.
         self.ids: dict[str, float] = {}
+        self._stamps = RevokedStamps(app.clock, MOST)
+        #: Whether anything is revoked, and `admit` is to be asked.
+        self.heeds = False
         #: The signals by which running tasks are to be ended, and until when that counts.
         self._signals: dict[str, tuple[int, float]] = {}
         #: How often it was read, so that whoever ends running tasks sees that there may be more.
@@ -119,14 +124,22 @@ class Revocations:
             if heard == self._version and heard:  # another thread was faster
                 return
             now = self._clock.time()
+            news = None
             if self._crowded_until is None or now >= self._crowded_until:
-                self._take_in(state.changes(REVOKED, self._since(), MOST), now)
+                news = state.changes(REVOKED, self._since(), MOST)
+            # All is read before any counts as read: a store may be silent from one call to the next.
+            stamps = self._stamps.changes(state) if _may_tell_of_stamps(news) else None
             ended = state.changes(TERMINATED, self._terminated_since, MOST)
+            if stamps is not None:
+                self._stamps.take_in(stamps)
+            if news is not None:
+                self._take_in(news, now)
             self._terminated_since = ended.version
             for key, value in (ended.values or {}).items():
                 self._signals[key] = revoking.signum_of(value), revoking.until(value)
             self._signals = {key: one for key, one in self._signals.items() if one[1] > now}
             self._heard = heard
+            self.heeds = bool(self.ids or self._stamps)
             self.reads += 1
 
     def _since(self) -> int:
@@ -140,6 +153,7 @@ class Revocations:
             known = {} if was_crowded else self.ids  # which was all read anew
             ids = {key: until for key, until in known.items() if until > now}
             ids.update((key, revoking.until(value)) for key, value in news.values.items())
+            ids.pop(MARK, None)
             self.ids = ids
         if news.values is None or len(self.ids) > MOST:
             self._crowded_until = now + CROWDED_FOR
@@ -162,26 +176,30 @@ class Revocations:
             if len(before) + len(found) > 2 * MOST:  # what is known of late may be held still
                 before = before[len(before) - MOST :]
             self.ids = {**dict(before), **{key: revoking.until(one) for key, one in found.items()}}
+            self.heeds = True
 
     # Keeping to it
 
     def admit(self, prepared: Prepared) -> Prepared:
         """Return a delivery as it is, or revoked; asked just before it starts, where anything is revoked."""
         call = prepared.call
-        until = None if call is None else self.ids.get(call.id)
-        if call is None or until is None or until <= self._clock.time():
+        if call is None or not isinstance(prepared.work, Job | NotDue | Unknown):
             return prepared
-        if not isinstance(prepared.work, Job | NotDue | Unknown):
-            return prepared
-        self.discarded.append(call.id)
-        return replace(prepared, work=Revoked())
+        until = self.ids.get(call.id)
+        if until is not None and until > self._clock.time():
+            self.discarded.append(call.id)
+            return replace(prepared, work=Revoked())
+        stamp = self._stamps.stamp_of(call)
+        return prepared if stamp is None else replace(prepared, work=Revoked(stamp=stamp))
 
     def signal_for(self, prepared: Prepared) -> int | None:
         """Return the number of the signal by which a task that runs is to be ended, if it is."""
-        if not self._signals or prepared.call is None:
+        if prepared.call is None:
             return None
         number, until = self._signals.get(prepared.call.id, (None, 0.0))
-        return number if until > self._clock.time() else None
+        if number is not None and until > self._clock.time():
+            return number
+        return self._stamps.signal_for(prepared.call)
 
     def let_go(self, settled: bool) -> None:
         """Let what was discarded, and is settled, be forgotten some hours from now, if the store answers."""
@@ -200,3 +218,7 @@ class Revocations:
             return
         with self._lock:
             self.ids = {**self.ids, **dict.fromkeys(ids, soon)}
+
+
+def _may_tell_of_stamps(news: Changes | None) -> bool:
+    return news is None or news.values is None or MARK in news.values

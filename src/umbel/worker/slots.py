@@ -330,7 +330,7 @@ class SlotChild(Child):
 
     def _admitted(self, item: Waiting) -> Waiting:
         """Return it, or what takes its place: it is revoked, or put off, since its task is over its rate."""
-        if self.revocations.ids:
+        if self.revocations.heeds:
             item = Waiting(item.index, self.revocations.admit(item.prepared))
         policy = item.prepared.policy
         if policy is None or not policy.rate:

@@ -73,6 +73,11 @@ LINES: list[tuple[Outcome, int, str]] = [
         "Task proj.add[i] reject requeue=True: later",
     ),
     (Revoked("expired"), logging.INFO, "Discarding revoked task: proj.add[i] (expired)"),
+    (
+        Revoked(stamp={"tenant": "50 %s"}),
+        logging.INFO,
+        "Discarding revoked task: proj.add[i] (revoked by header: {'tenant': '50 %s'})",
+    ),
     (NotDue(1.0), logging.INFO, "Task proj.add[i] is not due yet"),
 ]
 
