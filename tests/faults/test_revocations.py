@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.conftest import Form, MakeFleet
 from tests.faults.fleet import Fleet, Node
-from umbel.clock import SYSTEM
+from umbel.clock import SYSTEM, unique_id
 
 pytestmark = [pytest.mark.faults, pytest.mark.quick_on_servers]
 
@@ -68,18 +68,24 @@ def test_ending_tasks_hurts_no_other(make_fleet: MakeFleet, form: Form) -> None:
 
 
 def _send_and_revoke(fleet: Fleet, dice: random.Random) -> tuple[set[str], set[str]]:
-    """Send calls, and revoke half of them; return the ids, and those that were revoked before their time."""
-    task, due = fleet.app.tasks["work"], {}
-    for _ in range(30):
-        later = dice.uniform(0.3, 1.0)
-        due[task.apply_async((dice.uniform(0.0, 0.01),), countdown=later).id] = (
-            SYSTEM.time() + later
-        )
+    """Send calls, and revoke half of them; return the ids, and those that were revoked before their time.
+
+    Some are revoked by their ids, and some by a stamp of which each has a value of its own.
+    """
+    task, due, lots = fleet.app.tasks["work"], {}, {}
+    for number in range(30):
+        later, lot = dice.uniform(0.3, 1.0), [number, unique_id()]
+        call = task.s(dice.uniform(0.0, 0.01)).stamp(lot=lot)
+        sent = call.apply_async(countdown=later).id
+        due[sent], lots[sent] = SYSTEM.time() + later, lot[1]
     chosen = dice.sample(sorted(due), 15)
     gone = set[str]()
     for first in range(0, len(chosen), 5):
         some = chosen[first : first + 5]
-        fleet.app.control.revoke(some)
+        if dice.random() < 0.5:
+            fleet.app.control.revoke(some)
+        else:
+            fleet.app.control.revoke_by_stamped_headers({"lot": [lots[one] for one in some]})
         # A message may be returned a millisecond early: stores keep no more.
         gone |= {one for one in some if SYSTEM.time() < due[one] - 0.01}
     late = set(chosen) - gone
