@@ -182,15 +182,19 @@ class Revocations:
 
     def admit(self, prepared: Prepared) -> Prepared:
         """Return a delivery as it is, or revoked; asked just before it starts, where anything is revoked."""
-        call = prepared.call
-        if call is None or not isinstance(prepared.work, Job | NotDue | Unknown):
+        call, stamp = prepared.call, None
+        if call is None:
             return prepared
         until = self.ids.get(call.id)
-        if until is not None and until > self._clock.time():
+        if until is None or until <= self._clock.time():
+            stamp = self._stamps.stamp_of(call) if call.stamps else None
+            if stamp is None:
+                return prepared
+        if not isinstance(prepared.work, Job | NotDue | Unknown):
+            return prepared
+        if stamp is None:
             self.discarded.append(call.id)
-            return replace(prepared, work=Revoked())
-        stamp = self._stamps.stamp_of(call)
-        return prepared if stamp is None else replace(prepared, work=Revoked(stamp=stamp))
+        return replace(prepared, work=Revoked(stamp=stamp))
 
     def signal_for(self, prepared: Prepared) -> int | None:
         """Return the number of the signal by which a task that runs is to be ended, if it is."""

@@ -64,12 +64,11 @@ class RevokedStamps:
     def _find(self, known: _Known, call: Call) -> RevokedStamp | None:
         if not known or not call.stamps:
             return None
-        now = self._clock.time()
         for name, one in values_of(call):
             if name not in known:
                 continue
-            found = known[name].get(_looked_up(one))
-            if found is not None and found.counts_for(call, now):
+            found = known[name].get(one if type(one) is str else _looked_up(one))
+            if found is not None and found.counts_for(call, self._clock.time()):
                 return found
         return None
 
