@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from umbel.ports import REVOKED, FetchRequest, Settlement
+from umbel.ports import REVOKED, STAMPED, FetchRequest, Settlement
 from umbel.testing.conformance.support import (
     LONG,
     PATIENCE,
@@ -53,6 +53,21 @@ class RevocationsContract(Contract):
             here.publish(f"settled {number}")
             assert len(consumer.settle([], FetchRequest([QUEUE], 5)).fetched) == 1
             assert consumer.revocations == there.state.version(REVOKED) > version
+
+    def test_what_was_stored_before_it_changed_is_there(self, here: Side, there: Side) -> None:
+        """As stamps are, behind which a change of the kind tells of them."""
+        consumer, since, marks = here.consumer(), 0, 0
+        for number in range(5):
+            there.state.put_all(STAMPED, {f"stamp {number}": "{}"}, LONG)
+            there.state.put(REVOKED, "mark", str(number), LONG)
+            here.publish(str(number))
+            assert len(fetch(consumer)) == 1
+            assert consumer.revocations == there.state.version(REVOKED)
+            ids = here.state.changes(REVOKED, marks, 10)
+            stamps = here.state.changes(STAMPED, since, 10)
+            assert ids.values == {"mark": str(number)}
+            assert f"stamp {number}" in (stamps.values or {})
+            marks, since = ids.version, stamps.version
 
     def test_who_settles_and_fetches_knows_too(self, here: Side, there: Side) -> None:
         """As in a chain: what follows is published, and fetched, by the same call."""
