@@ -86,7 +86,7 @@ def command(
     signal: str | None,
     as_json: bool,
 ) -> None:
-    """Let calls not run any more, by their ids or their stamps.
+    """Let calls not run any more, by their ids or stamps.
 
     What waits is discarded when a worker meets it, also if all are down now; the result is REVOKED then.
     """
