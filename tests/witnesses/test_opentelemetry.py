@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -85,8 +86,9 @@ def test_all_is_one_trace(spans: list[dict[str, Any]]) -> None:
     retried, _ = named(spans, "run/tasks.again")
     sent = [span for span in spans if span["kind"] == "SpanKind.PRODUCER"]
     senders = [span["parent_id"] for span in sent]
-    # The last one is the retry, which is sent from within the task.
-    assert senders == [client["context"]["span_id"]] * 4 + [retried["context"]["span_id"]]
+    # The retry is sent from within the task. Two processes wrote them, so their order says nothing.
+    expected = [client["context"]["span_id"]] * 4 + [retried["context"]["span_id"]]
+    assert Counter(senders) == Counter(expected)
     assert len({span["pid"] for span in spans}) == 2
 
 
