@@ -16,10 +16,10 @@ MASK = "********"
 _SECRET = re.compile(
     r"passw|passphrase|secret|token|credential|signature|auth(?!or)|dsn"
     r"|(api|access|private|account|encryption|secret)_?key"
-    r"|^key_?password|^pass$|_pass$|^pwd$|PROFANITIES_LIST|BEAT_DBURI",
+    r"|^key_?password|^odbc_connect$|^pass$|_pass$|^pwd$|PROFANITIES_LIST|BEAT_DBURI",
     re.IGNORECASE,
 )
-_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_SCHEME = r"[A-Za-z][A-Za-z0-9+._-]*://"
 #: Where a URL begins: with the first scheme of a text, and with each that follows a separator.
 _FIRST = re.compile(_SCHEME)
 _NEXT = re.compile(rf"(?<=[\s;,]){_SCHEME}")

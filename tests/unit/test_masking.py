@@ -23,6 +23,10 @@ class TestUrls:
             ("sqlite:////a.db?password=pw&wait=1", f"sqlite:////a.db?password={MASK}&wait=1"),
             ("redis://host:6379/0?password=p@w", f"redis://host:6379/0?password={MASK}"),
             (
+                "mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3Dpw",
+                f"mssql+pyodbc:///?odbc_connect={MASK}",
+            ),
+            (
                 "azureblockblob://AccountName=me;AccountKey=abc==;EndpointSuffix=x",
                 f"azureblockblob://AccountName=me;AccountKey={MASK};EndpointSuffix=x",
             ),

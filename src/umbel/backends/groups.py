@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from umbel.result_backend import Meta
@@ -10,9 +11,11 @@ from umbel.result_backend import Meta
 class SavesGroups:
     """What is called to save which results a group has, and what subclasses override for it."""
 
+    _ensure_retryable: Callable[..., Any]
+
     def save_group(self, group_id: str, result: Any) -> Any:
         """Store which results a group has; return its result. Raises NotImplementedError where it cannot."""
-        return self._save_group(group_id, result)
+        return self._ensure_retryable(self._save_group, group_id, result)
 
     def restore_group(self, group_id: str, cache: bool = True) -> Any:
         """Return the result of a group that was saved, else None."""
@@ -21,12 +24,12 @@ class SavesGroups:
 
     def get_group_meta(self, group_id: str, cache: bool = True) -> Meta | None:
         """Return a mapping with the ``result`` of a group that was saved, else None."""
-        found: Meta | None = self._restore_group(group_id)
+        found: Meta | None = self._ensure_retryable(self._restore_group, group_id)
         return found
 
     def delete_group(self, group_id: str) -> Any:
         """Delete what was saved of a group."""
-        return self._delete_group(group_id)
+        return self._ensure_retryable(self._delete_group, group_id)
 
     # For subclasses
 

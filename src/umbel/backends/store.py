@@ -462,6 +462,8 @@ class BackendEngine(Engine):
             lambda: app.conf.snapshot,
             shared=kind.threads_share or app.conf.snapshot.result_backend_thread_safe,
         )
+        if kind.threads_share:
+            _ = self._results.backend  # which says at once what of its settings cannot be
 
     @property
     def results(self) -> ResultStore:

@@ -20,6 +20,7 @@ from umbel.backends.base import BaseBackend
 from umbel.clock import SYSTEM, utc
 from umbel.dotted import named
 from umbel.exceptions import DecodeError, ImproperlyConfigured
+from umbel.masking import masked_url
 from umbel.result_backend import Meta
 from umbel.states import PROGRESS
 
@@ -51,6 +52,10 @@ _EXTENDED = ("name", "args", "kwargs", "worker", "retries", "queue", "stamps")
 #: Those of them that are names, and those without which results can be kept.
 _NAMES = ("name", "worker", "queue")
 _SPARED = ("children", *_EXTENDED)
+#: MySQL's code for a text that the character set of a column cannot hold.
+_NOT_IN_CHARSET = 1366
+#: What it takes in any case, the most that a statement has beside its values, and what stands for two bytes.
+_SMALL, _AROUND, _ESCAPED = 1 << 20, 1 << 10, (b"\0", b"\n", b"\r", b"\x1a", b'"', b"'", b"\\")
 #: What is written by the serializer.
 _WRITTEN = ("args", "kwargs", "children")
 
@@ -188,6 +193,7 @@ class DatabaseBackend(BaseBackend):
         #: Engines, and what lets one thread make them, by processes: a fork has its parent's.
         self._engines: dict[int, sa.Engine] = {}
         self._making: dict[int, threading.Lock] = {}
+        self._bare_engine()  # what cannot be is said before a worker takes messages
 
     @property
     def engine(self) -> sa.Engine:
@@ -217,18 +223,23 @@ class DatabaseBackend(BaseBackend):
         return engine
 
     def _new_engine(self) -> sa.Engine:
+        engine = self._bare_engine()
+        if self._callback is not None:
+            self._callback(engine)
+        return engine
+
+    def _bare_engine(self) -> sa.Engine:
+        """Return an engine without connections."""
         try:
             url = sa.make_url(self._place)
             if url.drivername == "postgresql" and importlib.util.find_spec("psycopg2") is None:
                 url = url.set(drivername="postgresql+psycopg")  # the one that umbel brings
-            engine = sa.create_engine(url, **self._options)
-        except (theirs.ArgumentError, ModuleNotFoundError, TypeError) as error:
+            return sa.create_engine(url, **self._options)
+        except (theirs.ArgumentError, ModuleNotFoundError, TypeError, ValueError) as error:
+            name = "result_backend" if self.url else "database_url"
             raise ImproperlyConfigured(
-                f"result_backend {self.as_uri()!r} or database_engine_options: {error}"
+                f"{name} {masked_url(self._place)!r} or database_engine_options: {error}"
             ) from error
-        if self._callback is not None:
-            self._callback(engine)
-        return engine
 
     # Storing
 
@@ -244,39 +255,59 @@ class DatabaseBackend(BaseBackend):
         values = self._values(result, state, traceback, request)
         try:
             self._write(task_id, state, values)
-        except theirs.DataError:
+        except theirs.DatabaseError as error:
+            if not _is_of_data(error):
+                self._refuse_too_large(values, error)
+                raise
             # Columns may be of a character set that has no emojis, as MySQL's utf8 is, or less.
             plain = {name: _in_ascii(value) for name, value in values.items()}
             if plain == values:
                 raise
             self._write(task_id, state, plain)
 
+    def _refuse_too_large(self, values: Mapping[str, Any], error: theirs.DatabaseError) -> None:
+        """Raise ValueError for what MySQL closes connections for, as if it were down, each time anew."""
+        size = sum(_size_in_mysql(value) for value in values.values())
+        if self.engine.dialect.name not in ("mysql", "mariadb") or size < _SMALL:
+            return
+        with self.engine.connect() as connection:
+            most = connection.execute(sa.text("SELECT @@max_allowed_packet")).scalar_one()
+        if size + _AROUND > most:
+            raise ValueError(
+                f"The result takes {size} bytes, and the database takes statements of {most}, which is its"
+                " max_allowed_packet."
+            ) from error
+
     def _write(self, task_id: str, state: str, values: Mapping[str, Any]) -> None:
         """Store columns of a result, unless what is there is to stay."""
-        table = self.tables.task
+        status = self.tables.task.c.status
         # In the statement itself: not every database has locks for rows.
         kept = states.READY_STATES if state == PROGRESS else {states.SUCCESS}
-        here = table.c.task_id == task_id
-        change = (
-            sa.update(table)
-            .where(here, sa.or_(table.c.status.is_(None), table.c.status.not_in(kept)))
-            .values(**values)
-        )
+        changes = sa.or_(status.is_(None), status.not_in(kept))
+        self._put(self.tables.task.c.task_id, task_id, values, changes)
+
+    def _put(
+        self, key: sa.Column[Any], name: str, values: Mapping[str, Any], *changes: Any
+    ) -> None:
+        """Store columns of the row that has this name as its key; of one that is there, if `changes` holds.
+
+        Nothing is deleted for that: where there is no row, MySQL locks the place of it, for all who come.
+        """
+        change = sa.update(key.table).where(key == name, *changes).values(**values)
         try:
             with self.engine.begin() as connection:
-                if self._is_stored(connection, task_id):
+                if self._is_stored(connection, key, name):
                     connection.execute(change)
                 else:
-                    connection.execute(sa.insert(table).values(task_id=task_id, **values))
+                    connection.execute(sa.insert(key.table).values({key.name: name, **values}))
         except theirs.IntegrityError:
             with self.engine.begin() as connection:
-                if not self._is_stored(connection, task_id):
+                if not self._is_stored(connection, key, name):
                     raise
                 connection.execute(change)  # another has just stored one
 
-    def _is_stored(self, connection: sa.Connection, task_id: str) -> bool:
-        table = self.tables.task
-        found = sa.select(table.c.id).where(table.c.task_id == task_id)
+    def _is_stored(self, connection: sa.Connection, key: sa.Column[Any], name: str) -> bool:
+        found = sa.select(key.table.c.id).where(key == name)
         return connection.execute(found).first() is not None
 
     def _values(self, result: Any, state: str, traceback: Any, request: Any) -> dict[str, Any]:
@@ -288,7 +319,7 @@ class DatabaseBackend(BaseBackend):
         children = meta.get("children")
         found = {name: meta.get(name) for name in ("status", "result")}
         found["traceback"] = _text(meta.get("traceback"))
-        found["date_done"] = _naive(meta["date_done"])
+        found["date_done"] = _naive(self._now())  # in each state, for `cleanup`
         found["children"] = self._bytes(children) if children else None
         if self.extended:
             found |= {name: meta.get(name) for name in _EXTENDED}
@@ -330,8 +361,8 @@ class DatabaseBackend(BaseBackend):
         for name in _WRITTEN:
             if meta.get(name) is not None:
                 meta[name] = self.decode(meta[name])
-        if meta["date_done"] is not None:
-            meta["date_done"] = meta["date_done"].replace(tzinfo=UTC)
+        done = meta["date_done"] if meta["status"] in states.READY_STATES else None
+        meta["date_done"] = done and done.replace(tzinfo=UTC)
         stamps = self.decode(meta.pop("stamps", None))
         if isinstance(stamps, dict):
             meta["stamped_headers"] = stamps.get("stamped_headers")
@@ -351,15 +382,11 @@ class DatabaseBackend(BaseBackend):
     # Groups
 
     def _save_group(self, group_id: str, result: Any) -> Any:
-        table = self.tables.group
-        value = self._bytes(self.prepare_value(result))
-        with self.engine.begin() as connection:
-            connection.execute(sa.delete(table).where(table.c.taskset_id == group_id))
-            connection.execute(
-                sa.insert(table).values(
-                    taskset_id=group_id, result=value, date_done=_naive(self._now())
-                )
-            )
+        values = {
+            "result": self._bytes(self.prepare_value(result)),
+            "date_done": _naive(self._now()),
+        }
+        self._put(self.tables.group.c.taskset_id, group_id, values)
         return result
 
     def _restore_group(self, group_id: str) -> Meta | None:
@@ -389,8 +416,10 @@ class DatabaseBackend(BaseBackend):
 
     def cleanup(self) -> None:
         """Delete what is older than ``result_expires``."""
-        if not self.expires:
-            return
+        if self.expires:
+            self._ensure_retryable(self._cleanup)
+
+    def _cleanup(self) -> None:
         oldest = _naive(self._now() - timedelta(seconds=self.expires))
         with self.engine.begin() as connection:
             for table in (self.tables.task, self.tables.group):
@@ -420,6 +449,18 @@ def _text(text: Any, most: int | None = None) -> Any:
     if not isinstance(text, str):
         return text
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")[:most]
+
+
+def _size_in_mysql(value: Any) -> int:
+    """Return how many bytes a text or bytes take in a statement of MySQL's, where some are escaped."""
+    data = value.encode() if isinstance(value, str) else value
+    return len(data) + sum(map(data.count, _ESCAPED)) if isinstance(data, bytes) else 0
+
+
+def _is_of_data(error: theirs.DatabaseError) -> bool:
+    """Tell whether a value is at fault. MySQL's drivers do not agree on what "incorrect string value" is."""
+    code = next(iter(getattr(error.orig, "args", ())), None)
+    return isinstance(error, theirs.DataError) or code == _NOT_IN_CHARSET
 
 
 def _in_ascii(value: Any) -> Any:

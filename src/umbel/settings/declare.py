@@ -278,7 +278,7 @@ def _to_transport(value: Any) -> dict[str, Any]:
         raise Within(str(error)) from None
 
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*://")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9+-]*")
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*[.:][A-Za-z_]\w*(\+[A-Za-z]+://.*|://.*)?")
 

@@ -21,9 +21,10 @@ from umbel import Umbel
 from umbel.backends.store import BackendStore
 from umbel.backends.tables import DatabaseBackend
 from umbel.clock import unique_id
-from umbel.exceptions import DecodeError, OperationalError
+from umbel.exceptions import DecodeError, ImproperlyConfigured, OperationalError
 from umbel.records import TaskResult, decode, encode
 from umbel.request import Request
+from umbel.result import GroupResult
 
 
 def app_at(url: str, **settings: Any) -> Umbel:
@@ -140,8 +141,8 @@ def test_a_success_that_comes_between_stays(
     backend.store_result("1", {"step": 1}, "STARTED")
     look = backend._is_stored
 
-    def slowly(connection: sa.Connection, task_id: str) -> bool:
-        found = look(connection, task_id)
+    def slowly(*given: Any) -> bool:
+        found = look(*given)
         other.store_result("1", "done", "SUCCESS")
         return found
 
@@ -161,6 +162,76 @@ def test_who_stores_first_at_the_same_time_does_not_matter(
     backend.store_result("1", "done", "SUCCESS")
     assert app.AsyncResult("1").get(timeout=5) == "done"
     other.process_cleanup()
+
+
+def test_a_group_that_is_saved_twice_at_the_same_time_is_there(
+    app: Umbel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, other = backend_of(app), DatabaseBackend(app, url=backend_of(app).url)
+    saved = GroupResult("g", [app.AsyncResult("1")], app=app)
+    looks = iter([lambda: other.save_group("g", saved) and False])
+    look = backend._is_stored
+    monkeypatch.setattr(backend, "_is_stored", lambda *given: next(looks, lambda: look(*given))())
+    saved.save()
+    assert [one.id for one in backend.restore_group("g")] == ["1"]
+    other.process_cleanup()
+
+
+def test_saving_a_group_is_tried_again(app: Umbel, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = backend_of(app)
+    for name in ("_save_group", "_restore_group", "_delete_group", "_cleanup"):
+        fails_once(monkeypatch, backend, name)
+    GroupResult("g", [app.AsyncResult("1")], app=app).save()
+    assert [one.id for one in backend.restore_group("g")] == ["1"]
+    app.result_store().cleanup()
+    backend.delete_group("g")
+    assert backend.restore_group("g") is None
+
+
+def fails_once(monkeypatch: pytest.MonkeyPatch, backend: DatabaseBackend, name: str) -> None:
+    """Let a call fail as one that was in a deadlock, and the next one go on."""
+    errors = iter([sa.exc.OperationalError("INSERT", {}, Exception("Deadlock found"))])
+    works = getattr(backend, name)
+
+    def call(*given: Any) -> Any:
+        for error in errors:
+            raise error
+        return works(*given)
+
+    monkeypatch.setattr(backend, name, call)
+
+
+@pytest.mark.parametrize("state", ["STARTED", "RETRY", "PROGRESS", "SUCCESS"])
+def test_what_never_ended_is_deleted_too(app: Umbel, file: Path, state: str) -> None:
+    backend = backend_of(app)
+    for name in ("old", "new"):
+        backend.store_result(name, ValueError("x") if state == "RETRY" else {}, state)
+    assert (app.AsyncResult("new").date_done is None) == (state != "SUCCESS")
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(
+            "UPDATE celery_taskmeta SET date_done = datetime(date_done, '-2 days') WHERE task_id = 'old'"
+        )
+        connection.commit()
+    app.result_store().cleanup()
+    assert [app.AsyncResult(name).state for name in ("old", "new")] == ["PENDING", state]
+
+
+@pytest.mark.parametrize(
+    ("backend", "settings", "said"),
+    [
+        ("db+nonsense://u:secret@h/x", {}, r"'nonsense://u:\*+@h/x'.*Can't load plugin"),
+        ("db+oracle+cx_oracle://h/x", {}, "No module named 'cx_Oracle'"),
+        ("db+postgresql://h:port/x", {}, "result_backend 'postgresql://h:port/x'"),
+        ("db+sqlite://", {"database_engine_options": {"slip": 1}}, "'slip'"),
+        ("database", {"database_url": "db+sqlite://"}, r"database_url 'db\+sqlite://'"),
+        ("database", {}, "no database is named"),
+    ],
+)
+def test_what_cannot_be_is_said_before_a_worker_takes_messages(
+    backend: str, settings: dict[str, Any], said: str
+) -> None:
+    with app_at(backend, **settings) as app, pytest.raises(ImproperlyConfigured, match=said):
+        app.new_engine(backend)  # as a node does when it starts
 
 
 def made_at_once(make: Any) -> None:

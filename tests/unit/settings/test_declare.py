@@ -67,6 +67,7 @@ class TestWhatIsTaken:
             ("result_backend", "proj.backend:Mine", "proj.backend:Mine"),
             ("result_backend", "proj.Mine+http://a", "proj.Mine+http://a"),
             ("result_backend", "db+sqlite:///a", "db+sqlite:///a"),
+            ("result_backend", "db+oracle+cx_oracle://h/a", "db+oracle+cx_oracle://h/a"),
             ("worker_pool", "solo", "solo"),
             ("worker_redirect_stdouts_level", "info", "INFO"),
             ("broker_transport_options", {"a": 1}, {"a": 1}),
