@@ -50,12 +50,22 @@ def _forget(app: Any, task_id: str) -> None:
     app.AsyncResult(task_id).forget()
 
 
+def _save(app: Any, group: str, members: list[str]) -> None:
+    app.GroupResult(group, [app.AsyncResult(one) for one in members]).save()
+
+
+def _restore(app: Any, group: str) -> list[str]:
+    return [one.id for one in app.GroupResult.restore(group)]
+
+
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "store": _store,
     "fail": _fail,
     "get": _get,
     "state": _state,
     "forget": _forget,
+    "save": _save,
+    "restore": _restore,
 }
 
 if __name__ == "__main__":

@@ -4,56 +4,71 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from tests.interop.results import ResultsOfBoth, Sides
+from tests.mariadb_servers import own_database
 from tests.postgres_servers import SHARED, missing
 from umbel import Umbel
+from umbel.backends.store import BackendStore
 from umbel.backends.tables import DatabaseBackend
 from umbel.clock import unique_id
 from umbel.result import GroupResult
 
 pytestmark = pytest.mark.engine
-URL = SHARED.replace("postgresql://", "db+postgresql+psycopg://")
-FORMS: list[dict[str, Any]] = [
-    {},
-    {"result_serializer": "pickle", "timezone": "Europe/Berlin"},
-    {"result_extended": True, "database_table_names": {"task": "tasks", "group": "groups"}},
+POSTGRES = SHARED.replace("postgresql://", "db+postgresql+psycopg://")
+#: Where the tables are, and settings.
+FORMS: list[tuple[str, dict[str, Any]]] = [
+    ("postgres", {}),
+    ("postgres", {"result_serializer": "pickle", "timezone": "Europe/Berlin"}),
+    (
+        "postgres",
+        {"result_extended": True, "database_table_names": {"task": "tasks", "group": "groups"}},
+    ),
+    ("mariadb", {"result_extended": True, "result_serializer": "msgpack"}),
+    ("sqlite", {"result_serializer": "yaml"}),
 ]
 
 
-class InTables(Sides):
-    """Both, with tables in a schema."""
+@pytest.fixture(scope="module", params=FORMS, ids=json.dumps)
+def sides(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sides]:
+    place, settings = request.param
+    with ExitStack() as stack:
+        if place == "postgres":
+            schema = stack.enter_context(_own_schema())
+            url = POSTGRES
+            settings = {"database_table_schemas": {"task": schema, "group": schema}, **settings}
+        elif place == "mariadb":
+            url = f"db+{stack.enter_context(own_database())}"
+        else:
+            url = f"db+sqlite:///{tmp_path_factory.mktemp('tables') / 'results.db'}"
+        accepted = ["json", "pickle", "yaml", "msgpack"]
+        found = Sides(url, {"accept_content": accepted, **settings})
+        stack.callback(found.close)
+        yield found
 
-    def __init__(self, schema: str, settings: dict[str, Any]) -> None:
-        self.schema = schema
-        super().__init__(
-            URL,
-            {
-                "accept_content": ["json", "pickle"],
-                "database_table_schemas": {"task": schema, "group": schema},
-                **settings,
-            },
-        )
 
-
-@pytest.fixture(scope="module", params=FORMS, ids=lambda form: json.dumps(form).strip("{}") or "-")
-def sides(request: pytest.FixtureRequest) -> Iterator[InTables]:
+@contextmanager
+def _own_schema() -> Iterator[str]:
     schema = f"umbel_test_{unique_id()}"
     try:
         psycopg.connect(SHARED, connect_timeout=5).close()
     except psycopg.Error as error:
         missing(f"no PostgreSQL answers at {SHARED} ({error})")
-    with ExitStack() as stack, psycopg.connect(SHARED, autocommit=True) as connection:
+    with psycopg.connect(SHARED, autocommit=True) as connection:
         connection.execute(f'CREATE SCHEMA "{schema}"'.encode())
-        stack.callback(lambda: _drop(schema))
-        found = InTables(schema, request.param)
-        stack.callback(found.close)
-        yield found
+    try:
+        yield schema
+    finally:
+        _drop(schema)
 
 
 def _drop(schema: str) -> None:
@@ -67,7 +82,14 @@ class TestResults(ResultsOfBoth):
     pass
 
 
-def test_states_of_each_are_seen_by_the_other(sides: InTables) -> None:
+def backend_of(app: Umbel) -> DatabaseBackend:
+    store = app.result_store()
+    assert isinstance(store, BackendStore)
+    assert isinstance(store.backend, DatabaseBackend)
+    return store.backend
+
+
+def test_states_of_each_are_seen_by_the_other(sides: Sides) -> None:
     ours, theirs = unique_id(), unique_id()
     assert sides.theirs("state", ours) == sides.ours.AsyncResult(theirs).state == "PENDING"
     sides.ours.backend.store_result(ours, {"step": 1}, "STARTED")
@@ -77,7 +99,7 @@ def test_states_of_each_are_seen_by_the_other(sides: InTables) -> None:
     assert (result.state, result.info) == ("PROGRESS", {"step": 1})
 
 
-def test_a_success_of_each_stays_one(sides: InTables) -> None:
+def test_a_success_of_each_stays_one(sides: Sides) -> None:
     ours, theirs = unique_id(), unique_id()
     sides.ours.backend.store_result(ours, "done", "SUCCESS")
     sides.theirs("fail", ours, "late")
@@ -87,7 +109,7 @@ def test_a_success_of_each_stays_one(sides: InTables) -> None:
     assert sides.theirs("get", theirs, 5) == ["value", "done"]
 
 
-def test_when_a_task_ended_is_the_same_moment_for_both(sides: InTables) -> None:
+def test_when_a_task_ended_is_the_same_moment_for_both(sides: Sides) -> None:
     ours = unique_id()
     sides.ours.backend.store_result(ours, 1, "SUCCESS")
     done = sides.ours.AsyncResult(ours).date_done
@@ -95,7 +117,18 @@ def test_when_a_task_ended_is_the_same_moment_for_both(sides: InTables) -> None:
     assert abs((sides.ours.now() - done).total_seconds()) < 60
 
 
-def test_groups_are_saved_and_restored(sides: InTables) -> None:
+def test_groups_of_each_are_restored_by_the_other(sides: Sides) -> None:
+    ours, theirs = unique_id(), unique_id()
+    app = sides.ours
+    GroupResult(ours, [app.AsyncResult("a"), app.AsyncResult("b")], app=app).save()
+    assert sides.theirs("restore", ours) == ["a", "b"]
+    sides.theirs("save", theirs, ["c", "d"])
+    found = GroupResult.restore(theirs, app=app)
+    assert found is not None
+    assert [one.id for one in found] == ["c", "d"]
+
+
+def test_groups_are_saved_and_restored(sides: Sides) -> None:
     app, group = sides.ours, unique_id()
     saved = GroupResult(group, [app.AsyncResult("a"), app.AsyncResult("b")], app=app)
     saved.save()
@@ -107,15 +140,16 @@ def test_groups_are_saved_and_restored(sides: InTables) -> None:
     assert GroupResult.restore(group, app=app) is None
 
 
-def test_what_expired_is_deleted(sides: InTables) -> None:
+def test_what_expired_is_deleted(sides: Sides) -> None:
     old, new = unique_id(), unique_id()
     for task_id in (old, new):
         sides.ours.backend.store_result(task_id, 1, "SUCCESS")
-    table = (sides.ours.conf.database_table_names or {}).get("task", "celery_taskmeta")
-    with psycopg.connect(SHARED, autocommit=True) as connection:
+    backend = backend_of(sides.ours)
+    table = backend.tables.task
+    with backend.engine.begin() as connection:
+        long_ago = datetime(2020, 1, 1)  # noqa: DTZ001 - as the tables have it
         connection.execute(
-            f'UPDATE "{sides.schema}"."{table}" SET date_done = date_done - interval \'2 days\''
-            f" WHERE task_id = '{old}'".encode()
+            sa.update(table).where(table.c.task_id == old).values(date_done=long_ago)
         )
     sides.ours.result_store().cleanup()
     assert sides.ours.AsyncResult(old).state == "PENDING"

@@ -383,7 +383,7 @@ class DatabaseBackend(BaseBackend):
 
     def _save_group(self, group_id: str, result: Any) -> Any:
         values = {
-            "result": self._bytes(self.prepare_value(result)),
+            "result": self._bytes(self._ids(result)),  # no objects of ours in pickles
             "date_done": _naive(self._now()),
         }
         self._put(self.tables.group.c.taskset_id, group_id, values)
@@ -398,6 +398,8 @@ class DatabaseBackend(BaseBackend):
         if row is None:
             return None
         result = self._stored(row.result)
+        if hasattr(result, "as_tuple"):  # an object of Celery's, from a pickle
+            result = result.as_tuple()
         if isinstance(result, list | tuple):
             result = self.app.result_from_tuple(result)
         return {"taskset_id": group_id, "result": result, "date_done": row.date_done}
