@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -26,7 +26,14 @@ POSTGRES = SHARED.replace("postgresql://", "db+postgresql+psycopg://")
 #: Where the tables are, and settings.
 FORMS: list[tuple[str, dict[str, Any]]] = [
     ("postgres", {}),
-    ("postgres", {"result_serializer": "pickle", "timezone": "Europe/Berlin"}),
+    (
+        "postgres",
+        {
+            "result_serializer": "pickle",
+            "timezone": "Europe/Berlin",
+            "database_engine_options": {"connect_args": {"options": "-c timezone=Asia/Tokyo"}},
+        },
+    ),
     (
         "postgres",
         {"result_extended": True, "database_table_names": {"task": "tasks", "group": "groups"}},
@@ -110,11 +117,19 @@ def test_a_success_of_each_stays_one(sides: Sides) -> None:
 
 
 def test_when_a_task_ended_is_the_same_moment_for_both(sides: Sides) -> None:
-    ours = unique_id()
+    ours, theirs = unique_id(), unique_id()
     sides.ours.backend.store_result(ours, 1, "SUCCESS")
-    done = sides.ours.AsyncResult(ours).date_done
-    assert done is not None
-    assert abs((sides.ours.now() - done).total_seconds()) < 60
+    sides.theirs("store", theirs, 1, "SUCCESS")
+    for task_id in (ours, theirs):
+        done = sides.ours.AsyncResult(task_id).date_done
+        assert done is not None
+        assert abs((sides.ours.now() - done).total_seconds()) < 60
+    backend = backend_of(sides.ours)
+    table = backend.tables.task
+    with backend.engine.connect() as connection:
+        found = sa.select(table.c.date_done).where(table.c.task_id.in_([ours, theirs]))
+        first, second = connection.execute(found).scalars()
+    assert abs((first - second).total_seconds()) < 60
 
 
 def test_groups_of_each_are_restored_by_the_other(sides: Sides) -> None:
@@ -141,19 +156,23 @@ def test_groups_are_saved_and_restored(sides: Sides) -> None:
 
 
 def test_what_expired_is_deleted(sides: Sides) -> None:
-    old, new = unique_id(), unique_id()
+    old, new, theirs = unique_id(), unique_id(), unique_id()
     for task_id in (old, new):
         sides.ours.backend.store_result(task_id, 1, "SUCCESS")
+    sides.theirs("store", theirs, 1, "SUCCESS")
     backend = backend_of(sides.ours)
     table = backend.tables.task
+    backend.expires = 3600
     with backend.engine.begin() as connection:
-        long_ago = datetime(2020, 1, 1)  # noqa: DTZ001 - as the tables have it
+        done = sa.select(table.c.date_done).where(table.c.task_id == old)
+        long_ago = connection.execute(done).scalar_one() - timedelta(hours=2)
         connection.execute(
             sa.update(table).where(table.c.task_id == old).values(date_done=long_ago)
         )
     sides.ours.result_store().cleanup()
     assert sides.ours.AsyncResult(old).state == "PENDING"
     assert sides.ours.AsyncResult(new).state == "SUCCESS"
+    assert sides.ours.AsyncResult(theirs).state == "SUCCESS"
 
 
 def test_a_table_that_is_older_gets_its_missing_columns() -> None:

@@ -143,10 +143,19 @@ class Tables:
                         *(table.name, column.name, error.orig, statement),
                     )
 
-    @property
-    def columns(self) -> list[sa.Column[Any]]:
-        """The columns of results that there are."""
-        return [one for one in self.task.columns if one.name not in self.spared]
+    def read(self, engine: sa.Engine) -> sa.Select[Any]:
+        """Return a query of results, in the columns that there are."""
+        found: list[Any] = [one for one in self.task.columns if one.name not in self.spared]
+        if _has_zones(engine):
+            found.remove(self.task.c.date_done)
+            moment = sa.cast(self.task.c.date_done, sa.DateTime(timezone=True))
+            found.append(moment.label("date_done"))
+        return sa.select(*found)
+
+
+def _has_zones(engine: sa.Engine) -> bool:
+    """Tell whether dates are in the connection's time zone, into which PostgreSQL brings Celery's."""
+    return bool(engine.dialect.name == "postgresql")
 
 
 def _missing(engine: sa.Engine, table: sa.Table) -> list[sa.Column[Any]]:
@@ -319,7 +328,7 @@ class DatabaseBackend(BaseBackend):
         children = meta.get("children")
         found = {name: meta.get(name) for name in ("status", "result")}
         found["traceback"] = _text(meta.get("traceback"))
-        found["date_done"] = _naive(self._now())  # in each state, for `cleanup`
+        found["date_done"] = self._now()  # in each state, for `cleanup`
         found["children"] = self._bytes(children) if children else None
         if self.extended:
             found |= {name: meta.get(name) for name in _EXTENDED}
@@ -349,7 +358,7 @@ class DatabaseBackend(BaseBackend):
 
     def _read(self, task_ids: Sequence[str]) -> dict[str, Meta]:
         engine, table = self.engine, self.tables.task
-        query = sa.select(*self.tables.columns).where(table.c.task_id.in_(task_ids))
+        query = self.tables.read(engine).where(table.c.task_id.in_(task_ids))
         with engine.connect() as connection:
             rows = connection.execute(query).all()
         return {row.task_id: self._meta(row) for row in rows}
@@ -362,12 +371,25 @@ class DatabaseBackend(BaseBackend):
             if meta.get(name) is not None:
                 meta[name] = self.decode(meta[name])
         done = meta["date_done"] if meta["status"] in states.READY_STATES else None
-        meta["date_done"] = done and done.replace(tzinfo=UTC)
-        stamps = self.decode(meta.pop("stamps", None))
-        if isinstance(stamps, dict):
-            meta["stamped_headers"] = stamps.get("stamped_headers")
-            meta |= stamps.get("stamps") or {}
-        return self.meta_from_decoded(meta)
+        if done is not None:
+            done = done.replace(tzinfo=UTC) if done.tzinfo is None else done.astimezone(UTC)
+        meta["date_done"] = done
+        meta |= self._stamps(meta.pop("stamps", None))
+        try:
+            return self.meta_from_decoded(meta)
+        except (TypeError, ValueError) as error:  # of this result alone
+            raise DecodeError(f"The result of task {row.task_id} is no result: {error}") from error
+
+    def _stamps(self, data: Any) -> Meta:
+        try:
+            found = self.decode(data)
+        except DecodeError:  # the result itself is there
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        stamps = found.get("stamps")
+        stamped: Meta = {"stamped_headers": found.get("stamped_headers")}
+        return stamped | (stamps if isinstance(stamps, dict) else {})
 
     def _stored(self, payload: Any) -> Any:
         """Read a result; one that an older Celery pickled, too, if pickles are accepted."""
@@ -384,7 +406,7 @@ class DatabaseBackend(BaseBackend):
     def _save_group(self, group_id: str, result: Any) -> Any:
         values = {
             "result": self._bytes(self._ids(result)),  # no objects of ours in pickles
-            "date_done": _naive(self._now()),
+            "date_done": self._now(),
         }
         self._put(self.tables.group.c.taskset_id, group_id, values)
         return result
@@ -422,7 +444,7 @@ class DatabaseBackend(BaseBackend):
             self._ensure_retryable(self._cleanup)
 
     def _cleanup(self) -> None:
-        oldest = _naive(self._now() - timedelta(seconds=self.expires))
+        oldest = self._now() - timedelta(seconds=self.expires)
         with self.engine.begin() as connection:
             for table in (self.tables.task, self.tables.group):
                 connection.execute(sa.delete(table).where(table.c.date_done < oldest))
@@ -434,16 +456,13 @@ class DatabaseBackend(BaseBackend):
             engine.dispose()
 
     def _now(self) -> datetime:
-        return utc(self.app.clock.time())
+        """Return the time as the tables have it: UTC without saying so, or what the server converts."""
+        now = utc(self.app.clock.time())
+        return now if _has_zones(self.engine) else now.replace(tzinfo=None)
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Tell whether the database may answer again."""
         return isinstance(exc, _PASSING) or bool(getattr(exc, "connection_invalidated", False))
-
-
-def _naive(moment: datetime | None) -> datetime | None:
-    """Return a time as the tables have it: UTC, without saying so."""
-    return None if moment is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def _text(text: Any, most: int | None = None) -> Any:

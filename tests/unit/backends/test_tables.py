@@ -377,6 +377,32 @@ def test_what_cannot_be_read_does_not_disturb_who_waits_for_others(app: Umbel, f
         app.AsyncResult("old").get(timeout=5)
 
 
+@pytest.mark.parametrize(
+    "stamps", [b"no JSON", b'{"stamped_headers": ["a"], "stamps": ["a"]}', b"1"]
+)
+def test_stamps_that_cannot_be_read_leave_the_result(file: Path, stamps: bytes) -> None:
+    with app_at(f"db+sqlite:///{file}", result_extended=True) as app:
+        backend_of(app).store_result("1", 1, "SUCCESS")
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("UPDATE celery_taskmeta SET stamps = ?", (stamps,))
+            connection.commit()
+        assert app.AsyncResult("1").get(timeout=5) == 1
+
+
+def test_a_failure_without_an_error_does_not_disturb_who_waits_for_others(
+    app: Umbel, file: Path
+) -> None:
+    for name in ("odd", "new"):
+        backend_of(app).store_result(name, 1, "SUCCESS")
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("UPDATE celery_taskmeta SET status = 'FAILURE' WHERE task_id = 'odd'")
+        connection.commit()
+    assert app.AsyncResult("new").get(timeout=5) == 1
+    assert decode(app.result_store().get(["odd", "new"])["new"]).result == 1
+    with pytest.raises(DecodeError, match="The result of task odd is no result"):
+        app.AsyncResult("odd").get(timeout=5)
+
+
 def test_a_state_that_cannot_be_read_does_not_keep_the_next_one_from_being_stored(
     app: Umbel, file: Path
 ) -> None:
