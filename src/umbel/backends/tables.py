@@ -7,17 +7,15 @@ the other one stored. Rows are read and written one by one, without SQLAlchemy's
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from random import random
 from typing import Any
 
 from umbel import serialization, states
 from umbel.backends.base import BaseBackend
-from umbel.clock import SYSTEM, utc
+from umbel.clock import utc
 from umbel.dotted import named
 from umbel.exceptions import DecodeError, ImproperlyConfigured
 from umbel.masking import masked_url
@@ -27,19 +25,17 @@ from umbel.states import PROGRESS
 try:
     import sqlalchemy as sa
     from sqlalchemy import exc as theirs
+
+    from umbel.backends.schema import EXTENDED, Tables, has_zones
 except ModuleNotFoundError as error:
     raise ImproperlyConfigured(
         "result_backend names a database, which needs SQLAlchemy. Run: pip install 'umbel[sqlalchemy]'"
     ) from error
 
-logger = logging.getLogger("umbel.database")
-
 #: Errors after which the database may answer again.
 _PASSING = (theirs.OperationalError, theirs.InterfaceError, theirs.TimeoutError)
 #: How often a call is made once more, where the settings do not say.
 RETRIES = 3
-#: How often making the tables is tried, and seconds before the second time.
-MAKING, FIRST_PAUSE = 10, 0.01
 #: How many results are read by one query.
 MANY = 500
 #: Most characters of a name.
@@ -47,126 +43,14 @@ NAME = 155
 #: How a pickle of protocol 2 or later begins: results of Celery before 5.7, whatever the serializer was.
 _PICKLED = b"\x80"
 _PICKLE = "application/x-python-serialize"
-#: Columns that ``result_extended`` adds.
-_EXTENDED = ("name", "args", "kwargs", "worker", "retries", "queue", "stamps")
-#: Those of them that are names, and those without which results can be kept.
+#: Those that ``result_extended`` adds and that are names.
 _NAMES = ("name", "worker", "queue")
-_SPARED = ("children", *_EXTENDED)
 #: MySQL's code for a text that the character set of a column cannot hold.
 _NOT_IN_CHARSET = 1366
 #: What it takes in any case, the most that a statement has beside its values, and what stands for two bytes.
 _SMALL, _AROUND, _ESCAPED = 1 << 20, 1 << 10, (b"\0", b"\n", b"\r", b"\x1a", b'"', b"'", b"\\")
 #: What is written by the serializer.
 _WRITTEN = ("args", "kwargs", "children")
-
-
-class Tables:
-    """Celery's two tables in one database, under the names that the settings give them."""
-
-    def __init__(
-        self, names: Mapping[str, str], schemas: Mapping[str, str], extended: bool
-    ) -> None:
-        metadata = sa.MetaData()
-        columns = [
-            *_head("task_id_sequence", schemas.get("task")),
-            sa.Column("task_id", sa.String(155), unique=True),
-            sa.Column("status", sa.String(50)),
-            sa.Column("result", sa.LargeBinary, nullable=True),
-            sa.Column("date_done", sa.DateTime, nullable=True, index=True),
-            sa.Column("traceback", sa.Text, nullable=True),
-            sa.Column("children", sa.LargeBinary, nullable=True),
-        ]
-        if extended:
-            columns += [
-                sa.Column("name", sa.String(155), nullable=True),
-                sa.Column("args", sa.LargeBinary, nullable=True),
-                sa.Column("kwargs", sa.LargeBinary, nullable=True),
-                sa.Column("worker", sa.String(155), nullable=True),
-                sa.Column("retries", sa.Integer, nullable=True),
-                sa.Column("queue", sa.String(155), nullable=True),
-                sa.Column("stamps", sa.LargeBinary, nullable=True),
-            ]
-        self.task = sa.Table(
-            names.get("task") or "celery_taskmeta",
-            metadata,
-            *columns,
-            schema=schemas.get("task"),
-            sqlite_autoincrement=True,
-        )
-        self.group = sa.Table(
-            names.get("group") or "celery_tasksetmeta",
-            metadata,
-            *_head("taskset_id_sequence", schemas.get("group")),
-            sa.Column("taskset_id", sa.String(155), unique=True),
-            sa.Column("result", sa.LargeBinary, nullable=True),
-            sa.Column("date_done", sa.DateTime, nullable=True, index=True),
-            schema=schemas.get("group"),
-            sqlite_autoincrement=True,
-        )
-        self._metadata = metadata
-        #: Names of columns that the table does not have, and that could not be added.
-        self.spared = set[str]()
-
-    def make(self, engine: sa.Engine) -> None:
-        """Make what is missing. Others may do it at the same time."""
-        engine.connect().close()  # who cannot be reached is asked once
-        for attempt in range(MAKING):
-            try:
-                self._metadata.create_all(engine)
-                break
-            except theirs.DatabaseError:  # that of another, between the look and the making
-                if attempt == MAKING - 1:
-                    raise
-                SYSTEM.sleep(FIRST_PAUSE * 2**attempt * (0.5 + random()))
-        self._add_columns(engine)
-
-    def _add_columns(self, engine: sa.Engine) -> None:
-        """Add columns that an older table does not have, as Celery does; go on without if that is refused."""
-        quote = engine.dialect.identifier_preparer
-        for table in (self.task, self.group):
-            for column in _missing(engine, table):
-                kind = column.type.compile(engine.dialect)
-                place, name = quote.format_table(table), quote.quote(column.name)
-                statement = f"ALTER TABLE {place} ADD COLUMN {name} {kind}"
-                try:
-                    with engine.begin() as connection:
-                        connection.execute(sa.text(statement))
-                except theirs.DatabaseError as error:
-                    if column.name not in {one.name for one in _missing(engine, table)}:
-                        continue  # another has just done it
-                    if column.name not in _SPARED:
-                        raise
-                    self.spared.add(column.name)
-                    logger.warning(
-                        "The table %s has no column %r, and it cannot be added: %s. Results are kept without"
-                        " it. Run: %s",
-                        *(table.name, column.name, error.orig, statement),
-                    )
-
-    def read(self, engine: sa.Engine) -> sa.Select[Any]:
-        """Return a query of results, in the columns that there are."""
-        found: list[Any] = [one for one in self.task.columns if one.name not in self.spared]
-        if _has_zones(engine):
-            found.remove(self.task.c.date_done)
-            moment = sa.cast(self.task.c.date_done, sa.DateTime(timezone=True))
-            found.append(moment.label("date_done"))
-        return sa.select(*found)
-
-
-def _has_zones(engine: sa.Engine) -> bool:
-    """Tell whether dates are in the connection's time zone, into which PostgreSQL brings Celery's."""
-    return bool(engine.dialect.name == "postgresql")
-
-
-def _missing(engine: sa.Engine, table: sa.Table) -> list[sa.Column[Any]]:
-    there = {one["name"] for one in sa.inspect(engine).get_columns(table.name, table.schema)}
-    return [column for column in table.columns if column.name not in there]
-
-
-def _head(sequence: str, schema: str | None) -> list[Any]:
-    """Return the column of row numbers, which are counted as Celery counts them."""
-    number = sa.Integer().with_variant(sa.BigInteger, "mssql")
-    return [sa.Column("id", number, sa.Sequence(sequence, schema=schema), primary_key=True)]
 
 
 class DatabaseBackend(BaseBackend):
@@ -331,7 +215,7 @@ class DatabaseBackend(BaseBackend):
         found["date_done"] = self._now()  # in each state, for `cleanup`
         found["children"] = self._bytes(children) if children else None
         if self.extended:
-            found |= {name: meta.get(name) for name in _EXTENDED}
+            found |= {name: meta.get(name) for name in EXTENDED}
             found |= {name: _text(meta.get(name), NAME) for name in _NAMES}
             found["stamps"] = None
             if stamped:
@@ -458,7 +342,7 @@ class DatabaseBackend(BaseBackend):
     def _now(self) -> datetime:
         """Return the time as the tables have it: UTC without saying so, or what the server converts."""
         now = utc(self.app.clock.time())
-        return now if _has_zones(self.engine) else now.replace(tzinfo=None)
+        return now if has_zones(self.engine) else now.replace(tzinfo=None)
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Tell whether the database may answer again."""
