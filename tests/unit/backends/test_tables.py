@@ -304,6 +304,32 @@ def test_many_are_read_by_one_query(app: Umbel) -> None:
     assert len(seen) == 1
 
 
+def test_who_waits_for_many_that_come_bit_by_bit_does_not_look_all_the_time(app: Umbel) -> None:
+    backend, clock, took = backend_of(app), app.clock, 0.05
+    names = [f"{number}" for number in range(8)]
+    seen = count(backend.engine)
+
+    @sa.event.listens_for(backend.engine, "before_cursor_execute")
+    def read_slowly(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if statement.startswith("SELECT celery_taskmeta.id,"):
+            threading.Event().wait(took)
+
+    subscription = app.result_store().subscribe()
+    subscription.add(names)
+    begun = clock.monotonic()
+    for name in names:
+        backend.store_result(name, 1, "SUCCESS")
+        assert list(subscription.receive(5)) == [name]
+    assert clock.monotonic() - begun > len(names) * took * 3
+    assert len([one for one in seen if one.startswith("SELECT celery_taskmeta.id,")]) == len(names)
+    subscription.add(["new"])
+    backend.store_result("new", 1, "SUCCESS")
+    begun = clock.monotonic()
+    assert list(subscription.receive(5)) == ["new"]
+    assert clock.monotonic() - begun < took * 3
+    subscription.close()
+
+
 def test_how_often_it_tries_is_the_settings_to_say(file: Path) -> None:
     for settings, tries in (
         ({}, 4),
