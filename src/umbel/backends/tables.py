@@ -32,8 +32,13 @@ except ModuleNotFoundError as error:
         "result_backend names a database, which needs SQLAlchemy. Run: pip install 'umbel[sqlalchemy]'"
     ) from error
 
-#: Errors after which the database may answer again.
-_PASSING = (theirs.OperationalError, theirs.InterfaceError, theirs.TimeoutError)
+#: Errors after which the database may answer again, or what another had stored may be gone.
+_PASSING = (
+    theirs.OperationalError,
+    theirs.InterfaceError,
+    theirs.TimeoutError,
+    theirs.IntegrityError,
+)
 #: How often a call is made once more, where the settings do not say.
 RETRIES = 3
 #: How many results are read by one query.

@@ -164,6 +164,27 @@ def test_who_stores_first_at_the_same_time_does_not_matter(
     other.process_cleanup()
 
 
+def test_what_another_stores_and_forgets_meanwhile_does_not_matter(
+    app: Umbel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, other = backend_of(app), DatabaseBackend(app, url=backend_of(app).url)
+    look, turns = backend._is_stored, iter(["stores", "forgets"])
+
+    def between(*given: Any) -> bool:
+        found = look(*given)
+        match next(turns, ""):
+            case "stores":
+                other.store_result("1", {}, "STARTED")
+            case "forgets":
+                return False
+        return found
+
+    monkeypatch.setattr(backend, "_is_stored", between)
+    backend.store_result("1", "done", "SUCCESS")
+    assert app.AsyncResult("1").get(timeout=5) == "done"
+    other.process_cleanup()
+
+
 def test_a_group_that_is_saved_twice_at_the_same_time_is_there(
     app: Umbel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
