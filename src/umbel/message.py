@@ -17,7 +17,7 @@ from umbel import limits as sizes
 from umbel import serialization, tails
 from umbel.compression import decompress
 from umbel.exceptions import DecodeError
-from umbel.headers import fields_of
+from umbel.headers import Headers, fields_of
 from umbel.limits import UNREAD, Limits
 from umbel.representation import representation
 from umbel.values import value
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from umbel.headers import Fields
 
 _LISTS = (list, tuple)  # not ``list | tuple``, which is made anew each time
+#: What a body of protocol 2 embeds.
+_EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
+_NO_LIMITS = (None, None)
 
 
 @value
@@ -138,12 +141,16 @@ def decode(message: Message, accept: Collection[str], limits: Limits = sizes.DEF
 def body_of(message: Message, accept: Collection[str], limits: Limits) -> Any:
     """Decompress and read the body of any message. Raises as `decode` does."""
     data, content_type = message.body, message.content_type
-    for part in (message.headers, message.properties):
-        if UNREAD in part:
+    headers = message.headers
+    for part in (headers, message.properties):
+        # Who has read headers by their types has read them all.
+        if type(part) is not Headers and UNREAD in part:
             raise DecodeError(str(part[UNREAD])[:200])
     if len(data) > limits.message_max_bytes:
         raise sizes.too_large(len(data), limits)
-    compression = message.headers.get("compression")
+    compression = (
+        headers.fields.compression if type(headers) is Headers else headers.get("compression")
+    )
     if compression:
         if type(compression) is not str:
             raise DecodeError(f"The message's compression is {_shown(compression)}, not a text.")
@@ -158,7 +165,7 @@ def body_of(message: Message, accept: Collection[str], limits: Limits) -> Any:
     if own_json and "json" in accept:
         parts = _ending.cut(data, limits) or tails.cut(data, limits)
         if parts is None:
-            parts = serialization.decode(data, content_type, accept, limits)
+            parts = json.read(data, limits)
             _ending.note(data, parts, limits)
         return parts
     return serialization.decode(data, content_type, accept, limits)
@@ -176,6 +183,8 @@ def _parts(body: Any) -> tuple[Sequence[Any], Mapping[str, Any], Mapping[str, An
     args, kwargs, embed = body
     if embed is not None and not isinstance(embed, dict):
         raise DecodeError("The body's third part is not an object.")
+    if not isinstance(args, _LISTS) or not isinstance(kwargs, dict):
+        raise _no_arguments()
     return args, kwargs, embed or {}
 
 
@@ -238,10 +247,11 @@ def _decode_2(message: Message, body: Any) -> Call:
 
 def _of_fields(fields: Fields, message: Message, body: Any) -> Call | None:
     """Do as `_decode_2` where the headers were read by their types; None where that knows better."""
-    hard, soft = fields.timelimit or (None, None)
+    hard, soft = fields.timelimit or _NO_LIMITS
     own = message.properties.get
     correlation, reply_to = own("correlation_id"), own("reply_to")
     id, root = fields.id, fields.root_id
+    origin, kwargsrepr = fields.origin, fields.kwargsrepr
     # Nor is NaN at least 0.
     are_numbers = (hard or 0) >= 0 and (soft or 0) >= 0 and (fields.retries or 0) >= 0
     if not fields.task or not id or not are_numbers:
@@ -249,6 +259,7 @@ def _of_fields(fields: Fields, message: Message, body: Any) -> Call | None:
     if type(correlation) not in _TEXT_TYPES or (reply_to and type(reply_to) is not str):
         return None
     args, kwargs, embed = _parts(body)
+    callbacks, errbacks, chain, chord = map(embed.get, _EMBEDDED)
     call = Call(
         intern(fields.task),
         id,
@@ -264,24 +275,24 @@ def _of_fields(fields: Fields, message: Message, body: Any) -> Call | None:
         fields.parent_id,
         fields.group,
         fields.group_index,
-        embed.get("callbacks"),
-        embed.get("errbacks"),
-        embed.get("chain"),
-        embed.get("chord"),
+        callbacks,
+        errbacks,
+        chain,
+        chord,
         reply_to or None,
         id if correlation == id else correlation,
-        _shared(fields.origin),
+        origin and intern(origin),
         fields.ignore_result,
         fields.argsrepr,
-        _shared(fields.kwargsrepr),
+        kwargsrepr and intern(kwargsrepr),
         fields.replaced_task_nesting or 0,
         fields.stamped_headers,
         fields.stamps or {},
         fields.sent_at,
         {},
     )
-    _check_containers(call)
-    _check_times(call)
+    if call.eta is not None or call.expires is not None:
+        _check_times(call)
     return call
 
 
@@ -385,9 +396,13 @@ def _check_time(name: str, value: str) -> None:
         raise DecodeError(f"The message's {name}: {error}") from error
 
 
+def _no_arguments() -> DecodeError:
+    return DecodeError("The body's args are not a list, or its kwargs not an object.")
+
+
 def _check_containers(call: Call) -> None:
     if not isinstance(call.args, _LISTS) or not isinstance(call.kwargs, dict):
-        raise DecodeError("The body's args are not a list, or its kwargs not an object.")
+        raise _no_arguments()
     if not isinstance(call.stamps, dict):
         raise DecodeError(f"The message's stamps are {_shown(call.stamps)}, not an object.")
 

@@ -167,17 +167,13 @@ else:
 def is_plain(data: str | bytes) -> bool:
     """Tell whether there is no marker of an extended type in a JSON text, also none written in escapes."""
     if isinstance(data, bytes):
-        return b"__type__" not in data and (b"\\" not in data or b"\\u00" not in data)
+        # By `find`: `in` asks first whether what it looks for is a number, and takes twice as long.
+        return data.find(b"__type__") < 0 and (data.find(b"\\") < 0 or data.find(b"\\u00") < 0)
     return "__type__" not in data and ("\\" not in data or "\\u00" not in data)
 
 
 def _decode_json(data: str | bytes) -> Any:
     """Return what `json.JSONDecoder.decode` does, sooner."""
-    if _read_quickly is not None and is_plain(data):
-        try:
-            return _read_quickly(data)
-        except REFUSED:
-            pass  # the slower reader takes it, or says what is wrong with it
     text = data if isinstance(data, str) else data.decode("utf-8")
     # `decode` looks for blanks around the text twice, which takes longer than to read a small one.
     try:
@@ -214,6 +210,11 @@ def dumps_plain(values: Mapping[str, str | float | None]) -> str:
 def loads(text: str | bytes) -> Any:
     """Read what `dumps` wrote. Raises DecodeError for anything that is not such JSON."""
     try:
+        if _read_quickly is not None and is_plain(text):
+            try:
+                return _read_quickly(text)
+            except REFUSED:
+                pass  # the slower reader takes it, or says what is wrong with it
         return _decode_json(text)
     except DecodeError:
         raise
@@ -466,7 +467,7 @@ def decode(
 
 def serializer_of(content_type: str) -> Serializer:
     """Return the serializer of a content type. Raises DecodeError when there is none."""
-    return _acceptable(content_type, None)
+    return _by_content_type.get(content_type) or _acceptable(content_type, None)
 
 
 def _acceptable(content_type: str, accept: Collection[str] | None) -> Serializer:

@@ -29,6 +29,7 @@ _TRIES = 4
 _CHAIN = b', "chain": ['
 _CHORD = b'], "chord": '
 _END = b"}]"
+_END_OF_CHORD = b"}}]"
 _NO_CHORD = b'], "chord": null}]'
 #: The names of what else is embedded, in their order.
 _BEFORE = ("callbacks", "errbacks")
@@ -82,9 +83,11 @@ class Ending:
 
     def note(self, body: bytes, content: Any, limits: Limits) -> None:
         """Take note of the chord at the end of a body, which was read whole."""
+        if not body.endswith(_END_OF_CHORD):  # most have none
+            return
         embed = content[2] if isinstance(content, _LISTS) and len(content) == 3 else None
         chord = embed.get("chord") if isinstance(embed, dict) else None
-        if not isinstance(chord, dict) or not body.endswith(_END):
+        if not isinstance(chord, dict):
             return
         begin = len(body)
         for _ in range(_TRIES):
