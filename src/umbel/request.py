@@ -63,7 +63,7 @@ class Request:
     headers: Mapping[str, Any] | None = None
     properties: Mapping[str, Any] | None = None
     hostname: str | None = None
-    delivery_info: Mapping[str, Any] | None = None
+    delivery_info: Mapping[str, Any] | None = field(default_factory=lambda: None)
     logfile: str | None = None
     loglevel: int | None = None
     utc: bool | None = None
@@ -113,6 +113,9 @@ class Request:
             children: list[Any] = []
             self.__dict__["children"] = children
             return children
+        if name == "delivery_info":  # as most have it, and few ask for
+            info = self.__dict__["delivery_info"] = _info(self.properties or {}, self.came_through)
+            return info
         headers = self.__dict__.get("headers")
         if headers and name in headers:
             return headers[name]
@@ -220,11 +223,13 @@ _RARE = {
             "time_limit",
             "soft_time_limit",
             "stamped_headers",
+            "retries",
+            "replaced_task_nesting",
         ),
     )
 } | {"group": "group_id"}
 _rare_of: Callable[[Call], tuple[Any, ...]] = attrgetter(*_RARE.values())
-_NONE_OF_THEM = (None,) * len(_RARE)
+_NONE_OF_THEM = _rare_of(Call("", ""))
 _NO_LIMITS = (None, None)
 
 
@@ -250,22 +255,18 @@ def request_of(call: Call, delivery: Delivery, hostname: str) -> Request:
         "timelimit": _NO_LIMITS,
         "properties": delivery.message.properties,
         "hostname": hostname,
-        "delivery_info": delivery_info(delivery),
         "called_directly": False,
         "came_through": delivery.queue,
         "message_tag": delivery.tag,
     }
-    if call.time_limit is not None or call.soft_time_limit is not None:
-        fields["timelimit"] = (call.time_limit, call.soft_time_limit)
     if call.ignore_result is not None:
         fields["ignore_result"] = call.ignore_result
     rare = _rare_of(call)
     if rare != _NONE_OF_THEM:
         fields.update(zip(_RARE, rare, strict=True))
-    if call.retries:
-        fields["retries"] = call.retries
-    if call.replaced_task_nesting:
-        fields["replaced_task_nesting"] = call.replaced_task_nesting
+        fields["timelimit"] = (call.time_limit, call.soft_time_limit)
+    if delivery.priority or delivery.count > 1:
+        fields["delivery_info"] = delivery_info(delivery)
     if delivery.crashes:
         fields["crashes"] = delivery.crashes
     if call.headers and isinstance(call.headers.get("headers"), dict):
@@ -286,14 +287,21 @@ def _flat(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 def delivery_info(delivery: Delivery) -> dict[str, Any]:
     """Return how a message came here; by itself it says so only if it was sent to an exchange."""
-    sent = delivery.message.properties.get("delivery_info")
+    properties = delivery.message.properties
+    return _info(properties, delivery.queue, delivery.priority, delivery.redelivered)
+
+
+def _info(
+    properties: Mapping[str, Any], queue: str | None, priority: int = 0, redelivered: bool = False
+) -> dict[str, Any]:
+    sent = properties.get("delivery_info")
     sent = sent if isinstance(sent, dict) else {}
     exchange, key = sent.get("exchange"), sent.get("routing_key")
-    asked = delivery.message.properties.get("priority")
+    asked = properties.get("priority")
     return {
         "exchange": exchange if isinstance(exchange, str) else "",
-        "routing_key": key if isinstance(key, str) else delivery.queue,
+        "routing_key": key if isinstance(key, str) else queue,
         # Brokers with steps know only to which one it belongs.
-        "priority": asked if type(asked) is int else delivery.priority,
-        "redelivered": delivery.redelivered,
+        "priority": asked if type(asked) is int else priority,
+        "redelivered": redelivered,
     }

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
 from umbel.message import Call, Delivery, Message
-from umbel.request import _RARE, Request, request_of
+from umbel.request import _RARE, Request, delivery_info, request_of
 
 DELIVERY = Delivery(
     key="1",
@@ -188,10 +189,28 @@ def test_the_request_of_a_worker_has_every_field() -> None:
     call, delivery = Call("t", "i"), Delivery("1", "q", Message({}, {}, b""))
     found, none = request_of(call, delivery, "h"), Request()
     for field in fields(Request):
-        if field.name not in vars(found):  # what few calls have costs the others nothing
+        # What few calls have, or ask for, costs the others nothing.
+        if field.name not in vars(found) and field.name != "delivery_info":
             assert getattr(found, field.name) == getattr(none, field.name)
     assert found.children is not request_of(call, delivery, "h").children
-    told = Call("t", "i", **{name: 1 for name in _RARE.values()}, retries=2)  # type: ignore[arg-type]
+    told = Call("t", "i", **{name: 1 for name in _RARE.values()})  # type: ignore[arg-type]
     found = request_of(told, replace(delivery, crashes=3), "h")
     assert {getattr(found, name) for name in _RARE} == {1}
-    assert (found.retries, found.crashes, found.timelimit) == (2, 3, (1, 1))
+    assert (found.crashes, found.timelimit) == (3, (1, 1))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"priority": 3},
+        {"count": 2},
+        {"message": Message({}, {"priority": 7, "delivery_info": {"exchange": "media"}}, b"")},
+        {"message": Message({}, {"delivery_info": {"routing_key": "k"}}, b""), "count": 2},
+    ],
+)
+def test_how_a_message_came_is_made_out_when_somebody_asks(changes: dict[str, Any]) -> None:
+    delivery = replace(Delivery("1", "q", Message({}, {}, b"")), **changes)
+    request = request_of(Call("t", "i"), delivery, "h")
+    assert request.delivery_info == delivery_info(delivery)
+    assert request.delivery_info is request.delivery_info, "what is changed in it counts"
