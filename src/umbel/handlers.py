@@ -87,14 +87,18 @@ def handle(
     seconds: float,
 ) -> Ended:
     """Call the handlers of an outcome and send its signal; a handler may turn it into another."""
-    match outcome:
-        case Success(value):
+    if isinstance(outcome, Success):
+        value = outcome.value
+        if hooks.on_success is not None:
             rejected = _after(hooks.on_success, mode, task, request, value)
             if rejected is not None:
                 return rejected
-            if signals.task_success.is_heard:
-                signals.task_success.send(task, result=value, runtime=seconds)
-            return _returned(task, request, hooks, mode, outcome, states.SUCCESS, value)
+        if signals.task_success.is_heard:
+            signals.task_success.send(task, result=value, runtime=seconds)
+        if hooks.after_return is None:
+            return outcome
+        return _returned(task, request, hooks, mode, outcome, states.SUCCESS, value)
+    match outcome:
         case Failure():
             return _failed(task, request, hooks, mode, outcome)
         case Retried():
@@ -105,11 +109,9 @@ def handle(
 
 
 def _after(
-    handler: Handler | None, mode: Mode, task: Task[Any, Any], request: Request, *values: Any
+    handler: Handler, mode: Mode, task: Task[Any, Any], request: Request, *values: Any
 ) -> Rejected | None:
     """Call a handler of what has ended. In a worker it cannot change that, but by raising Reject."""
-    if handler is None:
-        return None
     try:
         handler(*values, request.id, request.args, request.kwargs)
     except Reject as error:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from umbel import states
 from umbel.exceptions import Reject, Retry
+from umbel.values import value
 
 if TYPE_CHECKING:
     from umbel.task import Task
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Success:
     """The task returned a value."""
 

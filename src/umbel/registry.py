@@ -263,7 +263,7 @@ class Tasks(Mapping[str, Task[Any, Any]]):
         return isinstance(name, str) and self.find(name) is not None
 
     def __getitem__(self, name: str) -> Task[Any, Any]:
-        found = self.find(name)
+        found = self._own.get(name) or self.find(name)
         if found is None:
             raise NotRegistered(
                 f"There is no task {name!r} in this app.{_meant(name, list(self))} Is the module that"

@@ -42,6 +42,8 @@ class Signal:
         self._clock = clock
         self._lock = threading.Lock()
         self._receivers: tuple[tuple[object, object, Callable[[], Receiver | None]], ...] = ()
+        #: False when there are no receivers at all; cheap enough for the hot path.
+        self.is_heard = False
 
     def connect(
         self,
@@ -70,6 +72,7 @@ class Signal:
             known = any(entry[:2] == (key, _name_of(sender)) for entry in alive)
             new = () if known else ((key, _name_of(sender), _reference(held, weak and not retry)),)
             self._receivers = (*alive, *new)
+            self.is_heard = bool(self._receivers)
         return receiver
 
     def _persistent(self, receiver: Receiver) -> Receiver:
@@ -101,17 +104,13 @@ class Signal:
             left = tuple(entry for entry in self._receivers if entry[:2] != (key, _name_of(sender)))
             found = len(left) < len(self._receivers)
             self._receivers = left
+            self.is_heard = bool(left)
         return found
 
     @property
     def receivers(self) -> list[Receiver]:
         """The receivers that are alive."""
         return [found for _, _, reference in self._receivers if (found := reference())]
-
-    @property
-    def is_heard(self) -> bool:
-        """False when there are no receivers at all; cheap enough for the hot path."""
-        return bool(self._receivers)
 
     def has_listeners(self, sender: object = None) -> bool:
         """Tell whether anyone would hear `sender`; cheap enough for the hot path."""

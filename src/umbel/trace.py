@@ -6,12 +6,12 @@ in Celery 5.7 (celery/app/trace.py).
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 from umbel import announcing, current, signals
@@ -97,7 +97,8 @@ async def trace_async(
     task: Task[Any, Any], request: Request, how: How, check: Check = None
 ) -> Traced:
     """Do the same on the event loop that awaits this or, where coroutines are driven, without waiting."""
-    request.__dict__["running_task"] = task
+    fields = request.__dict__  # asked for once: an attribute of a request takes as long as a call
+    fields["running_task"] = task
     token = current.enter(request)
     outcome: Ended | None = None
     try:
@@ -112,11 +113,11 @@ async def trace_async(
                     hooks.before_start(request.id, request.args, request.kwargs)
                 called = True
                 value = (
-                    hooks.call(*request.args or (), **request.kwargs or {})
+                    hooks.call(*fields["args"] or (), **fields["kwargs"] or {})
                     if how.guard is None
                     else _guarded(hooks, request, how.guard)
                 )
-                if inspect.iscoroutine(value):
+                if isinstance(value, CoroutineType):
                     value = await value if how.drive is None else how.drive(value)
                 called = False
                 if how.process is not None:
@@ -144,7 +145,7 @@ async def trace_async(
 def _guarded(hooks: Hooks, request: Request, guard: Guard) -> Any:
     """Call the task under a guard; return its value, or the coroutine that has it."""
     value = guard.call(hooks.call, request.args or (), request.kwargs or {})
-    return guard.watched(value) if inspect.iscoroutine(value) else value
+    return guard.watched(value) if isinstance(value, CoroutineType) else value
 
 
 def is_traced_by_others() -> bool:
@@ -328,7 +329,7 @@ def _drivable(task: Task[Any, Any]) -> Callable[..., Any] | None:
     def run_to_end(*args: Any, **kwargs: Any) -> Any:
         value, request = run(*args, **kwargs), current.running.get()
         way = None if request is None else request.__dict__.get("way")
-        if way is None or way.how.drive is None or not inspect.iscoroutine(value):
+        if way is None or way.how.drive is None or not isinstance(value, CoroutineType):
             return value
         return way.how.drive(value)
 

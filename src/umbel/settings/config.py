@@ -84,9 +84,11 @@ class Config(MutableMapping[str, Any]):
     @property
     def snapshot(self) -> Settings:
         """The settings in force now, as a value that no later write changes."""
-        if self._pending:
+        own = self.__dict__  # asked for once, since attributes here cost more than elsewhere
+        if own["_pending"]:
             self.finalize()
-        return self._snapshot
+        found: Settings = own["_snapshot"]
+        return found
 
     def finalize(self) -> Config:
         """Load what was put off until the settings are first read.

@@ -106,9 +106,9 @@ def decide(run: Run, settings: Settings, clock: Clock) -> Verdict:
 
 def _decided(run: Run, settings: Settings, clock: Clock) -> Verdict:
     decision = _Decision(run, settings, clock)
+    if isinstance(run.outcome, Success):
+        return decision.success(run.outcome.value)
     match run.outcome:
-        case Success(value):
-            return decision.success(value)
         case Failure(error, traceback):
             return decision.failure(error, traceback)
         case Retried(task, retry, traceback):
@@ -201,19 +201,18 @@ class _Decision:
         """Store the value, if it is wanted and can be, and tell the call's chord of it."""
         if isinstance(value, ResultBase):
             value = written(value, self.settings)
-        record = None
+        prepared, record = self.run.prepared, None
         try:
             if self.wants_result():
                 record = self.record(states.SUCCESS, value)
             members = self.members(states.SUCCESS, value)
         except EncodeError as error:
-            call = self.run.prepared.call
-            name = call.task if call else "The task"
+            name = prepared.call.task if prepared.call else "The task"
             return self.failure(unstorable(name, value, error, self.settings), "")
         except ImproperlyConfigured as error:
             # There is no such serializer or compression, or no library of it.
             return self.failure(error, "")
-        settlement = Settlement(self.delivery, result=record, publish=self.run.follow)
+        settlement = Settlement(prepared.delivery, result=record, publish=self.run.follow)
         return Verdict(self.run, settlement, members=members, openings=self.run.openings)
 
     def members(self, state: str, value: Any) -> tuple[Member, ...]:
@@ -454,7 +453,8 @@ class _Decision:
 
     def wants_result(self, error: bool = False) -> bool:
         """Tell whether the outcome is to be stored: the message may say no, and so may the task."""
-        call, policy = self.run.prepared.call, self.policy
+        prepared = self.run.prepared
+        call, policy = prepared.call, prepared.policy or default_policy(self.settings)
         ignored = policy.ignore_result or bool(call and call.ignore_result)
         return not ignored or (error and policy.store_errors_even_if_ignored)
 

@@ -63,7 +63,8 @@ class Runner:
 
     def prepare(self, delivery: Delivery) -> Prepared:
         """Read a delivery and find its task, or the reason why it cannot or must not run now."""
-        self._follow_settings()
+        if self._app.conf.snapshot is not self._settings:
+            self._take_up_settings()
         try:
             call = decode(delivery.message, self._settings.accept_content, self._settings)
         except Exception as error:  # noqa: BLE001 - no message, whatever is in it, may stop a worker
@@ -75,24 +76,25 @@ class Runner:
         policy = self._policies.get(call.task)
         if policy is None:
             policy = self._policies[call.task] = task.policy(self._settings)
-        refused = _refused(call) or self._untimely(call)
-        work: Job | Outcome
-        work = refused or Job(task, call, request_of(call, delivery, self._hostname))
-        if isinstance(work, Job) and delivery.early:
-            work = Interrupted(work)
-        elif isinstance(work, Job) and delivery.crashes >= self._settings.worker_max_deliveries:
-            work = Condemned(delivery.crashes, work)
-        elif isinstance(work, Job) and delivery.over_time is not None:
+        refused = (_refused(call) if is_followed(call) else None) or self._untimely(call)
+        if refused is not None:
+            return Prepared(delivery, refused, call, policy)
+        job = Job(task, call, request_of(call, delivery, self._hostname))
+        work: Job | Outcome = job
+        if delivery.early:
+            work = Interrupted(job)
+        elif delivery.crashes >= self._settings.worker_max_deliveries:
+            work = Condemned(delivery.crashes, job)
+        elif delivery.over_time is not None:
             work = OverTime(delivery.over_time)
-        elif self.forgets and isinstance(work, Job) and not policy.rate:
+        elif self.forgets and not policy.rate:
             delivery = _without_message(delivery, call)
         return Prepared(delivery, work, call, policy)
 
-    def _follow_settings(self) -> None:
-        """Take up settings that were written since."""
-        if self._app.conf.snapshot is not self._settings:
-            self._settings = self._app.conf.snapshot
-            self._policies.clear()
+    def _take_up_settings(self) -> None:
+        """Go by settings that were written since."""
+        self._settings = self._app.conf.snapshot
+        self._policies.clear()
 
     def in_time(self, prepared: Prepared) -> Prepared:
         """Return what was read some time ago, or its end if it has expired meanwhile."""
@@ -226,8 +228,6 @@ def _without_message(delivery: Delivery, call: Call) -> Delivery:
 
 def _refused(call: Call) -> Outcome | None:
     """Return an outcome for a call of which what follows it cannot be sent."""
-    if not is_followed(call):
-        return None
     reason = refusal(call)
     if reason is None:
         return None

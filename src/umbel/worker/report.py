@@ -191,6 +191,8 @@ _PLAIN_LINES = {
 
 
 def _level(run: Run) -> int:
+    if isinstance(run.outcome, Success):
+        return logging.INFO
     match run.outcome:
         case Failure(_, _, False) | Unprocessable() | Condemned() | Lost():
             return logging.ERROR
