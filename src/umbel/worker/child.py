@@ -27,7 +27,7 @@ from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
 from umbel.worker.lifetime import Lifetime
 from umbel.worker.limits import Limits
-from umbel.worker.marking import is_to_be_marked, mark
+from umbel.worker.marking import are_to_be_marked, mark
 from umbel.worker.outcome import Job, Lost, Prepared, Revoked, Waiting, is_early, marked
 from umbel.worker.own_limits import OwnLimits
 from umbel.worker.page import Page
@@ -310,7 +310,8 @@ class Child:
         prepared = [self._prepare(delivery) for delivery in deliveries]
         # Said first: what dies while the broker marks them has started none of them.
         self._page.load([delivery.key for delivery in deliveries])
-        if not self._learn(deliveries) or not self._mark(prepared):
+        to_mark = are_to_be_marked(prepared)
+        if not self._learn(deliveries) or (to_mark and not self._mark(prepared)):
             if self.stopping.is_set():
                 # They may be marked, of which nobody would know that they never started: given back
                 # like what was released without an answer.
@@ -318,8 +319,9 @@ class Child:
             else:
                 self._page.clear()
             return
-        prepared = [marked(item) if is_early(item) else item for item in prepared]
-        self.waiting.extend(Waiting(*one) for one in enumerate(prepared))
+        if to_mark:
+            prepared = [marked(item) if is_early(item) else item for item in prepared]
+        self.waiting.extend(map(Waiting, range(len(prepared)), prepared))
         self.on_batch()
         self._pace.begin(self._clock.monotonic())
         count = 0
@@ -363,8 +365,6 @@ class Child:
 
         False when they went back, the leases are lost, or it is time to stop.
         """
-        if not any(map(is_to_be_marked, prepared)):
-            return True
         consumer = self.consumer
 
         def act() -> Sequence[Delivery]:
@@ -391,8 +391,9 @@ class Child:
                 self.passed = item  # there is nothing to end
         if policy is not None and policy.rate:
             admitted = self._rates.admit(admitted)
-        record = started(admitted, self._hostname, self._pid, self._app.conf.snapshot, self._clock)
-        if record is not None:
+        if policy is not None and policy.track_started:
+            settings = self._app.conf.snapshot
+            record = started(admitted, self._hostname, self._pid, settings, self._clock)
             self.settler.tell(record, admitted)
         if self.limits == NO_LIMITS:
             run = self._runner.run(admitted)

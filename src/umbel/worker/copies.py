@@ -48,8 +48,9 @@ class Copies:
 
     def admit(self, prepared: Prepared) -> Prepared:
         """Return a delivery as it is, or as a copy of what has run; or put off, if nobody can tell."""
-        name = prepared.delivery.message.headers.get(COPY)
-        if not _is_name(name) or not isinstance(prepared.work, Job):
+        call = prepared.call
+        name = call.headers.get(COPY) if call is not None and call.headers else None
+        if name is None or not _is_name(name) or not isinstance(prepared.work, Job):
             return prepared
         run, _, copy = name.partition(":")
         try:

@@ -11,9 +11,13 @@ from umbel.worker.outcome import Job, Prepared, is_early
 logger = logging.getLogger("umbel.worker")
 
 
-def is_to_be_marked(item: Prepared) -> bool:
-    """Tell whether something is to be said of it: it may run once, or was handed over before."""
-    return is_early(item) or _comes_again(item)
+def are_to_be_marked(prepared: Sequence[Prepared]) -> bool:
+    """Tell whether something is to be said of any: it may run once, or was handed over before."""
+    return any(
+        (one.delivery.count > 1 or (one.policy is not None and not one.policy.acks_late))
+        and isinstance(one.work, Job)
+        for one in prepared
+    )
 
 
 def mark(consumer: Consumer, prepared: Sequence[Prepared]) -> bool:

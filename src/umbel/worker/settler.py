@@ -26,8 +26,8 @@ logger = logging.getLogger("umbel.worker")
 PUBLISH_TIMEOUT = 30.0
 
 
-def _concerns_chords(verdict: Verdict) -> bool:
-    return bool(verdict.members or verdict.openings or verdict.unreached or verdict.renewed)
+def _concern_chords(verdicts: Sequence[Verdict]) -> bool:
+    return any(one.members or one.openings or one.unreached or one.renewed for one in verdicts)
 
 
 class Settler:
@@ -102,7 +102,7 @@ class Settler:
         All of it may be done again.
         """
         claims: list[Claim] = []
-        if self._chords is not None and any(_concerns_chords(one) for one in verdicts):
+        if self._chords is not None and _concern_chords(verdicts):
             verdicts, claims = self._chords.heard(verdicts, hold)
         others = [record for verdict in verdicts for record in verdict.others]
         if others and self._results is not None:
@@ -125,7 +125,7 @@ class Settler:
         used = [
             (one.settlement.delivery.key, piece)
             for one in verdicts
-            if one.settlement.action is not Action.DEAD_LETTER
+            if one.used and one.settlement.action is not Action.DEAD_LETTER
             for piece in one.used
         ]
         used += [(claim.key, claim.piece) for claim in claims if claim.piece is not None]
@@ -200,8 +200,10 @@ class Settler:
             self._published.setdefault(key, set()).add(one.tag)
         fail_point("settler.after_publish")
 
-    def tell(self, record: ResultRecord, prepared: Prepared) -> None:
+    def tell(self, record: ResultRecord | None, prepared: Prepared) -> None:
         """Store a state that settles nothing, such as STARTED, if that works: no task depends on it."""
+        if record is None:
+            return
         try:
             self.store(record, prepared)
         except OperationalError as error:

@@ -24,7 +24,8 @@ from umbel.worker.page import (
     CAPACITY,
     EACH,
     KEY_SIZE,
-    Held,
+    RUNNING,
+    WAITING,
     Page,
 )
 
@@ -67,7 +68,7 @@ class SlotPage(Page):
             at = self._keys_at + index * KEY_SIZE
             memory[at : at + KEY_SIZE] = key.encode().ljust(KEY_SIZE, b"\0")
             self._batches[index] = batch
-            memory[_STATES_AT + index] = Held.WAITING
+            memory[_STATES_AT + index] = WAITING
         self._batch = batch + 1
         _BATCH.pack_into(memory, _BATCH_AT, self._batch, EACH)
 
@@ -76,9 +77,9 @@ class SlotPage(Page):
         memory = self._memory
         _TIME.pack_into(memory, _CLOCK_AT, now)
         _CLOCK.pack_into(memory, self._clocks_at + index * _CLOCK.size, now, soft, hard)
-        memory[_STATES_AT + index] = Held.RUNNING
+        memory[_STATES_AT + index] = RUNNING
         if _NUMBER.unpack_from(memory, _FENCE_AT)[0] >= self._batches[index]:
-            memory[_STATES_AT + index] = Held.WAITING
+            memory[_STATES_AT + index] = WAITING
             return False
         return True
 

@@ -29,6 +29,7 @@ from umbel.worker.decide import Verdict, decide, started
 from umbel.worker.execute import Runner
 from umbel.worker.executors.base import Executor
 from umbel.worker.helper import LONG
+from umbel.worker.marking import are_to_be_marked
 from umbel.worker.outcome import (
     Job,
     Lost,
@@ -250,7 +251,8 @@ class SlotChild(Child):
             [item.index for item in items], [item.prepared.delivery.key for item in items]
         )
         prepared = [item.prepared for item in items]
-        if not self._learn([one.delivery for one in prepared]) or not self._mark(prepared):
+        learned = self._learn([one.delivery for one in prepared])
+        if not learned or (are_to_be_marked(prepared) and not self._mark(prepared)):
             if self.stopping.is_set():
                 self.returning.extend(items)
             else:
@@ -341,8 +343,7 @@ class SlotChild(Child):
     def _tell(self, item: Waiting) -> None:
         settings = self._app.conf.snapshot
         record = started(item.prepared, self._hostname, self._pid, settings, self._clock)
-        if record is not None:
-            self.settler.tell(record, item.prepared)
+        self.settler.tell(record, item.prepared)
 
     def _end(self, item: Waiting, run: Run, timed: Timed | None) -> None:
         flush_redirected()
