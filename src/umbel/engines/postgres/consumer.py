@@ -20,6 +20,7 @@ from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settleme
 #: Most messages that one call fetches or settles.
 BATCH = 1000
 
+_ACK = Action.ACK
 _CODES = {Action.REQUEUE: 1, Action.PARK: 2, Action.DEAD_LETTER: 3}
 
 
@@ -127,9 +128,9 @@ class PostgresConsumer(Consumer):
         queues: str | None,
         limit: int,
     ) -> list[Row]:
-        acked = [item.delivery.handle for item in settlements if item.action is Action.ACK]
+        acked = [item.delivery.handle for item in settlements if item.action is _ACK]
         others = (
-            [item for item in settlements if item.action is not Action.ACK]
+            [item for item in settlements if item.action is not _ACK]
             if len(acked) < len(settlements)
             else []
         )

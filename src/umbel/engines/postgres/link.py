@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any, NoReturn
 
 import psycopg
-from psycopg.pq import ConnStatus, TransactionStatus
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.waiting import Ready, Wait
 
 from umbel.engines.postgres.address import Address
@@ -69,6 +69,15 @@ def _ready(event: int) -> Ready:
     if readable and event & select.POLLOUT:
         return Ready.RW
     return Ready.R if readable else Ready.W
+
+
+def _rows(cursor: psycopg.Cursor[Row]) -> list[Row]:
+    """Return what a statement gave, if it gives rows.
+
+    A cursor's `description` says that, too, but makes an object for each of their columns each time.
+    """
+    result = cursor.pgresult
+    return cursor.fetchall() if result is not None and result.status == ExecStatus.TUPLES_OK else []
 
 
 class Link:
@@ -123,7 +132,7 @@ class Link:
         """Run a statement, a transaction of its own, and return its rows. Raises OperationalError."""
         with self._limited(timeout):
             cursor = self._connection.execute(statement, values or None, binary=True)
-            return cursor.fetchall() if cursor.description is not None else []
+            return _rows(cursor)
 
     def execute_all(
         self, statements: Sequence[tuple[str, Sequence[Any]]], timeout: float
@@ -138,7 +147,7 @@ class Link:
                 for statement, values in statements:
                     last = self._connection.execute(statement, values or None, binary=True)
                 self._connection.execute("COMMIT")
-            return last.fetchall() if last.description is not None else []
+            return _rows(last)
 
     def execute_script(self, script: str, timeout: float) -> None:
         """Run what is more than one statement, in the transaction that is open or as one of its own."""

@@ -41,7 +41,7 @@ def in_pieces(*command: Any) -> list[bytes]:
     New memory of their size costs more than all else that is done with them. redis-py's own packer takes what
     is first for the name of a command, so without hiredis it has all of it at once.
     """
-    if _pack is None or not any(type(one) is str and len(one) >= LONG for one in command):
+    if _pack is None or not [one for one in command if type(one) is str and len(one) >= LONG]:
         return [packed(*command)]
     pieces, short = [b"*%d\r\n" % len(command)], list[Any]()
     for one in command:

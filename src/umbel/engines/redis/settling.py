@@ -13,6 +13,7 @@ from umbel.records import ResultRecord
 Sent = tuple[Publication, str]
 """What was published, and the envelope that was written of it."""
 
+_ACK = Action.ACK
 _CODES = {Action.ACK: "A", Action.REQUEUE: "R", Action.PARK: "P", Action.DEAD_LETTER: "D"}
 
 
@@ -66,7 +67,7 @@ def settling(
             twice.append(item.delivery)
             continue
         seen.add(key)
-        if item.action is Action.ACK and not item.publish:
+        if item.action is _ACK and not item.publish:
             if item.result is None:
                 acks.append(key)
                 continue

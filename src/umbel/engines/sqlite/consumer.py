@@ -19,6 +19,7 @@ from umbel.failpoints import fail_point
 from umbel.message import Delivery
 from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settlement
 
+_ACK = Action.ACK
 #: Most messages that one fetch gives.
 BATCH = 10_000
 
@@ -218,18 +219,17 @@ class SqliteConsumer(Consumer):
         published = [row for item in settlements for row in follow_ups.get(id(item), ())]
         if published:
             ports += self._messages.insert(connection, published)
-        requeued = [item for item in settlements if item.action is Action.REQUEUE]
-        if requeued:
-            ports += self._requeue(connection, requeued)
-        parked = [item for item in settlements if item.action is Action.PARK]
-        if parked:
-            ports += self._park(connection, parked)
-        self._bury(connection, [item for item in settlements if item.action is Action.DEAD_LETTER])
-        leaving = [
-            item.delivery.handle[0]
-            for item in settlements
-            if item.action in (Action.ACK, Action.DEAD_LETTER)
-        ]
+        leaving = [item.delivery.handle[0] for item in settlements if item.action is _ACK]
+        if len(leaving) < len(settlements):
+            requeued = [item for item in settlements if item.action is Action.REQUEUE]
+            if requeued:
+                ports += self._requeue(connection, requeued)
+            parked = [item for item in settlements if item.action is Action.PARK]
+            if parked:
+                ports += self._park(connection, parked)
+            buried = [item for item in settlements if item.action is Action.DEAD_LETTER]
+            self._bury(connection, buried)
+            leaving += [item.delivery.handle[0] for item in buried]
         if leaving:
             connection.execute(SQL["acknowledge"], (json.dumps(leaving), self._number))
         return refused, ports
