@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 import sqlalchemy as sa
 
+from tests.missing import missing
 from umbel.clock import unique_id
 
 SHARED = "mysql+pymysql://root@127.0.0.1:3306/"
@@ -20,7 +20,7 @@ def own_database() -> Iterator[str]:
     try:
         _run(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
     except sa.exc.OperationalError as error:
-        pytest.skip(f"no MariaDB answers at {SHARED} ({error})")
+        missing("mariadb", f"no MariaDB answers at {SHARED} ({error})")
     try:
         yield SHARED + name
     finally:

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.missing import missing
 from tests.redis_servers import free_port
 from umbel.clock import unique_id
 from umbel.testing.conformance.support import until
@@ -33,7 +34,7 @@ def shared_space() -> Iterator[tuple[str, str]]:
         with psycopg.connect(SHARED, connect_timeout=5):
             pass
     except psycopg.Error as error:
-        missing(f"no PostgreSQL answers at {SHARED} ({error})")
+        missing("postgres", f"no PostgreSQL answers at {SHARED} ({error})")
     try:
         yield f"{SHARED}?schema={schema}", schema
     finally:
@@ -70,13 +71,6 @@ BEGIN
     INSERT INTO chore (name) VALUES ('tidy'), ('vacuum');
 END $$
 """
-
-
-def missing(what: str) -> None:
-    """Skip a test that has no server, or let it fail where PostgreSQL has to be there."""
-    if "postgres" in os.environ.get("UMBEL_REQUIRE_ENGINES", "").split(","):
-        pytest.fail(f"{what}, and UMBEL_REQUIRE_ENGINES names postgres")
-    pytest.skip(what)
 
 
 class PrivateServer:
@@ -235,7 +229,7 @@ def private_server(
 ) -> Iterator[PrivateServer]:
     """Start a server for a test; without a program to start the test is skipped, or fails if required."""
     if not (BINARIES / "postgres").exists():
-        missing("no PostgreSQL is installed")
+        missing("postgres", "no PostgreSQL is installed")
     with closing(PrivateServer(directory, *options, primary=primary, log_at=log_at)) as server:
         yield server
 

@@ -13,10 +13,10 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
+from tests.missing import missing
 from tests.redis_servers import free_port
 from umbel.clock import unique_id
 from umbel.engines.rabbitmq import wire
@@ -45,7 +45,7 @@ def connected(url: str = URL) -> Iterator[Link]:
     try:
         link = Link(address_of(url, {}), 5.0, "test")
     except OperationalError as error:
-        missing(str(error))
+        missing("rabbitmq", str(error))
     try:
         yield link
     finally:
@@ -75,7 +75,7 @@ def own_vhost() -> Iterator[str]:
     name = f"umbel-test-{unique_id()}"
     made = _control("add_vhost", name)
     if made.returncode:
-        missing(f"rabbitmqctl cannot make a virtual host: {made.stderr.strip()[:200]}.")
+        missing("rabbitmq", f"rabbitmqctl cannot make a virtual host: {made.stderr.strip()[:200]}")
     try:
         _control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
         yield f"amqp://guest:guest@127.0.0.1:5672/{name}"
@@ -120,13 +120,6 @@ def delete_all(prefix: str, queues: Iterable[str] = SUITE) -> None:
             delete_queue(link, name)
         for name in exchanges:
             link.call(method((40, 20), "Bsbb", 0, name, False, False), (40, 21))
-
-
-def missing(what: str) -> NoReturn:
-    """Skip a test that has no server, or let it fail where RabbitMQ has to be there."""
-    if "rabbitmq" in os.environ.get("UMBEL_REQUIRE_ENGINES", "").split(","):
-        pytest.fail(f"{what} And UMBEL_REQUIRE_ENGINES names rabbitmq.")
-    pytest.skip(what)
 
 
 class PrivateServer:
@@ -298,7 +291,7 @@ def _port_mapper() -> Iterator[int]:
     port = free_port()
     program = shutil.which("epmd")
     if program is None:
-        missing("epmd, which is part of Erlang, is not installed.")
+        missing("rabbitmq", "epmd, which is part of Erlang, is not installed")
     with subprocess.Popen([program, "-address", "127.0.0.1", "-port", str(port)]) as process:
         try:
             yield port
@@ -308,4 +301,4 @@ def _port_mapper() -> Iterator[int]:
 
 def _check_programs() -> None:
     if not Path(f"{_PROGRAMS}/rabbitmq-server").exists():
-        missing(f"rabbitmq-server is not in {_PROGRAMS}.")
+        missing("rabbitmq", f"rabbitmq-server is not in {_PROGRAMS}")

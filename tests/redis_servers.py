@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -16,6 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.missing import missing
 from umbel.clock import unique_id
 from umbel.testing.conformance.support import until
 
@@ -122,7 +122,7 @@ def private_server(
 ) -> Iterator[PrivateServer]:
     """Start a server for a test; without a program to start the test is skipped, or fails if required."""
     if _program() is None:
-        _missing(f"none of {', '.join(PROGRAMS)} is installed")
+        missing("redis", f"none of {', '.join(PROGRAMS)} is installed")
     with closing(PrivateServer(directory, *options, config=config)) as server:
         yield server
 
@@ -136,7 +136,7 @@ def shared_space() -> Iterator[tuple[str, str]]:
     try:
         client.ping()
     except redis.RedisError as error:
-        _missing(f"no Redis answers on {host}:{port} ({error})")
+        missing("redis", f"no Redis answers on {host}:{port} ({error})")
     try:
         yield f"redis://{host}:{port}/{DATABASE}", prefix
     finally:
@@ -151,13 +151,6 @@ def _client(host: str, port: int, database: int) -> redis.Redis:
     """Return a client that repeats nothing."""
     retry = Retry(NoBackoff(), 0)
     return redis.Redis(host, port, database, protocol=2, socket_timeout=10, retry=retry)
-
-
-def _missing(what: str) -> None:
-    """Skip a test that has no server, or let it fail where Redis has to be there."""
-    if "redis" in os.environ.get("UMBEL_REQUIRE_ENGINES", "").split(","):
-        pytest.fail(f"{what}, and UMBEL_REQUIRE_ENGINES names redis")
-    pytest.skip(what)
 
 
 def _program() -> str | None:

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from tests.interop.results import ResultsOfBoth, Sides
 from tests.mariadb_servers import own_database
-from tests.postgres_servers import SHARED, missing
+from tests.missing import missing
+from tests.postgres_servers import SHARED
 from umbel import Umbel
 from umbel.backends.store import BackendStore
 from umbel.backends.tables import DatabaseBackend
@@ -69,7 +70,7 @@ def _own_schema() -> Iterator[str]:
     try:
         psycopg.connect(SHARED, connect_timeout=5).close()
     except psycopg.Error as error:
-        missing(f"no PostgreSQL answers at {SHARED} ({error})")
+        missing("postgres", f"no PostgreSQL answers at {SHARED} ({error})")
     with psycopg.connect(SHARED, autocommit=True) as connection:
         connection.execute(f'CREATE SCHEMA "{schema}"'.encode())
     try:

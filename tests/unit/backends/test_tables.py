@@ -16,7 +16,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tests.postgres_servers import SHARED, missing
+from tests.missing import missing
+from tests.postgres_servers import SHARED
 from umbel import Umbel
 from umbel.backends.store import BackendStore
 from umbel.backends.tables import DatabaseBackend
@@ -51,7 +52,7 @@ def schema() -> Iterator[str]:
         with psycopg.connect(SHARED, autocommit=True, connect_timeout=5) as connection:
             connection.execute(f'CREATE SCHEMA "{name}"'.encode())
     except psycopg.Error as error:
-        missing(f"no PostgreSQL answers at {SHARED} ({error})")
+        missing("postgres", f"no PostgreSQL answers at {SHARED} ({error})")
     yield name
     with suppress(psycopg.Error), psycopg.connect(SHARED, autocommit=True) as connection:
         connection.execute(
