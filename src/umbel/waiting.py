@@ -14,7 +14,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator
 from time import monotonic
 
 from umbel.clock import Clock
@@ -100,7 +100,7 @@ class Hub:
             else:
                 self._tell()
         if drives:
-            self._drive(listener, lambda: False, 0.0, None)
+            self._drive(listener, None, 0.0, None)
 
     def next_news(
         self, news: queue.SimpleQueue[News], timeout: float | None, patience: float | None = None
@@ -115,7 +115,7 @@ class Hub:
                 self._driver = threading.current_thread()
         if not drives:
             return news.get(timeout=timeout)
-        self._drive(news.put, lambda: not news.empty(), timeout, patience)
+        self._drive(news.put, news, timeout, patience)
         return news.get_nowait()
 
     def is_own_thread(self) -> bool:
@@ -164,18 +164,18 @@ class Hub:
     def _drive(
         self,
         listener: Listener,
-        until: Callable[[], bool],
+        news: queue.SimpleQueue[News] | None,
         timeout: float | None,
         patience: float | None,
     ) -> None:
-        """Drive in the thread of a waiter, until it has heard or time is up, and leave it to others.
+        """Drive in the thread of a waiter, until its `news` has some or time is up, and leave it to others.
 
         As long as nobody else waits the store may take so long as the waiter has `patience`.
         Whatever interrupts it, such as Ctrl-C, may have lost what had just been received: begin anew.
         """
         deadline = None if timeout is None else monotonic() + timeout
         try:
-            while not until():
+            while news is None or news.empty():
                 left = STEP if deadline is None else deadline - monotonic()
                 self._turn(min(max(left, 0.0), STEP), patience if self._waits_alone() else None)
                 if left <= 0:
@@ -188,14 +188,19 @@ class Hub:
                 self._driver = None
                 if self._subscription is None:
                     self._changes = dict.fromkeys(self._listeners, True)
-                others = (one for several in self._listeners.values() for one in several)
-                if self._changes or any(one != listener for one in others):
+                if self._changes or self._is_wanted_by_others(listener):
                     self._start()
 
     def _waits_alone(self) -> bool:
         """Tell whether one listener is all there is."""
         with self._lock:
-            return len({one for several in self._listeners.values() for one in several}) <= 1
+            for several in self._listeners.values():
+                return not self._is_wanted_by_others(several[0])
+        return True
+
+    def _is_wanted_by_others(self, listener: Listener) -> bool:
+        """Tell whether any other one listens; the lock is held by the caller."""
+        return any(one != listener for several in self._listeners.values() for one in several)
 
     def _turn(self, timeout: float, patience: float | None = None) -> bool:
         """Take up changes, and hand on what comes. What fails is told to all who wait."""
@@ -206,12 +211,13 @@ class Hub:
                 changes, self._changes = self._changes, {}
                 if self._closing and not self._listeners:
                     timeout = 0.0
-            gone = [task_id for task_id, wanted in changes.items() if not wanted]
-            new = [task_id for task_id, wanted in changes.items() if wanted]
-            if gone:
-                subscription.discard(gone)
-            if new:
-                subscription.add(new, patience)
+            if changes:
+                gone = [task_id for task_id, wanted in changes.items() if not wanted]
+                new = [task_id for task_id, wanted in changes.items() if wanted]
+                if gone:
+                    subscription.discard(gone)
+                if new:
+                    subscription.add(new, patience)
             news = subscription.receive(timeout)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
             self._disconnect()
@@ -290,24 +296,6 @@ def stop_listening(store: ResultStore | None) -> None:
         hub.close()
 
 
-@contextlib.contextmanager
-def listening(store: ResultStore, task_ids: Collection[str]) -> Iterator[queue.SimpleQueue[News]]:
-    """Collect what is stored for tasks, until the end of the block."""
-    hub = hub_of(store)
-    if hub.is_own_thread():
-        raise RuntimeError(
-            "A callback given to `then` must not wait for other results: the thread that it runs in brings"
-            " them. Give those a callback too."
-        )
-    news: queue.SimpleQueue[News] = queue.SimpleQueue()
-    listener = news.put
-    hub.add(task_ids, listener, drives=True)
-    try:
-        yield news
-    finally:
-        hub.remove(task_ids, listener)
-
-
 @value
 class Patience:
     """How long to wait, in seconds (None: for ever), and what to call meanwhile how often.
@@ -353,7 +341,14 @@ def watch(
         return
     if over:
         raise OutOfPatience
-    with listening(store, task_ids) as news:
+    if hub.is_own_thread():
+        raise RuntimeError(
+            "A callback given to `then` must not wait for other results: the thread that it runs in brings"
+            " them. Give those a callback too."
+        )
+    news: queue.SimpleQueue[News] = queue.SimpleQueue()
+    hub.add(task_ids, news.put, drives=True)
+    try:
         while True:
             found = _next_of(hub, news, patience, deadline, before)
             if isinstance(found, Exception):
@@ -363,6 +358,8 @@ def watch(
                 yield failed
             if said.get(found.task_id) != found:
                 yield found
+    finally:
+        hub.remove(task_ids, news.put)
 
 
 def _next_of(

@@ -285,7 +285,7 @@ class AsyncResult(Revocable, ResultBase, Generic[R]):
     def _wait(
         self, patience: Patience, follow: bool, on_message: Callable[[Meta], object] | None
     ) -> None:
-        parents = self._parents() if follow else {}
+        parents = self._parents() if follow and self.parent is not None else {}
         try:
             with closing(self.backend.watch([str(self.id)], patience, parents)) as news:
                 for record in news:

@@ -224,10 +224,12 @@ class Link:
         with self._translating():
             self._wire.send(packed(*command))
 
-    def send_all(self, commands: Sequence[Sequence[Argument]]) -> None:
+    def send_packed(self, commands: bytes) -> None:
         """Send commands in one packet; `receive` returns the answers one by one."""
-        with self._translating():
-            self._wire.send(_all_packed(commands))
+        try:
+            self._wire.send(commands)
+        except THEIRS as error:
+            self._fail(error)
 
     def receive(self, timeout: float, nothing: Any = None) -> Any:
         """Return what comes next within `timeout` seconds, or `nothing`, also after an `interrupt`.

@@ -17,7 +17,8 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from umbel.engines.forks import tell_of_forks
-from umbel.engines.redis.server import Argument, Link, Server
+from umbel.engines.redis.insides import packed
+from umbel.engines.redis.server import Link, Server
 from umbel.exceptions import OperationalError
 
 logger = logging.getLogger("umbel.redis")
@@ -106,11 +107,11 @@ class Ear:
         for start in range(0, len(topics), CHUNK):
             some = topics[start : start + CHUNK]
             self._unconfirmed.update(some)
-            commands: list[tuple[Argument, ...]] = [(command, *some)]
+            commands = packed(command, *some)
             if self._find is not None:
-                commands.append(("MGET", self._absent, *some))
+                commands += packed("MGET", self._absent, *some)
                 self._questions.append(some)
-            link.send_all(commands)
+            link.send_packed(commands)
             while self._unconfirmed or self._questions:
                 left = deadline - self._now()
                 if left <= 0:

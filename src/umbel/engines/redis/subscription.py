@@ -71,6 +71,8 @@ class RedisResultSubscription(ResultSubscription):
 
     def receive(self, timeout: float) -> dict[str, ResultRecord]:
         """Wait for what is told; look where that does not say all."""
+        if self._news and not self._due:  # found when it was added
+            return self._handed_out()
         deadline = self._clock.monotonic() + timeout
         while True:
             left = 0.0 if self._news else max(deadline - self._clock.monotonic(), 0.0)

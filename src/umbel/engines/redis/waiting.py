@@ -18,13 +18,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 from redis.exceptions import NoScriptError
 
 from umbel.engines.forks import tell_of_forks
 from umbel.engines.redis.calls import Calls
+from umbel.engines.redis.insides import packed
 from umbel.engines.redis.server import Argument, Link, Script
 from umbel.exceptions import BrokerFull, OperationalError
 from umbel.ports import REVOKED, Owner
@@ -43,17 +44,14 @@ SOON = 0.5
 #: in how many ms the next parked message is due (-1: there is none).
 Answer = tuple[int, int, int]
 
+#: What it found: nothing; something in the list to wait for, so that the wait ends by itself; or
+#: elsewhere. -1 is said to an owner that was taken for dead.
+NOTHING, HERE, ELSEWHERE = 0, 1, 2
+
+#: Most forms of a wait that are remembered as they are sent: of connections, lists and times.
+REMEMBERED = 100
+
 _NOTHING = object()
-
-
-class There(IntEnum):
-    """What the script found that announces a wait (lua/broker_announcing.lua)."""
-
-    NOT_OURS = -1
-    NOTHING = 0
-    #: In the list to wait for: the wait ends by itself.
-    HERE = 1
-    ELSEWHERE = 2
 
 
 @dataclass(slots=True)
@@ -63,7 +61,7 @@ class _Wait:
     link: Link
     #: The list that is waited for.
     chosen: str
-    there: There
+    there: int
     #: How many answers follow that nobody waits for.
     owed: int
     #: Seconds for which the leases of what comes last, and since when, by two clocks.
@@ -89,6 +87,7 @@ class Waiter:
         #: The version of what had been revoked when the last wait brought something (`Consumer.revocations`).
         self.revocations = 0
         self._interrupted = threading.Event()
+        self._wait_and_what_follows = lru_cache(REMEMBERED)(self._packed_wait)
         tell_of_forks(self)
 
     def before_fork(self) -> None:
@@ -156,38 +155,42 @@ class Waiter:
     ) -> Answer | None:
         """Begin a wait behind the script that says so, and return its answer."""
         link = self._borrow()
-        own, connection = self._calls.names.own, str(link.number)
-        inbox = f"{own}inbox:{self._owner.id}:{chosen}"
         script, keys = self._calls.script(name), self._calls.keys
         milliseconds = max(round(seconds * 1000), 1)
+        connection = str(link.number)
         values = self._calls.arguments(*arguments, connection, chosen, milliseconds, *lists)
-        bases = lists[: len(lists) // len(self._calls.names.steps)]
-        notes = [f"{own}blocked:{chosen}", *(f"{own}bell:{base}" for base in bases)]
-        notes += [f"{own}far:{base}" for base in bases if base != chosen]
+        commands, owed = self._wait_and_what_follows(connection, chosen, milliseconds, tuple(lists))
         self._inboxes.add(chosen)
         clock = self._calls.clock
         patience = max(PATIENCE, self._calls.server.timeout)
         begun, began_at = clock.monotonic(), clock.time()
         try:
             link.limit(patience)  # a result may be large
-            link.send_all(
-                (
-                    ("EVALSHA", script.sha, len(keys), *keys, *values),
-                    ("BLMOVE", chosen, inbox, "RIGHT", "LEFT", milliseconds / 1000),
-                    ("GET", f"{own}version:{REVOKED}"),
-                    *(("ZREM", note, connection) for note in notes),
-                )
-            )
+            link.send_packed(packed("EVALSHA", script.sha, len(keys), *keys, *values) + commands)
             answer = self._answer_of(script, link, patience)
         except BaseException:
             self._let_go(link, chosen)
             raise
-        there, lasts, _ = answer or (There.ELSEWHERE, 0, -1)
+        there, lasts, _ = answer or (ELSEWHERE, 0, -1)
         ends = begun + seconds
-        self._wait = _Wait(
-            link, chosen, There(there), len(notes) + 1, lasts / 1000, begun, began_at, ends
-        )
+        self._wait = _Wait(link, chosen, there, owed, lasts / 1000, begun, began_at, ends)
         return answer
+
+    def _packed_wait(
+        self, connection: str, chosen: str, milliseconds: int, lists: Sequence[str]
+    ) -> tuple[bytes, int]:
+        """Return what is sent behind the script, and how many answers follow that of the BLMOVE."""
+        own = self._calls.names.own
+        inbox = f"{own}inbox:{self._owner.id}:{chosen}"
+        bases = lists[: len(lists) // len(self._calls.names.steps)]
+        notes = [f"{own}blocked:{chosen}", *(f"{own}bell:{base}" for base in bases)]
+        notes += [f"{own}far:{base}" for base in bases if base != chosen]
+        commands = [
+            packed("BLMOVE", chosen, inbox, "RIGHT", "LEFT", milliseconds / 1000),
+            packed("GET", f"{own}version:{REVOKED}"),
+            *(packed("ZREM", note, connection) for note in notes),
+        ]
+        return b"".join(commands), len(commands) - 1
 
     def _answer_of(self, script: Script, link: Link, patience: float) -> Answer | None:
         """Return a script's answer, once it has come; None where the server does not know it."""
@@ -230,8 +233,8 @@ class Waiter:
     def give_up(self) -> None:
         """End the wait that was begun, at once, if there is one: what has come is in its inbox."""
         if self._wait is not None:
-            if self._wait.there is There.NOTHING:
-                self._wait.there = There.ELSEWHERE
+            if self._wait.there == NOTHING:
+                self._wait.there = ELSEWHERE
             self.end(0.0)
 
     def _let_go(self, link: Link, chosen: str) -> None:
@@ -247,17 +250,17 @@ class Waiter:
             return self._await_move(wait, seconds)
         except BrokerFull:
             # A server whose memory is used up moves nothing, and says so at once. It is asked again soon.
-            if wait.there is There.NOTHING:
+            if wait.there == NOTHING:
                 self.rest(min(seconds, SHORT))
             return None
 
     def _await_move(self, wait: _Wait, seconds: float) -> bytes | None:
         """Read the answer of BLMOVE. Raises BrokerFull where the server may not move anything."""
         link = wait.link
-        if wait.there is There.HERE:
+        if wait.there == HERE:
             return self._moved(link)
         # An interrupt that came while the first answer was read is not seen on the connection again.
-        if wait.there is There.NOTHING and not self._interrupted.is_set():
+        if wait.there == NOTHING and not self._interrupted.is_set():
             # The server ends a wait up to 0.1 s late: it is told to when the time counts.
             by_itself = wait.until - self._calls.clock.monotonic()
             late = SOON if seconds >= max(SHORT, by_itself) else 0.0

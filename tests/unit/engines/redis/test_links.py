@@ -168,7 +168,7 @@ def hearing(
 
 
 def test_what_is_told_comes_among_the_answers(hearing: Link, private: PrivateServer) -> None:
-    hearing.send_all([("SUBSCRIBE", "a"), ("MGET", "none")])
+    hearing.send_packed(insides.packed("SUBSCRIBE", "a") + insides.packed("MGET", "none"))
     assert hearing.receive(PATIENCE) == [b"subscribe", b"a", 1]
     assert hearing.receive(PATIENCE) == [None]
     private.admin.publish("a", "x" * 100_000)
@@ -196,7 +196,7 @@ def test_what_came_together_is_received_without_a_look(
 
 
 def test_an_answer_that_is_an_error_is_raised_in_its_place(hearing: Link) -> None:
-    hearing.send_all([("MGET",), ("PING",)])
+    hearing.send_packed(insides.packed("MGET") + insides.packed("PING"))
     with pytest.raises(OperationalError, match="wrong number"):
         hearing.receive(PATIENCE)
     assert hearing.receive(PATIENCE) in (b"PONG", [b"pong", b""])
@@ -229,7 +229,7 @@ def test_a_closed_connection_is_not_opened_again(private: PrivateServer) -> None
     uses: list[Callable[[], object]] = [
         lambda: link.call("PING", timeout=PATIENCE),
         lambda: link.send("PING"),
-        lambda: link.send_all([("PING",)]),
+        lambda: link.send_packed(insides.packed("PING")),
         lambda: link.receive(0.0),
     ]
     for use in uses:

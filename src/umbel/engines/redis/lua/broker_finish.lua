@@ -1,5 +1,6 @@
 --#include results_document
 --#include broker_base
+--#include broker_announcing
 -- Settle the one delivery that waiting has brought (take_in in broker_common.lua) by an acknowledgement, perhaps with a
 -- SUCCESS: what a worker with little to do does for each message, and somebody waits for. It does what broker_settle.lua
 -- would, in a third of the time, without writing down as held what is settled in the same step. It may say that a
@@ -17,9 +18,8 @@ local connection, wanted = ARGV[14], ARGV[15]
 local OWNER, inbox = P .. 'owner:' .. owner, P .. 'inbox:' .. owner .. ':' .. list
 
 local prefix, last = unpack(call('HMGET', OWNER, 'p', 'n'))
+begin()
 if connection ~= '' then
-  --#include broker_announcing
-  begin()
   expect(owner, wanted, prefix) -- first: the BLMOVE follows whatever comes of the rest
 end
 if not prefix or tonumber(last or 0) + 1 ~= nth or call('LLEN', inbox) ~= 1 then
@@ -27,7 +27,6 @@ if not prefix or tonumber(last or 0) + 1 ~= nth or call('LLEN', inbox) ~= 1 then
 end
 in_database(database, function() end)
 
-begin()
 if key ~= '' then
   in_database(database, function()
     store_document(key, document, expires)
@@ -37,7 +36,6 @@ call('HSET', OWNER, 'n', number(nth))
 call('RPOP', inbox)
 
 if connection ~= '' then
-  --#include broker_announcing
   return announce(owner, connection, wanted, tonumber(ARGV[16]), 17)
 end
 if #ARGV == 16 then
