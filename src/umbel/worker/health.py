@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,11 @@ class ChildSeen:
     def of(cls, page: Snapshot) -> ChildSeen:
         """Read it from its page."""
         return cls(bool(page.keys(Held.RUNNING)), max(page.contact, page.running_since))
+
+
+def seen_by(pages: Iterable[Snapshot | None]) -> tuple[ChildSeen, ...]:
+    """Read children from their pages, of those that still have one."""
+    return tuple(ChildSeen.of(page) for page in pages if page is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import count, islice
 from typing import Any
 
 from umbel import signals
@@ -26,12 +25,12 @@ from umbel.worker.bootstrap import Orders
 from umbel.worker.children import ChildProcess, Nursery
 from umbel.worker.ending import ENDED, LAST_TRIES, Ending
 from umbel.worker.forkserver import READY, RETIRES
-from umbel.worker.health import ChildSeen, Seen
+from umbel.worker.health import Seen, seen_by
 from umbel.worker.news import News
 from umbel.worker.nodes import NodeDirectory
 from umbel.worker.oom import Kills
 from umbel.worker.page import Held, Page
-from umbel.worker.places import GIVE_UP, GaveUp, Slot
+from umbel.worker.places import GIVE_UP, GaveUp, Slot, added, dismiss
 from umbel.worker.recovery import Recovery
 from umbel.worker.sockets import ready_to_read
 from umbel.worker.timekeeper import Timekeeper
@@ -93,6 +92,7 @@ class Keeper:
         self._ttl = app.conf.snapshot.worker_lease_ttl
         self._renewal, self._expiry = Timer(self._ttl / 3), Timer(min(self._ttl / 3, 1.0))
         self._clean_up = Timer(CLEAN_UP, self._clock.monotonic() + CLEAN_UP)
+        self._timers = (self._renewal, self._expiry, self._look_around, self._clean_up)
         #: What the last step saw, for probes, and when the broker last answered.
         self.seen: Seen | None = None
         self._contact: float | None = None
@@ -149,8 +149,9 @@ class Keeper:
     def _run(self) -> None:
         try:
             while not (self._ending.asked and self._is_empty()):
-                self._wait()
-                self.step(self._clock.monotonic())
+                happened, now = self._wait(), self._clock.monotonic()
+                if happened or not self._is_idle(now):
+                    self.step(now)
             if self._dead:
                 logger.warning(
                     "Leaving before what dead children (%d) held was taken over; leases end by themselves.",
@@ -183,7 +184,8 @@ class Keeper:
         now = self._clock.monotonic()
         return not self._dead or self._ending.at_once or self._ending.alone_for(now) >= LAST_TRIES
 
-    def _wait(self) -> None:
+    def _wait(self) -> bool:
+        """Wait for the next step; tell whether it is for something that happened."""
         sockets = [self._word_out]
         if self._nursery is not None and self._nursery.connection is not None:
             sockets.append(self._nursery.connection)
@@ -199,14 +201,24 @@ class Keeper:
         for child in children:
             if child.control in readable:
                 self._hear(child)
+        return bool(readable)
 
     def _pause(self) -> float:
         """Return for how many seconds to wait where nothing happens."""
-        if self._works or self._ending.asked or self._attempts.are_owed or self._dead:
-            return TICK
-        if self._leaving or any(slot.child is None or slot.child.hung_up for slot in self._slots):
-            return TICK
-        return min(CALM_TICK, max(self._ttl / 6, TICK))
+        return min(CALM_TICK, max(self._ttl / 6, TICK)) if self._is_calm() else TICK
+
+    def _is_calm(self) -> bool:
+        """Tell whether nothing was going on when it was last looked at."""
+        works = self._works or self._attempts.are_owed or self._ending.asked
+        if works or self._dead or self._leaving:
+            return False
+        return all(slot.child is not None and not slot.child.hung_up for slot in self._slots)
+
+    def _is_idle(self, now: float) -> bool:
+        """Tell whether a step would find nothing to do: no duty is due, and no child holds anything."""
+        if not self._is_calm() or any(timer.due <= now for timer in self._timers):
+            return False
+        return not any(child.page.glance().held for child in self._children())
 
     def _hear(self, child: ChildProcess) -> None:
         """Take in what a child says: that it is ready, that it retires, or the end of its pipe."""
@@ -241,12 +253,8 @@ class Keeper:
                 self._try(self._scale, *self.scaling)
             self._fill(now)
         self._say_ready()
-        for timer, duty in (
-            (self._renewal, self._renew),
-            (self._expiry, self._reclaim_expired),
-            (self._look_around, self._reclaim_nodes),
-            (self._clean_up, self._tidy),
-        ):
+        duties = self._renew, self._reclaim_expired, self._reclaim_nodes, self._tidy
+        for timer, duty in zip(self._timers, duties, strict=True):
             if timer.is_due(now):
                 self._try(duty)
         self._note(self._clock.monotonic())
@@ -254,10 +262,8 @@ class Keeper:
     def _note(self, now: float) -> None:
         """Write down for probes how the node is."""
         pages = [slot.child.page.read() for slot in self._slots if slot.child and slot.child.ready]
-        children = tuple(ChildSeen.of(page) for page in pages if page is not None)
-        self.seen = Seen(
-            now, self._contact, self.is_ready, self._ending.asked, len(self._slots), children
-        )
+        stopping, wanted = self._ending.asked, len(self._slots)
+        self.seen = Seen(now, self._contact, self.is_ready, stopping, wanted, seen_by(pages))
 
     def _try(self, duty: Duty, *arguments: Any) -> bool:
         """Do something that needs the broker; tell whether that worked.
@@ -265,16 +271,14 @@ class Keeper:
         A node that stops does not wait for a silent broker with each duty of a step: only the leases of what
         still runs are worth that.
         """
-        if self._ending.asked and self._attempts.in_vain and not self._is_owed_to_tasks(duty):
+        owed = duty == self._renew and any(child.runs() for child in self._children())
+        if self._ending.asked and self._attempts.in_vain and not owed:
             return False
         done = self._attempts.make(duty, *arguments)
         # Who waits for a silent broker with each of many duties does not hang.
         if self.seen is not None:
             self.seen = replace(self.seen, step=self._clock.monotonic())
         return done
-
-    def _is_owed_to_tasks(self, duty: Duty) -> bool:
-        return duty == self._renew and any(child.runs() for child in self._children())
 
     def _part(self) -> None:
         """Let go of those who retire: they run nothing more, and the next may begin while they leave."""
@@ -386,29 +390,22 @@ class Keeper:
 
     def _scale(self, scaler: Autoscaler, waiting: Callable[[], int]) -> None:
         """Have as many children as are needed now; those that are not, and run least, are to leave."""
-        slots = sorted((slot for slot in self._slots if not slot.leaving), key=Slot.running)
+        slots = [slot for slot in self._slots if not slot.leaving]
         present, running = len(slots), sum(slot.running() for slot in slots)
         depth = waiting() if scaler.may_grow(present, running) else 0
         wanted = scaler.wanted(self._clock.monotonic(), present, running, depth)
         if wanted == present:
             return
         logger.info("Tasks that run: %d. Children: %d, and now %d.", running, present, wanted)
-        taken = {slot.number for slot in self._slots}
-        free = (number for number in count(1) if number not in taken)
-        self._slots += [Slot(number) for number in islice(free, max(wanted - present, 0))]
-        for slot in slots[: max(present - wanted, 0)]:
-            slot.leaving = True
-            if slot.child is not None:
-                slot.child.tell_to_stop()
+        self._slots += added(self._slots, wanted - present)
+        dismiss(slots, present - wanted)
 
     def _fill(self, now: float) -> None:
         """Start children where there are none."""
         if self._nursery is None:
             return
-        if self._nursery.failures >= GIVE_UP:
-            self._give_up(
-                f"importing the app again failed {self._nursery.failures} times in a row."
-            )
+        if (failures := self._nursery.failures) >= GIVE_UP:
+            self._give_up(f"importing the app again failed {failures} times in a row.")
         self._slots = [slot for slot in self._slots if slot.child is not None or not slot.leaving]
         for slot in self._slots:
             if self._ending.asked:  # while others were started

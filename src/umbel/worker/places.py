@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import count, islice
+
 from umbel.worker.children import ChildProcess
 
 #: Most seconds before a place is filled again whose children die at once.
@@ -43,3 +46,18 @@ class Slot:
     def recover(self) -> None:
         """Forget the short lives before a longer one."""
         self.short_lives = 0
+
+
+def added(slots: Collection[Slot], number: int) -> list[Slot]:
+    """Return so many new places, which have the first numbers that are free."""
+    taken = {slot.number for slot in slots}
+    free = (each for each in count(1) if each not in taken)
+    return [Slot(each) for each in islice(free, max(number, 0))]
+
+
+def dismiss(slots: Collection[Slot], number: int) -> None:
+    """Let so many children leave: those that run least."""
+    for slot in sorted(slots, key=Slot.running)[: max(number, 0)]:
+        slot.leaving = True
+        if slot.child is not None:
+            slot.child.tell_to_stop()

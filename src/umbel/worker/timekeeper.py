@@ -29,7 +29,7 @@ from umbel.worker.processes import is_alive
 logger = logging.getLogger("umbel.worker")
 
 #: Most seconds between two looks: a task that begins in between may be this late, if its limit is so short.
-TICK = 0.5
+TICK = 0.8
 #: Seconds between condemning a page and reading it: time for a write to become visible.
 SETTLES = 0.005
 

@@ -138,6 +138,18 @@ def test_it_looks_less_often_while_nothing_goes_on(
     assert keeper._pause() == CALM_TICK
 
 
+def test_while_nothing_goes_on_it_steps_only_for_what_is_due(keeper: Keeper) -> None:
+    now = keeper._clock.monotonic()
+    assert not keeper._is_idle(now)
+    keeper.step(now)
+    assert keeper._is_idle(now + 0.5)
+    assert not keeper._is_idle(now + 1.5)
+    keeper.step(now + 1.5)
+    assert keeper._is_idle(now + 2.0)
+    keeper.stop()
+    assert not keeper._is_idle(now + 2.0)
+
+
 def test_probes_see_when_the_broker_answered_last(
     keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:

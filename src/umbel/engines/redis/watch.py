@@ -46,6 +46,5 @@ class Watch:
         if self._selector is not None:
             ready = self._selector.select(max(timeout, 0.0))
             return any(key.fileobj is opened for key, _ in ready)
-        number = opened.fileno()
         wait = math.ceil(min(max(timeout, 0.0), LONGEST) * 1000)
-        return any(each == number for each, _ in self._poll.poll(wait))
+        return opened.fileno() in dict(self._poll.poll(wait))
