@@ -173,6 +173,11 @@ class Broker(ABC):
     """Messages on queues, and who has leased which."""
 
     features: Features
+    revocations: int | None = None
+    """The version of the kind `REVOKED` of the engine's own state store, as the last `expired` read it.
+
+    None where that does not: who wants to know has to ask.
+    """
 
     @abstractmethod
     def publish(self, publications: Sequence[Publication], timeout: float) -> None:

@@ -115,9 +115,14 @@ class Node:
         url = self.app.engines.state_url
         if url is None:
             return None
-        watch = RevocationWatch(self._state, lambda: [*self.keeper.pages(), *self.pages])
-        if url == self.app.broker_url and self._engines[url].features.tells_revocations:
-            self.keeper.on_look = watch.step
+        tells = url == self.app.broker_url and self._engines[url].features.tells_revocations
+        watch = RevocationWatch(
+            self._state,
+            lambda: [*self.keeper.pages(), *self.pages],
+            self._engines[url].broker if tells else None,
+        )
+        if tells:
+            self.keeper.on_look = watch.step  # just after it has asked what has expired
         else:
             watch.start()
         return watch

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from umbel.exceptions import UmbelError
-from umbel.ports import REVOKED, StateStore
+from umbel.ports import REVOKED, Broker, StateStore
 from umbel.worker.page import Page
 
 logger = logging.getLogger("umbel.worker")
@@ -25,10 +25,15 @@ class RevocationWatch:
     """Looks for one node, in a thread of its own where `start` is called: a state store may be silent."""
 
     def __init__(
-        self, state: Callable[[], StateStore | None], pages: Callable[[], Iterable[Page]]
+        self,
+        state: Callable[[], StateStore | None],
+        pages: Callable[[], Iterable[Page]],
+        broker: Broker | None = None,
     ) -> None:
+        """Where a `broker` is given, its word counts, as far as it has one."""
         self._state = state
         self._pages = pages
+        self._broker = broker
         self._version = 0
         self._silent = False
         self._ended = threading.Event()
@@ -36,15 +41,20 @@ class RevocationWatch:
 
     def step(self) -> None:
         """Ask, and say it. Raises OperationalError."""
-        state = self._state()
-        if state is None:
-            return
-        self._version = state.version(REVOKED)
+        self._version = self._asked()
         if not self._version:
             return
         for page in self._pages():
             with contextlib.suppress(ValueError):  # its child was buried meanwhile
                 page.tell_revocations(self._version)
+
+    def _asked(self) -> int:
+        """Return the version, which a broker may have told already; 0 where there is none."""
+        told = None if self._broker is None else self._broker.revocations
+        if told is not None:
+            return told
+        state = self._state()
+        return 0 if state is None else state.version(REVOKED)
 
     def start(self) -> None:
         """Look until the end."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -13,6 +15,8 @@ from umbel.exceptions import OperationalError
 from umbel.ports import REVOKED, TERMINATED, Changes, StateStore
 from umbel.worker import revocations as module
 from umbel.worker.outcome import Revoked
+from umbel.worker.page import Page
+from umbel.worker.revocation_watch import RevocationWatch
 
 
 @pytest.fixture
@@ -212,3 +216,25 @@ def test_a_store_of_others_that_knows_no_changes_has_them(app: Umbel) -> None:
     assert StateStore.changes(state, REVOKED, 0, 0) == Changes(1, None)
     StateStore.put_all(state, REVOKED, {"b": "2"})
     assert StateStore.pick(state, REVOKED, ["b", "c"]) == {"b": "2"}
+
+
+def test_who_watches_for_a_node_asks_only_where_its_broker_has_not_told(app: Umbel) -> None:
+    app.control.revoke("a")
+    version = app.engines.state_store().version(REVOKED)
+    page = SimpleNamespace(tell_revocations=(told := list[int]()).append)
+    asked: list[None] = []
+
+    def state() -> StateStore:
+        asked.append(None)
+        return app.engines.state_store()
+
+    broker = app.broker
+    watch = RevocationWatch(state, lambda: [cast(Page, page)], broker)
+    watch.step()
+    assert (told, len(asked)) == ([version], 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(broker, "revocations", version + 1)
+        watch.step()
+        patch.setattr(broker, "revocations", 0)
+        watch.step()
+    assert (told, len(asked)) == ([version, version + 1], 1)

@@ -155,8 +155,9 @@ class RedisBroker(Broker):
 
     def expired(self) -> list[Owner]:
         """Read the owners whose time is over, and look after who waits: every node asks once a second."""
-        owners, waiting, is_known = self._calls.run("expired", *self._names.suffixes())
+        owners, waiting, is_known, version = self._calls.run("expired", *self._names.suffixes())
         self._calls.look_after(waiting, bool(is_known))
+        self.revocations = int(version)
         return [
             Owner(name.decode(), node.decode(), host.decode(), int(pid))
             for name, node, host, pid in owners

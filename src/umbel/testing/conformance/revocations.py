@@ -54,6 +54,14 @@ class RevocationsContract(Contract):
             assert len(consumer.settle([], FetchRequest([QUEUE], 5)).fetched) == 1
             assert consumer.revocations == there.state.version(REVOKED) > version
 
+    def test_a_broker_that_tells_it_with_what_has_expired_tells_the_same(
+        self, here: Side, there: Side
+    ) -> None:
+        for number in range(3):
+            there.state.put_all(REVOKED, {str(number): "{}"}, LONG)
+            here.broker.expired()
+            assert here.broker.revocations in (None, there.state.version(REVOKED))
+
     def test_what_was_stored_before_it_changed_is_there(self, here: Side, there: Side) -> None:
         """As stamps are, behind which a change of the kind tells of them."""
         consumer, since, marks = here.consumer(), 0, 0

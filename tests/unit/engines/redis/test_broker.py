@@ -26,7 +26,7 @@ from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.keys import names
 from umbel.engines.redis.server import Server
 from umbel.exceptions import OperationalError
-from umbel.ports import Action, FetchRequest, Owner, Settlement
+from umbel.ports import REVOKED, Action, FetchRequest, Owner, Settlement
 from umbel.testing.conformance.support import (
     LONG,
     PATIENCE,
@@ -509,3 +509,12 @@ def test_with_the_highest_first_kombu_finds_the_urgent_where_it_looks_first(
         ("none", 9),
     ]
     turned.close()
+
+
+def test_who_asks_for_what_has_expired_is_told_what_is_revoked(engine: RedisEngine) -> None:
+    engine.broker.expired()
+    assert engine.broker.revocations == 0
+    for number in range(3):
+        engine.state.put(REVOKED, str(number), "{}", LONG)
+        engine.broker.expired()
+        assert engine.broker.revocations == engine.state.version(REVOKED) > number

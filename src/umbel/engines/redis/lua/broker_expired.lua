@@ -1,7 +1,8 @@
 --#include broker_common
 --#include broker_silence
 -- The owners whose leases have ended: id, node, host and pid of each; nobody while all may still renew theirs. Then the
--- connections to wake, and 0 where the server did not know of any node. ARGV from 7: how the names of a queue's lists go on behind its base.
+-- connections to wake, 0 where the server did not know of any node, and the version of what is revoked. ARGV from 7: how the names of a queue's lists
+-- go on behind its base.
 --
 -- Every node asks this once a second, so it also sees to what nobody rings for: what Celery's clients put on another
 -- list than the one that somebody waits for, what is due while nobody knows of it, and rings that were lost.
@@ -34,8 +35,9 @@ for _, base in ipairs(call('ZRANGE', P .. 'bells', 0, -1)) do
   end
 end
 local mercy, is_known = heard()
+local revocations = call('GET', P .. 'version:revoked') or 0
 if mercy > NOW then
-  return { {}, ring_all(), is_known }
+  return { {}, ring_all(), is_known, revocations }
 end
 local found = {}
 for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'owners', '-inf', '(' .. number(NOW), 'LIMIT', 0, CHUNK)) do
@@ -46,4 +48,4 @@ for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'owners', '-inf', '(' .. number(N
     call('ZREM', P .. 'owners', id) -- its hash was deleted by somebody else
   end
 end
-return { found, ring_all(), is_known }
+return { found, ring_all(), is_known, revocations }

@@ -133,7 +133,7 @@ class SpreadBroker(Broker):
         def look(place: Place) -> None:
             if place.queue in ours:
                 suffixes = place.names.suffixes()
-                _, waiting, is_known = place.calls.run("expired", *suffixes, timeout=CALL)
+                _, waiting, is_known, _ = place.calls.run("expired", *suffixes, timeout=CALL)
                 place.calls.look_after(waiting, bool(is_known))
             for owner in place.owners(CALL):
                 found.setdefault(owner, set()).add(place.queue)
