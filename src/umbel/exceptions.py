@@ -121,9 +121,14 @@ class SchedulingError(UmbelError):
 class OperationalError(UmbelError):
     """The broker or the result store could not do its work in time."""
 
+    passes: bool = True
+    """Whether the same may work a moment later: not where a password or a name in the settings is wrong."""
+
 
 class BrokerFull(OperationalError):
     """The broker has no room for the message: a full disk, a memory limit, or a queue that takes no more."""
+
+    passes = False
 
 
 class LeaseLost(UmbelError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from umbel.checks import refuse_unknown, require_number
-from umbel.exceptions import BrokerFull, OperationalError
+from umbel.exceptions import OperationalError
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class PublishPolicy:
     """When a publish that failed is tried again, and after how long.
 
     The pauses begin with `interval_start` seconds and grow by `interval_step`, by at most `interval_max`. A
-    broker that is full is no reason to try again, unless `retry_errors` name it.
+    broker that is full, or refuses what the settings say, is no reason to try again, unless `retry_errors`
+    name it.
     """
 
     max_retries: int | None = None
@@ -46,7 +47,7 @@ class PublishPolicy:
         if self.retry_errors is not None:
             wanted = isinstance(error, self.retry_errors)
         else:
-            wanted = isinstance(error, OperationalError) and not isinstance(error, BrokerFull)
+            wanted = isinstance(error, OperationalError) and error.passes
         if not wanted:
             return None
         return self.interval_start + min(retries * self.interval_step, self.interval_max)

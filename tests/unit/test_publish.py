@@ -635,7 +635,15 @@ def test_the_call_goes_before_the_setting(clock: ManualClock) -> None:
     assert len(broker.tries) == 2
 
 
-@pytest.mark.parametrize("error", [BrokerFull("full"), ImproperlyConfigured("wrong"), KeyError(1)])
+def refused() -> OperationalError:
+    error = OperationalError("the password is wrong")
+    error.passes = False
+    return error
+
+
+@pytest.mark.parametrize(
+    "error", [BrokerFull("full"), refused(), ImproperlyConfigured("wrong"), KeyError(1)]
+)
 def test_what_will_not_pass_by_itself_is_not_tried_again(
     clock: ManualClock, error: Exception
 ) -> None:

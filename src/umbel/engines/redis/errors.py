@@ -150,6 +150,13 @@ _IN_SCRIPT = re.compile(r"Error running script \(call to \w+\): (?:@?user_script
 _NOT_ALLOWED = "The user executing the script"
 #: What redis-py quotes of a Sentinel that could not be asked.
 _SILENT = re.compile(r"(?:Connection|Timeout|Authentication)Error\(([\"'])(.*?)\1")
+#: What is answered to what is wrong in the settings, beside a refused login.
+_WRONG_SETTINGS = (
+    "DB index is out of range",
+    "SELECT is not allowed in cluster",
+    "unknown command 'SENTINEL'",
+    "Protocol error, got",
+)
 #: What servers answer that do not know a command, or one of its options.
 _TOO_OLD = ("unknown command", "unknown redis command", "syntax error", "wrong number of arg")
 #: What a connection's error says when nothing has been sent yet.
@@ -184,9 +191,13 @@ def translated(error: Exception, shown: str, timeout: float) -> Exception:
     said = text.replace("`", "'")  # as Redis 6.2 quotes
     for sign, answer in _ANSWERS:
         if sign in said:
-            return OperationalError(answer.format(server=server, text=text))
+            found = OperationalError(answer.format(server=server, text=text))
+            found.passes = not (_is_refused(error) or sign in _WRONG_SETTINGS)
+            return found
     if isinstance(error, theirs.AuthenticationError):
-        return OperationalError(f"{server} refuses the user or the password: {text}.")
+        found = OperationalError(f"{server} refuses the user or the password: {text}.")
+        found.passes = False
+        return found
     if isinstance(error, theirs.TimeoutError):
         scheme = shown.partition(":")[0].lower()
         tls = ""
@@ -210,9 +221,14 @@ def translated(error: Exception, shown: str, timeout: float) -> Exception:
 def may_pass(error: OperationalError) -> bool:
     """Tell whether the same call may work a moment later: the server was away, not unwilling."""
     cause = error.__cause__
-    if isinstance(cause, theirs.AuthenticationError | theirs.AuthorizationError):
+    if _is_refused(cause):
         return False
     return is_elsewhere(error) or isinstance(cause, theirs.ConnectionError | theirs.TimeoutError)
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Tell whether a login was refused."""
+    return isinstance(error, theirs.AuthenticationError | theirs.AuthorizationError)
 
 
 def is_elsewhere(error: OperationalError) -> bool:

@@ -126,3 +126,33 @@ def test_a_server_that_may_speak_no_tls_is_named_by_its_other_scheme(scheme: str
     error = theirs.TimeoutError("Timeout reading from socket")
     assert f"begin the URL with {scheme}://" in str(translated(error, f"{scheme}s://host/0", 1.0))
     assert "TLS" not in str(translated(error, f"{scheme}://host/0", 1.0))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        theirs.AuthenticationError("WRONGPASS invalid username-password pair or user is disabled."),
+        theirs.AuthenticationError("Authentication required."),
+        theirs.AuthenticationError("another word"),
+        theirs.ResponseError("DB index is out of range"),
+        theirs.ResponseError("unknown command 'SENTINEL', with args beginning with: "),
+        theirs.InvalidResponse('Protocol error, got "A" as reply type byte'),
+    ],
+    ids=lambda error: str(error)[:20],
+)
+def test_no_waiting_mends_what_is_wrong_in_the_settings(error: Exception) -> None:
+    assert not told(error).passes
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        theirs.ConnectionError("Error 111 connecting to host:6379. Connection refused."),
+        theirs.BusyLoadingError("Redis is loading the dataset in memory"),
+        theirs.ResponseError("MISCONF Redis is configured to save"),
+        theirs.ResponseError(READONLY),
+    ],
+    ids=lambda error: str(error)[:20],
+)
+def test_what_a_server_refuses_for_a_while_may_pass(error: Exception) -> None:
+    assert told(error).passes
