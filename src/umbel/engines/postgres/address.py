@@ -97,7 +97,9 @@ def address_of(url: str, options: Mapping[str, Any]) -> Address:
             " take that from the URL: add sslmode=verify-full to its query, and sslrootcert=FILE where the"
             " authority is one of your own."
         )
-    parameters = {**_KEEPALIVE, "application_name": "umbel", **parameters}
+    # Whatever the database, the user or PGCLIENTENCODING says: texts are any texts.
+    own = {**_KEEPALIVE, "application_name": "umbel"}
+    parameters = {**own, **parameters, "client_encoding": "UTF8"}
     pooler = str(given.get("pooler", "auto")).lower()
     if pooler not in _POOLERS:
         raise ImproperlyConfigured(f"pooler is {pooler!r}, but must be {', '.join(_POOLERS)}.")

@@ -13,6 +13,8 @@ NOT_HELD, GONE = "UM001", "UM002"
 NOT_ALLOWED = "42501"
 #: What the server undid because of others who did the same at the same time: to be done again at once.
 CLASHES = frozenset({"40001", "40P01"})
+#: How names are told that somebody else has taken: of a table, another object, a function.
+TAKEN = frozenset({"42P07", "42710", "42723"})
 #: How names are told that are not there.
 _MISSING = frozenset({"42P01", "42883", "3F000", "42704"})
 
@@ -55,6 +57,10 @@ _ANSWERS: tuple[tuple[str, str], ...] = (
 _UNWRITABLE = ("22", "54000", "54P")
 
 
+#: Words of a server that lets somebody not log in.
+_LOGIN = ("password", "authentication", "pg_hba", "not permitted to log in")
+
+
 class Silent(Exception):
     """A server that did not answer in time."""
 
@@ -69,8 +75,13 @@ THEIRS: tuple[type[Exception], ...] = (
 )
 
 
-def translated(error: Exception, shown: str, timeout: float, schema: str) -> Exception:
-    """Return our error for one of psycopg's, met at a server (its URL without secrets)."""
+def translated(
+    error: Exception, shown: str, timeout: float, schema: str, opening: bool = False
+) -> Exception:
+    """Return our error for one of psycopg's, met at a server (its URL without secrets).
+
+    `opening` says that there was no connection yet.
+    """
     server = f"PostgreSQL at {shown}"
     state = getattr(error, "sqlstate", None) or ""
     text = " ".join(str(error).split())
@@ -93,7 +104,7 @@ def translated(error: Exception, shown: str, timeout: float, schema: str) -> Exc
     if isinstance(error, theirs.ProgrammingError) and not state:
         return ImproperlyConfigured(f"{server}: {text}.")
     if not state and isinstance(error, psycopg.OperationalError | OSError):
-        return OperationalError(_about_connection(server, text))
+        return OperationalError(_about_connection(server, text, opening))
     return OperationalError(f"{server} answered: {text}")
 
 
@@ -105,15 +116,34 @@ def missing(shown: str, schema: str, detail: str) -> str:
     )
 
 
-def _about_connection(server: str, text: str) -> str:
+def forbidden(shown: str, schema: str) -> str:
+    """Say that the user may not make, or change, umbel's tables."""
+    return (
+        f"This user may not make the tables of umbel in the schema {schema!r} of {shown}. Let one who may run"
+        " `umbel -A APP migrate`, and grant this one USAGE on the schema, and all rights on its tables and"
+        " sequences."
+    )
+
+
+def foreign(shown: str, schema: str, detail: str) -> str:
+    """Say that another program has what would be umbel's."""
+    return (
+        f"The schema {schema!r} of {shown} has tables of another program ({detail}). Nothing was changed."
+        " Give umbel a schema of its own: add ?schema=NAME to the URL."
+    )
+
+
+def _about_connection(server: str, text: str, opening: bool) -> str:
     if "database" in text and "does not exist" in text:
         return f"{server} has no such database ({text}). Create it (createdb), or correct the URL."
     if "SSL" in text or "certificate" in text:
         return f"{server} cannot be trusted or speaks no TLS: {text}. See sslmode and sslrootcert."
-    if "password" in text or "authentication" in text or "pg_hba" in text:
+    if any(word in text for word in _LOGIN) or (" role " in text and "does not exist" in text):
         return f"{server} does not accept the user or the password ({text})."
     if "onnection refused" in text or "resolve" in text or "timeout expired" in text:
         return f"{server} cannot be reached ({text}). Check that it runs there and that the URL is right."
+    if opening:
+        return f"A connection to {server} could not be opened ({text})."
     return f"The connection to {server} was lost ({text}). What was asked for last may have been done or not."
 
 

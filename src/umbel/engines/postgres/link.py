@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any
 
 import psycopg
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
@@ -95,7 +95,7 @@ class Link:
         self._heard: deque[tuple[str, str]] = deque()
         self._woken: tuple[socket.socket, socket.socket] | None = None
         self._wake_lock = threading.Lock()
-        with self._translating():
+        with self._translating(opening=True):
             self._connection = self._connect(timeout)
         #: Whether something is between that does not let a session last: see `find_pooler`.
         self.pooled = address.pooler == "transaction"
@@ -261,13 +261,10 @@ class Link:
         self.close()
 
     @contextlib.contextmanager
-    def _translating(self) -> Iterator[None]:
+    def _translating(self, opening: bool = False) -> Iterator[None]:
+        """Raise psycopg's errors as ours."""
         try:
             yield
         except THEIRS as error:
-            self._fail(error)
-
-    def _fail(self, error: Exception) -> NoReturn:
-        """Raise one of psycopg's errors as ours."""
-        address = self.address
-        raise translated(error, address.shown, self._timeout, address.schema) from error
+            where = self.address
+            raise translated(error, where.shown, self._timeout, where.schema, opening) from error

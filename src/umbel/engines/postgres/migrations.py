@@ -7,12 +7,13 @@ versions in one transaction. A lock of the database lets two who migrate at once
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 
 from umbel.engines.postgres.address import Address
-from umbel.engines.postgres.errors import NOT_ALLOWED, missing, sqlstate
+from umbel.engines.postgres.errors import NOT_ALLOWED, TAKEN, forbidden, foreign, missing, sqlstate
 from umbel.engines.postgres.link import Link
 from umbel.exceptions import ImproperlyConfigured, OperationalError
 
@@ -28,6 +29,8 @@ PATIENCE = 600.0
 OLDEST_SERVER = 130000
 #: Seconds that a look takes at most.
 LOOK = 5.0
+#: The names of what a script makes.
+_MADE = re.compile(r"^CREATE (?:UNLOGGED )?TABLE (\w+)", re.MULTILINE)
 
 
 class Migrations:
@@ -44,26 +47,48 @@ class Migrations:
         """
         found = self._version(link)
         if found is None and self._address.create_tables:
-            try:
-                self.migrate(link)
-            except OperationalError as error:
-                if sqlstate(error) != NOT_ALLOWED:
-                    raise
-                detail = f"this user may not make them: {error.__cause__}"
-                raise ImproperlyConfigured(
-                    missing(self._address.shown, self._address.schema, detail)
-                ) from error
+            self.migrate(link)
             return
         problem = self._problem(found)
         if problem is not None:
             raise ImproperlyConfigured(problem)
 
     def problem(self, link: Link) -> str | None:
-        """Return why the tables cannot be used as they are; nothing is made."""
-        found = self._version(link)
-        if found is None and self._address.create_tables:
-            return None
+        """Return why the tables cannot be used as they are, or not be made; nothing is made."""
+        try:
+            found = self._version(link)
+            if found is None and self._address.create_tables:
+                return self._unmakeable(link)
+        except ImproperlyConfigured as error:
+            return str(error)
         return self._problem(found)
+
+    def _unmakeable(self, link: Link) -> str | None:
+        """Return why the tables, of which none are there, cannot be made."""
+        self._check_server(link)
+        names = [name for script in _scripts(1) for name in _MADE.findall(script)]
+        found = link.execute(
+            "SELECT relname FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace"
+            " WHERE nspname = %s AND relname = ANY (%s::text[]) ORDER BY relname",
+            (self._address.schema, names),
+            LOOK,
+        )
+        if found:
+            raise self._foreign(", ".join(name for (name,) in found))
+        if not self._may_make(link):
+            return forbidden(self._address.shown, self._address.schema)
+        return None
+
+    def _may_make(self, link: Link) -> bool:
+        """Tell whether this user may make tables. Where not, they would become temporary ones."""
+        [(allowed,)] = link.execute(
+            "SELECT CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'CREATE')"
+            " ELSE has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'USAGE') END"
+            " FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_namespace n ON nspname = %s",
+            (self._address.schema,),
+            LOOK,
+        )
+        return bool(allowed)
 
     def _problem(self, found: tuple[int, int] | None) -> str | None:
         shown, schema = self._address.shown, self._address.schema
@@ -83,16 +108,24 @@ class Migrations:
         return None
 
     def _version(self, link: Link) -> tuple[int, int] | None:
-        """Return the version that is there, and the oldest that works with it; None where there is none."""
+        """Return the version that is there, and the oldest that works with it; None where there is none.
+
+        Raises ImproperlyConfigured where another program has such a table.
+        """
         # Not by to_regclass, which remembers what was not there when this transaction began.
         found = link.execute(
-            "SELECT 1 FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace"
+            "SELECT relkind = 'r' AND 2 = (SELECT count(*) FROM pg_catalog.pg_attribute"
+            " WHERE attrelid = pg_class.oid AND attname IN ('version', 'oldest')"
+            " AND atttypid = 'pg_catalog.int4'::regtype)"
+            " FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace"
             " WHERE nspname = %s AND relname = 'migration'",
             (self._address.schema,),
             LOOK,
         )
         if not found:
             return None
+        if not found[0][0]:
+            raise self._foreign("one is called migration")
         [(version, oldest)] = link.execute(
             f"SELECT max(version), max(oldest) FROM {self._schema}.migration",  # noqa: S608 - quoted
             (),
@@ -103,10 +136,11 @@ class Migrations:
     def migrate(self, link: Link) -> list[int]:
         """Bring the tables up to date, in one transaction; return the versions that were new.
 
-        Raises ImproperlyConfigured for a server that umbel cannot use, or tables of a newer umbel.
+        Raises ImproperlyConfigured for a server that umbel cannot use, tables of a newer umbel or of
+        another program, and a user who may not make any.
         """
         self._check_server(link)
-        with self._transaction(link):
+        with self._transaction(link), self._knowing_why():
             # Whoever comes second waits here, and finds it done.
             link.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended('umbel migrate ' || %s, 0))",
@@ -118,6 +152,8 @@ class Migrations:
                 raise ImproperlyConfigured(str(self._problem(found)))
             have = 0 if found is None else found[0]
             new = list(range(have + 1, VERSION + 1))
+            if new and not self._may_make(link):
+                raise ImproperlyConfigured(forbidden(self._address.shown, self._address.schema))
             if new:
                 self._run(link, new)
         if new:
@@ -128,6 +164,22 @@ class Migrations:
                 VERSION,
             )
         return new
+
+    @contextmanager
+    def _knowing_why(self) -> Iterator[None]:
+        """Raise ImproperlyConfigured for what waiting will not mend."""
+        try:
+            yield
+        except OperationalError as error:
+            shown, schema = self._address.shown, self._address.schema
+            if sqlstate(error) in TAKEN:
+                raise self._foreign(str(error.__cause__).splitlines()[0]) from error
+            if sqlstate(error) == NOT_ALLOWED:
+                raise ImproperlyConfigured(forbidden(shown, schema)) from error
+            raise
+
+    def _foreign(self, detail: str) -> ImproperlyConfigured:
+        return ImproperlyConfigured(foreign(self._address.shown, self._address.schema, detail))
 
     def _run(self, link: Link, versions: list[int]) -> None:
         found = link.execute(

@@ -23,6 +23,15 @@ def test_libpq_is_given_what_is_its_own_and_umbel_takes_the_rest() -> None:
     assert (address.schema, address.poll_interval) == ("tasks", 0.1)
 
 
+def test_texts_are_any_texts_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    for given in ("", "&client_encoding=LATIN1"):
+        address = address_of(f"{URL}?schema=tasks{given}", {})
+        assert address.parameters["client_encoding"] == "UTF8"
+
+
 def test_the_query_counts_more_than_the_options() -> None:
     options = {"schema": "given", "pooler": "transaction", "create_tables": False, "timeout": 2}
     address = address_of(f"{URL}?schema=named", options)
@@ -91,3 +100,26 @@ def test_several_servers_share_the_time_of_connecting(
     with pytest.raises(OperationalError):
         Link(address_of(f"postgresql://{hosts}/shop", {}), 5.0)
     assert [one["connect_timeout"] for one in asked] == [seconds]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        ('FATAL: role "nobody" does not exist', "does not accept the user"),
+        ('FATAL: role "nobody" is not permitted to log in', "does not accept the user"),
+        ('FATAL: database "shop" does not exist', "no such database"),
+        ('FATAL: too many connections for role "nobody"', "could not be opened"),
+        ("server closed the connection unexpectedly", "could not be opened"),
+    ],
+)
+def test_what_never_was_a_connection_was_not_lost(
+    monkeypatch: pytest.MonkeyPatch, refusal: str, told: str
+) -> None:
+    def connect(**_: Any) -> None:
+        raise psycopg.OperationalError(f"connection failed: {refusal}")
+
+    monkeypatch.setattr(psycopg.Connection, "connect", connect)
+    with pytest.raises(OperationalError, match=told) as caught:
+        Link(address_of(URL, {}), 5.0)
+    assert refusal in str(caught.value)
+    assert "may have been done" not in str(caught.value)

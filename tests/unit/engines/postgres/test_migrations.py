@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -11,6 +12,7 @@ import pytest
 
 from tests.postgres_servers import SHARED, shared_space
 from umbel import Umbel
+from umbel.clock import unique_id
 from umbel.engines.postgres import PostgresEngine
 from umbel.engines.postgres.migrations import VERSION
 from umbel.exceptions import ImproperlyConfigured
@@ -190,17 +192,94 @@ def test_who_had_rights_on_the_tables_has_them_on_new_ones(
         run(f'DROP ROLE "{schema}"')
 
 
-def test_who_may_not_make_them_is_told_so(space: tuple[str, str]) -> None:
-    url, schema = space
-    run(f'CREATE ROLE "{schema}" LOGIN')
+@contextmanager
+def user(name: str, *rights: str) -> Iterator[None]:
+    """A user of this name, who has nothing but these rights."""
+    run(f'CREATE ROLE "{name}" LOGIN')
     try:
-        with (
-            opened(url.replace("postgres@", f"{schema}@")) as engine,
-            pytest.raises(ImproperlyConfigured, match=r"may not make them.*permission denied"),
-        ):
-            engine.queues.depths()
+        for right in rights:
+            run(f'GRANT {right} TO "{name}"')
+        yield
     finally:
-        run(f'DROP ROLE "{schema}"')
+        run(f'DROP OWNED BY "{name}"')
+        run(f'DROP ROLE "{name}"')
+
+
+@pytest.mark.parametrize(
+    ("there", "rights"), [(False, ()), (True, ()), (True, ("USAGE",)), (True, ("CREATE",))]
+)
+def test_who_may_not_make_them_is_told_so_before_a_worker_starts(
+    space: tuple[str, str], there: bool, rights: tuple[str, ...]
+) -> None:
+    url, schema = space
+    if there:
+        run(f'CREATE SCHEMA "{schema}"')
+    text = f"This user may not make the tables of umbel in the schema '{schema}' of "
+    with (
+        user(schema, *(f'{right} ON SCHEMA "{schema}"' for right in rights)),
+        opened(url.replace("postgres@", f"{schema}@")) as engine,
+    ):
+        assert str(engine.problem()).startswith(text)
+        with pytest.raises(ImproperlyConfigured, match=text):
+            engine.queues.depths()
+        with pytest.raises(ImproperlyConfigured, match=text):
+            engine.migrate()
+    with opened(url) as engine:
+        assert engine.problem() is None
+
+
+def test_who_may_not_change_them_is_told_so(
+    space: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, schema = space
+    make_version_1(url, monkeypatch)
+    rights = (f'USAGE ON SCHEMA "{schema}"', f'SELECT ON ALL TABLES IN SCHEMA "{schema}"')
+    with (
+        user(schema, *rights),
+        opened(url.replace("postgres@", f"{schema}@")) as engine,
+        pytest.raises(ImproperlyConfigured, match="This user may not make the tables"),
+    ):
+        engine.migrate()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "named"),
+    [
+        ("TABLE {s}.migration (version text, oldest text)", "one is called migration"),
+        ("TABLE {s}.migration (id integer)", "one is called migration"),
+        ("VIEW {s}.migration AS SELECT 1 AS version, 1 AS oldest", "one is called migration"),
+        ("TABLE {s}.message (id integer)", "message"),
+        ("VIEW {s}.result AS SELECT 1", "result"),
+    ],
+)
+def test_tables_of_another_program_are_left_alone(
+    space: tuple[str, str], theirs: str, named: str
+) -> None:
+    url, schema = space
+    run(f'CREATE SCHEMA "{schema}"')
+    run("CREATE " + theirs.format(s=f'"{schema}"'))
+    text = (
+        f"The schema '{schema}' of .* has tables of another program .*{named}.* schema of its own"
+    )
+    with opened(url) as engine:
+        assert re.match(text, str(engine.problem()))
+        with pytest.raises(ImproperlyConfigured, match=text):
+            engine.queues.depths()
+        with pytest.raises(ImproperlyConfigured, match=text):
+            engine.migrate()
+    with psycopg.connect(SHARED) as connection:
+        where = b"SELECT count(*) FROM pg_class WHERE relnamespace = %s::regnamespace"
+        assert connection.execute(where, (f'"{schema}"',)).fetchall() == [(1,)]
+
+
+def test_a_database_that_cannot_hold_all_texts_is_told_of_before_a_worker_starts() -> None:
+    name = f"umbel_test_{unique_id()}"
+    run(f"CREATE DATABASE \"{name}\" ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    try:
+        with opened(SHARED.rpartition("/")[0] + f"/{name}") as engine:
+            assert "has the encoding SQL_ASCII, and umbel needs UTF8" in str(engine.problem())
+    finally:
+        run(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def test_a_user_with_rights_on_the_tables_needs_no_others(space: tuple[str, str]) -> None:
