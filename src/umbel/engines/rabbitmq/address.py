@@ -6,6 +6,7 @@ are the servers of one cluster, tried one after the other. Options have the name
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ TIMEOUT = 5.0
 #: Seconds that opening a connection may take.
 CONNECT_TIMEOUT = 4.0
 
+_QUERY = re.compile(r"\?([A-Za-z_]+=.*|$)", re.DOTALL)
 _SCHEMES = {"amqp": 5672, "pyamqp": 5672, "amqps": 5671}
 _CERT_REQS = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 _TLS = (
@@ -116,8 +118,8 @@ class _Parts:
             raise ImproperlyConfigured(
                 f"{self.shown!r} is no address of RabbitMQ: those begin with amqp:// or amqps://."
             )
+        rest, query = _parted(rest)
         login, at, place = rest.rpartition("@")
-        place, _, query = place.partition("?")
         given = dict(parse_qsl(query, keep_blank_values=True))
         self.given: dict[str, Any] = {**options, **given}
         user, colon, password = login.partition(":")
@@ -178,6 +180,16 @@ class _Parts:
         if isinstance(checked, str):
             named["check_hostname"] = checked.lower() not in ("false", "no", "0")
         return named
+
+
+def _parted(rest: str) -> tuple[str, str]:
+    """Part what follows the scheme from its query: a question mark may be in a password, an @ in either."""
+    found = _QUERY.search(rest)
+    if found is not None and ("@" in rest[: found.start()] or "@" not in found.group()):
+        return rest[: found.start()], found[1]
+    login, at, place = rest.rpartition("@")
+    place, _, query = place.partition("?")
+    return login + at + place, query
 
 
 def _required(value: Any) -> ssl.VerifyMode:

@@ -45,6 +45,11 @@ def refused(address: Address, error: Exception) -> OperationalError:
         )
     if isinstance(error, TimeoutError):
         return OperationalError(f"{address.place} does not answer.")
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return OperationalError(
+            f"{address.place} speaks no TLS there, as amqps:// or broker_use_ssl asks for. Its port for TLS"
+            " is 5671 unless somebody has chosen another."
+        )
     return OperationalError(f"{address.place} cannot be reached: {error}.")
 
 

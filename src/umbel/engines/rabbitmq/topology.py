@@ -42,6 +42,12 @@ _LIMITS = (
 
 #: What a server says of a queue that is declared as another one than it is.
 _IS_QUORUM = re.compile(r"x-queue-type.*current is the value 'quorum'")
+#: The same of any property: its name, its value there, none for nothing, and the type where that is another.
+_DIFFERENCE = re.compile(
+    r"inequivalent arg '([^']+)'.* current is (?:none|(?:the value )?'([^']*)'(?: of type '(\w+)')?)"
+)
+#: How often a queue is asked for what it is.
+_MOST_DIFFERENCES = 20
 
 
 def plain_queue(name: str) -> Queue:
@@ -193,7 +199,7 @@ class Topology:
                 queue,
                 error,
             )
-            self._note_kind(queue, "quorum" if _IS_QUORUM.search(str(error)) else "classic")
+            self._note_kind(queue, self._kind_of(wanted, self.name(queue), error))
             return
         self._note_kind(queue, kind)
         try:
@@ -201,6 +207,36 @@ class Topology:
                 self._bind(link, wanted, self.name(queue))
         except Inequivalent as error:
             logger.warning("An exchange of the queue %s is used as it is. %s", queue, error)
+
+    def _kind_of(self, queue: Queue, name: str, error: Inequivalent) -> str:
+        """Return the type of a queue that is there and was declared otherwise.
+
+        The server names one difference at a time, and the type as one of the last. So it is asked again as
+        it said, until it names that, or nothing. Where that does not lead to an end, the queue is taken for
+        a quorum queue: a classic one can be used as such, only more slowly.
+        """
+        arguments, durable = declaration(queue)
+        for _ in range(_MOST_DIFFERENCES):
+            found = _DIFFERENCE.search(str(error))
+            if found is None:
+                break
+            argument, value, kind = found.groups()
+            if argument == "x-queue-type":
+                return value or "classic"
+            if argument == "auto_delete" or (argument, value) == ("durable", "false"):
+                return "classic"  # others cannot be so
+            durable = durable or argument == "durable"
+            try:
+                _correct(arguments, argument, value, kind)
+                with self.admin() as link:
+                    link.call(_queue(name, arguments, durable), wire.QUEUE_DECLARE_OK)
+            except Inequivalent as another:
+                error = another
+            except (OperationalError, ValueError):
+                break
+            else:
+                return str(arguments.get("x-queue-type", "classic"))
+        return "quorum"
 
     def _note_kind(self, queue: str, kind: object) -> None:
         (self.quorum.add if kind == "quorum" else self.quorum.discard)(queue)
@@ -218,11 +254,7 @@ class Topology:
         return "classic"
 
     def _declare_queue(self, link: Link, queue: Queue, name: str) -> None:
-        arguments = arguments_of(queue)
-        durable = queue.durable
-        if queue.auto_delete:
-            # Who takes messages one batch at a time consumes on and off: it would go in between.
-            arguments.setdefault("x-expires", int(UNUSED * 1000))
+        arguments, durable = declaration(queue)
         link.call(_queue(name, arguments, durable), wire.QUEUE_DECLARE_OK)
 
     def _bind(self, link: Link, queue: Queue, name: str) -> None:
@@ -279,6 +311,28 @@ def arguments_of(queue: Queue) -> dict[str, Any]:
         if value is not None:
             found[argument] = int(value * factor)
     return found
+
+
+def declaration(queue: Queue) -> tuple[dict[str, Any], bool]:
+    """Return the arguments with which a queue is declared here, and whether it is durable."""
+    arguments = arguments_of(queue)
+    if queue.auto_delete:
+        # Who takes messages one batch at a time consumes on and off: it would go in between.
+        arguments.setdefault("x-expires", int(UNUSED * 1000))
+    return arguments, queue.durable
+
+
+def _correct(arguments: dict[str, Any], name: str, value: str | None, kind: str | None) -> None:
+    """Give an argument the value that a queue has, of which the server said the type if ours is another."""
+    given = arguments.pop(name, None)
+    if value is None or name == "durable":
+        return
+    if kind == "bool" or (kind is None and isinstance(given, bool)):
+        arguments[name] = value == "true"
+    elif kind == "longstr" or (kind is None and isinstance(given, str)):
+        arguments[name] = value
+    else:
+        arguments[name] = int(value)
 
 
 def refuses_when_full(queue: Queue) -> bool:

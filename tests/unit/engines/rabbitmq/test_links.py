@@ -1,4 +1,4 @@
-"""Connections: the time that each of several servers is given."""
+"""Connections: the time that each of several servers is given, and TLS where there is none."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -83,3 +84,10 @@ def test_a_handler_of_signals_may_use_what_its_thread_waits_with() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_a_server_that_speaks_no_tls_is_told_of() -> None:
+    with connected():
+        pass
+    with pytest.raises(OperationalError, match=r"speaks no TLS there, as amqps:// .* asks for"):
+        Link(replace(address_of(URL, {}), tls={}), 5.0)
