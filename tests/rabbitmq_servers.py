@@ -125,11 +125,17 @@ def delete_all(prefix: str, queues: Iterable[str] = SUITE) -> None:
 class PrivateServer:
     """A server of this test's own, which it may stop, freeze, fill and restart. It keeps its port.
 
-    Servers of one `home`, with one daemon that knows their ports (`epmd`), can be a cluster.
+    Servers of one `home`, with one daemon that knows their ports (`epmd`), can be a cluster. `plugins` are
+    joined by commas.
     """
 
     def __init__(
-        self, directory: Path, *config: str, home: Path | None = None, epmd: int | None = None
+        self,
+        directory: Path,
+        *config: str,
+        home: Path | None = None,
+        epmd: int | None = None,
+        plugins: str = "",
     ) -> None:
         self.port, distribution = free_port(), free_port()
         self._directory = directory
@@ -138,7 +144,7 @@ class PrivateServer:
         lines = [f"listeners.tcp.1 = 127.0.0.1:{self.port}", "log.console = false", *config]
         (directory / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
         (directory / "advanced.config").write_text("[{rabbit, [{channel_tick_interval, 500}]}].\n")
-        (directory / "plugins").write_text("[].\n")
+        (directory / "plugins").write_text(f"[{plugins}].\n")
         self._environment = {
             **os.environ,
             "HOME": str(home or directory),  # where Erlang's cookie is
@@ -249,11 +255,11 @@ class PrivateServer:
 
 @contextmanager
 def private_server(
-    directory: Path, *config: str, home: Path | None = None
+    directory: Path, *config: str, home: Path | None = None, plugins: str = ""
 ) -> Iterator[PrivateServer]:
     """Start a server for a test; without a program to start the test is skipped, or fails if required."""
     _check_programs()
-    server = PrivateServer(directory, *config, home=home)
+    server = PrivateServer(directory, *config, home=home, plugins=plugins)
     try:
         server.start()
         yield server

@@ -259,7 +259,7 @@ _NO_EFFECT = {
     "connect_timeout": "the setting broker_connection_timeout says it for all connections",
     "transport_options": "the setting broker_transport_options says it for all connections",
     "heartbeat": "engines see by themselves that a connection is lost",
-    "login_method": "it is one of RabbitMQ, which has no engine here",
+    "login_method": "the broker's URL and certificates say how to log in",
     "failover_strategy": "an app has one broker",
 }
 

@@ -97,7 +97,9 @@ class Brokers:
     broker_connection_max_retries = unused(100, _FOR_EVER)
     broker_channel_error_retry = unused(False, _FOR_EVER)
     broker_login_method = unused(
-        None, "The client library chooses the method that the server offers."
+        None,
+        "RabbitMQ is told the user and the password; where the URL names no user, a client's certificate says"
+        " who it is.",
     )
     broker_transport = unused(None, _IN_THE_URL)
     broker_host = unused(None, _IN_THE_URL)

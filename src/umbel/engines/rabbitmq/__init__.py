@@ -76,6 +76,16 @@ class RabbitEngine(Engine):
         """The broadcast."""
         return RabbitBroadcast(self._core)
 
+    def problem(self) -> str | None:
+        """Return what of TLS cannot be: a file, or what is in it."""
+        address = self._core.address
+        try:
+            if address.tls is not None:
+                address.context()
+        except OperationalError as error:
+            return str(error)
+        return None
+
     def warnings(self) -> list[str]:
         """Say what would be deleted: a quorum queue that counts deliveries, and has no place for the rest."""
         try:

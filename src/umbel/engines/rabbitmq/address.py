@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from umbel.exceptions import ImproperlyConfigured
+from umbel.exceptions import ImproperlyConfigured, OperationalError
 from umbel.masking import masked_url
 
 #: Seconds between two signs of life. A server that hears nothing for twice as long gives back what a
@@ -58,6 +58,8 @@ class Address:
     timeout: float = TIMEOUT
     connect_timeout: float = CONNECT_TIMEOUT
     client_name: str | None = None
+    named: bool = True
+    """Whether a user was named: if not, a client's certificate may say who it is."""
 
     @property
     def place(self) -> str:
@@ -66,8 +68,21 @@ class Address:
         return f"RabbitMQ at {hosts}, virtual host {self.vhost!r},"
 
     def context(self) -> ssl.SSLContext:
-        """Return what encrypts connections. Certificates and names are checked unless told otherwise."""
-        given = self.tls or {}
+        """Return what encrypts connections. Certificates and names are checked unless told otherwise.
+
+        Raises OperationalError where a file cannot be read, or is not what it should be.
+        """
+        try:
+            return self._context(self.tls or {})
+        except OSError as error:  # also those of TLS
+            given = [
+                f"{name} is {one!r}" for name in _LOOKED_AT if (one := (self.tls or {}).get(name))
+            ]
+            raise OperationalError(
+                f"TLS to {self.place} cannot be set up: {error}. Of broker_use_ssl, {', '.join(given)}."
+            ) from error
+
+    def _context(self, given: Mapping[str, Any]) -> ssl.SSLContext:
         context = ssl.create_default_context(
             cafile=given.get("ca_certs"), capath=given.get("ca_path"), cadata=given.get("ca_data")
         )
@@ -79,6 +94,10 @@ class Address:
         if given.get("ciphers"):
             context.set_ciphers(given["ciphers"])
         return context
+
+
+#: What of TLS may be wrong in itself.
+_LOOKED_AT = ("ca_certs", "ca_path", "certfile", "keyfile", "ciphers")
 
 
 def address_of(url: str, options: Mapping[str, Any]) -> Address:
@@ -104,6 +123,7 @@ def address_of(url: str, options: Mapping[str, Any]) -> Address:
         timeout=first.seconds("socket_timeout", TIMEOUT),
         connect_timeout=first.seconds("socket_connect_timeout", CONNECT_TIMEOUT),
         client_name=first.given.get("client_name"),
+        named=first.named,
     )
 
 
@@ -123,9 +143,9 @@ class _Parts:
         given = dict(parse_qsl(query, keep_blank_values=True))
         self.given: dict[str, Any] = {**options, **given}
         user, colon, password = login.partition(":")
-        self.username = (unquote(user) if at and user else None) or str(
-            self.given.get("username") or "guest"
-        )
+        named = (unquote(user) if at and user else None) or self.given.get("username")
+        self.named = bool(named)
+        self.username = str(named or "guest")
         self.password = unquote(password) if colon else str(self.given.get("password") or "guest")
         where, _, path = place.partition("/")
         self.host = self._host(where, _SCHEMES[scheme])

@@ -53,6 +53,15 @@ def refused(address: Address, error: Exception) -> OperationalError:
     return OperationalError(f"{address.place} cannot be reached: {error}.")
 
 
+def _not_let_in(address: Address, text: str) -> str:
+    if "EXTERNAL" in text:
+        return f"does not take the client's certificate for a user of it: {text}"
+    told = f"does not accept the user {address.username!r} or the password. Check them in the URL."
+    if address.username == "guest":
+        told += " 'guest' may log in from the server's own machine only, unless somebody has changed that."
+    return told
+
+
 def closed(address: Address, code: int, text: str) -> OperationalError:
     """Return the error for what the server gave as its reason to close a channel or the connection."""
     kind = {404: NotFound, 406: OperationalError, 506: BrokerFull}.get(code, OperationalError)
@@ -67,10 +76,7 @@ def closed(address: Address, code: int, text: str) -> OperationalError:
             " consumer_timeout there."
         )
     if code == 403 and "ACCESS_REFUSED" in text and "login" in text.lower():
-        return OperationalError(
-            f"{address.place} does not accept the user {address.username!r} or the password. Check them in"
-            " the URL."
-        )
+        return OperationalError(f"{address.place} {_not_let_in(address, text)}")
     if code == 530 and "channels opened" in text:
         return NoChannel(f"{address.place} refuses: {text} ({code}).")
     advice = _ADVICE.get(code, "")

@@ -13,7 +13,7 @@ import selectors
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from time import monotonic
 from typing import Any, NoReturn
@@ -108,6 +108,9 @@ class Link:
                 error = found
                 if isinstance(found, TimeoutError):
                     _silent[place] = monotonic()
+            except OperationalError:  # no server is to blame
+                self._close_wakes()
+                raise
         self._close_wakes()
         raise refused(self.address, error) from error
 
@@ -152,8 +155,8 @@ class Link:
             "capabilities": _CAPABILITIES,
             "connection_name": address.client_name or f"umbel {os.getpid()} {purpose}".strip(),
         }
-        login = f"\0{address.username}\0{address.password}"
-        self.send(method(wire.START_OK, "FsSs", client, "PLAIN", login, "en_US", channel=0))
+        how, login = self._login(str(start.arguments[3]).split())
+        self.send(method(wire.START_OK, "FsSs", client, how, login, "en_US", channel=0))
         channels, frame_max, heartbeat = expect(wire.TUNE).arguments
         self.most_channels = min(channels or MOST_CHANNELS, MOST_CHANNELS)
         self.frame_max = min(frame_max or FRAME_MAX, FRAME_MAX)
@@ -168,6 +171,22 @@ class Link:
         expect(wire.OPEN_OK)
         self.send(method(wire.CHANNEL_OPEN, "s", ""))
         expect(wire.CHANNEL_OPEN_OK)
+
+    def _login(self, offered: Collection[str]) -> tuple[str, str]:
+        """Return how to log in, and what is said then.
+
+        A client's certificate says who it is where nobody is named, or the server wants nothing else.
+        """
+        address = self.address
+        certified = bool((address.tls or {}).get("certfile")) and "EXTERNAL" in offered
+        if certified and not (address.named and "PLAIN" in offered):
+            return "EXTERNAL", ""
+        if "PLAIN" in offered:
+            return "PLAIN", f"\0{address.username}\0{address.password}"
+        raise OperationalError(
+            f"{address.place} lets clients log in by {', '.join(offered)}. Umbel does by PLAIN and, with a"
+            " client's certificate (ssl_certfile), by EXTERNAL."
+        )
 
     def open_channels(self, count: int, other: Callable[[Event], None]) -> int:
         """Have as many channels as this, if that many may be; return how many there are of them."""
