@@ -37,11 +37,22 @@ def test_it_makes_the_tables_once(umbel: Command, space: str) -> None:
     assert umbel("migrate", "--json", app="in_postgres").data == []
 
 
+@pytest.mark.engine
+def test_the_state_store_has_tables_too(umbel: Command, project: Umbel, tmp_path: Path) -> None:
+    with shared_space() as (url, schema):
+        (tmp_path / "state_in_postgres.py").write_text(
+            TASKS.format(url="memory://") + f"\napp.conf.state_url = {url!r}\n"
+        )
+        first = umbel("migrate", app="state_in_postgres")
+        assert first.out.startswith(f"Made version 1 of the tables in the schema '{schema}' of")
+        sys.modules.pop("state_in_postgres").app.close()
+
+
 def test_it_says_where_there_is_nothing_to_do(umbel: Command, project: Umbel) -> None:
     ended = umbel("migrate")
     assert (ended.code, ended.out) == (
         0,
-        "Nothing to do: neither the broker nor the result store has tables to update.\n",
+        "Nothing to do: neither the broker nor a store of results or state has tables to update.\n",
     )
 
 

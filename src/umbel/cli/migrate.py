@@ -17,23 +17,25 @@ from umbel.cli.output import json_option, show_json
 def command(given: Global, urls: tuple[str, ...], as_json: bool) -> None:
     """Make or update the tables in a database.
 
-    Of the broker and the result store, those that are in PostgreSQL. Workers and clients make the tables by
-    themselves where there are none yet, unless create_tables is off; after an upgrade of umbel this command
-    may be needed, and they say so. It may run twice at once, and while workers run.
+    Of the broker and the stores of results and state, those that are in PostgreSQL. Workers and clients make
+    the tables by themselves where there are none yet, unless create_tables is off; after an upgrade of umbel
+    this command may be needed, and they say so. It may run twice at once, and while workers run.
     """
     if urls:
         raise click.UsageError(f"umbel migrate with two URLs {MOVING}.")
     app = given.load()
     done: list[str] = []
     needed = False
-    for url in dict.fromkeys(filter(None, (app.broker_url, app.result_url))):
+    for url in dict.fromkeys(filter(None, (app.broker_url, app.result_url, app.engines.state_url))):
         found = app.engine(url).migrate()
         needed = needed or found is not None
         done += found or ()
     if as_json:
         show_json(done)
     elif not needed:
-        given.say("Nothing to do: neither the broker nor the result store has tables to update.")
+        given.say(
+            "Nothing to do: neither the broker nor a store of results or state has tables to update."
+        )
     else:
         for line in done or ["The tables are up to date."]:
             given.say(line)

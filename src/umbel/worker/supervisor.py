@@ -154,7 +154,7 @@ def _run(
 
 def _check_places(app: Umbel) -> None:
     """Raise ImproperlyConfigured for a place that no waiting mends: children would die of it, one by one."""
-    for url in filter(None, (app.broker_url, app.result_url)):
+    for url in dict.fromkeys(filter(None, (app.broker_url, app.result_url, app.engines.state_url))):
         problem = app.engine(url).problem()
         if problem is not None:
             raise ImproperlyConfigured(problem)
