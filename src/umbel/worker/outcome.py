@@ -189,6 +189,16 @@ def call_of(prepared: Prepared) -> Request | Call | None:
     return prepared.work.request if isinstance(prepared.work, Job) else prepared.call
 
 
+def asker_of(delivery: Delivery) -> Call | None:
+    """Return who waits for the result of a call that cannot be read, as its message says beside its body."""
+    message = delivery.message
+    asker, correlation = (message.properties.get(name) for name in ("reply_to", "correlation_id"))
+    if not (message.task_id and isinstance(asker, str) and asker):
+        return None
+    known = correlation if isinstance(correlation, str) else None
+    return Call("", message.task_id, reply_to=asker, correlation_id=known)
+
+
 def wants_value(prepared: Prepared) -> bool:
     """Tell whether what the task returns is to be stored: the message may say no, and so may the task."""
     ignored = prepared.policy is not None and prepared.policy.ignore_result

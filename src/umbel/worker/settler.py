@@ -10,15 +10,16 @@ from umbel.app import Umbel
 from umbel.clock import Clock
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
-from umbel.message import Delivery
+from umbel.message import Call, Delivery
 from umbel.ports import Action, Broker, Consumer, FetchRequest, ResultStore, Settlement
 from umbel.records import ResultRecord
+from umbel.request import Request
 from umbel.settings import Settings
 from umbel.worker import report
 from umbel.worker.chords import Claim
 from umbel.worker.completing import Chords
 from umbel.worker.decide import Verdict, decide, unsettleable
-from umbel.worker.outcome import Lost, Prepared, Revoked, Run, call_of
+from umbel.worker.outcome import Lost, Prepared, Revoked, Run, asker_of, call_of
 
 logger = logging.getLogger("umbel.worker")
 
@@ -172,7 +173,7 @@ class Settler:
                 self._chords.close(claims, ())
                 claims.clear()
         results = [
-            (verdict.settlement.result, call_of(verdict.run.prepared))
+            (verdict.settlement.result, self._known_of(verdict.run.prepared))
             for verdict in verdicts
             if verdict.settlement.result is not None
         ]
@@ -182,6 +183,13 @@ class Settler:
         if self._chords is not None:
             self._chords.pass_on(verdicts)
         return left
+
+    def _known_of(self, prepared: Prepared) -> Request | Call | None:
+        """Return what the result store is told of a call beside its result."""
+        known = call_of(prepared)
+        if known is None and self._results is not None and self._results.reply_to is not None:
+            return asker_of(prepared.delivery)
+        return known
 
     def _publish(self, settlements: Sequence[Settlement]) -> None:
         """Publish what follows, but for what was published already when the same was settled before.

@@ -14,7 +14,7 @@ from umbel.clock import unique_id
 from umbel.engines.memory.results import MemoryResults
 from umbel.engines.memory.space import forget_space, named_space
 from umbel.exceptions import LeaseLost, OperationalError
-from umbel.message import Delivery, Publication
+from umbel.message import Delivery, Message, Publication
 from umbel.options import CallOptions
 from umbel.ports import (
     Broker,
@@ -31,7 +31,7 @@ from umbel.retrying import Again
 from umbel.worker.completing import Chords
 from umbel.worker.decide import Verdict, decide
 from umbel.worker.execute import Runner
-from umbel.worker.outcome import Outcome, Retried, Run, Success
+from umbel.worker.outcome import Job, Outcome, Retried, Run, Success
 from umbel.worker.settler import Settler
 
 
@@ -261,3 +261,32 @@ def test_an_owner_that_was_taken_for_dead_settles_nothing(scene: Scene) -> None:
     with pytest.raises(LeaseLost):
         settler.settle([scene.verdict(delivery)])
     assert state_in(scene.app.result_store(), delivery) is None
+
+
+class Replies(Store):
+    """One that sends results to who asked."""
+
+    reply_to = "queue of this process"
+    told: Sequence[tuple[ResultRecord, Any]] = ()
+
+    def put_of(self, results: Sequence[tuple[ResultRecord, Any]]) -> None:
+        self.told = results
+
+
+def test_who_waits_for_a_call_that_cannot_be_read_is_told(app: Umbel) -> None:
+    """As one whose content type is refused: else its client waits for nothing."""
+    name = unique_id()
+    replies = Replies(name, [])
+    properties = {"reply_to": "asker", "correlation_id": "7"}
+    message = Message({"id": "7", "task": "t"}, properties, b"", "application/x-unknown", "binary")
+    app.broker.publish([Publication("celery", message, unique_id())], 1.0)
+    consumer = consumer_of(app)
+    (delivery,) = consumer.fetch(FetchRequest(("celery",), 1), 0.0)
+    prepared = Runner(app, "h").prepare(delivery)
+    assert not isinstance(prepared.work, Job)
+    verdict = decide(Run(prepared, prepared.work), app.conf.snapshot, app.clock)
+    Settler(Apart(app.broker, []), consumer, replies).settle([verdict])
+    [(record, known)] = replies.told
+    assert (record.task_id, record.state) == ("7", states.FAILURE)
+    assert (known.reply_to, known.correlation_id) == ("asker", "7")
+    forget_space(name)

@@ -86,7 +86,10 @@ def write(
     }
     if expiration is not None:
         properties["expiration"] = expiration
-    data = wire.written(properties)
+    try:
+        data = wire.written(properties)
+    except EncodeError as error:
+        raise _too_long(properties) or error from error
     # A frame cannot be larger, and the properties have to be in one.
     most = min(frame_max - wire.AROUND - 12, MOST_HEADERS)
     if len(data) > most:
@@ -103,6 +106,20 @@ def _check(publication: Publication) -> None:
         raise EncodeError(
             f"The name of the queue {publication.queue[:40]}… is longer than 255 bytes."
         )
+
+
+def _too_long(properties: Mapping[str, Any]) -> EncodeError | None:
+    """Return the error for a text that is longer than AMQP takes, which says by itself no more than that."""
+    for name, value in (
+        *properties.items(),
+        *((key, key) for key in properties["application_headers"]),
+    ):
+        size = len(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) else 0
+        if size > 255:
+            return EncodeError(
+                f"AMQP cannot carry {value[:40]!r}… as {name[:40]}: it has {size} bytes, and 255 are allowed."
+            )
+    return None
 
 
 def _known(publication: Publication, own: dict[str, Any]) -> dict[str, Any]:

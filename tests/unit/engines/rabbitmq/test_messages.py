@@ -354,3 +354,20 @@ def test_a_queue_that_would_delete_messages_is_warned_of(
     arguments: dict[str, Any], version: tuple[int, ...], warned: bool
 ) -> None:
     assert bool(limit_warning(Queue("q", queue_arguments=arguments), version)) is warned
+
+
+@for_each(
+    ("headers", "properties", "said"),
+    [
+        ({}, {"correlation_id": "x" * 256}, "as correlation_id: it has 256 bytes, and 255 are"),
+        ({}, {"reply_to": "é" * 128}, "as reply_to: it has 256 bytes"),
+        ({"h" * 300: 1}, {}, "as hhhhhhhhhh"),
+        ({"big": 2**70}, {}, "AMQP cannot carry this"),
+    ],
+)
+def test_what_amqp_cannot_carry_is_named(
+    headers: dict[str, Any], properties: dict[str, Any], said: str
+) -> None:
+    message = Message(headers, properties, b"")
+    with pytest.raises(EncodeError, match=said):
+        write(Publication("q", message, "tag"), FRAME_MAX)
