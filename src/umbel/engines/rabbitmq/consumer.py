@@ -317,7 +317,7 @@ class RabbitConsumer(Consumer):
         try:
             return self._take(fetch, before)
         except NotFound as error:
-            self._core.queue_gone(fetch.queues, error)
+            self._core.queue_gone(fetch.queues, error, raises=not before)
             return []
         except NoChannel as error:
             self._core.too_many_channels(error)

@@ -61,10 +61,19 @@ class Core:
         self.pulse.add(link)
         return link
 
-    def queue_gone(self, queues: Sequence[str], error: OperationalError) -> None:
-        """Declare queues again when they are next needed."""
-        logger.warning("A queue was deleted, and is declared again. %s", error)
+    def queue_gone(
+        self, queues: Sequence[str], error: OperationalError, raises: bool = True
+    ) -> None:
+        """Declare queues again when they are next needed. With `raises` it is an error if nobody may."""
         self.topology.forget(queues)
+        for queue in queues:
+            if f"'{self.topology.name(queue)}'" in str(error):
+                undeclared = self.topology.undeclared(queue)
+                if undeclared is not None:
+                    if raises:
+                        raise undeclared from error
+                    return
+        logger.warning("A queue was deleted, and is declared again. %s", error)
 
     def too_many_channels(self, error: OperationalError) -> None:
         """Ask for one channel from now on."""

@@ -304,6 +304,8 @@ class Publisher:
                 raise error or NotFound(
                     f"{self._topology.address.place} has no queue {one.routing_key!r} any more."
                 )
+            if not one.exchange and (undeclared := self._topology.undeclared(one.queue)):
+                raise undeclared
         if left:
             logger.warning(
                 "Messages for %s had nowhere to go, so that is declared again.", _queues_of(left)

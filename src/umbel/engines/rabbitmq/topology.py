@@ -17,7 +17,7 @@ from typing import Any
 from umbel.engines.rabbitmq import wire
 from umbel.engines.rabbitmq.address import Address
 from umbel.engines.rabbitmq.delays import Delays, bind_to_celerys, declare_celerys
-from umbel.engines.rabbitmq.errors import Inequivalent
+from umbel.engines.rabbitmq.errors import Inequivalent, NotFound
 from umbel.engines.rabbitmq.link import Link
 from umbel.engines.rabbitmq.wire import method
 from umbel.entities import Exchange, Queue
@@ -163,6 +163,15 @@ class Topology:
         self._note_kind(self.dead, kind)
         self.known.add(self.dead)
 
+    def undeclared(self, queue: str) -> OperationalError | None:
+        """Return the error for a queue that is not there, and that nobody here declares."""
+        if queue == self.dead or not self.declared(queue).no_declare:
+            return None
+        return OperationalError(
+            f"{self.address.place} has no queue {self.name(queue)!r}, and the app does not declare it. Make"
+            " it there, or leave out its no_declare."
+        )
+
     def forget(self, queues: Collection[str] | None = None) -> None:
         """Declare these, or all, again when they are next needed: somebody may have deleted them."""
         with self._lock:
@@ -186,6 +195,8 @@ class Topology:
             return
         wanted = self.declared(queue)
         if wanted.no_declare:
+            # What it is cannot be asked for. A classic queue can be used as a quorum queue, only more slowly.
+            self._note_kind(queue, arguments_of(wanted).get("x-queue-type", "quorum"))
             return
         try:
             with self.admin(timeout) as link:
@@ -207,6 +218,11 @@ class Topology:
                 self._bind(link, wanted, self.name(queue))
         except Inequivalent as error:
             logger.warning("An exchange of the queue %s is used as it is. %s", queue, error)
+        except NotFound as error:
+            raise OperationalError(
+                f"{error} The queue {queue!r} is to be bound to that, and the app does not declare it. Make"
+                " it there, or leave out its no_declare or passive."
+            ) from error
 
     def _kind_of(self, queue: Queue, name: str, error: Inequivalent) -> str:
         """Return the type of a queue that is there and was declared otherwise.
@@ -364,7 +380,7 @@ def declare_exchange(link: Link, name: str, exchange: Exchange) -> None:
             0,
             name,
             exchange.type,
-            False,
+            exchange.passive,
             exchange.durable,
             exchange.auto_delete,
             False,

@@ -1,17 +1,24 @@
-"""What a queue is taken for that was declared otherwise by somebody else."""
+"""Queues that somebody else has declared: what they are taken for, and what is said of those not there."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
-from tests.rabbitmq_servers import connected, delete_queue
+from tests.rabbitmq_servers import URL, connected, delete_queue
+from tests.unit.engines.rabbitmq.support import attach
 from umbel.clock import unique_id
+from umbel.engines.rabbitmq import RabbitEngine
+from umbel.engines.rabbitmq.errors import NotFound
 from umbel.engines.rabbitmq.topology import Topology, declare_queue
-from umbel.entities import Queue
+from umbel.entities import Exchange, Queue
+from umbel.exceptions import OperationalError
+from umbel.ports import FetchRequest
+from umbel.testing.conformance.support import PATIENCE, ack, publication, until
 
 pytestmark = pytest.mark.engine
 IS_QUORUM = {"x-queue-type": "quorum"}
@@ -72,3 +79,67 @@ def test_a_queue_that_was_declared_otherwise_is_known_for_what_it_is(
     assert topology.quorum == ({name} if kind == "quorum" else set())
     [record] = caplog.records
     assert "is used as it is at the server" in record.getMessage()
+
+
+def not_declared(name: str) -> Queue:
+    return Queue(name, None, name, no_declare=True)
+
+
+def test_a_queue_that_is_not_declared_may_be_of_any_type(name: str) -> None:
+    """It is used as a quorum queue, which loses nothing also where it is one."""
+    names = [f"{number:02}" for number in range(50)]
+    with connected() as link:
+        declare_queue(link, name, {})
+    with closing(RabbitEngine(URL, {"declared_queue": not_declared})) as engine:
+        engine.broker.publish([publication(one, queue=name) for one in names], PATIENCE)
+        with closing(attach(engine)) as consumer:
+            found: list[str | None] = []
+            while len(found) < 50:
+                some = until(lambda: consumer.fetch(FetchRequest([name], 30), 0.1))
+                found += [one.message.task_id for one in some]
+                ack(consumer, some)
+            assert found == names
+            engine.broker.publish([publication("last", queue=name)], PATIENCE)
+            [last] = until(lambda: consumer.fetch(FetchRequest([name], 30), 1.0))
+            ack(consumer, [last])
+        assert engine._core.topology.quorum == {name}
+
+
+def test_a_queue_that_is_not_declared_may_say_its_type(name: str) -> None:
+    with connected() as link:
+        declare_queue(link, name, {})
+        arguments = {"x-queue-type": "classic"}
+        topology = Topology(
+            link.address,
+            lambda name: Queue(name, None, name, queue_arguments=arguments, no_declare=True),
+        )
+        topology.ensure([name])
+    assert topology.quorum == set()
+
+
+def test_a_queue_that_nobody_declares_and_is_not_there_is_an_error(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And not one that was deleted, which would be tried again and again at once."""
+    told = rf"has no queue '{name}', and the app does not declare it"
+    with closing(RabbitEngine(URL, {"declared_queue": not_declared})) as engine:
+        with pytest.raises(OperationalError, match=told):
+            engine.broker.publish([publication("1", queue=name)], PATIENCE)
+        with closing(attach(engine)) as consumer:
+            with pytest.raises(OperationalError, match=told):
+                consumer.fetch(FetchRequest([name], 1), 0.0)
+            with pytest.raises(OperationalError, match=told):
+                consumer.settle([], FetchRequest([name], 1))
+    assert "declared again" not in caplog.text
+
+
+@pytest.mark.parametrize("passive", [True, False])
+def test_an_exchange_that_nobody_declares_and_is_not_there_is_an_error(
+    name: str, passive: bool
+) -> None:
+    with connected() as link:
+        exchange = Exchange(f"{name}.none", passive=passive, no_declare=not passive)
+        topology = Topology(link.address, lambda name: Queue(name, exchange, "key"))
+        with pytest.raises(OperationalError, match=r"is to be bound to that") as caught:
+            topology.ensure([name])
+    assert not isinstance(caught.value, NotFound)
