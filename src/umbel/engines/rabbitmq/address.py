@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote
 
 from umbel.exceptions import ImproperlyConfigured, OperationalError
 from umbel.masking import masked_url
+from umbel.nearest import nearest
 
 #: Seconds between two signs of life. A server that hears nothing for twice as long gives back what a
 #: connection holds.
@@ -96,6 +97,12 @@ class Address:
         return context
 
 
+#: What a query may say; what else is there may be of others.
+_IN_A_QUERY = (
+    *("heartbeat", "socket_timeout", "socket_connect_timeout", "client_name", "ssl"),
+    *("username", "password", "virtual_host"),
+    *(f"ssl_{name}" for name in _TLS),
+)
 #: What of TLS may be wrong in itself.
 _LOOKED_AT = ("ca_certs", "ca_path", "certfile", "keyfile", "ciphers")
 
@@ -141,6 +148,12 @@ class _Parts:
         rest, query = _parted(rest)
         login, at, place = rest.rpartition("@")
         given = dict(parse_qsl(query, keep_blank_values=True))
+        for name in given:
+            guess = None if name in _IN_A_QUERY else nearest(name, _IN_A_QUERY)
+            if guess is not None:
+                raise ImproperlyConfigured(
+                    f"{self.shown!r} has an unknown parameter {name!r}. Did you mean {guess!r}?"
+                )
         self.given: dict[str, Any] = {**options, **given}
         user, colon, password = login.partition(":")
         named = (unquote(user) if at and user else None) or self.given.get("username")

@@ -61,6 +61,8 @@ def test_a_url_says_where_the_server_is(
         ("amqp://a/x;amqp://b/y", {}, "one cluster"),
         ("amqp://h", {"heartbeat": "often"}, "heartbeat is 'often'"),
         ("amqp://h", {"ssl": {"certs": "x"}}, "no option 'certs'"),
+        ("amqp://h?hartbeat=3", {}, "unknown parameter 'hartbeat'. Did you mean 'heartbeat'"),
+        ("amqps://h?ssl_cafile=x&ssl_certfiles=y", {}, "Did you mean 'ssl_certfile'"),
         ("amqps://h", {"ssl_cert_reqs": "perhaps"}, "'perhaps'"),
     ],
 )
