@@ -23,8 +23,8 @@ class NoChannel(OperationalError):
 #: What OpenSSL says where a certificate is not for the host, or not for the address.
 _OTHER_NAME = (62, 64)
 _ADVICE = {
-    403: "Give the user the permissions that umbel needs: configure, write and read"
-    " (rabbitmqctl set_permissions).",
+    403: "Give the user the permissions that umbel needs: configure, write and read, also for queues and"
+    " exchanges whose names begin with 'umbel.' (rabbitmqctl set_permissions).",
     405: "Another connection has it for itself.",
     530: "Check the virtual host in the URL, and that it exists and the user may use it.",
     320: "An operator closed the connection, or the server is stopping.",
