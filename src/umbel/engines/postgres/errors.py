@@ -104,7 +104,9 @@ def translated(
     if isinstance(error, theirs.ProgrammingError) and not state:
         return ImproperlyConfigured(f"{server}: {text}.")
     if not state and isinstance(error, psycopg.OperationalError | OSError):
-        return OperationalError(_about_connection(server, text, opening))
+        found = OperationalError(_about_connection(server, text, opening))
+        found.passes = not (_has_no_database(text) or _lets_nobody_in(text))
+        return found
     return OperationalError(f"{server} answered: {text}")
 
 
@@ -134,17 +136,25 @@ def foreign(shown: str, schema: str, detail: str) -> str:
 
 
 def _about_connection(server: str, text: str, opening: bool) -> str:
-    if "database" in text and "does not exist" in text:
+    if _has_no_database(text):
         return f"{server} has no such database ({text}). Create it (createdb), or correct the URL."
     if "SSL" in text or "certificate" in text:
         return f"{server} cannot be trusted or speaks no TLS: {text}. See sslmode and sslrootcert."
-    if any(word in text for word in _LOGIN) or (" role " in text and "does not exist" in text):
+    if _lets_nobody_in(text):
         return f"{server} does not accept the user or the password ({text})."
     if "onnection refused" in text or "resolve" in text or "timeout expired" in text:
         return f"{server} cannot be reached ({text}). Check that it runs there and that the URL is right."
     if opening:
         return f"A connection to {server} could not be opened ({text})."
     return f"The connection to {server} was lost ({text}). What was asked for last may have been done or not."
+
+
+def _has_no_database(text: str) -> bool:
+    return "database" in text and "does not exist" in text
+
+
+def _lets_nobody_in(text: str) -> bool:
+    return any(word in text for word in _LOGIN) or (" role " in text and "does not exist" in text)
 
 
 def sqlstate(error: BaseException | None) -> str:
@@ -158,4 +168,4 @@ def may_pass(error: OperationalError) -> bool:
     state = sqlstate(error)
     if state:
         return state in CLASHES or state.startswith(("08", "57P0", "25006", "53300"))
-    return isinstance(error.__cause__, psycopg.OperationalError | Silent | OSError)
+    return error.passes and isinstance(error.__cause__, psycopg.OperationalError | Silent | OSError)

@@ -76,8 +76,13 @@ def closed(address: Address, code: int, text: str) -> OperationalError:
             " consumer_timeout there."
         )
     if code == 403 and "ACCESS_REFUSED" in text and "login" in text.lower():
-        return OperationalError(f"{address.place} {_not_let_in(address, text)}")
+        found = OperationalError(f"{address.place} {_not_let_in(address, text)}")
+        found.passes = False
+        return found
     if code == 530 and "channels opened" in text:
         return NoChannel(f"{address.place} refuses: {text} ({code}).")
     advice = _ADVICE.get(code, "")
-    return kind(f"{address.place} refuses: {text} ({code}). {advice}".strip())
+    found = kind(f"{address.place} refuses: {text} ({code}). {advice}".strip())
+    if code == 530 and "not found" in text:  # the virtual host, which is not one that is down
+        found.passes = False
+    return found

@@ -103,17 +103,17 @@ def test_several_servers_share_the_time_of_connecting(
 
 
 @pytest.mark.parametrize(
-    ("refusal", "told"),
+    ("refusal", "told", "passes"),
     [
-        ('FATAL: role "nobody" does not exist', "does not accept the user"),
-        ('FATAL: role "nobody" is not permitted to log in', "does not accept the user"),
-        ('FATAL: database "shop" does not exist', "no such database"),
-        ('FATAL: too many connections for role "nobody"', "could not be opened"),
-        ("server closed the connection unexpectedly", "could not be opened"),
+        ('FATAL: role "nobody" does not exist', "does not accept the user", False),
+        ('FATAL: role "nobody" is not permitted to log in', "does not accept the user", False),
+        ('FATAL: database "shop" does not exist', "no such database", False),
+        ('FATAL: too many connections for role "nobody"', "could not be opened", True),
+        ("server closed the connection unexpectedly", "could not be opened", True),
     ],
 )
 def test_what_never_was_a_connection_was_not_lost(
-    monkeypatch: pytest.MonkeyPatch, refusal: str, told: str
+    monkeypatch: pytest.MonkeyPatch, refusal: str, told: str, passes: bool
 ) -> None:
     def connect(**_: Any) -> None:
         raise psycopg.OperationalError(f"connection failed: {refusal}")
@@ -123,3 +123,5 @@ def test_what_never_was_a_connection_was_not_lost(
         Link(address_of(URL, {}), 5.0)
     assert refusal in str(caught.value)
     assert "may have been done" not in str(caught.value)
+    # What the settings have wrong is not tried again.
+    assert caught.value.passes is passes

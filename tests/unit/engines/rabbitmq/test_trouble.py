@@ -62,9 +62,10 @@ def test_who_may_not_come_in_is_told_what_to_check(place: str, text: str) -> Non
         pass
     with (
         closing(RabbitEngine(f"amqp://{place}", {})) as engine,
-        pytest.raises(OperationalError, match=text),
+        pytest.raises(OperationalError, match=text) as caught,
     ):
         engine.broker.publish([publication("1")], PATIENCE)
+    assert not caught.value.passes
 
 
 def test_a_server_of_the_cluster_that_is_away_is_passed_over(engine: RabbitEngine) -> None:
