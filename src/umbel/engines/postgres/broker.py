@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 
-from umbel.engines.ghosts import Ghosts
 from umbel.engines.postgres import rows
 from umbel.engines.postgres.cleaning import Cleaner
 from umbel.engines.postgres.consumer import BATCH, PostgresConsumer
@@ -54,7 +53,6 @@ class PostgresBroker(Broker):
         self._messages = Messages(server)
         self._sql = self._messages.sql
         self._cleaner = Cleaner(server)
-        self._ghosts = Ghosts()
 
     def publish(self, publications: Sequence[Publication], timeout: float) -> None:
         """Publish in one transaction; what was published before by the same tag is recognized."""
@@ -81,7 +79,7 @@ class PostgresBroker(Broker):
         """Insert the owner; its number is its fence."""
         rows.check_texts(owner.id, owner.node, owner.host)
         values = (owner.id, owner.node, owner.host, owner.pid, ttl)
-        with self._ghosts.attaching(owner.id) as ghosts:
+        with self._messages.ghosts.attaching(owner.id) as ghosts:
             parts = [(self._sql["forget"], (ghosts,))] if ghosts else []
             [(number,)] = self._server.transaction(
                 [*parts, (self._sql["attach"], values)], repeat=True

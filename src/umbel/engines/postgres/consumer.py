@@ -186,6 +186,9 @@ class PostgresConsumer(Consumer):
         finally:
             self._waiter.close()
         fail_point("postgres.close.after")
+        with contextlib.suppress(OperationalError):
+            if ghosts := self._messages.ghosts.names():
+                self._server.call(self._sql["forget"], ghosts)
 
 
 def _columns(settlements: Sequence[Settlement]) -> list[Any]:

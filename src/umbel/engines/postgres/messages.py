@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from umbel.engines.ghosts import Ghosts
 from umbel.engines.postgres import rows
 from umbel.engines.postgres.link import Row
 from umbel.engines.postgres.server import Server
@@ -16,6 +17,7 @@ class Messages:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.sql = server.statements("broker.sql")
+        self.ghosts = Ghosts(server.clock)
         self.queues: dict[str, int] = {}
         self._names: dict[int, str] = {}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 
-from umbel.engines.ghosts import Ghosts
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.consumer import BATCH, RedisConsumer
 from umbel.engines.redis.keys import Names
@@ -55,7 +54,6 @@ class RedisBroker(Broker):
         self._calls = Calls(server, names)
         self._pushing = Pushing(self._calls)
         self._leftovers = Leftovers(self._calls)
-        self._ghosts = Ghosts()
 
     def publish(self, publications: Sequence[Publication], timeout: float) -> None:
         """Publish with one packet of plain commands, or one call of a script: either does all or nothing."""
@@ -123,7 +121,7 @@ class RedisBroker(Broker):
 
     def attach(self, owner: Owner, left: float, ttl: float) -> RedisConsumer:
         """Do so for an owner whose leases end in `left` seconds, and last `ttl` when it is renewed."""
-        with self._ghosts.attaching(owner.id) as ghosts:
+        with self._calls.ghosts.attaching(owner.id) as ghosts:
             prefix: bytes = self._calls.run(
                 "attach",
                 owner.id,

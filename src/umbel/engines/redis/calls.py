@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
+from umbel.engines.ghosts import Ghosts
 from umbel.engines.redis.envelope import write
 from umbel.engines.redis.keys import Names
 from umbel.engines.redis.results import RedisResults
@@ -48,6 +49,7 @@ class Calls:
         )
         self._scripts: dict[str, Script] = {}
         self._noted: dict[str, float] = {}
+        self.ghosts = Ghosts(server.clock)
         #: What connections that wait are called at the server.
         self.waiters = server.address.client_name or WAITERS
         #: Returns the list of a queue for a priority of ours, and the length of its base in bytes.

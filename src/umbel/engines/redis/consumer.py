@@ -407,6 +407,9 @@ class RedisConsumer(Consumer):
         fail_point("redis.close.before")
         self._calls.end(self.owner.id)
         fail_point("redis.close.after")
+        with suppress(OperationalError):
+            for name in self._calls.ghosts.names():
+                self._calls.end(name)
 
 
 def lost(owner: Owner) -> LeaseLost:

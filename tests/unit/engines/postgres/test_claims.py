@@ -83,6 +83,29 @@ def test_an_owner_whose_attaching_was_not_answered_is_forgotten(
     side.leave()
 
 
+def test_one_that_comes_later_is_forgotten_by_whoever_leaves(
+    engine: PostgresEngine, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a connection is lost and the server still reads what was sent on it."""
+    broker, side = engine.broker, Side(engine)
+    late: list[tuple[Any, ...]] = []
+
+    def hold_back(*arguments: Any, **_: Any) -> None:
+        late.append(arguments)
+        raise OperationalError("The connection was lost.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(broker._server, "transaction", hold_back)
+        with pytest.raises(OperationalError):
+            side.consumer()
+    consumer = side.consumer()
+    [arguments] = late
+    broker._server.transaction(*arguments)
+    assert len(run(url, "SELECT name FROM owner")) == 2
+    consumer.close()
+    assert run(url, "SELECT name FROM owner") == []
+
+
 def test_what_comes_back_is_found_again(engine: PostgresEngine, url: str) -> None:
     side = Side(engine)
     side.publish(*(str(number) for number in range(6)))

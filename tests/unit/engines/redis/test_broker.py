@@ -432,6 +432,30 @@ def test_an_owner_whose_attaching_was_not_answered_is_forgotten(
     assert len(engine.broker.renew("node", LONG)) == 2
 
 
+def test_one_that_comes_later_is_forgotten_by_whoever_leaves(
+    engine: RedisEngine, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a connection is lost and the server still reads what was sent on it."""
+    calls = engine.broker._calls
+    late: list[tuple[Any, ...]] = []
+
+    def hold_back(*arguments: Any, **_: Any) -> None:
+        late.append(arguments)
+        raise OperationalError("The connection was lost.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(calls, "run", hold_back)
+        with pytest.raises(OperationalError):
+            attach(engine)
+    consumer = attach(engine)
+    [arguments] = late
+    calls.run(*arguments)
+    assert len(engine.broker.renew("node", LONG)) == 2
+    consumer.close()
+    assert engine.broker.renew("node", LONG) == frozenset()
+    assert admin.keys("umbel:owner:*") == []
+
+
 def test_an_owner_that_attaches_again_with_its_own_name_is_no_ghost(
     engine: RedisEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
