@@ -90,6 +90,7 @@ NAMES = (
     "child.before_start",
     "child.after_run",
     "child.before_settle",
+    "chords.after_failures",
     "chords.after_parts",
     "chords.after_openings",
     "chords.before_close",

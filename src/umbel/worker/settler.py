@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
+from umbel import states
 from umbel.app import Umbel
 from umbel.clock import Clock
 from umbel.exceptions import LeaseLost, OperationalError
@@ -103,6 +104,7 @@ class Settler:
         All of it may be done again.
         """
         claims: list[Claim] = []
+        self._store_failures(verdicts)
         if self._chords is not None and _concern_chords(verdicts):
             verdicts, claims = self._chords.heard(verdicts, hold)
         others = [record for verdict in verdicts for record in verdict.others]
@@ -113,6 +115,25 @@ class Settler:
             self._results.open_groups(openings)
             fail_point("chords.after_openings")
         return verdicts, claims
+
+    def _store_failures(self, verdicts: Sequence[Verdict]) -> None:
+        """Store failures of which others hear before these do.
+
+        Who waits for what never runs is told of that first, and looks for the cause in what was before it.
+        """
+        store = self._results
+        if store is None:
+            return
+        failures = [
+            (one.settlement.result, call_of(one.run.prepared))
+            for one in verdicts
+            if one.settlement.result is not None
+            and one.settlement.result.state in states.PROPAGATE_STATES
+            and (one.others or one.unreached or (one.members and store.counts_parts))
+        ]
+        if failures:
+            store.put_of(failures)
+            fail_point("chords.after_failures")
 
     def _forget_pieces(
         self, verdicts: Sequence[Verdict], claims: Sequence[Claim], refused: Collection[str]

@@ -15,6 +15,7 @@ from umbel.backend import chord_expiry
 from umbel.clock import unique_id
 from umbel.exceptions import ChordError, ImproperlyConfigured, TaskRevokedError
 from umbel.ports import FetchRequest, GroupPart, Owner
+from umbel.records import ResultRecord
 from umbel.result import GroupResult
 from umbel.tails import RawTail
 from umbel.testing import Ran, run_pending
@@ -236,6 +237,32 @@ def test_a_body_fails_with_its_header(app: Umbel, seen: Seen, culprit: str, says
     (called, sent) = seen
     assert (called[0], sent) == (result.id, (result.id,))
     assert called[1].startswith("ChordError(")
+
+
+@pytest.mark.parametrize("form", ["chain", "header", "chain in a header"])
+def test_the_failure_is_stored_before_those_that_come_of_it(
+    app: Umbel, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Who waits for the last of a workflow is told of its cause, and can look for it."""
+    store, fails = app.results, s(app, "fail").set(task_id="cause")
+    assert store is not None
+    result = {
+        "chain": fails | s(app, "same") | s(app, "same"),
+        "header": chord([s(app, "same", 1), fails], s(app, "total")),
+        "chain in a header": chord([fails | s(app, "same")], s(app, "total")),
+    }[form].apply_async()
+    put, causes = store.put, []
+
+    def watched(stored: Sequence[ResultRecord]) -> None:
+        put(stored)
+        if any(one.task_id == result.id for one in stored):
+            causes.append(app.AsyncResult("cause").state)
+
+    monkeypatch.setattr(store, "put", watched)
+    run_pending(app)
+    assert causes == ["FAILURE"]
+    with pytest.raises(ValueError, match="no"):
+        result.get(timeout=5)
 
 
 def test_an_expired_call_of_a_header_is_a_failure(app: Umbel, seen: Seen) -> None:
