@@ -279,6 +279,24 @@ def test_forgetting_all(app: Umbel) -> None:
     assert not results.ready()
 
 
+def test_forgetting_what_was_before(app: Umbel) -> None:
+    """Of a group what was before it, of a chord the chains in its header, too."""
+    done(app, **dict.fromkeys("abcdefg", 1))
+    made: dict[str, AsyncResult[int]] = {name: app.AsyncResult(name) for name in "abcdefg"}
+    made["b"].parent = made["a"]
+    header = GroupResult("header", [made["b"], made["c"]], made["d"], app=app)
+    made["e"].parent = header
+    end = GroupResult("end", [made["f"], GroupResult("in", [made["g"]], app=app)], made["e"])
+    end.forget()
+    assert {app.AsyncResult(name).state for name in "abcdefg"} == {"PENDING"}
+
+
+def test_what_ran_here_is_not_forgotten(app: Umbel) -> None:
+    ran: EagerResult[int] = EagerResult("i", 1, "SUCCESS")
+    ResultSet([ran]).forget()
+    assert ran.get() == 1
+
+
 # Groups
 
 

@@ -19,7 +19,7 @@ from umbel.exceptions import TimeoutError
 from umbel.progress import Progress
 from umbel.records import CallInfo, ResultRecord, TaskResult
 from umbel.result.ending import call_back, exception_of
-from umbel.result.graph import DependencyGraph, descend, graph_of
+from umbel.result.graph import DependencyGraph, descend, graph_of, leading_to
 from umbel.result.joining import assert_will_not_block
 from umbel.result.revocable import Revocable
 from umbel.result_backend import Meta
@@ -435,11 +435,11 @@ class AsyncResult(Revocable, ResultBase, Generic[R]):
     # Ending it
 
     def forget(self) -> None:
-        """Delete the stored result, and those of its parents."""
-        found = self._with_parents()
+        """Delete the stored result, and those of all that was before it."""
+        found = leading_to(self)
         for result in found:
             result._unknow()
-        self.backend.forget_many([result.id for result in found])
+        self.backend.forget_many({str(result.id): None for result in found})
 
     # Identity
 

@@ -89,6 +89,9 @@ class EagerResult(AsyncResult[R]):
     def forget(self) -> None:
         """Do nothing: there is nothing stored to delete."""
 
+    def _unknow(self) -> None:
+        """Do nothing: what is known stands nowhere else."""
+
     def revoke(self, *args: Any, **options: Any) -> None:
         """Make it the result of a revoked task, as Celery 5.7 does; the task has run all the same."""
         error = TaskRevokedError("revoked")

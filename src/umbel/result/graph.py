@@ -111,6 +111,21 @@ def descend(root: Node, intermediate: bool) -> Iterator[tuple[Node | None, Node]
             raise IncompleteStream(f"The task {node} has not ended.")
 
 
+def leading_to(root: Any) -> list[Any]:
+    """Return the results of calls that a result consists of, and of all that was before them."""
+    found, seen, left = [], set[int](), [root]
+    while left:
+        node = left.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        members = getattr(node, "results", None)
+        if members is None:
+            found.append(node)
+        left += [*(members or ()), node.parent]
+    return found
+
+
 def graph_of(root: Node, intermediate: bool) -> DependencyGraph:
     """Return a result and all calls that followed from it as a graph."""
     graph = DependencyGraph(root=str(root))

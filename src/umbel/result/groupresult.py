@@ -45,7 +45,7 @@ class GroupResult(ResultSet):
         (backend or self.backend).delete_group(self.id or "")
 
     def forget(self) -> None:
-        """Delete the stored results, those of their parents, and what `save` stored."""
+        """Delete the stored results, those of all that was before them, and what `save` stored."""
         super().forget()
         if self.id:
             with contextlib.suppress(NotImplementedError):  # some stores keep no groups

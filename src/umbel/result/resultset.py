@@ -16,6 +16,7 @@ from umbel.records import ResultRecord
 from umbel.result.asyncresult import AsyncResult
 from umbel.result.ending import call_back
 from umbel.result.gathering import Leaf, Members, aarriving, arriving, look
+from umbel.result.graph import leading_to
 from umbel.result.joining import assert_will_not_block
 from umbel.result_backend import Meta
 from umbel.waiting import News, Patience, hub_of
@@ -337,11 +338,11 @@ class ResultSet(ResultBase):
     # Ending it
 
     def forget(self) -> None:
-        """Delete the stored results, and those of their parents."""
-        leaves = {str(one.id): one for leaf in self._leaves() for one in leaf._with_parents()}
-        for leaf in leaves.values():
-            leaf._unknow()
-        self.backend.forget_many(leaves.keys())
+        """Delete the stored results, and those of all that was before them."""
+        found = leading_to(self)
+        for result in found:
+            result._unknow()
+        self.backend.forget_many({str(result.id): None for result in found})
 
     def revoke(
         self,
