@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Publications that are sent in one batch.
 BULK = 2000
+#: Seconds that the first of a batch is kept at most while more are read: a generator may be slow.
+KEPT = 0.2
 #: Chords and pieces that are stored in one batch.
 TOGETHER = 100
 
@@ -72,6 +74,8 @@ class _Sender:
         self._app = app
         self._plainly = plainly
         self._batch: list[Publication] = []
+        #: Until when what is in the batch may be kept.
+        self._until = 0.0
         #: What has to be stored before the batch is sent.
         self._openings: list[GroupOpening] = []
         #: What makes the plain calls of the group that is sent now, by their tasks; and its options.
@@ -145,8 +149,11 @@ class _Sender:
 
     def _keep(self, publication: Publication) -> None:
         """Keep a publication for the batch."""
+        now = self._app.clock.monotonic()
+        if not self._batch:
+            self._until = now + KEPT
         self._batch.append(publication)
-        if len(self._batch) >= BULK:
+        if len(self._batch) >= BULK or now >= self._until:
             self.flush()
 
     def _single(self, leaf: Leaf) -> None:

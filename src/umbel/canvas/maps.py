@@ -74,6 +74,10 @@ class chunks(Signature[Any]):
     of: Part[Any] = Part("task", "The signature of the task.")
 
     def __init__(self, task: Any, it: Iterable[Any], n: int, **options: Any) -> None:
+        if type(n) is not int or n < 1:
+            raise ValueError(
+                f"chunks of {n!r} calls: give how many go into one message, 1 or more, chunks(items, 100)."
+            )
         parts = {"task": task, "it": several(it), "n": n}
         super().__init__("celery.chunks", (), parts, immutable=True, **options)
 

@@ -36,7 +36,7 @@ def parts(sig: Mapping[str, Any]) -> Iterable[Any]:
             header = sig["kwargs"].get("header")
             if isinstance(header, Mapping):
                 header = header["kwargs"]["tasks"]
-            return [*(header[:1] if header else ()), sig["kwargs"].get("body")]
+            return [*([header[0]] if header else ()), sig["kwargs"].get("body")]
         case "chain" | "group":
             tasks = sig["kwargs"]["tasks"]
             return [tasks[0]] if tasks else ()

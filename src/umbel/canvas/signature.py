@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack, overload
 
 from umbel.absent import tell_of_absent
+from umbel.backend import ResultBase
 from umbel.canvas.algebra import fresh, join
 from umbel.canvas.keys import Key, Option
 from umbel.canvas.kinds import CLASSES, class_of, no_signature
@@ -312,7 +313,11 @@ class Signature(dict[str, Any], Generic[R]):
 
     def __or__(self, other: Any) -> Any:
         """Return what runs this signature, and then another with its result."""
-        return join(self, other) if isinstance(other, Signature) else NotImplemented
+        if isinstance(other, Signature):
+            return join(self, other)
+        if isinstance(other, ResultBase) or hasattr(other, "apply_async"):
+            raise no_signature(other)
+        return NotImplemented
 
     def __ior__(self, other: Any) -> Any:
         return self.__or__(other)

@@ -10,7 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 from umbel.canvas import running
-from umbel.canvas.algebra import flat, folded, fresh, header_of, unchained
+from umbel.canvas.algebra import body_of, flat, folded, fresh, header_of, unchained
 from umbel.canvas.keys import Part
 from umbel.canvas.kinds import no_signature, require_signatures
 from umbel.canvas.lazy import Lazy, several
@@ -352,6 +352,7 @@ class chord(Workflow):
 
     def link(self, callback: Any) -> Any:
         """Let a call follow the body; it gets the body's result."""
+        body_of(self)  # it must have one
         self.body.link(callback)
         return callback
 
@@ -360,6 +361,7 @@ class chord(Workflow):
 
         With the setting ``task_allow_error_cb_on_chord_header`` also for each task of the header that fails.
         """
+        body_of(self)  # it must have one
         errback = maybe_signature(errback)
         on_header = self.app.conf.snapshot.task_allow_error_cb_on_chord_header
         for task in header_of(self):

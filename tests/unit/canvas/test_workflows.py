@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import calls
+from tests.conftest import ManualClock, calls
 from umbel import Task, Umbel, canvas, chain, chord, chunks, group, xmap, xstarmap
 from umbel.canvas import Signature, StampingVisitor
 from umbel.canvas.lazy import Lazy
@@ -387,6 +387,44 @@ def test_chunks_are_a_group_wherever_they_stand(
         result = whole.apply_async()
         run_pending(app)
         assert result.get(timeout=0) == expected
+
+
+@pytest.mark.parametrize("size", [0, -1, "2", None])
+def test_chunks_have_a_size(add: Made, size: Any) -> None:
+    with pytest.raises(ValueError, match=f"chunks of {size!r} calls: give how many"):
+        add.chunks([(1, 1)], size)
+
+
+@pytest.mark.parametrize(
+    ("join", "says"),
+    [
+        (lambda add: add.s(1) | add, r"is no signature but a task: give add.s\(…\)"),
+        (lambda add: (add.s(1) | add.s(1)) | add.delay(1, 1), "the result of a call that has been"),
+        (lambda add: chord([add.s(1, 1)]).link(add.s(1)), "has no body: give it one"),
+        (lambda add: chord([add.s(1, 1)]).link_error(add.s(1)), "has no body: give it one"),
+    ],
+)
+def test_what_cannot_follow_says_why(add: Made, join: Callable[[Made], Any], says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        join(add)
+
+
+@pytest.mark.parametrize(("form", "expected"), [(group, [0, 0, 2, 2, 4]), (chord, [0, 0, 0, 2, 4])])
+def test_what_a_slow_generator_gives_is_sent_meanwhile(
+    app: Umbel, add: Made, total: Made, clock: ManualClock, form: Any, expected: Any
+) -> None:
+    """Workers begin before it has ended. A chord keeps one call back, which may be its last."""
+    app.clock, waiting = clock, []
+
+    def numbers() -> Iterator[Any]:
+        for number in range(4):
+            clock.sleep(1)
+            waiting.append(len(calls(app)))
+            yield add.s(number, number)
+
+    whole = chord(numbers(), total.s()) if form is chord else group(numbers())
+    whole.apply_async()
+    assert [*waiting, len(calls(app))] == expected
 
 
 def test_chunks_keep_their_options(app: Umbel, add: Made) -> None:
