@@ -80,7 +80,7 @@ def run_chain(
     last: Any = None
     for number, step in enumerate(found):
         _link(step, links if number == len(found) - 1 else {"link_error": links.get("link_error")})
-        given = (args, kwargs) if last is None else ((last.get(),), {})
+        given = (args, kwargs) if last is None else ((_value(last),), {})
         result = step.apply(*given, **merged)
         result.parent, last = last, result
         if result._leaves() == [result] and result.state in (states.IGNORED, states.REJECTED):
@@ -123,9 +123,14 @@ def run_chord(
     throw = {"throw": options["throw"]} if options.get("throw") is not None else {}
     before = header.apply(args, kwargs, **throw)
     given = {"task_id": task_id} if task_id and kind_of(body) == "task" else {}
-    result = body.apply((before.get(propagate=propagate),), **given, **throw)
+    result = body.apply((_value(before, propagate),), **given, **throw)
     _head(result).parent = before
     return result
+
+
+def _value(result: Any, propagate: bool = True) -> Any:
+    """Return the value of what has run here: nobody waits for that, within a task or not."""
+    return result.get(propagate=propagate, disable_sync_subtasks=False)
 
 
 def _head(result: Any) -> Any:

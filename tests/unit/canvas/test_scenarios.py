@@ -101,6 +101,18 @@ def test_a_call_is_replaced_wherever_it_stands(app: Umbel, told: list[Any], kind
     assert told == [("after", value)]
 
 
+@pytest.mark.parametrize("kind", REPLACED)
+def test_a_call_that_runs_where_it_is_made_is_replaced_wherever_it_stands(
+    app: Umbel, told: list[Any], kind: str
+) -> None:
+    app.conf.task_always_eager = True
+    value, instead = REPLACED[kind], s(app, "instead", 1, kind)
+    assert instead.delay().get() == value
+    assert (instead | s(app, "same")).delay().get() == value
+    assert group(instead, s(app, "same", 7)).delay().get() == [value, 7]
+    assert chord([instead, s(app, "same", 7)], s(app, "same")).delay().get() == [value, 7]
+
+
 def test_errbacks_follow_what_replaced_a_call_once(app: Umbel, told: list[Any]) -> None:
     @app.task(name="worse", bind=True)
     def worse(self: Made) -> Any:
