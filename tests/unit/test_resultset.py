@@ -300,6 +300,11 @@ def test_what_ran_here_is_not_forgotten(app: Umbel) -> None:
 # Groups
 
 
+def test_a_group_without_an_id_is_not_saved(app: Umbel) -> None:
+    with pytest.raises(ValueError, match="has no id to be saved under: give it one"):
+        GroupResult(None, [app.AsyncResult("a")]).save()
+
+
 def test_a_group_is_saved_and_restored(app: Umbel) -> None:
     parent = app.AsyncResult("p")
     saved = app.GroupResult("g", [app.AsyncResult("a"), group(app, "b", id="inner")], parent)

@@ -275,7 +275,9 @@ def _of_chord(sig: Sig) -> Iterator[Sig]:
     if body is None or kind_of(body) != "chain":
         yield own
         return
-    first, *rest = steps(fresh(body, own._app))
+    first, *rest = steps(fresh(body, own._app)) or (None,)
+    if first is None:
+        raise no_body(own)
     own["kwargs"]["body"] = first
     links = {name: own.options.pop(name) for name in ("link", "link_error") if name in own.options}
     where = {name: own.options.pop(name) for name in OF_LAST if name in own.options}
@@ -329,10 +331,15 @@ def body_of(chord: Sig) -> Mapping[str, Any]:
     """Return the body of a chord. Raises TypeError where it has none."""
     body: Mapping[str, Any] | None = chord["kwargs"].get("body")
     if body is None:
-        raise TypeError(
-            f"The chord of {header_of(chord)!r} has no body: give it one, chord(header, body)."
-        )
+        raise no_body(chord)
     return body
+
+
+def no_body(chord: Sig) -> TypeError:
+    """Return the error of a chord that has no body, or an empty chain for one."""
+    return TypeError(
+        f"The chord of {header_of(chord)!r} has no body: give it one, chord(header, body)."
+    )
 
 
 def group_id_of(chord: Sig) -> str | None:

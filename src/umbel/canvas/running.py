@@ -14,6 +14,7 @@ from umbel.canvas.algebra import (
     kind_of,
     link_errback,
     meant,
+    no_body,
     steps,
 )
 from umbel.canvas.merging import merged_options
@@ -115,6 +116,8 @@ def run_chord(
     merged = merged_options(chord.options, options)
     links = {name: merged.pop(name) for name in _LINKS if name in merged}
     body = meant(fresh(body_of(chord), chord._app))
+    if not steps(body):
+        raise no_body(chord)
     _link(body, links)
     task_id = merged.pop("task_id", None)
     header = Signature.TYPES["group"](header_of(chord), app=chord._app)

@@ -36,8 +36,12 @@ class GroupResult(ResultSet):
         return self.results
 
     def save(self, backend: Backend | None = None) -> GroupResult:
-        """Store which results it has; return itself."""
-        saved: GroupResult = (backend or self.backend).save_group(self.id or "", self)
+        """Store which results it has; return itself. Raises ValueError where it has no id."""
+        if not self.id:
+            raise ValueError(
+                f"{self!r} has no id to be saved under: give it one, GroupResult(id, results)."
+            )
+        saved: GroupResult = (backend or self.backend).save_group(self.id, self)
         return saved
 
     def delete(self, backend: Backend | None = None) -> None:

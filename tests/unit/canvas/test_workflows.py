@@ -402,6 +402,9 @@ def test_chunks_have_a_size(add: Made, size: Any) -> None:
         (lambda add: (add.s(1) | add.s(1)) | add.delay(1, 1), "the result of a call that has been"),
         (lambda add: chord([add.s(1, 1)]).link(add.s(1)), "has no body: give it one"),
         (lambda add: chord([add.s(1, 1)]).link_error(add.s(1)), "has no body: give it one"),
+        (lambda add: chord([add.s(1, 1)], chain()).delay(), "has no body: give it one"),
+        (lambda add: (add.s(1, 1) | chord([add.s(1)], chain())).delay(), "has no body: give it"),
+        (lambda add: chord([add.s(1, 1)], chain()).apply(), "has no body: give it one"),
     ],
 )
 def test_what_cannot_follow_says_why(add: Made, join: Callable[[Made], Any], says: str) -> None:
