@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 #: Publications that are sent in one batch.
 BULK = 2000
-#: Seconds that the first of a batch is kept at most while more are read: a generator may be slow.
-KEPT = 0.2
+#: Seconds after which a batch is sent with what comes then, however few there are: a generator may be slow.
+SLOW = 0.2
 #: Chords and pieces that are stored in one batch.
 TOGETHER = 100
 
@@ -74,8 +74,8 @@ class _Sender:
         self._app = app
         self._plainly = plainly
         self._batch: list[Publication] = []
-        #: Until when what is in the batch may be kept.
-        self._until = 0.0
+        #: Until when what comes is kept for the batch.
+        self._until = app.clock.monotonic() + SLOW
         #: What has to be stored before the batch is sent.
         self._openings: list[GroupOpening] = []
         #: What makes the plain calls of the group that is sent now, by their tasks; and its options.
@@ -149,12 +149,10 @@ class _Sender:
 
     def _keep(self, publication: Publication) -> None:
         """Keep a publication for the batch."""
-        now = self._app.clock.monotonic()
-        if not self._batch:
-            self._until = now + KEPT
         self._batch.append(publication)
-        if len(self._batch) >= BULK or now >= self._until:
+        if len(self._batch) >= BULK or self._app.clock.monotonic() >= self._until:
             self.flush()
+            self._until = self._app.clock.monotonic() + SLOW
 
     def _single(self, leaf: Leaf) -> None:
         app, sig, options = self._app, leaf.signature, leaf.options
