@@ -296,13 +296,16 @@ class ResultSet(ResultBase):
         return [member._outcome(propagate) for member in self.results]
 
     def _parents(self) -> dict[str, Leaf]:
-        """Return those before the members that have not ended well."""
-        return {
-            name: parent
-            for leaf in self._leaves()
-            if not leaf._is_known
-            for name, parent in leaf._parents().items()
-        }
+        """Return those before the members, and before the set, that have not ended well."""
+        waiting = [leaf for leaf in self._leaves() if not leaf._is_known]
+        found: dict[str, Leaf] = {}
+        node = self.parent if waiting else None
+        while node is not None:
+            own = {str(one.id): one for one in node._leaves() if not _is_over(one)}
+            found, node = {**own, **found}, node.parent
+        for leaf in waiting:
+            found.update(leaf._parents())
+        return found
 
     def then(
         self,
@@ -380,6 +383,11 @@ class ResultSet(ResultBase):
 
 def _is_ready(leaf: Leaf, state: str) -> bool:
     return leaf._is_known or state in states.READY_STATES
+
+
+def _is_over(leaf: Leaf) -> bool:
+    """Tell whether a call is known here to have ended well."""
+    return leaf._done is not None and leaf._done.state == states.SUCCESS
 
 
 def _is_successful(leaf: Leaf, state: str) -> bool:

@@ -239,7 +239,7 @@ def test_a_body_fails_with_its_header(app: Umbel, seen: Seen, culprit: str, says
     assert called[1].startswith("ChordError(")
 
 
-@pytest.mark.parametrize("form", ["chain", "header", "chain in a header"])
+@pytest.mark.parametrize("form", ["chain", "header", "chain in a header", "group at the end"])
 def test_the_failure_is_stored_before_those_that_come_of_it(
     app: Umbel, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
@@ -250,12 +250,13 @@ def test_the_failure_is_stored_before_those_that_come_of_it(
         "chain": fails | s(app, "same") | s(app, "same"),
         "header": chord([s(app, "same", 1), fails], s(app, "total")),
         "chain in a header": chord([fails | s(app, "same")], s(app, "total")),
+        "group at the end": chord([fails], group(s(app, "same").set(task_id="a"), s(app, "same"))),
     }[form].apply_async()
     put, causes = store.put, []
 
     def watched(stored: Sequence[ResultRecord]) -> None:
         put(stored)
-        if any(one.task_id == result.id for one in stored):
+        if any(one.task_id in {result.id, "a"} for one in stored):
             causes.append(app.AsyncResult("cause").state)
 
     monkeypatch.setattr(store, "put", watched)
