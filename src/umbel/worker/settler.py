@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from umbel import states
 from umbel.app import Umbel
@@ -104,10 +105,10 @@ class Settler:
         All of it may be done again.
         """
         claims: list[Claim] = []
-        self._store_failures(verdicts)
+        told = self._store_failures(verdicts)
         if self._chords is not None and _concern_chords(verdicts):
             verdicts, claims = self._chords.heard(verdicts, hold)
-        others = [record for verdict in verdicts for record in verdict.others]
+        others = [one for verdict in verdicts for one in verdict.others if id(one) not in told]
         if others and self._results is not None:
             self._results.put(others)
         openings = [opening for verdict in verdicts for opening in verdict.openings]
@@ -116,24 +117,27 @@ class Settler:
             fail_point("chords.after_openings")
         return verdicts, claims
 
-    def _store_failures(self, verdicts: Sequence[Verdict]) -> None:
-        """Store failures of which others hear before these do.
+    def _store_failures(self, verdicts: Sequence[Verdict]) -> set[int]:
+        """Store failures of which others hear before these do, and return which of the others' are stored.
 
         Who waits for what never runs is told of that first, and looks for the cause in what was before it.
         """
-        store = self._results
+        store, told = self._results, set[int]()
+        failures: list[tuple[ResultRecord, Any]] = []
         if store is None:
-            return
-        failures = [
-            (one.settlement.result, call_of(one.run.prepared))
-            for one in verdicts
-            if one.settlement.result is not None
-            and one.settlement.result.state in states.PROPAGATE_STATES
-            and (one.others or one.unreached or (one.members and store.counts_parts))
-        ]
+            return told
+        for one in verdicts:
+            own = one.settlement.result
+            if own is None or own.state not in states.PROPAGATE_STATES:
+                continue
+            if one.others or one.unreached or (one.members and store.counts_parts):
+                failures.append((own, call_of(one.run.prepared)))
+                failures += [(each, None) for each in one.others]
+                told.update(id(each) for each in one.others)
         if failures:
             store.put_of(failures)
             fail_point("chords.after_failures")
+        return told
 
     def _forget_pieces(
         self, verdicts: Sequence[Verdict], claims: Sequence[Claim], refused: Collection[str]
