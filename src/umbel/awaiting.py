@@ -36,7 +36,7 @@ class Wait:
         self._loop = asyncio.get_running_loop()
         self._parents = frozenset(parents)
         self._ids, looked_at = listened(task_ids, parents)
-        self._before = Parents(store, looked_at, self._loop.time)
+        self._before = Parents(store, parents, self._loop.time, heard=not looked_at)
         self._deadline = None if timeout is None else self._loop.time() + timeout
         self._is_over = timeout is not None and timeout <= 0
         self._has_looked = False
@@ -62,7 +62,7 @@ class Wait:
     async def next(self) -> ResultRecord:
         """Return the record of a task that has ended, or of one of the parents that has failed.
 
-        That of one of many parents comes before that of a failure after it. Raises OutOfPatience in the end,
+        That of one of the parents comes before that of a failure after it. Raises OutOfPatience in the end,
         and OperationalError when the store fails.
         """
         while not self._news:
@@ -98,11 +98,9 @@ class Wait:
 
     async def _look(self) -> None:
         """Take what is stored now."""
-        said = await asyncio.to_thread(self._store.get, [*self._before.left, *self._ids])
-        failed = self._before.failed(said)
-        if failed is not None:
-            self._news.append(failed)
-        found = (said[task_id] for task_id in self._ids if task_id in said)
+        looked_at = list(dict.fromkeys((*self._before.left, *self._ids)))
+        said = await asyncio.to_thread(self._store.get, looked_at)
+        found = self._before.and_what_is_there(said, self._ids)
         self._news.extend(one for one in found if self._counts(one))
 
     async def _sleep(self, until: float | None) -> None:

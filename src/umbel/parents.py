@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from umbel.exceptions import OperationalError
 from umbel.ports import ResultStore
@@ -18,17 +18,24 @@ LOOK_TIMEOUT = 5.0
 
 
 class Parents:
-    """Many calls before what is waited for, whose failure ends the wait.
+    """The calls before what is waited for, whose failure ends the wait. They may be many.
 
     To listen for thousands takes longer than some workflows, and where one fails, nearly always what follows
     is told so. So they are looked at now and then, in pauses that grow to a second, and when what is waited
-    for has failed. Those that have ended well are not looked at again.
+    for has failed. Those that have ended well are not looked at again. Of few news come as of what is waited
+    for, in any order: they are looked at when that has failed.
     """
 
     def __init__(
-        self, store: ResultStore, task_ids: Collection[str], now: Callable[[], float]
+        self,
+        store: ResultStore,
+        task_ids: Collection[str],
+        now: Callable[[], float],
+        heard: bool = False,
     ) -> None:
+        """Look at these tasks; those that are `heard` only to find the cause of a failure."""
         self._store = store
+        self._heard = heard
         self._now = now
         #: Those that have not ended, as far as is known, the first of them first.
         self.left = list(task_ids)
@@ -38,7 +45,7 @@ class Parents:
     @property
     def due(self) -> float | None:
         """When they are to be looked at; None for never."""
-        return self._due if self.left else None
+        return self._due if self.left and not self._heard else None
 
     def failed(self, said: Mapping[str, ResultRecord]) -> ResultRecord | None:
         """Return the record of the first that has failed, of all that was found in the store."""
@@ -46,6 +53,16 @@ class Parents:
         failed = next((one for one in found if one.state in PROPAGATE_STATES), None)
         self.left = [one for one in self.left if one not in said or not said[one].ready]
         return failed
+
+    def and_what_is_there(
+        self, said: Mapping[str, ResultRecord], task_ids: Collection[str]
+    ) -> Iterator[ResultRecord]:
+        """Yield what was found in the store of these tasks, after the record of the first that has failed."""
+        failed = self.failed(said)
+        if failed is not None:
+            yield failed
+        found = (said[task_id] for task_id in task_ids if task_id in said)
+        yield from (one for one in found if one is not failed)
 
     def look(self) -> ResultRecord | None:
         """Look, and return the record of the first that has failed.

@@ -322,20 +322,17 @@ def watch(
     failed; where they are many, a second later perhaps (`Parents`). Raises OutOfPatience in the end,
     OperationalError when the store fails, and whatever ``on_interval`` raises. Close it to wait no longer.
     """
-    task_ids, parents = listened(task_ids, parents)
+    task_ids, looked_at = listened(task_ids, parents)
     timeout = patience.timeout
     deadline = None if timeout is None else patience.clock.monotonic() + timeout
     over = timeout is not None and timeout <= 0
     hub = hub_of(store)
-    before = Parents(store, parents, patience.clock.monotonic)
+    before = Parents(store, parents, patience.clock.monotonic, heard=not looked_at)
     said: dict[str, ResultRecord] = {}
-    if over or not (patience.just_sent or (hub.busy and not parents)):
+    if over or not (patience.just_sent or (hub.busy and not looked_at)):
         # Else the hub looks when it listens, for all who come at the same time at once.
-        said = store.get([*parents, *task_ids], None if over else timeout)
-        failed = before.failed(said)
-        if failed is not None:
-            yield failed
-        yield from (said[task_id] for task_id in task_ids if task_id in said)
+        said = store.get([*looked_at, *task_ids], None if over else timeout)
+        yield from before.and_what_is_there(said, task_ids)
         task_ids = [one for one in task_ids if one not in said or not said[one].ready]
     if not task_ids:
         return

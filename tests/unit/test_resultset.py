@@ -171,6 +171,28 @@ def test_a_failed_parent_is_raised(app: Umbel) -> None:
         after.get(timeout=PATIENCE)
 
 
+@pytest.mark.parametrize("how", ["get", "await"])
+def test_what_failed_before_comes_first_in_whichever_order_it_is_heard(
+    app: Umbel, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """News of few come as they are found; who hears that a call failed looks at those before it."""
+    store = app.results
+    assert store is not None
+    result: AsyncResult[Any] = AsyncResult("a", app=app, parent=app.AsyncResult("p"))
+    told: list[Any] = []
+
+    def adding(task_ids: Any, listener: Any, **more: Any) -> None:
+        done(app, p=ValueError("before"), a=ValueError("after"))
+        told.append(store.get(["a"])["a"])
+        listener(told[0])
+
+    monkeypatch.setattr(hub_of(store), "add", adding)
+    result.just_sent = True
+    with pytest.raises(ValueError, match="before"):
+        asyncio.run(result.aget(timeout=PATIENCE)) if how == "await" else result.get(PATIENCE)
+    assert told
+
+
 def test_running_out_of_time_says_how_many_are_missing(app: Umbel) -> None:
     done(app, a=1)
     with pytest.raises(TimeoutError, match=r"2 of 3 results, among them that of task b, did not"):
