@@ -472,7 +472,7 @@ def test_an_exception_ends_the_wait_for_all(app: Umbel) -> None:
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
-@pytest.mark.parametrize("timeout", [0, 0.01])
+@pytest.mark.parametrize("timeout", [0, 0.5])  # which a busy machine has time to look in
 def test_awaiting_says_how_many_are_missing(app: Umbel, timeout: float) -> None:
     done(app, a=1)
     with pytest.raises(TimeoutError, match=r"2 of 3 results, among them that of task b, did not"):
