@@ -28,6 +28,8 @@ logger = logging.getLogger("umbel.postgres")
 
 T = TypeVar("T")
 
+#: Seconds after which a server that was connected to in vain was silent: one that refuses does so at once.
+LEAST_SILENCE = 1.0
 #: Idle connections that are kept: threads of one process seldom need more at a time.
 KEPT = 4
 
@@ -44,6 +46,8 @@ class Server:
         #: its isolation.
         self.pooled: bool | None = None
         self._says_isolation = False
+        #: The error of a server that did not answer when it was last connected to, and until when it counts.
+        self._silent: tuple[OperationalError, float] | None = None
 
     @property
     def shown(self) -> str:
@@ -147,12 +151,26 @@ class Server:
 
         The first one learns what the server is like, and looks at the tables: see `Migrations.check`.
         """
-        link = self._pool.add(Link(self.address, self.timeout if timeout is None else timeout))
+        link = self._pool.add(self._connected(self.timeout if timeout is None else timeout))
         try:
             self._learn(link)
         except BaseException:
             link.close()
             raise
+        return link
+
+    def _connected(self, timeout: float) -> Link:
+        """Connect. Just after a server was silent, who has less time than a try takes is told that again."""
+        began = self.clock.monotonic()
+        if self._silent is not None and timeout < LEAST_CONNECT and began < self._silent[1]:
+            raise self._silent[0].with_traceback(None)
+        try:
+            link = Link(self.address, timeout)
+        except OperationalError as error:
+            ended = self.clock.monotonic()
+            self._silent = (error, ended + LEAST_CONNECT) if ended - began > LEAST_SILENCE else None
+            raise
+        self._silent = None
         return link
 
     def _learn(self, link: Link) -> None:
