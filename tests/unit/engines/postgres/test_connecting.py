@@ -8,7 +8,8 @@ import pytest
 
 from tests.conftest import ManualClock
 from umbel.engines.postgres import server as module
-from umbel.engines.postgres.server import LEAST_CONNECT, Server
+from umbel.engines.postgres.link import LEAST_CONNECT
+from umbel.engines.postgres.server import Server
 from umbel.exceptions import OperationalError
 
 URL = "postgresql://127.0.0.1:1/shop"
