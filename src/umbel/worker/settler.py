@@ -135,6 +135,8 @@ class Settler:
                 failures += [(each, None) for each in one.others]
                 told.update(id(each) for each in one.others)
         if failures:
+            if self._broker.features.leases:
+                self.consumer.release(())  # raises LeaseLost: what was taken over may succeed elsewhere
             store.put_of(failures)
             fail_point("chords.after_failures")
         return told

@@ -31,7 +31,7 @@ from umbel.retrying import Again
 from umbel.worker.completing import Chords
 from umbel.worker.decide import Verdict, decide
 from umbel.worker.execute import Runner
-from umbel.worker.outcome import Job, Outcome, Retried, Run, Success
+from umbel.worker.outcome import Failure, Job, Outcome, Retried, Run, Success
 from umbel.worker.settler import Settler
 
 
@@ -148,6 +148,20 @@ def test_one_engine_settles_in_one_step(scene: Scene) -> None:
     assert scene.left() == 0
     assert (state_in(results, one), state_in(results, other)) == ("SUCCESS", "RETRY")
     assert [call.id for call in calls(scene.app, "again")] == [other.message.task_id]
+
+
+def test_who_was_taken_for_dead_tells_no_failures(scene: Scene) -> None:
+    """Its call runs elsewhere, and may succeed: those who wait for what follows are not told otherwise."""
+    app, results, heir = scene.app, scene.app.result_store(), consumer_of(scene.app)
+    waited = (scene.task.si(1).set(task_id="frozen") | scene.task.si(2)).apply_async()
+    (delivery,) = scene.consumer.fetch(FetchRequest(("celery",), 1), 0.0)
+    (taken,) = heir.reclaim(scene.consumer.owner.id, ())
+    settler = Settler(app.broker, scene.consumer, results, Chords(app, results))
+    with pytest.raises(LeaseLost):
+        settler.settle([scene.verdict(delivery, Failure(ValueError("late"), ""))])
+    assert results.get(["frozen", waited.id]) == {}
+    Settler(app.broker, heir, results).settle([scene.verdict(taken)])
+    assert state_in(results, taken) == "SUCCESS"
 
 
 def test_a_settle_fetches_the_next(scene: Scene) -> None:

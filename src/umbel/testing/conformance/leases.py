@@ -390,6 +390,8 @@ class LeaseContract(Contract):
         with pytest.raises(LeaseLost):
             frozen.release([delivery.key])
         with pytest.raises(LeaseLost):
+            frozen.release(())
+        with pytest.raises(LeaseLost):
             frozen.mark_early([delivery])
         with pytest.raises(LeaseLost):
             frozen.reclaim(other.owner.id, None)
