@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 from psycopg import errors as theirs
 
@@ -57,8 +59,13 @@ _ANSWERS: tuple[tuple[str, str], ...] = (
 _UNWRITABLE = ("22", "54000", "54P")
 
 
-#: Words of a server that lets somebody not log in.
+#: Words of a server that lets somebody not log in; and what it says that has no time to look.
 _LOGIN = ("password", "authentication", "pg_hba", "not permitted to log in")
+_NO_TIME = "canceling authentication"
+#: Names in what is said: of hosts, users and databases.
+_NAMES = re.compile(r"""(["'])[^"']*\1""")
+#: What precedes each server's answer, where several were asked.
+_ATTEMPT = "connection failed: "
 
 
 class Silent(Exception):
@@ -105,7 +112,7 @@ def translated(
         return ImproperlyConfigured(f"{server}: {text}.")
     if not state and isinstance(error, psycopg.OperationalError | OSError):
         found = OperationalError(_about_connection(server, text, opening))
-        found.passes = not (_has_no_database(text) or _lets_nobody_in(text))
+        found.passes = not _is_in_the_settings(text)
         return found
     return OperationalError(f"{server} answered: {text}")
 
@@ -149,12 +156,22 @@ def _about_connection(server: str, text: str, opening: bool) -> str:
     return f"The connection to {server} was lost ({text}). What was asked for last may have been done or not."
 
 
+def _is_in_the_settings(text: str) -> bool:
+    """Tell whether every server that was asked refuses what the settings say: none was away or busy."""
+    attempts = text.split(_ATTEMPT)[1:] or [text]
+    return all(_has_no_database(one) or _lets_nobody_in(one) for one in attempts)
+
+
 def _has_no_database(text: str) -> bool:
-    return "database" in text and "does not exist" in text
+    said = _NAMES.sub("", text)
+    return "database" in said and "does not exist" in said
 
 
 def _lets_nobody_in(text: str) -> bool:
-    return any(word in text for word in _LOGIN) or (" role " in text and "does not exist" in text)
+    said = _NAMES.sub("", text)
+    if _NO_TIME in said:
+        return False
+    return any(word in said for word in _LOGIN) or (" role " in said and "does not exist" in said)
 
 
 def sqlstate(error: BaseException | None) -> str:

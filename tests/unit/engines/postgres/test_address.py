@@ -110,6 +110,25 @@ def test_several_servers_share_the_time_of_connecting(
         ('FATAL: database "shop" does not exist', "no such database", False),
         ('FATAL: too many connections for role "nobody"', "could not be opened", True),
         ("server closed the connection unexpectedly", "could not be opened", True),
+        ("FATAL: canceling authentication due to timeout", "could not be opened", True),
+        ("failed to resolve host 'authentication-db'", "cannot be reached", True),
+        (
+            'connection to server at "password-db", port 5432 failed: Connection refused',
+            "cannot be reached",
+            True,
+        ),
+        (
+            'FATAL: password authentication failed for user "me"',
+            "does not accept the user",
+            False,
+        ),
+        (
+            'FATAL: password authentication failed for user "me" Multiple connection attempts failed. All failures'
+            " were: - host: 'a': connection failed: connection to server at \"a\" failed: Connection refused"
+            " - host: 'b': connection failed: FATAL: password authentication failed for user \"me\"",
+            "does not accept the user",
+            True,
+        ),
     ],
 )
 def test_what_never_was_a_connection_was_not_lost(
