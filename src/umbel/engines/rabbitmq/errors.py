@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 
 from umbel.engines.rabbitmq.address import Address
@@ -22,6 +23,8 @@ class NoChannel(OperationalError):
 
 #: What OpenSSL says where a certificate is not for the host, or not for the address.
 _OTHER_NAME = (62, 64)
+#: What is said of a login, and not of a queue or exchange whose name has that word.
+_REFUSED_LOGIN = re.compile(r"login (?:was )?refused", re.IGNORECASE)
 _ADVICE = {
     403: "Give the user the permissions that umbel needs: configure, write and read, also for queues and"
     " exchanges whose names begin with 'umbel.' (rabbitmqctl set_permissions).",
@@ -75,7 +78,7 @@ def closed(address: Address, code: int, text: str) -> OperationalError:
             f"{address.place} gave back what was held for longer than its consumer_timeout: {text}. Raise"
             " consumer_timeout there."
         )
-    if code == 403 and "ACCESS_REFUSED" in text and "login" in text.lower():
+    if code == 403 and _REFUSED_LOGIN.search(text):
         found = OperationalError(f"{address.place} {_not_let_in(address, text)}")
         found.passes = False
         return found
