@@ -78,6 +78,8 @@ class _Sender:
         self._until = app.clock.monotonic() + SLOW
         #: What has to be stored before the batch is sent.
         self._openings: list[GroupOpening] = []
+        #: Chords of which the store has to be told before any of their calls may end.
+        self._unopened: set[str] = set()
         #: What makes the plain calls of the group that is sent now, by their tasks; and its options.
         self._series: dict[str, Series | None] = {}
         self._shared: Mapping[str, Any] | None = None
@@ -150,6 +152,8 @@ class _Sender:
     def _keep(self, publication: Publication) -> None:
         """Keep a publication for the batch."""
         self._batch.append(publication)
+        if self._unopened:
+            return
         if len(self._batch) >= BULK or self._app.clock.monotonic() >= self._until:
             self.flush()
             self._until = self._app.clock.monotonic() + SLOW
@@ -205,11 +209,15 @@ class _Sender:
             raise ImproperlyConfigured(
                 "A chord needs a result store, which counts the results of its header: set result_backend."
             )
+        group, counts = opening.result.id or "", app.results.counts_parts
+        if not opening.size:
+            self._unopened.update(() if counts else (group,))
+            return
+        self._unopened.discard(group)
         expires = chord_expiry(settings, app.clock.time())
         document = None
-        if opening.is_nested or not app.results.counts_parts:
+        if opening.is_nested or not counts:
             document = encode_group(written(opening.result, settings), settings)
-        group = opening.result.id or ""
         self._make(GroupOpening(group, opening.size, expires, document, opening.body))
 
     def flush(self) -> None:

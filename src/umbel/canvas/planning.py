@@ -63,7 +63,8 @@ class Leaf:
 class Opening:
     """A chord that begins: how many results its body waits for, and those of its header's members.
 
-    It must be known before the last of its calls is sent, which is the item after this one.
+    It must be known before the last of its calls is sent, which is the item after this one. One of size 0
+    comes before the first, for who has to know of all of them before any is sent.
     """
 
     size: int
@@ -302,7 +303,7 @@ class Planner:
         """Plan the calls of a chord's header, which is opened before the last of them."""
         args, kwargs, options = plain.args, plain.kwargs, plain.options
         results: list[Any] = []
-        held: list[Item] = []
+        held: list[Item] = [Opening(0, GroupResult(group, [], app=self._app), options["chord"])]
         for index, member in enumerate(members):
             yield from held
             if is_plain(member):

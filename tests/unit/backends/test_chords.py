@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ManualClock
 from tests.unit.backends.kept import PLACES, Counting
 from tests.unit.worker.support import consumer_of
 from umbel import Task, Umbel, chain, chord, group
@@ -93,6 +94,31 @@ def test_a_body_gets_the_values_of_its_header(
     assert result.get(timeout=5) == [2, 7, 0, 2]
     assert left(app) == []
     assert ("celery.chord_unlock" in ran) == (backend == "Mapped")
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_a_header_that_is_large_or_comes_slowly_is_there_before_its_calls_end(
+    make: Callable[..., Umbel],
+    heard: Heard,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: int,
+) -> None:
+    """Who ends a call looks for the header that `apply_chord` was told of."""
+    monkeypatch.setattr("umbel.dispatching.BULK", 2)
+    app = make()
+    app.clock, add = clock, app.tasks["add"]
+
+    def header() -> Iterator[Any]:
+        for number in range(5):
+            clock.sleep(seconds)
+            run_pending(app)
+            yield add.s(number, 1) if number % 2 else chain(add.s(number, 0), add.s(1))
+
+    chord(header(), app.tasks["total"].s()).delay()
+    run_pending(app)
+    run_pending(app, ahead=5)
+    assert heard == [("total", [1, 2, 3, 4, 5])]
 
 
 @pytest.mark.parametrize("backend", ["Counting", "Mapped"])
