@@ -136,7 +136,8 @@ class Settler:
                 told.update(id(each) for each in one.others)
         if failures:
             if self._broker.features.leases:
-                self.consumer.release(())  # raises LeaseLost: what was taken over may succeed elsewhere
+                # Raises LeaseLost: what was taken over runs elsewhere, and may succeed.
+                self.consumer.release(())
             store.put_of(failures)
             fail_point("chords.after_failures")
         return told
