@@ -123,9 +123,10 @@ def test_several_servers_share_the_time_of_connecting(
             False,
         ),
         (
-            'FATAL: password authentication failed for user "me" Multiple connection attempts failed. All failures'
-            " were: - host: 'a': connection failed: connection to server at \"a\" failed: Connection refused"
-            " - host: 'b': connection failed: FATAL: password authentication failed for user \"me\"",
+            'FATAL: password authentication failed for user "me" Multiple connection attempts failed.'
+            " All failures were: - host: 'a': connection failed: connection to server at \"a\" failed:"
+            " Connection refused - host: 'b': connection failed:"
+            ' FATAL: password authentication failed for user "me"',
             "does not accept the user",
             True,
         ),
