@@ -25,6 +25,8 @@ class Ghosts:
         self._clock = clock
         #: Their names, and when the calls failed.
         self._failed: deque[tuple[str, float]] = deque(maxlen=GHOSTS)
+        #: Those that were attached: another call for one of them, which fails, makes no ghost of it.
+        self._attached: deque[str] = deque(maxlen=GHOSTS)
 
     @contextmanager
     def attaching(self, name: str) -> Iterator[list[str]]:
@@ -33,10 +35,12 @@ class Ghosts:
         try:
             yield [one for one, _ in known if one != name]
         except BaseException:
-            self._failed.append((name, self._clock.monotonic()))
+            if name not in self._attached:
+                self._failed.append((name, self._clock.monotonic()))
             raise
+        self._attached.append(name)
         cannot_come = self._clock.monotonic() - LATE
-        for ghost in known:
+        for ghost in self._failed.copy():
             if ghost[0] == name or ghost[1] < cannot_come:
                 self._drop(ghost)
 

@@ -39,3 +39,14 @@ def test_who_attaches_in_the_end_is_not_forgotten() -> None:
     fail(ghosts, "a")
     assert attach(ghosts, "a") == []
     assert attach(ghosts, "b") == [] == ghosts.names()
+
+
+def test_who_is_attached_by_one_thread_and_not_by_another_is_not_forgotten() -> None:
+    """As where an owner takes leases from several places."""
+    ghosts = Ghosts(ManualClock())
+    attach(ghosts, "a")
+    fail(ghosts, "a")
+    assert attach(ghosts, "b") == [] == ghosts.names()
+    with ghosts.attaching("c"):
+        fail(ghosts, "c")
+    assert attach(ghosts, "b") == [] == ghosts.names()
