@@ -75,9 +75,9 @@ def _send_and_revoke(fleet: Fleet, dice: random.Random) -> tuple[set[str], set[s
     task, due, lots = fleet.app.tasks["work"], {}, {}
     for number in range(30):
         later, lot = dice.uniform(0.3, 1.0), [number, unique_id()]
-        call = task.s(dice.uniform(0.0, 0.01)).stamp(lot=lot)
+        call, begun = task.s(dice.uniform(0.0, 0.01)).stamp(lot=lot), SYSTEM.time()
         sent = call.apply_async(countdown=later).id
-        due[sent], lots[sent] = SYSTEM.time() + later, lot[1]
+        due[sent], lots[sent] = begun + later, lot[1]
     chosen = dice.sample(sorted(due), 15)
     gone = set[str]()
     for first in range(0, len(chosen), 5):
