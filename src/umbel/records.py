@@ -75,6 +75,10 @@ class ResultRecord:
         """True when the state is final."""
         return self.state in states.READY_STATES
 
+    def says_the_same_as(self, other: ResultRecord | None) -> bool:
+        """Tell whether another one is of the same state; what is told need not say when it expires."""
+        return other is not None and (self.state, self.document) == (other.state, other.document)
+
 
 @dataclass(frozen=True, slots=True)
 class CallInfo:

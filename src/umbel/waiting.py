@@ -353,7 +353,7 @@ def watch(
             failed = before.cause_of(found)
             if failed is not None:
                 yield failed
-            if said.get(found.task_id) != found:
+            if not found.says_the_same_as(said.get(found.task_id)):
                 yield found
     finally:
         hub.remove(task_ids, news.put)

@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,26 @@ def waited_for(store: ResultStore, task_id: str, **patience: Any) -> ResultRecor
 async def awaited(store: ResultStore, task_id: str, timeout: float = PATIENCE) -> ResultRecord:
     with Wait(store, [task_id], timeout) as wait:
         return await wait.next()
+
+
+def test_a_state_that_is_there_is_told_once(
+    store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a look says until when it is kept, and what is told does not, as on Redis."""
+    store.put([record("1", "PROGRESS")])
+    get = store.get
+
+    def look(task_ids: Collection[str], timeout: float | None = None) -> dict[str, ResultRecord]:
+        return {name: replace(one, expires=4e9) for name, one in get(task_ids, timeout).items()}
+
+    monkeypatch.setattr(store, "get", look)
+    patience = Patience(SYSTEM, PATIENCE, 0.1, lambda: store.put([record("1", "SUCCESS")]))
+    told: list[str] = []
+    for found in watch(store, ["1"], patience):
+        told.append(found.state)
+        if found.ready:
+            break
+    assert told == ["PROGRESS", "SUCCESS"]
 
 
 def is_at_rest(hub: Hub) -> bool:
