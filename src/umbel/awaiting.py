@@ -14,6 +14,7 @@ from collections.abc import Collection
 from types import TracebackType
 from typing import Self
 
+from umbel.checks import require_patience
 from umbel.parents import Parents, listened
 from umbel.ports import ResultStore
 from umbel.records import ResultRecord
@@ -37,6 +38,7 @@ class Wait:
         self._parents = frozenset(parents)
         self._ids, looked_at = listened(task_ids, parents)
         self._before = Parents(store, parents, self._loop.time, heard=not looked_at)
+        require_patience(timeout)
         self._deadline = None if timeout is None else self._loop.time() + timeout
         self._is_over = timeout is not None and timeout <= 0
         self._has_looked = False

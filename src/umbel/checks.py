@@ -50,6 +50,12 @@ def require_number(name: str, value: Any, low: float) -> None:
         raise ValueError(f"{name} is {value!r}, but must be {low} or more seconds.")
 
 
+def require_patience(timeout: Any) -> None:
+    """Refuse what is no number of seconds to wait; None is for ever, and less than 0 not at all."""
+    if timeout is not None and (not isinstance(timeout, int | float) or math.isnan(timeout)):
+        raise TypeError(f"timeout is {timeout!r}, but must be a number of seconds, or None.")
+
+
 def require_order(time_limit: float | None, soft_time_limit: float | None) -> None:
     """Refuse a soft limit beyond the hard one."""
     if time_limit and soft_time_limit and soft_time_limit > time_limit:

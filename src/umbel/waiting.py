@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable, Collection, Generator
 from time import monotonic
 
+from umbel.checks import require_patience
 from umbel.clock import Clock
 from umbel.parents import Parents, listened
 from umbel.ports import ResultStore, ResultSubscription
@@ -308,6 +309,10 @@ class Patience:
     interval: float = 0.5
     on_interval: Callable[[], object] | None = None
     just_sent: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the timeout, which whoever waits gives."""
+        require_patience(self.timeout)
 
 
 def watch(

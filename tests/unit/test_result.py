@@ -10,7 +10,7 @@ import queue
 import threading
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -576,6 +576,15 @@ def test_awaiting_for_no_time_only_looks(app: Umbel, timeout: float) -> None:
     with pytest.raises(TimeoutError):
         asyncio.run(app.AsyncResult("i").aget(timeout=timeout))
     assert asyncio.run(stored(app, states.SUCCESS, 5).aget(timeout=timeout)) == 5
+
+
+@pytest.mark.parametrize("timeout", ["5", timedelta(seconds=5), float("nan")])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(app: Umbel, timeout: Any) -> None:
+    for result in (app.AsyncResult("i"), app.ResultSet([app.AsyncResult("i")])):
+        with pytest.raises(TypeError, match=r"timeout is .* must be a number of seconds, or None"):
+            result.get(timeout=timeout)
+        with pytest.raises(TypeError, match=r"timeout is .* must be a number of seconds, or None"):
+            asyncio.run(result.aget(timeout=timeout))
 
 
 def test_a_store_that_fails_raises_where_it_is_awaited() -> None:

@@ -493,3 +493,13 @@ def test_a_parent_that_fails_ends_the_wait_in_coroutines(app: Umbel, parents: in
             await waiting
 
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_what_is_no_result_is_refused(app: Umbel) -> None:
+    with pytest.raises(TypeError, match=r"given 'an-id', which is none.*app.AsyncResult\(id\)"):
+        app.ResultSet(["an-id"])
+    found = group(app, "a")
+    for add in (found.add, lambda one: found.update([one])):
+        with pytest.raises(TypeError, match="which is none"):
+            add(object())
+    assert len(found) == 1

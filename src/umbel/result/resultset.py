@@ -37,8 +37,12 @@ class ResultSet(ResultBase):
     def __init__(
         self, results: Iterable[Any] | None = None, app: Source | None = None, **kwargs: Any
     ) -> None:
-        """Make a set of results; other arguments are there for Celery's sake and change nothing."""
+        """Make a set of results; other arguments are there for Celery's sake and change nothing.
+
+        Raises TypeError for what is no result.
+        """
         self.results: list[Any] = results if isinstance(results, list) else list(results or ())
+        _require_results(self.results)
         self._app = app
 
     @property
@@ -60,8 +64,9 @@ class ResultSet(ResultBase):
     # Members
 
     def add(self, result: Any) -> None:
-        """Add a result, unless it is there."""
+        """Add a result, unless it is there. Raises TypeError for what is none."""
         if result not in self.results:
+            _require_results([result])
             self.results.append(result)
 
     def remove(self, result: Any) -> None:
@@ -77,8 +82,10 @@ class ResultSet(ResultBase):
             self.remove(result)
 
     def update(self, results: Iterable[Any]) -> None:
-        """Add results, unless they are there."""
-        self.results.extend(result for result in results if result not in self.results)
+        """Add results, unless they are there. Raises TypeError for what is none."""
+        new = [one for one in results if one not in self.results]
+        _require_results(new)
+        self.results.extend(new)
 
     def clear(self) -> None:
         """Remove all results."""
@@ -379,6 +386,15 @@ class ResultSet(ResultBase):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: [{', '.join(str(one.id) for one in self.results)}]>"
+
+
+def _require_results(members: Iterable[Any]) -> None:
+    for one in members:
+        if not isinstance(one, ResultBase):
+            raise TypeError(
+                f"A set of results was given {one!r}, which is none. Of a call whose id is known,"
+                " app.AsyncResult(id) is its result."
+            )
 
 
 def _is_ready(leaf: Leaf, state: str) -> bool:
