@@ -138,15 +138,17 @@ class Revocations:
             for key, value in (ended.values or {}).items():
                 self._signals[key] = revoking.signum_of(value), revoking.until(value)
             self._signals = {key: one for key, one in self._signals.items() if one[1] > now}
-            self._heard = heard
             self.heeds = bool(self.ids or self._stamps)
             self.reads += 1
+            # Last, since who sees them does not ask, and takes for known all that they speak of.
+            if news is not None:
+                self._version = news.version
+            self._heard = heard
 
     def _since(self) -> int:
         return 0 if self._crowded_until is not None else self._version or 0
 
     def _take_in(self, news: Changes, now: float) -> None:
-        self._version = news.version
         was_crowded = self._crowded_until is not None
         if news.values is not None and (news.values or was_crowded):
             # A new mapping: other threads look into the one that there is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import cast
@@ -13,6 +14,7 @@ from umbel import Umbel, revoking
 from umbel.clock import SYSTEM
 from umbel.exceptions import OperationalError
 from umbel.ports import REVOKED, TERMINATED, Changes, StateStore
+from umbel.testing.conformance.support import PATIENCE
 from umbel.worker import revocations as module
 from umbel.worker.outcome import Revoked
 from umbel.worker.page import Page
@@ -36,6 +38,31 @@ def test_while_nothing_is_revoked_nothing_is_asked(scene: Scene) -> None:
         assert scene.learn() == {"a": True, "b": True}
     assert scene.state.asked == []
     assert not scene.known.ids
+
+
+def test_who_learns_while_another_thread_reads_waits_for_all_of_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.app.control.revoke("a")
+    version = scene.app.engines.state_store().version(REVOKED)
+    known: list[bool] = []
+
+    def learn() -> None:
+        scene.known.learn(version, ())
+        known.append(scene.known.heeds and "a" in scene.known.ids)
+
+    other, read = threading.Thread(target=learn), revoking.until
+
+    def until(value: str) -> float:  # asked while what was read is taken in
+        if other.ident is None:
+            other.start()
+            other.join(0.2)  # it is to wait
+        return read(value)
+
+    monkeypatch.setattr(revoking, "until", until)
+    scene.known.learn(version, ())
+    other.join(PATIENCE)
+    assert known == [True]
 
 
 def test_it_is_asked_once_for_what_is_new(scene: Scene) -> None:
