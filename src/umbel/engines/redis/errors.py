@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from redis import exceptions as theirs
 from redis.sentinel import MasterNotFoundError
@@ -10,72 +11,82 @@ from redis.sentinel import MasterNotFoundError
 from umbel.engines.redis.address import TLS_SCHEMES
 from umbel.exceptions import BrokerFull, EncodeError, OperationalError
 
-#: What an answer begins with or contains, and what is to be said then.
-_ANSWERS: tuple[tuple[str, str], ...] = (
-    (
+
+class Answer(NamedTuple):
+    """What an answer contains, what is to be said then, and whether it may pass by itself."""
+
+    sign: str
+    told: str
+    passes: bool = True
+
+
+#: Those that are known; the first that fits counts.
+_ANSWERS: tuple[Answer, ...] = (
+    Answer(
         "Authentication required",
         "{server} asks for a password, and none is given. Write redis://:PASSWORD@host:port/0 or set"
         " redis_password.",
     ),
-    (
+    Answer(
         "invalid username-password",
         "{server} does not accept the user or the password. Check them in the URL, or in redis_username"
         " and redis_password.",
     ),
-    (
+    Answer(
         "without any password configured",
         "{server} has no password, and one is given. Take it out of the URL, or set requirepass there.",
     ),
-    (
+    Answer(
         "NOPERM",
         "{server} does not allow this user to do that ({text}). Give it the commands and keys that umbel"
         ' needs by ACL SETUSER: they stand under "Rights" on the documentation\'s page about Redis.',
     ),
-    (
+    Answer(
         "READONLY",
         "{server} is a replica and takes no writes. After a failover, point the URL at the new master, or"
         " use sentinel:// so that it is found.",
     ),
-    (
+    Answer(
         "UNBLOCKED force",
         "{server} has become a replica, and takes no writes. After a failover, point the URL at the new"
         " master, or use sentinel:// so that it is found.",
     ),
-    (
+    Answer(
         "LOADING",
         "{server} has been started and still loads its data. Try again in a moment.",
     ),
-    (
+    Answer(
         "MASTERDOWN",
         "{server} is a replica that has lost its master. Point the URL at the master, or use sentinel://.",
     ),
-    (
+    Answer(
         "NOREPLICAS",
         "{server} takes no writes, because too few replicas are connected (min-replicas-to-write).",
     ),
-    (
+    Answer(
         "MISCONF",
         "{server} takes no writes, because it cannot write its data to its disk ({text}). Look into its"
         " log; often the disk is full.",
     ),
-    (
+    Answer(
         "max number of clients reached",
         "{server} has as many connections as its maxclients allows. Raise maxclients, or run fewer"
         " processes.",
     ),
-    ("BUSY ", "{server} is busy with a script that takes long. SCRIPT KILL ends it."),
-    ("UNKILLABLE", "{server} is busy with a script that takes long and has written already."),
-    (
+    Answer("BUSY ", "{server} is busy with a script that takes long. SCRIPT KILL ends it."),
+    Answer("UNKILLABLE", "{server} is busy with a script that takes long and has written already."),
+    Answer(
         "DB index is out of range",
         "{server} has no database with that number: see `databases` in its configuration.",
+        passes=False,
     ),
-    (
+    Answer(
         "WRONGTYPE",
         "{server} holds something else under a key that umbel uses. Give umbel a database of its own, or a"
         " global_keyprefix.",
     ),
     *(
-        (
+        Answer(
             sign,
             "{server} is a cluster, where all keys of umbel have to be in one slot. Set global_keyprefix to a"
             " prefix with a hash tag, such as '{{shop}}:', in broker_transport_options and in"
@@ -83,37 +94,40 @@ _ANSWERS: tuple[tuple[str, str], ...] = (
         )
         for sign in ("CROSSSLOT", "in a cluster node")
     ),
-    (
+    Answer(
         "SELECT is not allowed in cluster",
         "{server} is a cluster, and those have no database but 0. Let the URL end with /0.",
+        passes=False,
     ),
-    (
+    Answer(
         "MOVED ",
         "{server} is a cluster, and another server of it has the keys now ({text}); it is looked for. Where"
         " that does not help, the user may not ask for it: allow CLUSTER SLOTS, MYID and INFO.",
     ),
     *(
-        (
+        Answer(
             sign,
             "{server} is a cluster that moves the keys to another server of it just now. Try again in a"
             " moment.",
         )
         for sign in ("TRYAGAIN ", "ASK ")
     ),
-    ("CLUSTERDOWN", "{server} is a cluster that is down ({text})."),
-    (
+    Answer("CLUSTERDOWN", "{server} is a cluster that is down ({text})."),
+    Answer(
         "unknown command 'SENTINEL'",
         "{server} is no Sentinel but a server. Let the URL begin with redis://, or name the Sentinel's port,"
         " mostly 26379.",
+        passes=False,
     ),
-    (
+    Answer(
         "unknown command 'EVALSHA'",
         "{server} runs no scripts: it is a Sentinel, or is told to refuse EVALSHA. Let the URL of a Sentinel"
         " begin with sentinel://, and set master_name.",
     ),
-    (
+    Answer(
         "Protocol error, got",
         "{server} does not answer as Redis does ({text}). Check host and port: something else listens there.",
+        passes=False,
     ),
 )
 #: The code that an answer began with, where redis-py has turned it into a class.
@@ -150,13 +164,6 @@ _IN_SCRIPT = re.compile(r"Error running script \(call to \w+\): (?:@?user_script
 _NOT_ALLOWED = "The user executing the script"
 #: What redis-py quotes of a Sentinel that could not be asked.
 _SILENT = re.compile(r"(?:Connection|Timeout|Authentication)Error\(([\"'])(.*?)\1")
-#: What is answered to what is wrong in the settings, beside a refused login.
-_WRONG_SETTINGS = (
-    "DB index is out of range",
-    "SELECT is not allowed in cluster",
-    "unknown command 'SENTINEL'",
-    "Protocol error, got",
-)
 #: What servers answer that do not know a command, or one of its options.
 _TOO_OLD = ("unknown command", "unknown redis command", "syntax error", "wrong number of arg")
 #: What a connection's error says when nothing has been sent yet.
@@ -189,10 +196,10 @@ def translated(error: Exception, shown: str, timeout: float) -> Exception:
             " there, or let workers empty the queues."
         )
     said = text.replace("`", "'")  # as Redis 6.2 quotes
-    for sign, answer in _ANSWERS:
-        if sign in said:
-            found = OperationalError(answer.format(server=server, text=text))
-            found.passes = not (_is_refused(error) or sign in _WRONG_SETTINGS)
+    for answer in _ANSWERS:
+        if answer.sign in said:
+            found = OperationalError(answer.told.format(server=server, text=text))
+            found.passes = answer.passes and not _is_refused(error)
             return found
     if isinstance(error, theirs.AuthenticationError):
         found = OperationalError(f"{server} refuses the user or the password: {text}.")
