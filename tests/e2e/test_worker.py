@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from pathlib import Path
@@ -134,17 +133,8 @@ def test_a_module_of_settings_reaches_the_children(
 # Apps that cannot be run, or not by forking
 
 
-@pytest.mark.parametrize(
-    "condition",
-    [
-        pytest.param("True", id="everywhere"),
-        pytest.param(f"os.getppid() != {os.getpid()}", id="only in the fork server"),
-    ],
-)
-def test_an_app_whose_import_fails(start: Start, project: Path, condition: str) -> None:
-    (project / "tasks.py").write_text(
-        f"import os\n{TASKS}\nif {condition}:\n    raise RuntimeError('mine')\n"
-    )
+def test_an_app_whose_import_fails(start: Start, project: Path) -> None:
+    (project / "tasks.py").write_text(f"{TASKS}\nraise RuntimeError('mine')\n")
     worker = start("-c", "1", ready=False)
     assert worker.wait() == 1
     assert "Traceback (most recent call last):" in worker.text

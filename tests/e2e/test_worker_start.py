@@ -23,9 +23,6 @@ from tests.redis_servers import private_server
 from umbel import Umbel
 from umbel.testing.conformance.support import PATIENCE, until
 
-#: In the fork server only: the supervisor is a child of the test.
-IN_SERVER = f"os.getppid() != {os.getpid()}"
-
 
 def importing(project: Path, text: str) -> None:
     """Make an app of which an import runs `text`, after the process wrote down that it is there."""
@@ -34,8 +31,8 @@ def importing(project: Path, text: str) -> None:
     )
 
 
-def both_import(project: Path) -> bool:
-    return len(list(project.glob("importing.*"))) == 2
+def imports(project: Path) -> bool:
+    return len(list(project.glob("importing.*"))) == 1
 
 
 def ends_with_nothing_left(worker: Worker, project: Path) -> None:
@@ -55,22 +52,17 @@ def ends_with_nothing_left(worker: Worker, project: Path) -> None:
         pytest.param(signal.SIGHUP, True, 0, id="HUP to all"),
     ],
 )
-@pytest.mark.parametrize("still", ["both", "the fork server"])
 def test_a_signal_breaks_the_import_off(
-    start: Start, project: Path, number: signal.Signals, everyone: bool, code: int, still: str
+    start: Start, project: Path, number: signal.Signals, everyone: bool, code: int
 ) -> None:
-    importing(
-        project, "wait_for('never')" if still == "both" else f"if {IN_SERVER}: wait_for('never')"
-    )
+    importing(project, "wait_for('never')")
     worker = start("-c", "1", ready=False)
-    until(lambda: both_import(project))
-    if still != "both":
-        until(lambda: worker.says("[queues]"))  # it waits for the fork server
+    until(lambda: imports(project))
     for path in project.glob("importing.*"):
         path.unlink()
     (worker.send_all if everyone else worker.send)(number)
     if number == signal.SIGHUP:  # it begins anew, and is told to end
-        until(lambda: both_import(project))
+        until(lambda: imports(project))
         worker.send(signal.SIGTERM)
     assert worker.wait() == code
     ends_with_nothing_left(worker, project)
@@ -85,7 +77,7 @@ def test_a_second_interrupt_ends_an_import_that_keeps_the_first_to_itself(
         "try:\n    wait_for('never')\nexcept BaseException:\n    (here / 'kept').touch()\nwait_for('never')",
     )
     worker = start("-c", "1", ready=False)
-    until(lambda: both_import(project))
+    until(lambda: imports(project))
     worker.send_all(signal.SIGINT)
     until((project / "kept").exists)
     worker.send_all(signal.SIGINT)
@@ -98,42 +90,35 @@ def test_a_signal_that_the_import_keeps_to_itself_counts_when_it_is_over(
 ) -> None:
     importing(project, "try:\n    wait_for('never')\nexcept BaseException:\n    pass")
     worker = start("-c", "1", ready=False)
-    until(lambda: both_import(project))
+    until(lambda: imports(project))
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
     ends_with_nothing_left(worker, project)
 
 
-def test_a_fork_server_does_not_outlive_its_supervisor(start: Start, project: Path) -> None:
-    importing(project, "wait_for('never')")
-    worker = start("-c", "1", ready=False)
-    until(lambda: both_import(project))
+def test_the_app_is_imported_once(start: Start, app: Umbel, project: Path) -> None:
+    importing(project, "")
+    worker = start("-c", "2")
+    assert app.tasks["tasks.where"].delay().get(timeout=PATIENCE) != worker.process.pid
+    assert imports(project)
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    ends_with_nothing_left(worker, project)
+
+
+def test_a_fork_server_that_imports_does_not_outlive_its_supervisor(
+    start: Start, project: Path
+) -> None:
+    importing(project, "if (here / 'slow').exists(): wait_for('never')")
+    worker = start("-c", "1")
+    (project / "slow").touch()
+    child = worker.child()
+    os.kill(worker.fork_server(), signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
+    until(lambda: len(list(project.glob("importing.*"))) == 2)
     server = worker.fork_server()
     worker.send(signal.SIGKILL)
     until(lambda: has_ended(server))
-
-
-def test_an_import_that_fails_does_not_wait_for_the_fork_servers(
-    start: Start, project: Path
-) -> None:
-    importing(project, f"if {IN_SERVER}: wait_for('never')\nraise RuntimeError('mine')")
-    worker = start("-c", "1", ready=False)
-    assert worker.wait() == 1
-    assert "RuntimeError: mine" in worker.text
-    until(worker.is_gone)
-    assert left_behind(project) == []
-
-
-@pytest.mark.parametrize(
-    ("end", "how"),
-    [("os._exit(3)", "exit code 3"), ("os.kill(os.getpid(), 9)", "signal 9 (SIGKILL)")],
-)
-def test_how_the_fork_server_ended_is_told(start: Start, project: Path, end: str, how: str) -> None:
-    importing(project, f"if {IN_SERVER}: {end}")
-    worker = start("-c", "1", ready=False)
-    assert worker.wait() == 1
-    assert f"The fork server ended with {how} while it imported the app.\n" in worker.text
-    ends_with_nothing_left(worker, project)
 
 
 #: What no shell does: it ignores the ends of children, and becomes the worker.

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from multiprocessing import current_process
@@ -200,25 +201,35 @@ def set_up_logging(app: Umbel, orders: Orders, child: int = 0) -> None:
     )
 
 
-def threads_and_connections(ours: int = -1) -> list[str]:
+def open_descriptors() -> list[int]:
+    """Return the numbers of what is open, but for the standard streams; none where the system lists none."""
+    try:
+        numbers = [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        return []
+    # The one that was used for listing is closed by now.
+    return [number for number in sorted(numbers) if number > 2 and _is_open(number)]
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def threads_and_connections(known: Collection[int] = ()) -> list[str]:
     """Return by name what makes this process unfit to be forked.
 
-    Threads, and sockets other than the one whose number is `ours`.
+    Threads, and sockets other than those whose numbers are `known`.
     """
     found = [
         f"the thread {thread.name!r}"
         for thread in threading.enumerate()
         if thread is not threading.main_thread()
     ]
-    try:
-        descriptors = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
-    except OSError:
-        return found
-    for descriptor in sorted(descriptors):
-        try:
-            target = os.readlink(f"/proc/self/fd/{descriptor}")
-        except OSError:  # the one that was used for listing
-            continue
-        if target.startswith("socket:") and descriptor > 2 and descriptor != ours:
+    for descriptor in open_descriptors():
+        if descriptor not in known and stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             found.append(f"the socket {descriptor}")
     return found

@@ -13,12 +13,14 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from umbel.app import Umbel
 from umbel.clock import Clock
-from umbel.worker.bootstrap import Orders, Source, threads_and_connections
-from umbel.worker.forkserver import Channel, serve
+from umbel.worker.bootstrap import Orders, Source, open_descriptors, threads_and_connections
+from umbel.worker.forkserver import Channel, load_once, serve_forked
 from umbel.worker.helper import stop_word
 from umbel.worker.page import Held, Page
 from umbel.worker.processes import ending, is_alive, start_time
@@ -33,10 +35,6 @@ STATUS_WAIT = 0.5
 CLEARING_UP = 1.0
 #: Most seconds before the app is imported again after that failed.
 PAUSE = 5.0
-
-
-class StartFailed(Exception):
-    """The app cannot be imported; the text is the traceback."""
 
 
 @dataclass(slots=True)
@@ -153,13 +151,18 @@ class ChildProcess:
 
 
 class Nursery:
-    """Starts children: from the fork server, or each on its own when the app is not fit to be forked."""
+    """Starts children: from the fork server, or each on its own when the app is not fit to be forked.
+
+    It is made before the app is imported, and told then (`fork`).
+    """
 
     def __init__(self, source: Source, clock: Clock) -> None:
         self._source = source
         self._clock = clock
         # The app's import may change these; a later fork server shall begin like the first.
         self._face = {"argv": sys.argv[:], "path": sys.path[:]}
+        #: What is open before, which is no child's: the files and sockets of whoever started the worker.
+        self._inherited = open_descriptors()
         self._server: _Forked | subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._spawning = False
@@ -175,49 +178,52 @@ class Nursery:
         """What to select on for the fork server's messages."""
         return self._channel.connection if self._channel else None
 
-    def launch(self) -> None:
-        """Start the fork server; it imports the app while the caller goes on.
+    def fork(self, app: Umbel) -> None:
+        """Fork the first fork server from this process, which has just imported the app.
 
-        The first one is forked from this process, which has then imported nothing but umbel: that
-        saves it from importing umbel again. Later ones start from scratch. Raises OSError when the
-        system allows no other process.
+        So it is imported once, and what is in memory then is there once, until somebody writes to it. Raises
+        OSError when the system allows no other process.
         """
-        clean = not threads_and_connections()
+        unsafe = threads_and_connections(self._inherited)
+        if unsafe:
+            self._spawn_from_here_on(unsafe)
+            return
+        load_once(app)
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._server = _Forked(app, theirs, {*self._inherited, ours.fileno()})
+        except OSError:
+            ours.close()
+            raise
+        self._channel = Channel(ours)
+
+    def _launch(self) -> None:
+        """Start another fork server from scratch; it imports the app while the caller goes on.
+
+        Raises OSError when the system allows no other process.
+        """
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
         self._importing = True
         try:
             with theirs:
-                self._server = _Forked(theirs) if clean else self._spawn(theirs)
+                self._server = self._spawn(theirs)
             self._channel.send({"source": dataclasses.asdict(self._source), **self._face})
         except OSError:
             self._dismiss()
             raise
 
-    def wait_until_ready(self) -> None:
-        """Wait for the app's import in the fork server. Raises StartFailed with its traceback."""
-        assert self._channel is not None  # noqa: S101 - launched before
-        messages: list[dict[str, object]] | None = []
-        while messages == []:
-            messages = self._channel.receive()
-        if messages is None:
-            how = ending(self._dismiss())
-            raise StartFailed(f"The fork server ended with {how} while it imported the app.")
-        if "failed" in messages[0]:
-            raise StartFailed(str(messages[0]["failed"]))
-        self._imported(messages[0])
-
     def is_ready(self) -> bool:
         """Tell whether a child can be started now; if not, see to it that one can be soon.
 
-        Unlike `wait_until_ready` this does not wait: leases must be renewed while an app that takes
-        long to import is imported again.
+        It does not wait: leases must be renewed while an app that takes long to import is imported again.
         """
         if self._channel is None and not self._spawning:
             if self._clock.monotonic() < self._not_before:
                 return False
             try:
-                self.launch()
+                self._launch()
             except OSError as error:
                 logger.error("The fork server cannot be started; trying again. %s", error)
                 self._not_before = self._clock.monotonic() + PAUSE
@@ -229,13 +235,16 @@ class Nursery:
         self.failures = 0
         unsafe = answer.get("unsafe")
         if isinstance(unsafe, list) and unsafe and not self._spawning:
-            logger.warning(
-                "Importing the app leaves %s open, which a fork would break: children are started from"
-                " scratch, which takes longer and more memory. Start such things in worker_process_init.",
-                ", ".join(map(str, unsafe)),
-            )
-            self._spawning = True
+            self._spawn_from_here_on(unsafe)
             self._dismiss()
+
+    def _spawn_from_here_on(self, unsafe: list[str]) -> None:
+        logger.warning(
+            "Importing the app leaves %s open, which a fork would break: children are started from"
+            " scratch, which takes longer and more memory. Start such things in worker_process_init.",
+            ", ".join(map(str, unsafe)),
+        )
+        self._spawning = True
 
     def start(self, number: int, page: Page, orders: Orders) -> ChildProcess:
         """Start a child, when `is_ready`; its pid is known a moment later.
@@ -334,13 +343,15 @@ class Nursery:
 class _Forked:
     """A fork server that is forked from this process, with the methods of one that is spawned."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, app: Umbel, connection: socket.socket, foreign: Collection[int]) -> None:
+        """Fork; the `foreign` file descriptors are closed there."""
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):  # what is buffered would be written twice
                 stream.flush()
-        self._pid = os.fork()
-        if self._pid == 0:
-            serve(connection)
+        with held_back():
+            self._pid = os.fork()
+            if self._pid == 0:
+                serve_forked(app, connection, foreign)
 
     def kill(self) -> None:
         """End it now."""

@@ -1,13 +1,13 @@
 """The fork server: a process that has the app imported and nothing else, from which children are forked.
 
-Its life is simple: import the app, say so (or say what went wrong, with the traceback), then fork a
-child for each order and report each child's end. It runs no task and no thread. When the supervisor
-dies it sees the end of the pipe, gives its children a moment to hand back, kills what is left, and
-goes.
+Its life is simple: fork a child for each order and report each child's end. It runs no task and no thread.
+When the supervisor dies it sees the end of the pipe, gives its children a moment to hand back, kills what is
+left, and goes. The first one is a fork of the supervisor, when that has imported the app; one that takes its
+place imports the app first, and says so, or what went wrong, with the traceback.
 
-Messages are JSON lines. In: ``{"source", "argv", "path"}``; then ``{"orders", "page", "number"}`` with
-the child's control socket attached. Out: ``{"ready", "unsafe"}`` or ``{"failed"}``; then
-``{"forked", "pid"}`` and ``{"exited", "status"}``.
+Messages are JSON lines. In, for one that imports: ``{"source", "argv", "path"}``; then
+``{"orders", "page", "number"}`` with the child's control socket attached. Out: ``{"ready", "unsafe"}`` or
+``{"failed"}``; then ``{"forked", "pid"}`` and ``{"exited", "status"}``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -40,6 +40,7 @@ from umbel.tracebacks import traceback_text
 from umbel.worker.bootstrap import (
     Orders,
     Source,
+    open_descriptors,
     set_up_logging,
     threads_and_connections,
 )
@@ -128,7 +129,6 @@ class ForkServer:
 
     def serve(self, app: Umbel) -> None:
         """Fork and report until the supervisor is gone."""
-        _load_once(app)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # it wakes the loop
         signal.set_wakeup_fd(self._signal_in.fileno(), warn_on_full_buffer=False)
         while True:
@@ -183,7 +183,7 @@ class ForkServer:
             end.close()
 
 
-def _load_once(app: Umbel) -> None:
+def load_once(app: Umbel) -> None:
     """Load what all children need while there is one process, and keep it where they share it.
 
     What is there then stays: no collection needs to look at it again, and to touch its pages.
@@ -301,16 +301,11 @@ def _first_line(connection: socket.socket) -> Any:
     return json.loads(line)
 
 
-def _close_all_but(connection: socket.socket) -> None:
-    """Close what was inherited from whoever started the worker, but for the standard streams."""
-    try:
-        numbers = [int(name) for name in os.listdir("/dev/fd")]
-    except OSError:  # a system that does not list them
-        return
+def _close(numbers: Iterable[int]) -> None:
+    """Close what was inherited from whoever started the worker."""
     for number in numbers:
-        if number > 2 and number != connection.fileno():
-            with contextlib.suppress(OSError):  # the one that was used for listing
-                os.close(number)
+        with contextlib.suppress(OSError):
+            os.close(number)
 
 
 @contextlib.contextmanager
@@ -353,7 +348,7 @@ def _serve(connection: socket.socket, *, alone: bool) -> int:
         heed_nothing()
     else:  # while it imports it has no children to care for, and any signal may end it
         heed_all()
-    _close_all_but(connection)
+    _close(number for number in open_descriptors() if number != connection.fileno())
     first = _first_line(connection)
     if first is None:
         return 1
@@ -369,20 +364,41 @@ def _serve(connection: socket.socket, *, alone: bool) -> int:
             channel.send({"failed": traceback_text(error)})
         return 1
     heed_nothing()
-    unsafe = threads_and_connections(connection.fileno())
+    unsafe = threads_and_connections([connection.fileno()])
     try:
         channel.send({"ready": True, "unsafe": unsafe})
     except OSError:  # the supervisor found out that it cannot run this app, and is gone
         return 1
+    load_once(app)
     ForkServer(channel).serve(app)
     return 0
 
 
+def _serve_forked(app: Umbel, connection: socket.socket, foreign: Collection[int]) -> int:
+    heed_nothing()
+    _close(foreign)
+    ForkServer(Channel(connection)).serve(app)
+    return 0
+
+
+def serve_forked(app: Umbel, connection: socket.socket, foreign: Collection[int]) -> NoReturn:
+    """Be the fork server on this socket, of an app that is imported; end the process then.
+
+    The `foreign` file descriptors are closed: they are the supervisor's.
+    """
+    _end(lambda: _serve_forked(app, connection, foreign))
+
+
 def serve(connection: socket.socket, *, alone: bool = False) -> NoReturn:
     """Be the fork server on this socket or, when `alone`, a single child; end the process then."""
+    _end(lambda: _serve(connection, alone=alone))
+
+
+def _end(run: Callable[[], int]) -> NoReturn:
+    """Run, and end the process."""
     code = 1
     try:
-        code = _serve(connection, alone=alone)
+        code = run()
     except BaseException:  # noqa: BLE001 - the last frame of a process: everything is shown
         traceback.print_exc()
     # The interpreter would wait for threads that the app started when it was imported.

@@ -27,7 +27,7 @@ from umbel.worker.autoscale import Bounds
 from umbel.worker.banner import banner
 from umbel.worker.bootstrap import CONCURRENT, Orders, Source, set_up_logging
 from umbel.worker.budget import too_few_connections
-from umbel.worker.children import Nursery, StartFailed
+from umbel.worker.children import Nursery
 from umbel.worker.content import check_content, this_user
 from umbel.worker.daemon import pidfile_of
 from umbel.worker.forkserver import make_child, make_helper
@@ -95,9 +95,6 @@ def _run_in_order(
     except (ImproperlyConfigured, SecurityError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    except StartFailed as failure:
-        print(f"{failure}\nError: importing the app {source.app} failed.", file=sys.stderr)
-        return 1
     except Exception as error:  # noqa: BLE001 - importing runs code of users, and may raise anything
         what = "failed" if stops.running else "could not start"
         text = traceback_text(error)
@@ -115,15 +112,14 @@ def _run(
     nursery: Nursery | None,
     until_end: contextlib.ExitStack,
 ) -> int:
-    if nursery is not None:
-        # It imports the app while this process does: with two processors that takes half the time.
-        nursery.launch()
     console = sys.stdout
     with stops.breakable():
         app = source.load()
+        executor, in_children = _executor(app, wanted)
+        if nursery is not None and in_children:
+            nursery.fork(app)
         if wanted.pidfile is None:
             until_end.enter_context(pidfile_of(app.conf.snapshot, wanted.hostname))
-        executor, in_children = _executor(app, wanted)
         orders = _orders(app, source, wanted, executor)
         set_up_logging(app, orders)
         check_content(app.conf.snapshot, this_user(), os.environ)
@@ -147,8 +143,6 @@ def _run(
     with contextlib.nullcontext() if wanted.beside is None else wanted.beside(app):
         if nursery is not None and in_children:
             return _run_children(app, orders, nursery, stops)
-        if nursery is not None:  # the settings say so, which was not known before
-            nursery.close()
         return _run_alone(app, orders, stops)
 
 
@@ -257,7 +251,6 @@ def _run_children(app: Umbel, orders: Orders, nursery: Nursery, stops: Stops) ->
     try:
         with node.probed():
             with stops.breakable():
-                nursery.wait_until_ready()
                 node.set_up()
             stops.hand_over(node.keeper.stop, orders.hostname, patience(app))
             pause_in_order()

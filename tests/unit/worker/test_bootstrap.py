@@ -256,7 +256,7 @@ def test_threads_and_sockets_are_named() -> None:
     one, other = socket.socketpair()
     thread.start()
     try:
-        found = threads_and_connections(one.fileno())
+        found = threads_and_connections([one.fileno()])
         assert "the thread 'mine'" in found
         assert f"the socket {other.fileno()}" in found
         assert f"the socket {one.fileno()}" not in found
