@@ -60,8 +60,8 @@ def require_order(time_limit: float | None, soft_time_limit: float | None) -> No
     """Refuse a soft limit beyond the hard one."""
     if time_limit and soft_time_limit and soft_time_limit > time_limit:
         raise ValueError(
-            f"soft_time_limit is {soft_time_limit!r}, but must not be more than time_limit, which is"
-            f" {time_limit!r}."
+            f"soft_time_limit is {soft_time_limit!r} and time_limit is {time_limit!r}, but"
+            " soft_time_limit must be less than or equal to time_limit."
         )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from umbel import calls, current, serialization
 from umbel.backend import chord_expiry, written
 from umbel.calls import Target
-from umbel.canvas.algebra import fresh, routed_as
+from umbel.canvas.algebra import fresh, frozen_groups, routed_as
 from umbel.canvas.pieces import Piece, first_call
 from umbel.canvas.planning import Item, Leaf, Opening, Planner, References
 from umbel.clock import unique_id
@@ -53,6 +53,8 @@ def dispatch(
     outbox = current.outbox.get()
     new_id = unique_id if outbox is None else outbox.new_id
     sender = _Sender(self, plainly)
+    if outbox is None:
+        sender.restart(frozen_groups(sig))
     references = sender.references if self.conf.snapshot.workflow_by_reference else None
     planner = Planner(self, new_id, references)
     planned = planner.send(fresh(sig, self), args, kwargs or {}, options or {})
@@ -106,6 +108,12 @@ class _Sender:
         if where.exchange:
             return {"exchange": where.exchange, "routing_key": where.key}
         return {"queue": where.queue}
+
+    def restart(self, groups: Iterable[str]) -> None:
+        """Let chords that were sent before, with the ids that they have, count from the beginning."""
+        found, store = list(groups), self._app.results
+        if found and store is not None and store.counts_parts:
+            store.restart_groups(found)
 
     def take(self, item: Item) -> None:
         """Send an item, or keep it for the batch."""

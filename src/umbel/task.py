@@ -150,9 +150,13 @@ class Task(Definition, Signable[P, R], Replaceable, Reporting):
             self.__dict__.pop(name, None)
 
     def verify(self) -> None:
-        """Raise ValueError for attributes that contradict each other; warn of those not heeded."""
+        """Raise TypeError or ValueError for attributes that no task can have, and say whose they are."""
         self.forget_derived()
-        self.check_attributes()
+        try:
+            self.check_attributes()
+        except (TypeError, ValueError) as error:
+            error.add_note(f"The task {self.name} says so.")
+            raise
 
     def annotate(self) -> None:
         """Set the attributes that the setting ``task_annotations`` has for this task."""

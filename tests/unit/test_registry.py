@@ -137,8 +137,17 @@ def test_contradictions_are_refused(app: Umbel) -> None:
         time_limit = 1
         soft_time_limit = 2
 
-    with pytest.raises(ValueError, match="soft_time_limit is 2, but must not be more"):
+    with pytest.raises(ValueError, match="soft_time_limit must be less than or equal to"):
         app.register_task(Wrong)
+
+
+@pytest.mark.usefixtures("_no_shared_tasks")
+def test_of_a_contradiction_it_is_said_whose_it_is(app: Umbel) -> None:
+    """A shared task is made far from where it is written."""
+    shared_task(name="wrong", time_limit=1, soft_time_limit=2)(lambda: None)
+    with pytest.raises(ValueError, match="soft_time_limit is 2") as raised:
+        dict(app.tasks)
+    assert raised.value.__notes__ == ["The task wrong says so."]
 
 
 def test_a_class_hears_when_it_is_bound(app: Umbel) -> None:

@@ -21,7 +21,7 @@ from umbel.result import (
     allow_join_result,
     result_from_tuple,
 )
-from umbel.testing.conformance.support import PATIENCE, in_thread
+from umbel.testing.conformance.support import PATIENCE, in_thread, until
 from umbel.waiting import hub_of
 
 
@@ -193,6 +193,34 @@ def test_what_failed_before_comes_first_in_whichever_order_it_is_heard(
     assert told
 
 
+@pytest.mark.parametrize("how", ["get", "aget"])
+@pytest.mark.parametrize("kind", ["result", "set"])
+def test_the_failure_before_is_told_when_what_is_waited_for_has_failed_too(
+    app: Umbel, monkeypatch: pytest.MonkeyPatch, kind: str, how: str
+) -> None:
+    """Else who looks which of a group have failed would find that none has."""
+    one: AsyncResult[Any] = AsyncResult("a", app=app, parent=app.AsyncResult("p"))
+    waiting: Any = one if kind == "result" else app.ResultSet([one, app.AsyncResult("b")])
+    store = app.result_store()
+    read = store.get
+
+    def reading(task_ids: Any, *more: Any) -> Any:
+        if list(task_ids) == ["a"]:
+            done(app, a=ValueError("after"))
+        return read(task_ids, *more)
+
+    def wait() -> dict[str, Any]:
+        with pytest.raises(ValueError, match="before"):
+            asyncio.run(waiting.aget(PATIENCE)) if how == "aget" else waiting.get(PATIENCE)
+        return read(["a"])
+
+    monkeypatch.setattr(store, "get", reading)
+    with in_thread(wait) as found:
+        until(lambda: "p" in hub_of(store)._listeners)
+        done(app, p=ValueError("before"))
+        assert found.result(PATIENCE)["a"].state == "FAILURE"
+
+
 def test_running_out_of_time_says_how_many_are_missing(app: Umbel) -> None:
     done(app, a=1)
     with pytest.raises(TimeoutError, match=r"2 of 3 results, among them that of task b, did not"):
@@ -209,6 +237,14 @@ def test_callbacks_get_what_comes(app: Umbel) -> None:
     told: list[Any] = []
     assert group(app, "a", "b").join_native(on_message=told.append) == [1, 2]
     assert sorted(meta["task_id"] for meta in told) == ["a", "b"]
+
+
+def test_callbacks_come_in_order_before_all_are_there(app: Umbel) -> None:
+    done(app, a=1, c=3)
+    seen: list[Any] = []
+    with pytest.raises(TimeoutError):
+        group(app, "a", "b", "c").join(0.05, callback=lambda id, value: seen.append((id, value)))
+    assert seen == [("a", 1)]
 
 
 def test_waiting_calls_back_between(app: Umbel) -> None:

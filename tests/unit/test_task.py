@@ -215,7 +215,8 @@ def test_a_callable_object_and_a_partial_may_be_tasks(app: Umbel) -> None:
 
 def test_limits_that_contradict_each_other_are_refused_where_they_are_written(app: Umbel) -> None:
     with pytest.raises(
-        ValueError, match="soft_time_limit is 2, but must not be more than time_limit, which is 1"
+        ValueError,
+        match="soft_time_limit is 2 and time_limit is 1, but soft_time_limit must be less than",
     ):
         app.task(time_limit=1, soft_time_limit=2)(plain)
 
@@ -453,9 +454,7 @@ def test_what_a_call_took_back_its_retries_do_not_get_again(app: Umbel) -> None:
 def test_limits_of_the_settings_that_contradict_the_tasks_are_refused(app: Umbel) -> None:
     app.conf.task_time_limit = 10
     assert app.task(plain).apply_async((1,)).id
-    with pytest.raises(
-        ValueError, match="soft_time_limit is 20, but must not be more than time_limit"
-    ):
+    with pytest.raises(ValueError, match="soft_time_limit is 20 and time_limit is 10, but"):
         app.task(name="soft", soft_time_limit=20)(plain).delay(1)
 
 

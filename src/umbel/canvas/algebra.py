@@ -158,6 +158,24 @@ def unchained(chain: Sig) -> list[Sig]:
     return tasks
 
 
+def link_callback(sig: Sig, callback: Any) -> None:
+    """Let a call follow a signature of any kind; `sig` is a copy of the caller's own.
+
+    Of a group it follows the first member, without its result, and of a chord the body.
+    """
+    kind = kind_of(sig)
+    if kind == "group" and sig["kwargs"]["tasks"]:
+        first, *others = sig["kwargs"]["tasks"]
+        own = fresh(first, sig._app)
+        link_callback(own, fresh(callback, sig._app).clone().set(immutable=True))
+        sig["kwargs"]["tasks"] = [own, *others]
+    elif kind == "chord":
+        body = sig["kwargs"]["body"] = fresh(body_of(sig), sig._app)
+        link_callback(body, callback)
+    else:
+        sig.append_to_list_option("link", callback)
+
+
 def link_errback(sig: Sig, errback: Any, header: bool = True) -> None:
     """Let an errback follow the failure of a signature of any kind; `sig` is a copy of the caller's own.
 
@@ -365,6 +383,26 @@ def flat(
             yield from flat(sig["kwargs"]["tasks"], sig._app, plain)
         elif kind_of(sig) != "chain" or steps(sig):
             yield sig
+
+
+def frozen_groups(sig: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the ids that the headers of chords in a signature have already: it may have been sent before.
+
+    Within groups only those are looked for whose own id is fixed, as that of all in what was frozen is.
+    """
+    kind, kwargs = kind_of(sig), sig.get("kwargs") or {}
+    parts: Any = ()
+    if kind == "chain" or (kind == "group" and (sig.get("options") or {}).get("task_id")):
+        parts = kwargs["tasks"]
+    elif kind == "chord":
+        group = group_id_of(sig)  # type: ignore[arg-type]
+        if group is not None:
+            yield group
+            parts = header_of(sig)  # type: ignore[arg-type]
+        parts = [*parts, kwargs["body"]] if kwargs.get("body") is not None else parts
+    for part in () if isinstance(parts, Lazy) else parts:
+        if kind_of(part) != "task":
+            yield from frozen_groups(part)
 
 
 def calls_of(sig: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

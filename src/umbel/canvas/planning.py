@@ -20,6 +20,7 @@ from umbel.canvas.algebra import (
     header_of,
     is_plain,
     kind_of,
+    link_callback,
     link_errback,
     meant,
     routed_as,
@@ -343,7 +344,7 @@ class Planner:
         """Return a chord's body as its header carries it, and its result; it has the chord's options."""
         body = fresh(sig["kwargs"]["body"], sig._app)
         for link in as_list(options.pop("link", None)) or ():
-            body.append_to_list_option("link", link)
+            link_callback(body, link)
         for errback in as_list(options.pop("link_error", None)) or ():
             link_errback(body, errback, header=False)
         where = {name: options[name] for name in _PLACE if options.get(name) is not None}

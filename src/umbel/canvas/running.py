@@ -12,6 +12,7 @@ from umbel.canvas.algebra import (
     fresh,
     header_of,
     kind_of,
+    link_callback,
     link_errback,
     meant,
     no_body,
@@ -118,6 +119,8 @@ def run_chord(
     body = meant(fresh(body_of(chord), chord._app))
     if not steps(body):
         raise no_body(chord)
+    for link in as_list(links.pop("link", None)) or ():
+        link_callback(body, link)
     _link(body, links)
     task_id = merged.pop("task_id", None)
     header = Signature.TYPES["group"](header_of(chord), app=chord._app)

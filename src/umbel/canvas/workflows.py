@@ -5,7 +5,7 @@ The classes are thin: how they join is in algebra.py, what is sent for them in p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
@@ -76,6 +76,14 @@ class Workflow(Signature[Any]):
         return result
 
     _freeze = freeze
+
+    def items(self) -> ItemsView[str, Any]:  # type: ignore[override]
+        """Return its items, with all that a generator gives: `json.dumps` asks for them."""
+        kwargs = self["kwargs"]
+        if not any(isinstance(part, Lazy) for part in kwargs.values()):
+            return super().items()
+        read = {name: list(v) if isinstance(v, Lazy) else v for name, v in kwargs.items()}
+        return {**self, "kwargs": read}.items()
 
     def __invert__(self) -> Any:
         return self.apply_async().get()

@@ -158,6 +158,13 @@ class ResultStore(ABC):
             if opening.size:
                 self.open_group(opening.group, opening.size, opening.expires)
 
+    def restart_groups(self, groups: Collection[str]) -> None:
+        """Forget the parts of groups, and that they were closed: all their calls are sent once more.
+
+        Where this is not there, such groups stay as they are.
+        """
+        del groups
+
     @abstractmethod
     def extend_group(self, group: str, part: str) -> None:
         """Let a group that is open have one part more, of a call by its id; once for each id."""

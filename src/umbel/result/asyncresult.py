@@ -19,6 +19,7 @@ from umbel.exceptions import TimeoutError
 from umbel.progress import Progress
 from umbel.records import CallInfo, ResultRecord, TaskResult
 from umbel.result.ending import call_back, exception_of
+from umbel.result.following_failure import await_ended, wait_until_ended
 from umbel.result.graph import DependencyGraph, descend, graph_of, leading_to
 from umbel.result.joining import assert_will_not_block
 from umbel.result.revocable import Revocable
@@ -286,11 +287,14 @@ class AsyncResult(Revocable, ResultBase, Generic[R]):
         self, patience: Patience, follow: bool, on_message: Callable[[Meta], object] | None
     ) -> None:
         parents = self._parents() if follow and self.parent is not None else {}
+        since = patience.clock.monotonic()
         try:
             with closing(self.backend.watch([str(self.id)], patience, parents)) as news:
                 for record in news:
                     parent = parents.get(record.task_id)
                     if parent is not None:
+                        if record.state in states.PROPAGATE_STATES:
+                            wait_until_ended(self.backend, [str(self.id)], patience, since)
                         parent._noted(record)
                         parent.maybe_throw()
                         continue
@@ -368,6 +372,8 @@ class AsyncResult(Revocable, ResultBase, Generic[R]):
         return cast(R, self.maybe_throw(propagate))
 
     async def _await(self, timeout: float | None, parents: dict[str, AsyncResult[Any]]) -> None:
+        now = asyncio.get_running_loop().time
+        since = now()
         try:
             with Wait(self.backend.store, [str(self.id)], timeout, parents) as wait:
                 record = await wait.next()
@@ -376,6 +382,8 @@ class AsyncResult(Revocable, ResultBase, Generic[R]):
         ended = parents.get(record.task_id, self)
         ended._noted(record)
         if ended is not self:
+            left = None if timeout is None else since + timeout - now()
+            await await_ended(self.backend, [str(self.id)], left)
             ended.maybe_throw()
 
     def __await__(self) -> Generator[Any, None, R]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -12,7 +13,9 @@ from umbel.backend import Backend
 from umbel.exceptions import TimeoutError
 from umbel.records import ResultRecord
 from umbel.result.asyncresult import AsyncResult
+from umbel.result.following_failure import await_ended, wait_until_ended
 from umbel.result_backend import Meta
+from umbel.states import PROPAGATE_STATES
 from umbel.waiting import OutOfPatience, Patience
 
 Leaf = AsyncResult[Any]
@@ -34,10 +37,14 @@ def arriving(
     if not waiting:
         return
     before = [name for name in parents if name not in waiting]
+    since = patience.clock.monotonic()
     try:
         with closing(backend.watch(list(waiting), patience, before)) as news:
             for record in news:
                 if record.task_id in parents:
+                    if record.state in PROPAGATE_STATES:
+                        after = _after(waiting, record.task_id)
+                        wait_until_ended(backend, after, patience, since)
                     _require_success(parents[record.task_id], record)
                 if on_message is not None and record.task_id in waiting:
                     on_message(records.meta(record, backend.form))
@@ -58,11 +65,16 @@ async def aarriving(
     if not waiting:
         return
     before = [name for name in parents if name not in waiting]
+    now = asyncio.get_running_loop().time
+    since = now()
     try:
         with Wait(backend.store, list(waiting), timeout, before) as wait:
             while waiting:
                 record = await wait.next()
                 if record.task_id in parents:
+                    if record.state in PROPAGATE_STATES:
+                        left = None if timeout is None else since + timeout - now()
+                        await await_ended(backend, _after(waiting, record.task_id), left)
                     _require_success(parents[record.task_id], record)
                 for leaf in _ended(waiting, record):
                     yield leaf
@@ -104,6 +116,25 @@ class Members:
         number = self._numbers[leaf].pop(0)
         self._left[number] -= 1
         return [] if self._left[number] else [self._members[number]]
+
+
+def in_turn(
+    members: Sequence[Any], gathered: Iterable[tuple[Any, Any]]
+) -> Iterator[tuple[Any, Any]]:
+    """Yield members with their values in the members' order, each as soon as those before it are there."""
+    values: dict[int, Any] = {}
+    turn = 0
+    for arrived, value in gathered:
+        values[id(arrived)] = value
+        while turn < len(members) and id(members[turn]) in values:
+            yield members[turn], values[id(members[turn])]
+            turn += 1
+
+
+def _after(waiting: Mapping[str, Sequence[Leaf]], parent: str) -> list[str]:
+    """Return which results that are waited for a parent is before: all, where it is before the whole set."""
+    found = [name for name, leaves in waiting.items() if parent in leaves[0]._parents()]
+    return found or list(waiting)
 
 
 def _require_success(parent: Leaf, record: ResultRecord) -> None:

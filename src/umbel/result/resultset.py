@@ -15,7 +15,7 @@ from umbel.progress import Progress
 from umbel.records import ResultRecord
 from umbel.result.asyncresult import AsyncResult
 from umbel.result.ending import call_back
-from umbel.result.gathering import Leaf, Members, aarriving, arriving, look
+from umbel.result.gathering import Leaf, Members, aarriving, arriving, in_turn, look
 from umbel.result.graph import leading_to
 from umbel.result.joining import assert_will_not_block
 from umbel.result_backend import Meta
@@ -211,18 +211,16 @@ class ResultSet(ResultBase):
         disable_sync_subtasks: bool = True,
         on_interval: Callable[[], object] | None = None,
     ) -> list[Any]:
-        """Wait like `get`. With a `callback`, which is called in order, returns an empty list."""
-        values: list[Any] = self.get(
-            timeout,
+        """Wait like `get`. With a `callback`, which is called in order as they come, returns []."""
+        gathered = self._gathered(
+            Patience(self.app.clock, timeout, interval, on_interval),
             propagate,
-            interval,
-            on_message=on_message,
-            on_interval=on_interval,
-            disable_sync_subtasks=disable_sync_subtasks,
+            on_message,
+            disable_sync_subtasks,
         )
         if callback is None:
-            return values
-        for member, value in zip(self.results, values, strict=True):
+            return self._in_order(gathered)
+        for member, value in in_turn(self.results, gathered):
             callback(member.id, value)
         return []
 

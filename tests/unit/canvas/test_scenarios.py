@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from umbel import Task, Umbel, chain, chord, group, signals
+from umbel.canvas.algebra import kind_of
 from umbel.exceptions import ChordError
 from umbel.result import allow_join_result, result_from_tuple
 from umbel.testing import run_pending
@@ -368,7 +369,47 @@ def test_a_callback_may_be_a_workflow(app: Umbel, told: list[Any]) -> None:
     assert told == [("all", 25)]
 
 
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_callback_of_a_chord_follows_a_body_that_is_a_group_once(
+    app: Umbel, told: list[Any], eager: bool
+) -> None:
+    """As that of a group: it follows the first call, without its result, whose own callback stays."""
+    app.conf.task_always_eager = eager
+    first = s(app, "same")
+    first.link(s(app, "tell", "own"))
+    header, body = [s(app, "same", 1), s(app, "same", 2)], group(first, s(app, "same"))
+    options = {"link": app.tasks["tell"].s("whole", name="chord")}
+    result = chord(header, body).apply_async(**options)
+    run_pending(app)
+    assert result.get() == [[1, 2], [1, 2]]
+    assert sorted(told, key=str) == [("chord", "whole"), ("own", [1, 2])]
+    nested = chord(header, group(chord([app.tasks["same"].si(3)], s(app, "total"))))
+    nested.apply_async(**options)
+    run_pending(app)
+    assert told[2:] == [("chord", "whole")]
+
+
 # Ids
+
+
+@pytest.mark.parametrize(
+    "around",
+    [lambda app, one: one, lambda app, one: s(app, "same") | one | s(app, "same"), group],
+    ids=["alone", "in a chain", "in a group"],
+)
+def test_a_frozen_chord_runs_as_often_as_it_is_sent(
+    app: Umbel, told: list[Any], around: Callable[..., Any]
+) -> None:
+    """Its ids stay, and so what was counted the last time must not count."""
+    body = app.tasks["tell"].si("sent", name="body")
+    one = app.tasks["same"].si(1)
+    made = chord([chord([one, one.clone()], s(app, "total")), one.clone()], body)
+    whole = group([made]) if around is group else around(app, made)
+    whole.freeze()
+    for times in (1, 2, 3):
+        whole.apply_async((7,) if kind_of(whole) == "chain" else ())
+        run_pending(app)
+        assert told == [("body", "sent")] * times
 
 
 def test_all_calls_of_a_workflow_know_its_first_and_the_one_before(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ManualClock, calls
-from umbel import Task, Umbel, canvas, chain, chord, chunks, group, xmap, xstarmap
+from umbel import Task, Umbel, canvas, chain, chord, chunks, group, signature, xmap, xstarmap
 from umbel.canvas import Signature, StampingVisitor
 from umbel.canvas.lazy import Lazy
 from umbel.exceptions import ImproperlyConfigured
@@ -94,6 +94,24 @@ def test_a_generator_is_read_no_further_than_it_must_be(add: Made) -> None:
         4,
         4,
     ]
+
+
+def test_a_workflow_of_generators_can_be_written_as_json(
+    app: Umbel, add: Made, total: Made
+) -> None:
+    def members() -> Iterator[Signature[Any]]:
+        return (add.s(number, number) for number in range(3))
+
+    for made in (
+        group(members()),
+        chord(members(), total.s()),
+        chain(group(members()), total.s(), add.s(1)),
+        group(add.s(1, 1), group(members()) | total.s()),
+    ):
+        plain, shown = json.loads(json.dumps(made)), json.loads(json.dumps(made, indent=1))
+        assert plain == shown
+        again = signature(plain, app=app).apply()
+        assert again.get() == made.apply().get()
 
 
 def test_arguments_are_shown_as_they_are_where_a_task_has_no_module(add: Made) -> None:

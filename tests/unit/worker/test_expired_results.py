@@ -13,7 +13,7 @@ from umbel import TimeoutError, Umbel, chord, states
 from umbel.clock import SYSTEM
 from umbel.ports import FetchRequest
 from umbel.testing import run_pending
-from umbel.testing.conformance.results import part
+from umbel.testing.conformance.groups import part
 from umbel.testing.conformance.support import PATIENCE, until
 from umbel.worker.completing import Chords
 from umbel.worker.decide import decide

@@ -72,6 +72,12 @@ class MemoryResults(ResultStore):
             if not found.closed and found.size is None:
                 found.size, found.expires = size, expires
 
+    def restart_groups(self, groups: Collection[str]) -> None:
+        """Delete them under the lock."""
+        with self.space.lock:
+            for group in groups:
+                self.space.groups.pop(group, None)
+
     def extend_group(self, group: str, part: str) -> None:
         """Note the id under the lock."""
         with self.space.lock:

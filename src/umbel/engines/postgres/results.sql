@@ -34,6 +34,14 @@ VALUES (%s, %s, to_timestamp(%s::double precision))
 ON CONFLICT (group_id) DO UPDATE SET size = excluded.size, expires = excluded.expires
 WHERE part_group.size IS NULL AND NOT part_group.closed;
 
+-- name: restart_groups
+WITH own AS (SELECT unnest(%s::text[]) AS group_id), parts AS (
+    DELETE FROM {s}.part USING own WHERE part.group_id = own.group_id
+), more AS (
+    DELETE FROM {s}.part_more USING own WHERE part_more.group_id = own.group_id
+)
+DELETE FROM {s}.part_group USING own WHERE part_group.group_id = own.group_id;
+
 -- name: extend_group
 SELECT {s}.extend_group(%s, %s);
 

@@ -16,6 +16,9 @@ CHUNK = 1000
 #: Milliseconds that a complete group is somebody's to go on with. Short, since a Celery worker that gets the
 #: last part again would wait for nobody; who is slower is told so by its lease, or does the same again.
 CLAIM = 1000
+#: What of a chord is kept where, behind its key: parts, their ids, size, calls that were added (how
+#: many, and which), and the claim.
+_COUNTED = (".j", ".d", ".s", ".t", ".m", ".c")
 #: Milliseconds that a closed group is remembered.
 CLOSED = 86_400_000
 
@@ -125,6 +128,12 @@ class RedisResults(ResultStore):
         """Write Celery's key, unless it is there; to do so twice does no harm."""
         keys = (self._saved + group, self._none)
         self._server.run(self._open, keys, (size, _milliseconds(expires)), repeat=True)
+
+    def restart_groups(self, groups: Collection[str]) -> None:
+        """Delete all of Celery's keys but the document's."""
+        calls = [("UNLINK", *(self._saved + group + key for key in _COUNTED)) for group in groups]
+        if calls:
+            self._server.calls(calls, repeat=True)
 
     def extend_group(self, group: str, part: str) -> None:
         """Count in Celery's key; to do so twice does no harm."""

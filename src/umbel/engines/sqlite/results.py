@@ -94,6 +94,12 @@ class SqliteResults(ResultStore):
         with self._database.write() as connection:
             connection.execute(_SQL["open_group"], {"group": group, "size": size, "expires": ends})
 
+    def restart_groups(self, groups: Collection[str]) -> None:
+        """Delete their rows."""
+        with self._database.write() as connection:
+            for statement in ("forget_parts", "forget_more", "forget_part_group"):
+                connection.executemany(_SQL[statement], [(group,) for group in groups])
+
     def extend_group(self, group: str, part: str) -> None:
         """Change its row, unless the call has one of its own already."""
         values = {"group": group, "part": part}

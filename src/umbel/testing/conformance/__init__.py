@@ -29,6 +29,7 @@ pytest.register_assert_rewrite(
             "broker",
             "consumer",
             "forks",
+            "groups",
             "leases",
             "queues",
             "results",
@@ -43,10 +44,10 @@ from umbel.testing.conformance.broadcast import BroadcastContract  # noqa: E402 
 from umbel.testing.conformance.broker import BrokerContract  # noqa: E402
 from umbel.testing.conformance.consumer import ConsumerContract  # noqa: E402
 from umbel.testing.conformance.forks import ForkContract  # noqa: E402
+from umbel.testing.conformance.groups import GroupContract  # noqa: E402
 from umbel.testing.conformance.leases import LeaseContract  # noqa: E402
 from umbel.testing.conformance.queues import QueueAdminContract  # noqa: E402
 from umbel.testing.conformance.results import (  # noqa: E402
-    GroupContract,
     ResultStoreContract,
     ResultSubscriptionContract,
 )

@@ -219,6 +219,11 @@ def until(condition: Callable[[], T], seconds: float = PATIENCE) -> T:
     return found
 
 
+def drain_cleanup(side: Side) -> None:
+    """Clean up a result store until nothing is left to do."""
+    until(lambda: side.results.cleanup() == 0)
+
+
 @contextmanager
 def in_thread(function: Callable[[], T]) -> Iterator[Future[T]]:
     """Run a function in another thread, which has to end within the block or soon after it."""
