@@ -92,6 +92,11 @@ def chord_expiry(settings: Settings, now: float) -> float | None:
     return now + kept if kept else None
 
 
+def run_name(group: str) -> str:
+    """Return under which name it is kept which run of a chord this is, if it was sent before with its ids."""
+    return f"{group}:run"
+
+
 def call_info(request: Any) -> CallInfo:
     """Return what ``result_extended`` keeps of a call."""
     delivery_info = getattr(request, "delivery_info", None) or {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from umbel import calls, current, serialization
-from umbel.backend import chord_expiry, written
+from umbel.backend import chord_expiry, run_name, written
 from umbel.calls import Target
 from umbel.canvas.algebra import fresh, frozen_groups, routed_as
 from umbel.canvas.pieces import Piece, first_call
@@ -110,10 +110,18 @@ class _Sender:
         return {"queue": where.queue}
 
     def restart(self, groups: Iterable[str]) -> None:
-        """Let chords that were sent before, with the ids that they have, count from the beginning."""
+        """Let chords that were sent before, with the ids that they have, count from the beginning.
+
+        What follows them is another publish each time: by the name of the run brokers tell it from the last.
+        """
         found, store = list(groups), self._app.results
-        if found and store is not None and store.counts_parts:
-            store.restart_groups(found)
+        if not found or store is None or not store.counts_parts:
+            return
+        store.restart_groups(found)
+        expires = chord_expiry(self._app.conf.snapshot, self._app.clock.time())
+        store.open_groups(
+            [GroupOpening(run_name(group), 0, expires, unique_id(), {}) for group in found]
+        )
 
     def take(self, item: Item) -> None:
         """Send an item, or keep it for the batch."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from umbel import states
@@ -18,6 +19,7 @@ from umbel.canvas.algebra import (
     no_body,
     steps,
 )
+from umbel.canvas.lazy import Lazy
 from umbel.canvas.merging import merged_options
 from umbel.canvas.signature import Signature
 from umbel.clock import unique_id
@@ -31,18 +33,18 @@ Sig = Signature[Any]
 _LINKS = ("link", "link_error")
 
 
-def parts(sig: Mapping[str, Any]) -> Iterable[Any]:
-    """Return the signatures that a workflow consists of, as far as they are known without reading on."""
+def parts(sig: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the signatures that a workflow consists of; of what a generator gives the first alone."""
     match kind_of(sig):
         case "chord":
-            header = sig["kwargs"].get("header")
-            if isinstance(header, Mapping):
-                header = header["kwargs"]["tasks"]
-            return [*([header[0]] if header else ()), sig["kwargs"].get("body")]
+            yield from _known(header_of(sig))  # type: ignore[arg-type]
+            yield sig["kwargs"].get("body")
         case "chain" | "group":
-            tasks = sig["kwargs"]["tasks"]
-            return [tasks[0]] if tasks else ()
-    return ()
+            yield from _known(sig["kwargs"]["tasks"])
+
+
+def _known(tasks: Any) -> Iterable[Any]:
+    return islice(tasks, 1) if isinstance(tasks, Lazy) else tasks
 
 
 def app_of(sig: Mapping[str, Any]) -> Umbel | None:

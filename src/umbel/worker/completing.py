@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from umbel import records, states
-from umbel.backend import chord_expiry
+from umbel.backend import chord_expiry, run_name
 from umbel.canvas.algebra import calls_of, steps
 from umbel.exceptions import ChordError, DecodeError, OperationalError
 from umbel.failpoints import fail_point
@@ -215,7 +215,9 @@ class _End:
         self._body: Mapping[str, Any] = member.body
         #: The piece that the body was in, if it was in one.
         self.piece: str | None = None
-        tag = str(uuid.uuid5(uuid.NAMESPACE_OID, self._group))
+        run = store.saved_group(run_name(self._group)) or ""
+        name = self._group + (run if isinstance(run, str) else run.decode())
+        tag = str(uuid.uuid5(uuid.NAMESPACE_OID, name))
         self.outbox = Outbox(tag, self._group, "chord")
         # What follows is sent as if by the call that completed the chord.
         self._request = Request(

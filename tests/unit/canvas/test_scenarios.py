@@ -378,13 +378,13 @@ def test_a_callback_of_a_chord_follows_a_body_that_is_a_group_once(
     first = s(app, "same")
     first.link(s(app, "tell", "own"))
     header, body = [s(app, "same", 1), s(app, "same", 2)], group(first, s(app, "same"))
-    options = {"link": app.tasks["tell"].s("whole", name="chord")}
-    result = chord(header, body).apply_async(**options)
+    callback = app.tasks["tell"].s("whole", name="chord")
+    result = chord(header, body).apply_async(link=callback)
     run_pending(app)
     assert result.get() == [[1, 2], [1, 2]]
     assert sorted(told, key=str) == [("chord", "whole"), ("own", [1, 2])]
     nested = chord(header, group(chord([app.tasks["same"].si(3)], s(app, "total"))))
-    nested.apply_async(**options)
+    nested.apply_async(link=callback)
     run_pending(app)
     assert told[2:] == [("chord", "whole")]
 
