@@ -292,11 +292,11 @@ def note_result(
 ) -> None:
     """Note in a result what was sent for it, and that it is a child of the task that sent it."""
     result.just_sent = True
-    result.ignored = bool(options.ignore_result)
-    if task is not None and not result.ignored:
-        # The worker goes by that too.
+    ignored = options.ignore_result
+    if task is not None and ignored is None:  # the worker goes by that too
         own = task.ignore_result
-        result.ignored = app.conf.snapshot.task_ignore_result if own is None else own
+        ignored = app.conf.snapshot.task_ignore_result if own is None else own
+    result.ignored = bool(ignored)
     if options.add_to_parent and current.running.get() is not None:
         add_to_parent(result)
 

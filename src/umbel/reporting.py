@@ -87,5 +87,5 @@ class Reporting:
         if request.is_eager:
             own = self.store_eager_result
             return settings.task_store_eager_result if own is None else own
-        own = self.ignore_result
-        return not (request.ignore_result or (settings.task_ignore_result if own is None else own))
+        said = (request.ignore_result, self.ignore_result, settings.task_ignore_result)
+        return not next(one for one in said if one is not None)

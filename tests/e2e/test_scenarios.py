@@ -77,6 +77,13 @@ def again(self, show, **options):
     }}[show]
 
 
+@app.task(bind=True, max_retries=1, ignore_result=True)
+def quiet(self):
+    if not self.request.retries:
+        raise self.retry(countdown=0.05)
+    return self.request.retries
+
+
 @app.task(bind=True, max_retries=1)
 def keeps_trying(self, countdown=0.05):
     raise self.retry(exc=ValueError("not today"), countdown=countdown)
@@ -308,6 +315,16 @@ def test_a_retry_keeps_priority_and_headers(place: Place) -> None:
     assert place.ask("again", "priority", priority=7) == 7
     headers = place.ask("again", "headers", headers={"x-tenant": "a"})
     assert headers["x-tenant"] == "a"
+
+
+def test_a_call_says_whether_its_result_is_stored(place: Place) -> None:
+    """Whatever its task says, also when it is tried again."""
+    wanted = place.send("quiet", ignore_result=False)
+    assert (wanted.ignored, wanted.get(timeout=PATIENCE), wanted.state) == (False, 1, "SUCCESS")
+    left = [place.send("quiet"), place.send("again", "retries", ignore_result=True)]
+    left += [place.tasks.app.send_task("tasks.quiet")]
+    until(lambda: all(place.many.says(f"{one.id}] succeeded") for one in left))
+    assert [place.tasks.app.AsyncResult(one.id).state for one in left] == ["PENDING"] * 3
 
 
 def test_a_call_that_is_tried_too_often_fails_with_its_error(place: Place) -> None:

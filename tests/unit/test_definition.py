@@ -26,7 +26,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("max_retries", "3", "max_retries is '3', but must be a whole number"),
     ("rate_limit", "10/fortnight", "rate_limit is '10/fortnight', but must be a number a second"),
     ("rate_limit", -1, "rate_limit is -1, but must be"),
-    ("executor", "greenlets", r"executor is 'greenlets', but must be 'threads' or 'asyncio'\.$"),
+    (
+        "executor",
+        "greenlets",
+        r"executor is 'greenlets', but must be 'threads' or 'asyncio'\.(?:\n|$)",
+    ),
     (
         "executor",
         "prefork",

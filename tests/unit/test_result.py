@@ -248,7 +248,8 @@ async def _awaited(result: AsyncResult[Any]) -> Any:
         (None, True, False, True),
         (None, None, True, True),
         (False, None, True, False),
-        (True, False, False, True),
+        (True, False, False, False),
+        (None, False, True, False),
     ],
 )
 def test_calls_whose_result_is_not_stored_are_ignored(

@@ -65,6 +65,7 @@ from umbel.worker.outcome import (
     Unknown,
     Unprocessable,
     about,
+    ignores_result,
 )
 from umbel.worker.rates import given_turn
 
@@ -167,7 +168,7 @@ def started(
     call, policy = prepared.call, prepared.policy
     if not isinstance(prepared.work, Job) or call is None or policy is None:
         return None
-    if not policy.track_started or policy.ignore_result or call.ignore_result:
+    if not policy.track_started or ignores_result(policy, call):
         return None
     value = {"pid": pid, "hostname": hostname}
     result = TaskResult(
@@ -452,10 +453,10 @@ class _Decision:
         )
 
     def wants_result(self, error: bool = False) -> bool:
-        """Tell whether the outcome is to be stored: the message may say no, and so may the task."""
+        """Tell whether the outcome is to be stored."""
         prepared = self.run.prepared
-        call, policy = prepared.call, prepared.policy or default_policy(self.settings)
-        ignored = policy.ignore_result or bool(call and call.ignore_result)
+        policy = prepared.policy or default_policy(self.settings)
+        ignored = ignores_result(policy, prepared.call)
         return not ignored or (error and policy.store_errors_even_if_ignored)
 
     def record(self, state: str, value: Any, traceback: str | None = None) -> ResultRecord | None:

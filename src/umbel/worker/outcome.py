@@ -199,10 +199,15 @@ def asker_of(delivery: Delivery) -> Call | None:
     return Call("", message.task_id, reply_to=asker, correlation_id=known)
 
 
+def ignores_result(policy: Policy | None, call: Call | None) -> bool:
+    """Tell whether no result is to be stored: the message counts where it says so or not, else the task."""
+    said = None if call is None else call.ignore_result
+    return said if said is not None else policy is not None and policy.ignore_result
+
+
 def wants_value(prepared: Prepared) -> bool:
-    """Tell whether what the task returns is to be stored: the message may say no, and so may the task."""
-    ignored = prepared.policy is not None and prepared.policy.ignore_result
-    return not (ignored or (prepared.call is not None and prepared.call.ignore_result))
+    """Tell whether what the task returns is to be stored."""
+    return not ignores_result(prepared.policy, prepared.call)
 
 
 @value

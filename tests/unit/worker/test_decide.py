@@ -179,8 +179,8 @@ def test_a_message_may_ignore_its_result_too(app: Umbel) -> None:
 
 
 def test_what_the_task_leaves_open_the_settings_say(app: Umbel) -> None:
-    delivery = delivery_of(make(app))
     app.conf.task_ignore_result = True
+    delivery = delivery_of(make(app))
     assert verdict_on(app, delivery, OUTCOMES["failure"]).settlement.result is None
     app.conf.task_store_errors_even_if_ignored = True
     assert verdict_on(app, delivery, OUTCOMES["failure"]).settlement.result is not None
