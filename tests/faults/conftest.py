@@ -1,8 +1,8 @@
 """Fault tests: real processes are killed, stopped and cut off, and a ledger tells what ran.
 
 An experiment that asks for `make_fleet` runs on every engine, but in the quick form on a server only where it
-is marked with ``quick_on_servers``. One that is
-marked with ``forms`` is made in these forms only.
+is marked with ``quick_on_servers``, and one on RabbitMQ with ``quick_on_rabbitmq``: then with classic queues.
+One that is marked with ``forms`` is made in these forms only.
 
 ``--faults=quick`` (the default) runs the short form of each experiment once, ``short`` repeats it
 50 times, ``full`` runs the long form once. ``--faults-repeats`` overrides the number.
@@ -32,7 +32,7 @@ from tests.faults.oracles import Figures, judge, percentile
 from tests.faults.postgres_fleet import PostgresFleet
 from tests.faults.rabbit_fleet import RabbitFleet
 from tests.faults.redis_fleet import RedisFleet
-from tests.faults.scenes import ENGINES, SERVERS, on
+from tests.faults.scenes import ENGINES, RABBITMQ, SERVERS, on
 from tests.places import MEMORY, own_runtime_directory
 from tests.postgres_servers import PrivateServer as PostgresServer
 from tests.postgres_servers import private_server as private_postgres
@@ -117,6 +117,8 @@ def _is_left_out(item: pytest.Item, form: str) -> bool:
         return False
     given = getattr(getattr(item, "callspec", None), "params", {})
     engine = given.get("engine")
+    if engine in RABBITMQ:
+        return engine != RABBITMQ[0] or not item.get_closest_marker("quick_on_rabbitmq")
     if "make_fleet" not in getattr(item, "fixturenames", ()) or engine not in SERVERS:
         return False
     place = given.get("point", given.get("operation", f"{engine}."))
@@ -131,7 +133,10 @@ class MakeFleet(Protocol):
 
 @pytest.fixture
 def make_fleet(place: Path, engine: str, request: pytest.FixtureRequest) -> Iterator[MakeFleet]:
-    """Make the fleet of an experiment, with more settings: on a file, or on a server of its own."""
+    """Make the fleet of an experiment, with more settings: on a file, or on a server of its own.
+
+    On RabbitMQ it has a virtual host, and results in a file.
+    """
     if engine == "sqlite":
         yield lambda **settings: _kept(Fleet(place, **settings), request)
         return
@@ -139,6 +144,11 @@ def make_fleet(place: Path, engine: str, request: pytest.FixtureRequest) -> Iter
         server = request.getfixturevalue("postgres")
         with server.space() as url:
             yield lambda **settings: _kept(PostgresFleet(place, server, url, **settings), request)
+        return
+    if engine in RABBITMQ:
+        queues = "quorum" if engine == "quorum" else "classic"
+        with own_vhost() as url:
+            yield lambda **settings: _kept(RabbitFleet(place, url, queues, **settings), request)
         return
     with private_server(place) as server:
         yield lambda **settings: _kept(RedisFleet(place, server, **settings), request)
@@ -231,7 +241,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for name, value in report.user_properties if report.when == "call" else ():
         if name == MEASURED:
             test = report.nodeid.rpartition("::test_")[2].partition("[")[0]
-            engine = next((name for name in SERVERS if name in report.nodeid), "")
+            known = (*SERVERS, *RABBITMQ)
+            engine = next((name for name in known if name in report.nodeid.partition("[")[2]), "")
             measured[f"{engine}: {test}" if engine else test].add(
                 Figures(**cast("dict[str, Any]", value))
             )

@@ -187,7 +187,7 @@ class Fleet:
         self.nodes_directory = runtime_directory(self.app.show_url(self.app.broker_url))
         self.nodes: list[Node] = []
         self.strikes = directory / "strikes"
-        self.follow_ups_repeat = False
+        self.follow_ups_repeat = self.copies_stay = False
         #: How many children a node has, or how many tasks each of them runs at a time.
         self.concurrency = 2
         #: Who is given figures of an experiment that does without the ledger and its oracles.
@@ -212,6 +212,11 @@ class Fleet:
         if error is not None:
             (self.directory / "failed").touch()
             error.add_note("The project, its ledger and its logs are in the test's tmp_path.")
+
+    @property
+    def lease(self) -> float:
+        """Seconds after which whoever is silent is taken for dead."""
+        return float(self.app.conf.worker_lease_ttl)
 
     # Nodes
 
@@ -342,7 +347,13 @@ class Fleet:
         }
         forgotten = frozenset(self.forgotten)
         return Evidence(
-            history, results, dead, self._in_broker(), self.follow_ups_repeat, forgotten
+            history,
+            results,
+            dead,
+            self._in_broker(),
+            self.follow_ups_repeat,
+            forgotten,
+            self.copies_stay,
         )
 
     def note_end(self, point: str) -> None:

@@ -42,6 +42,9 @@ class Evidence:
     forgotten: frozenset[str] = frozenset()
     """Tasks that may be lost, message and result: a server loses its memory, as it was configured to, and
     Celery what it takes before it writes that down."""
+    copies_stay: bool = False
+    """The broker cannot put a copy of a message that says more of it somewhere else and acknowledge the first
+    in one step: who dies in between leaves both, and two processes that get one each run both."""
     deaf: frozenset[int] = frozenset()
     """Processes of Celery's: of what umbel gave back they do not see that it has been delivered before."""
 
@@ -127,6 +130,8 @@ class Duplicate:
     fault: Fault | None
     inherited: bool = False
     """It follows a task that ran twice, and so was sent twice."""
+    of_copy: bool = False
+    """Whoever died before both was just about to acknowledge the message of which the other has a copy."""
 
     @property
     def labelled(self) -> bool:
@@ -148,6 +153,7 @@ def duplicates(evidence: Evidence) -> Iterator[Duplicate]:
         runs[start.id, start.retries].append(start)
     for (id, retries), starts in sorted(runs.items()):
         starts.sort(key=lambda start: start.t)
+        left: list[Fault] = []
         for before, start in pairwise(starts):
             end = ended.get(before.run)
             faults = [
@@ -160,9 +166,23 @@ def duplicates(evidence: Evidence) -> Iterator[Duplicate]:
             if faults:
                 explained[id, retries] = faults[-1]
                 yield Duplicate(before, start, faults[-1])
+            elif (fault := _left_a_copy(evidence, before, start)) is not None and fault not in left:
+                left.append(fault)
+                explained.setdefault((id, retries), fault)
+                yield Duplicate(before, start, fault, of_copy=True)
             else:
                 origin = explained.get((id, retries - 1)) if evidence.follow_ups_repeat else None
                 yield Duplicate(before, start, origin, inherited=origin is not None)
+
+
+def _left_a_copy(evidence: Evidence, before: Start, start: Start) -> Fault | None:
+    """Return the fault that may have left a message and its copy: both came back, and one knows more."""
+    if not evidence.copies_stay or not (before.redelivered and start.redelivered):
+        return None
+    if before.crashes == start.crashes:
+        return None
+    faults = [fault for fault in evidence.history.faults if fault.pids and fault.t <= before.t]
+    return faults[-1] if faults else None
 
 
 def no_loss(evidence: Evidence) -> Iterator[str]:

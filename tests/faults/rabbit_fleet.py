@@ -16,17 +16,22 @@ from umbel.worker.processes import start_time
 class RabbitFleet(Fleet):
     """A fleet on a server that tells nobody what its consumers hold: the ledger says what still runs."""
 
-    def __init__(self, directory: Path, url: str, **settings: Any) -> None:
+    def __init__(self, directory: Path, url: str, queues: str = "classic", **settings: Any) -> None:
+        """Let all queues be "classic" or "quorum"; who is silent for a lease has lost its connection."""
         results = f"sqlite:///{directory}/results.db"
-        at = {
+        at: dict[str, Any] = {
             "broker_url": url,
             "result_backend": results,
-            "broker_native_delayed_delivery_queue_type": "classic",
+            "task_default_queue_type": queues,
+            "broker_native_delayed_delivery_queue_type": queues,
         }
+        if "worker_lease_ttl" in settings:
+            at["broker_heartbeat"] = max(int(settings["worker_lease_ttl"] / 2), 1)
         super().__init__(directory, **at | settings)
         self._url = url
-        # What follows a task is published before it is acknowledged, and nobody recognizes it.
-        self.follow_ups_repeat = True
+        # What follows a task is published before it is acknowledged, and nobody recognizes it. So is a copy
+        # of a message that says more of itself.
+        self.follow_ups_repeat = self.copies_stay = True
 
     def is_quiet(self) -> bool:
         """Look whether nothing waits and nothing that began goes on, twice: a message may be on its way."""
@@ -39,6 +44,11 @@ class RabbitFleet(Fleet):
             self.start("another")
             self.wait_until_quiet()
             super().stop()
+
+    @property
+    def lease(self) -> float:
+        """Two heartbeats, and the server looks for them as often as they are due."""
+        return 3.0 * float(self.app.conf.broker_heartbeat)
 
     def note_fault(self, how: str) -> None:
         """Note what may end the connections of all that run tasks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -16,6 +16,8 @@ from umbel.failpoints import NAMES
 ENGINES = ("sqlite", "redis", "postgres")
 #: Those that are servers.
 SERVERS = ENGINES[1:]
+#: RabbitMQ with classic queues, and with quorum queues. Only experiments that name it are made there.
+RABBITMQ = ("rabbitmq", "quorum")
 #: An engine, and a fail point to which a process on it can come, or the operation that has such points.
 Place = tuple[str, str]
 
@@ -25,16 +27,20 @@ def at(*beginnings: str) -> list[str]:
     return [name for name in NAMES if name.startswith(beginnings)]
 
 
-def points_of(*parts: str) -> list[Place]:
+def points_of(*parts: str, engines: Sequence[str] = ENGINES) -> list[Place]:
     """Return the fail points of operations of engines, or of a part of the worker on each engine."""
     found = []
     for name in NAMES:
         first, second = name.split(".")[:2]
         if first in parts:
-            found += [(engine, name) for engine in ENGINES]
-        elif first in ENGINES and second in parts:
-            found.append((first, name))
+            found += [(engine, name) for engine in engines]
+        elif second in parts:
+            found += [(engine, name) for engine in engines if first == _kind(engine)]
     return found
+
+
+def _kind(engine: str) -> str:
+    return "rabbitmq" if engine in RABBITMQ else engine
 
 
 def operations_of(*parts: str) -> list[Place]:
@@ -51,12 +57,16 @@ def at_each(name: str, places: Iterable[Place]) -> pytest.MarkDecorator:
 
 def on(engine: str, *values: str, id: str | None = None) -> Any:
     """Return parameters of an experiment on an engine."""
-    marks = [pytest.mark.engine] if engine in SERVERS else []
+    marks = [] if engine == "sqlite" else [pytest.mark.engine]
     return pytest.param(engine, *values, marks=marks, id=id)
 
 
 def _id(engine: str, place: str) -> str:
     return place if place.startswith(engine) else f"{engine}-{place}"
+
+
+#: Play an experiment on RabbitMQ, too.
+EVERYWHERE = pytest.mark.parametrize("engine", [on(engine) for engine in (*ENGINES, *RABBITMQ)])
 
 
 def operation_of(point: str) -> str:
@@ -90,6 +100,20 @@ def send_a_stuck_one(fleet: Fleet) -> None:
     """Before short ones, which the supervisor takes back from the child that cannot do so itself."""
     _let_one_child_take_many(fleet)
     fleet.send("stuck", [(0.0,), (0.7,)] + [(0.0,)] * 20)
+
+
+#: What makes a child come to the fail points of an operation, where that is not what is sent otherwise.
+SCENES: dict[str, Callable[[Fleet, random.Random], None]] = {
+    "fetch": send_one,
+    "claim": send_early,
+    "mark_early": send_early,
+    "release": send_a_long_one,
+}
+
+
+def scene_of(operation: str) -> Callable[[Fleet, random.Random], None]:
+    """Return what makes a child come to the fail points of an operation."""
+    return SCENES.get(operation.rpartition(".")[2], send_some)
 
 
 def _let_one_child_take_many(fleet: Fleet) -> None:

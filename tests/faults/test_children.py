@@ -9,6 +9,7 @@ import pytest
 from tests.faults.conftest import Form, MakeFleet, Settle
 from tests.faults.fleet import Fleet, Node, lasts, wait_until
 from tests.faults.oracles import percentile
+from tests.faults.scenes import EVERYWHERE
 from umbel.clock import SYSTEM
 
 pytestmark = pytest.mark.faults
@@ -56,6 +57,7 @@ def test_children_killed_with_many_tasks_in_flight(
         assert percentile(figures.recoveries, 0.99) <= 1.0
 
 
+@EVERYWHERE
 @pytest.mark.parametrize("pool", ["threads", "asyncio"])
 def test_task_that_kills_its_process_and_its_neighbours(
     make_fleet: MakeFleet, form: Form, settle: Settle, pool: str
@@ -110,20 +112,27 @@ def _wait_for_ends(fleet: Fleet, ids: set[str]) -> None:
     wait_until(ended, 20.0, "tasks to end")
 
 
+@EVERYWHERE
+@pytest.mark.quick_on_rabbitmq
 def test_task_that_kills_its_process(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
-    """P5: 1 % of the tasks kill their process; each is a dead letter after three deliveries."""
+    """P5: 1 % of the tasks kill their process; each is a dead letter after three deliveries.
+
+    What RabbitMQ gives back is marked and not counted, and of whoever held it nobody knows how it ended.
+    """
     with make_fleet() as fleet:
         fleet.start("one", "two")
         poisoned = _send_mix(fleet, 200, form.dice)
         figures = settle(fleet)
-        evidence = fleet.evidence()
+        evidence, counts = fleet.evidence(), fleet.app.broker.features.counts
         assert figures.dead == len(poisoned)
         for id in poisoned:
             crashes = [start.crashes for start in evidence.starts(id)]
-            assert crashes == [0, 1, 2], evidence.story(id)
-            assert "SIGKILL" in evidence.dead[id]
+            assert crashes == [0, int(counts), 2], evidence.story(id)
+            assert evidence.dead[id].startswith("3 processes died running it")
+            assert "SIGKILL" in evidence.dead[id] or not counts
 
 
+@EVERYWHERE
 @pytest.mark.forms("full")
 def test_neighbours_of_tasks_that_kill(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """P5: they keep 80 % of the pace that they have without such tasks."""

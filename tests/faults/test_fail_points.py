@@ -5,9 +5,8 @@ Each experiment plays its scene until the fail point has struck, and fails if it
 
 from __future__ import annotations
 
-import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,10 +27,8 @@ from tests.faults.scenes import (
     points_of,
     refusals,
     run_client,
-    send_a_long_one,
+    scene_of,
     send_a_stuck_one,
-    send_early,
-    send_one,
     send_some,
     stop_under_load,
 )
@@ -70,18 +67,6 @@ def test_each_is_died_at() -> None:
     assert sorted(tested.union(test_rabbitmq.POINTS, BETWEEN_PLACES)) == sorted(NAMES)
 
 
-#: What makes a child come to the fail points of an operation, where that is not what is sent otherwise.
-SCENES: dict[str, Callable[[Fleet, random.Random], None]] = {
-    "fetch": send_one,
-    "mark_early": send_early,
-    "release": send_a_long_one,
-}
-
-
-def _scene(operation: str) -> Callable[[Fleet, random.Random], None]:
-    return SCENES.get(operation.rpartition(".")[2], send_some)
-
-
 # Processes that die
 
 
@@ -103,7 +88,7 @@ def test_client_dies(make_fleet: MakeFleet, form: Form, settle: Settle, point: s
 @pytest.mark.quick_on_servers
 @at_each("point", CHILD)
 def test_child_dies(make_fleet: MakeFleet, form: Form, settle: Settle, point: str) -> None:
-    dice, scene = form.dice, _scene(operation_of(point))
+    dice, scene = form.dice, scene_of(operation_of(point))
     with make_fleet() as fleet:
         often = scene is send_some
         nth = dice.randint(1, 20 if often else 2)
@@ -253,7 +238,7 @@ def test_child_is_refused(
     make_fleet: MakeFleet, form: Form, settle: Settle, operation: str
 ) -> None:
     """It asks until it is answered, and nothing runs twice, whatever the broker did meanwhile."""
-    dice, scene = form.dice, _scene(operation)
+    dice, scene = form.dice, scene_of(operation)
     with make_fleet() as fleet:
         plan = refusals(operation, dice, 10 if scene is send_some else 2)
         (one,) = fleet.start("one", environment=fleet.fail_point(plan))

@@ -132,6 +132,26 @@ def test_celery_alone_need_not_be_told_of_what_umbel_gave_back() -> None:
             judge(evidence)
 
 
+def test_of_a_message_and_its_copy_both_may_run_once() -> None:
+    """If both came back, one knows more, and it was a broker that may be left with the two."""
+    evidence = sound()
+    copied = Start("a", "3.1", 3, 11.5, redelivered=True, crashes=2)
+    evidence.history.starts.append(copied)
+    evidence.history.ends.append(End("a", "3.1", 12.0))
+    refused = pytest.raises(AssertionError, match="O3: started again without a fault")
+    with refused:
+        judge(evidence)
+    evidence.copies_stay = True
+    assert judge(evidence).duplicates == 2
+    for wrong in (replace(copied, redelivered=False), replace(copied, crashes=0)):
+        evidence.history.starts[2] = wrong
+        with refused:
+            judge(evidence)
+    evidence.history.starts[2:] = [copied, replace(copied, run="4.1", t=12.5, crashes=3)]
+    with refused:
+        judge(evidence)
+
+
 @pytest.mark.parametrize(
     ("last", "is_lost_by_celery"),
     [

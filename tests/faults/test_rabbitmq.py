@@ -21,8 +21,7 @@ from tests.faults.scenes import (
     keep_busy,
     operation_of,
     run_client,
-    send_a_long_one,
-    send_early,
+    scene_of,
     send_some,
     stop_under_load,
 )
@@ -34,11 +33,6 @@ CLIENT = at("rabbitmq.publish.")
 CHILD = at("rabbitmq.settle.", "rabbitmq.claim.", "rabbitmq.mark_early.", "rabbitmq.release.")
 LEAVING = at("rabbitmq.close.")
 POINTS = [*CLIENT, *CHILD, *LEAVING]
-SCENES = {
-    "rabbitmq.claim": send_early,
-    "rabbitmq.mark_early": send_early,
-    "rabbitmq.release": send_a_long_one,
-}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +63,7 @@ def test_client_dies(fleet: RabbitFleet, form: Form, settle: Settle, point: str)
 @pytest.mark.parametrize("point", CHILD)
 def test_child_dies(fleet: RabbitFleet, form: Form, settle: Settle, point: str) -> None:
     dice = form.dice
-    scene = SCENES.get(operation_of(point), send_some)
+    scene = scene_of(operation_of(point))
     nth = dice.randint(1, 20 if scene is send_some else 2)
     fleet.start("one", environment=fleet.fail_point(f"{point}=kill@{nth}"))
     fleet.until_struck([point], lambda: scene(fleet, dice))

@@ -116,12 +116,7 @@ def declare(cluster: Cluster, leader: PrivateServer, delays: bool = False) -> No
 @contextmanager
 def running(place: Path, cluster: Cluster) -> Iterator[RabbitFleet]:
     """Start a fleet that is connected to the first server."""
-    with RabbitFleet(
-        place,
-        cluster.url(*cluster.servers),
-        task_default_queue_type="quorum",
-        broker_native_delayed_delivery_queue_type="quorum",
-    ) as fleet:
+    with RabbitFleet(place, cluster.url(*cluster.servers), "quorum") as fleet:
         yield fleet
 
 

@@ -15,7 +15,7 @@ from tests.faults.conftest import Form, MakeFleet, Settle
 from tests.faults.fleet import Fleet, Node, wait_until
 from tests.faults.memory import resident
 from tests.faults.oracles import duplicates, percentile
-from tests.faults.scenes import at_each, points_of, send_some
+from tests.faults.scenes import EVERYWHERE, at_each, points_of, send_some
 from umbel.clock import SYSTEM, unique_id
 from umbel.testing.ledger import Start
 
@@ -29,6 +29,11 @@ PHASES = [
     for engine, point in points_of("fetch", "settle", "mark_early", "release", "child")
     if not point.endswith(".before_commit")
 ]
+#: RabbitMQ settles in several steps. Of quorum queues messages are taken and given back in another way.
+PHASES += points_of(
+    "settler", "settle", "claim", "mark_early", "release", "child", engines=["rabbitmq"]
+)
+PHASES += points_of("settle", "claim", "release", engines=["quorum"])
 
 
 SEQUENCES = ((TERM,), (QUIT,), (INT, INT), (TERM, QUIT), (INT, TERM), (QUIT, QUIT))
@@ -52,9 +57,10 @@ def test_stop_in_each_phase(
     _stop_there(make_fleet, form, settle, point, sequence)
 
 
-@at_each("point", [("sqlite", "sqlite.settle.after_commit")])
+@at_each("point", [("sqlite", "sqlite.settle.after_commit"), ("rabbitmq", "rabbitmq.settle.after")])
 @pytest.mark.parametrize("sequence", [(TERM,), (QUIT,)], ids=_name)
 @pytest.mark.forms("quick")
+@pytest.mark.quick_on_rabbitmq
 @pytest.mark.alone
 def test_stop_in_a_phase(
     make_fleet: MakeFleet,
@@ -92,8 +98,11 @@ def _stop_there(
         assert one.wait() == (0 if sequence == (TERM,) else 1), one.text()
         fleet.start("two")
         settle(fleet)
-        again = [extra.before for extra in duplicates(fleet.evidence())]
-        assert cold or not again
+        extras = list(duplicates(fleet.evidence()))
+        assert cold or not extras
+        # A child may have been about to acknowledge a message of which it had just made a copy.
+        assert sum(extra.of_copy for extra in extras) <= 1 + (point == "rabbitmq.claim.after")
+        again = [extra.before for extra in extras if not extra.of_copy]
         # Who is held does not settle what has ended, while it may run another task.
         _check_neighbour(fleet, [start for start in again if start.pid != struck], told)
 
@@ -111,6 +120,7 @@ def _is_stopped(pid: int) -> bool:
         return file.read().rpartition(")")[2].split()[0] == "T"
 
 
+@EVERYWHERE
 @pytest.mark.parametrize(
     "told", [True, pytest.param(False, marks=pytest.mark.forms("short", "full"))]
 )
@@ -162,6 +172,8 @@ def _replace(fleet: Fleet, node: Node, patience: float, told: bool) -> bool:
     return False
 
 
+@EVERYWHERE
+@pytest.mark.quick_on_rabbitmq
 def test_workers_replaced_while_tasks_are_scheduled(
     make_fleet: MakeFleet, form: Form, settle: Settle
 ) -> None:

@@ -27,6 +27,14 @@ logger = logging.getLogger("umbel.worker")
 
 #: Seconds that a follow-up's publish may take where it cannot be part of the settle.
 PUBLISH_TIMEOUT = 30.0
+_NOT_STORED = (
+    "The outcome of task %s was not stored: its lease was taken over meanwhile, so it runs or ran"
+    " elsewhere."
+)
+_STORED = (
+    "The outcome of task %s was stored, but its message went back meanwhile, so it runs or ran"
+    " elsewhere, too."
+)
 
 
 def _concern_chords(verdicts: Sequence[Verdict]) -> bool:
@@ -80,14 +88,10 @@ class Settler:
         except OperationalError:
             self.unanswered.update(keys)
             raise
-        for delivery in settled.refused:
-            if delivery.key in self.unanswered:
-                continue  # the first of the two calls did it
-            logger.warning(
-                "The outcome of task %s was not stored: its lease was taken over meanwhile, so it runs or ran"
-                " elsewhere.",
-                delivery.message.task_id,
-            )
+        # Of those that were not answered, the first of the two calls did it.
+        self._say_refused(
+            [one for one in settled.refused if one.key not in self.unanswered], verdicts
+        )
         if claims and self._chords is not None:
             refused = {delivery.key for delivery in settled.refused}
             self._chords.close(claims, refused - self.unanswered)
@@ -96,6 +100,16 @@ class Settler:
         for key in keys if self._published else ():
             self._published.pop(key, None)
         return settled.fetched
+
+    def _say_refused(self, refused: Sequence[Delivery], verdicts: Sequence[Verdict]) -> None:
+        """Say of what was taken over whether its outcome is stored: elsewhere it is before the settle."""
+        kept = set[str]()
+        if refused and self._results is not None and not self._joint:
+            settlements = [one.settlement for one in verdicts]
+            kept = {item.delivery.key for item in settlements if item.result is not None}
+        for delivery in refused:
+            said = _STORED if delivery.key in kept else _NOT_STORED
+            logger.warning(said, delivery.message.task_id)
 
     def _with_chords(
         self, verdicts: Sequence[Verdict], hold: list[Verdict] | None

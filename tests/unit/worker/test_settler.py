@@ -268,6 +268,22 @@ def test_what_was_taken_away_is_refused_and_said(
     )
 
 
+def test_of_what_was_taken_away_it_is_said_if_it_is_stored_elsewhere(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = Store(unique_id(), [])
+    settler = Settler(Plain(scene.app.broker, []), scene.consumer, results)
+    (taken,) = scene.fetched(1)
+    scene.app.broker.take_back(scene.consumer.owner.id, [taken.key])
+    with caplog.at_level(logging.WARNING, "umbel.worker"):
+        settler.settle([scene.verdict(taken)])
+    assert state_in(results, taken) == "SUCCESS"
+    assert caplog.messages[-1] == (
+        f"The outcome of task {taken.message.task_id} was stored, but its message went back meanwhile,"
+        " so it runs or ran elsewhere, too."
+    )
+
+
 def test_an_owner_that_was_taken_for_dead_settles_nothing(scene: Scene) -> None:
     settler = Settler(scene.app.broker, scene.consumer, scene.app.results)
     (delivery,) = scene.fetched(1)
