@@ -241,7 +241,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for name, value in report.user_properties if report.when == "call" else ():
         if name == MEASURED:
             test = report.nodeid.rpartition("::test_")[2].partition("[")[0]
-            known = (*SERVERS, *RABBITMQ)
+            known = (*SERVERS, *reversed(RABBITMQ))
             engine = next((name for name in known if name in report.nodeid.partition("[")[2]), "")
             measured[f"{engine}: {test}" if engine else test].add(
                 Figures(**cast("dict[str, Any]", value))

@@ -47,6 +47,29 @@ def test_node_frozen_beyond_its_lease(make_fleet: MakeFleet, form: Form, settle:
 
 @EVERYWHERE
 @pytest.mark.forms("short", "full")
+def test_node_frozen_in_the_middle_of_a_batch(
+    make_fleet: MakeFleet, form: Form, settle: Settle
+) -> None:
+    """Its only child was about to start the next of many that it had taken: others run these.
+
+    They run here no more when it wakes up, though it may not have heard by then that they are not its own.
+    """
+    point = "child.before_start"
+    with make_fleet(worker_lease_ttl=form.pick(1.0, 15.0)) as fleet:
+        fleet.concurrency = 1
+        plan = fleet.fail_point(f"{point}=stop@{form.dice.randint(100, 200)}")
+        (one,) = fleet.start("one", environment=plan)
+        fleet.start("two")
+        fleet.until_struck([point], lambda: fleet.send("work", [(0.0,)] * 300))
+        one.freeze()
+        SYSTEM.sleep(3 * fleet.lease)
+        one.thaw()
+        fleet.send_load(20, form.dice)
+        settle(fleet)
+
+
+@EVERYWHERE
+@pytest.mark.forms("short", "full")
 def test_supervisor_frozen_beyond_its_lease(
     make_fleet: MakeFleet, form: Form, settle: Settle
 ) -> None:

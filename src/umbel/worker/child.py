@@ -375,9 +375,10 @@ class Child:
 
     def _start(self, item: Waiting) -> bool:
         fail_point("child.before_start")
+        if not self._pace.starts(now := self._clock.monotonic()):
+            return False
         report.received(item.prepared)
-        self.current = item
-        self.started_at = now = self._clock.monotonic()
+        self.current, self.started_at = item, now
         self.limits = hard, soft = time_limits(item.prepared)
         if not hard and not soft:  # most have none
             return self._page.start(item.index, now)

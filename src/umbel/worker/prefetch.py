@@ -16,6 +16,9 @@ SETTLE_WITHIN = 0.01
 #: How many times as long as the last settle took tasks run before the next: so a child does not wait for its
 #: broker for most of its time.
 SHARE = 4.0
+#: Seconds of a start after the one before it, or after the batch began, by which the process has slept: the
+#: helper of one that is awake gives back what waits behind a task that turns out long.
+OVERSLEPT = 1.0
 
 
 class Prefetch:
@@ -40,12 +43,17 @@ class Pace:
     def __init__(self) -> None:
         #: When something was last settled, or a batch began.
         self.settled_at = 0.0
-        self._begun = self._took = self._waiting = 0.0
+        self._started_at = self._begun = self._took = self._waiting = 0.0
 
     def begin(self, now: float) -> None:
         """Take note that a batch begins."""
-        self._begun = self.settled_at = now
+        self._begun = self._started_at = self.settled_at = now
         self._waiting = 0.0
+
+    def starts(self, now: float) -> bool:
+        """Take note that a task starts; False when others may have it by now, so that it must not."""
+        since, self._started_at = now - self._started_at, now
+        return since <= OVERSLEPT
 
     def is_due(self, now: float) -> bool:
         """Tell whether what is finished has waited long enough, by what settling costs."""

@@ -42,7 +42,7 @@ from umbel.worker.outcome import (
     is_given_back,
     marked,
 )
-from umbel.worker.prefetch import SlotPrefetch
+from umbel.worker.prefetch import OVERSLEPT, SlotPrefetch
 from umbel.worker.settler import Settler, give_up
 from umbel.worker.slot_limits import SlotLimits, Timed
 from umbel.worker.slot_page import SlotPage
@@ -314,7 +314,7 @@ class SlotChild(Child):
         fail_point("child.before_start")
         self._running[item.index] = item
         now, timed = self._clock.monotonic(), None
-        if not self.stopping.is_set():
+        if not self.stopping.is_set() and now - self.started_at <= OVERSLEPT:
             report.received(item.prepared)
             timed = self._limits.start(item, now)
             deadlines = (0.0, 0.0) if timed is None else timed.deadlines

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -764,6 +764,62 @@ def test_nothing_of_a_fenced_batch_starts(
     worker.join()
     assert ran == ["held"]
     worker.helper.start()
+
+
+class Late(Hasty):
+    """A clock that goes on while a process is frozen."""
+
+    slept = 0.0
+
+    def monotonic(self) -> float:  # type: ignore[override]
+        return SYSTEM.monotonic() + self.slept
+
+
+def test_a_process_that_wakes_up_gives_back_what_it_has_not_started(
+    app: Umbel,
+    make: Make,
+    note: Made,
+    held: Made,
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others may have that by then, which it has not heard: its helper was frozen, too."""
+    worker = make(prefetch=4, start=False)
+    worker.child._clock = clock = Late()
+    long = held.delay()
+    waiting = note.delay_many([(n,) for n in range(3)])
+    worker.thread.start()
+    gate.wait()
+    page, consumer = worker.page.read(), worker.child.consumer
+    assert page is not None
+    back: list[str] = []
+
+    def release(keys: Collection[str]) -> int:
+        back.extend(keys)
+        return type(consumer).release(consumer, keys)
+
+    monkeypatch.setattr(consumer, "release", release)
+    clock.slept = 2.0
+    gate.open()
+    assert got(long) == "done"
+    worker.helper.start()
+    assert [got(result) for result in waiting] == [0, 1, 2]  # when it has fetched them again
+    assert sorted(back) == sorted(page.keys(Held.WAITING))
+
+
+@pytest.mark.parametrize("executor", ["threads"])
+def test_a_thread_starts_nothing_that_waited_while_its_process_slept(
+    make: Make, note: Made, ran: list[Any]
+) -> None:
+    worker = make(start=False)
+    note.delay(1)
+    (delivery,) = worker.child.consumer.fetch(FetchRequest(("celery",), 1), PATIENCE)
+    item = Waiting(0, worker.child._prepare(delivery))
+    worker.slots._places.put([0], [delivery.key])
+    worker.slots.started_at = SYSTEM.monotonic() - 2.0
+    worker.slots.work(item)
+    assert list(worker.slots.returning) == [item]
+    assert ran == []
 
 
 # Stopping
