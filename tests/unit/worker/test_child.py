@@ -771,7 +771,7 @@ class Late(Hasty):
 
     slept = 0.0
 
-    def monotonic(self) -> float:  # type: ignore[override]
+    def monotonic(self) -> float:
         return SYSTEM.monotonic() + self.slept
 
 
