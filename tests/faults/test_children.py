@@ -71,6 +71,7 @@ def test_task_that_kills_its_process_and_its_neighbours(
             fleet.send("work", [(0.2,)] * 12)
             poisoned.update(fleet.send("poison", [()]))
             fleet.send("work", [(0.2,)] * 12)
+        fleet.wait_until_quiet(form.pick(30.0, 120.0))  # what was hit often runs alone, one by one
         settle(fleet)
         assert set(fleet.evidence().dead) == poisoned
 

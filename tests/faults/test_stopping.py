@@ -102,7 +102,8 @@ def _stop_there(
         assert cold or not extras
         # A child may have been about to acknowledge a message of which it had just made a copy.
         assert sum(extra.of_copy for extra in extras) <= 1 + (point == "rabbitmq.claim.after")
-        again = [extra.before for extra in extras if not extra.of_copy]
+        # What runs again may send its follow-up again.
+        again = [one.before for one in extras if not (one.of_copy or one.inherited)]
         # Who is held does not settle what has ended, while it may run another task.
         _check_neighbour(fleet, [start for start in again if start.pid != struck], told)
 
