@@ -340,3 +340,32 @@ def test_a_step_needs_no_command_that_nothing_else_needs(
         consumer = attach(mine)
         chain = Chain(consumer, *fetch(consumer))
         assert [ids(chain.go_on()) for _ in range(3)] == [["step 1"], ["step 2"], ["step 3"]]
+
+
+@pytest.mark.parametrize("queue", [QUEUE, "elsewhere"])
+def test_what_follows_and_may_not_be_put_on_its_list_is_not_lost(
+    private: PrivateServer, admin: Any, queue: str
+) -> None:
+    """The settlement is refused, as often as it is tried: what follows is not taken for sent."""
+    rights = {"passwords": "+pw", "keys": "*", "channels": "*"}
+    admin.acl_setuser("app", True, commands=["+@all"], **rights)
+    with closing(RedisEngine(private.url.replace("//", "//app:pw@"), {})) as mine:
+        for name in ("first", "second"):
+            publish(mine, name)
+        consumer = attach(mine)
+        fetched = fetch(consumer)
+        item = Settlement(
+            fetched[0],
+            Action.ACK,
+            publish=(publication("noted", queue=queue), publication("a", queue=queue)),
+        )
+        admin.acl_setuser("app", True, commands=["-lpush"], **rights)
+        for _ in range(2):
+            with pytest.raises(OperationalError):
+                consumer.settle([item], FetchRequest((QUEUE,), 1))
+        admin.acl_setuser("app", True, commands=["+@all"], **rights)
+        queues = tuple({QUEUE: 0, queue: 0})
+        settled = consumer.settle([item], FetchRequest(queues, 5))
+        assert settled.refused == ()
+        assert ids(settled.fetched) == ["noted", "a"]
+        consumer.close()

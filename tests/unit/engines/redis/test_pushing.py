@@ -324,6 +324,29 @@ def test_a_server_that_begins_to_refuse_plain_commands_has_each_message_once(
         assert ids(fetch(attach(engine), limit=100)) == [str(number) for number in range(12)]
 
 
+@pytest.mark.parametrize("later", [None, 60.0], ids=["at once", "later"])
+@pytest.mark.parametrize("queues", [1, 2])
+def test_what_may_not_be_put_on_its_list_is_refused_each_time(
+    private: PrivateServer, admin: Any, queues: int, later: float | None
+) -> None:
+    """A user without that right. Whoever repeats the call is not told that it is there."""
+    rights = {"passwords": "+pw", "keys": ["*"], "channels": ["*"]}
+    admin.acl_setuser("app", True, commands=["+@all"], **rights)
+    with closing(RedisEngine(private.url.replace("//", "//app:pw@"), {})) as engine:
+        due = None if later is None else now() + later
+        names = [f"q{number}" for number in range(queues)]
+        _publish(engine, *(_new("noted", queue=name) for name in names))
+        items = [_new("1", queue=name, due=due) for name in names]
+        admin.acl_setuser("app", True, commands=["-lpush"], **rights)
+        for _ in range(3):
+            with pytest.raises(OperationalError, match="Rights"):
+                _publish(engine, *items)
+        admin.acl_setuser("app", True, commands=["+@all"], **rights)
+        for _ in range(2):  # and once it has worked it is there once
+            _publish(engine, *items)
+        assert [admin.llen(name) for name in names] == [2] * queues
+
+
 @pytest.mark.usefixtures("in_parts")
 def test_of_messages_of_which_one_cannot_be_written_none_is_sent(
     known: RedisEngine, admin: Any

@@ -31,32 +31,44 @@ end
 -- time by themselves, and ours see the number in front. Not where Celery's cannot be: there VISIBILITY is 0.
 local BUCKET = math.floor(NOW / 30000)
 local TAGS, TAGS_BEFORE = P .. 'tags:' .. BUCKET, P .. 'tags:' .. BUCKET - 1
-local tags_end = false
+local in_work, tags_end = {}, false
 
+-- A tag is known (note_tag) once what it stands for is where it belongs. Where that is refused (a user who may not write
+-- to all keys), whoever repeats the call is told so again, and it is not taken for done.
 local function is_new(tag)
-  if call('SISMEMBER', TAGS_BEFORE, tag) == 1 or call('SADD', TAGS, tag) == 0 then
+  if in_work[tag] or call('SISMEMBER', TAGS, tag) == 1 or call('SISMEMBER', TAGS_BEFORE, tag) == 1 then
     return false
   end
+  in_work[tag] = true
+  return true
+end
+
+local function note_tag(tag)
+  call('SADD', TAGS, tag)
   if not tags_end then
     tags_end = true
     call('EXPIREAT', TAGS, (BUCKET + 2) * 30) -- when nobody asks for it any more
   end
-  return true
 end
 
 local function publish(list, base, tag, due, raw)
   if not is_new(tag) then
     return
   end
+  local parked = false
   if due and due * 1000 > NOW then
     if VISIBILITY == 0 or call('ZCOUNT', P .. 'owners', NOW, '+inf') > 0 then
       park(tag, list, base, raw, due)
-      return
+      parked = true
+    else
+      raw = '{"umbel": [0, 0, ' .. string.format('%.3f', due) .. '], ' .. string.sub(raw, 2)
     end
-    raw = '{"umbel": [0, 0, ' .. string.format('%.3f', due) .. '], ' .. string.sub(raw, 2)
   end
-  call('LPUSH', list, raw)
-  arrive(list, base, 1)
+  if not parked then
+    call('LPUSH', list, raw)
+    arrive(list, base, 1)
+  end
+  note_tag(tag)
 end
 
 -- Remember the names of queues for as long as they are used.

@@ -9,11 +9,13 @@ local bucket = math.floor(time[1] / 30)
 local tags = P .. 'tags:' .. bucket
 
 call('LLEN', list) -- an error here leaves everything as it was
-if call('SISMEMBER', P .. 'tags:' .. bucket - 1, tag) == 1 or call('SADD', tags, tag) == 0 then
+if call('SISMEMBER', tags, tag) == 1 or call('SISMEMBER', P .. 'tags:' .. bucket - 1, tag) == 1 then
   return {}
 end
-call('EXPIREAT', tags, (bucket + 2) * 30)
+-- A tag is known once its message is there: a user who may not write to the list is told so each time.
 call('LPUSH', list, ARGV[5])
+call('SADD', tags, tag)
+call('EXPIREAT', tags, (bucket + 2) * 30)
 if call('EXISTS', P .. 'bell:' .. string.sub(list, 1, base)) == 0 then
   return {}
 end

@@ -147,7 +147,7 @@ end
 store_results(results)
 local back, gone, buried = {}, {}, false
 
--- Follow-ups for lists that this call takes from, and that had nothing: {number, labelled envelope} by list. They are
+-- Follow-ups for lists that this call takes from, and that had nothing: {number, labelled envelope, tag} by list. They are
 -- leased as they came, and on their list only where there is no room for them.
 local fresh = {}
 local function had_nothing(list)
@@ -168,7 +168,7 @@ local function follow_up(nth, list, base, tag, due, value)
     publish(list, base, tag, due, unlabelled(list, base, value))
   elseif is_new(tag) then
     fresh[list] = fresh[list] or {}
-    fresh[list][#fresh[list] + 1] = { nth, value }
+    fresh[list][#fresh[list] + 1] = { nth, value, tag }
   end
 end
 
@@ -198,12 +198,6 @@ end
 give_back(back)
 if buried then
   tidy_dead()
-end
-with_all('HDEL', HELD, gone)
-for place_of_ack = first_ack, first_ack + acks - 1 do
-  if call('HDEL', HELD, ARGV[place_of_ack]) == 0 then
-    refused[#refused + 1] = ARGV[place_of_ack]
-  end
 end
 
 -- Leasing.
@@ -298,6 +292,17 @@ if limit > 0 then
   end
   if taken > 0 then
     call('HSET', OWNER, 'n', number(base + taken))
+  end
+  for _, items in pairs(fresh) do
+    for _, one in ipairs(items) do
+      note_tag(one[3])
+    end
+  end
+end
+with_all('HDEL', HELD, gone)
+for place_of_ack = first_ack, first_ack + acks - 1 do
+  if call('HDEL', HELD, ARGV[place_of_ack]) == 0 then
+    refused[#refused + 1] = ARGV[place_of_ack]
   end
 end
 if parked_here >= CHUNK then
