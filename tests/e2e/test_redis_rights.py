@@ -99,3 +99,23 @@ def test_keys_of_others_are_refused_and_the_error_says_where_rights_are_describe
         with pytest.raises(OperationalError, match=r"ACL SETUSER.*\"Rights\""):
             app.send_task("tasks.add")
     assert _refused(server) != []
+
+
+@pytest.mark.parametrize("missing", ["-blmove", "-client|id"])
+def test_a_worker_that_may_not_wait_says_so_once_and_works(
+    project: Path, start: Start, server: PrivateServer, missing: str
+) -> None:
+    admin: Any = server.admin
+    admin.execute_command("ACL", "SETUSER", "umbel", missing)
+    url = f"redis://umbel:password@127.0.0.1:{server.port}/0"
+    (project / "tasks.py").write_text(TASKS.format(url=url, options=OPTIONS))
+    with closing(Umbel("tasks", broker=url, backend=url)) as app:
+        app.conf.broker_transport_options = app.conf.result_backend_transport_options = OPTIONS
+        worker = start("-c", "1")
+        for _ in range(5):  # between any two of them it waits
+            assert app.send_task("tasks.add", (1, 2)).get(timeout=PATIENCE) == 3
+        worker.send(signal.SIGTERM)
+        assert worker.wait() == 0, worker.text
+    assert "does not allow this user to do that" in worker.text
+    assert worker.text.count("The broker does not answer") <= 2
+    assert worker.text.count("The broker answers again") <= 1

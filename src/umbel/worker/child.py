@@ -11,7 +11,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from random import random
 
 from umbel import signals
 from umbel.app import Umbel
@@ -28,6 +27,7 @@ from umbel.worker.execute import Runner
 from umbel.worker.lifetime import Lifetime
 from umbel.worker.limits import Limits
 from umbel.worker.marking import are_to_be_marked, mark
+from umbel.worker.outage import Outage
 from umbel.worker.outcome import Job, Lost, Prepared, Revoked, Waiting, is_early, marked
 from umbel.worker.own_limits import OwnLimits
 from umbel.worker.page import Page
@@ -42,9 +42,6 @@ logger = logging.getLogger("umbel.worker")
 
 #: Seconds of one wait for messages; a longer one would save nothing.
 IDLE_WAIT = 60.0
-#: Longest pause, in seconds, between two tries to reach a broker that does not answer: so much later than it
-#: is back is it found.
-MOST_PATIENCE = 1.0
 
 
 class Child:
@@ -82,7 +79,7 @@ class Child:
         self._copies = Copies(app)
         bound = app.conf.snapshot.worker_prefetch_multiplier or app.broker.features.batch
         self._prefetch = Prefetch(min(bound, app.broker.features.batch))
-        self._unreachable_since: float | None = None
+        self._outage = Outage(app.clock)
         #: The broker did not answer: it may have leased messages to us that we do not know of.
         self._in_doubt = False
         # Shared with the helper: under `lock` whoever talks to the broker; the deques by atomic steps.
@@ -261,7 +258,6 @@ class Child:
 
     def _persist(self, act: Callable[[], Sequence[Delivery]]) -> Sequence[Delivery]:
         """Talk to the broker until it answers; say once that it does not, and once that it does again."""
-        pause = 0.05
         while True:
             try:
                 answer = act()
@@ -270,19 +266,12 @@ class Child:
                 return self._persist(self._attach)
             except OperationalError as error:
                 self._in_doubt = True
-                if self._unreachable_since is None:
-                    self._unreachable_since = self._clock.monotonic()
-                    logger.warning("The broker does not answer; trying until it does. %s", error)
                 # Not a test's sleep: the wait of a worker without a broker, cut short by a stop.
-                if self.stopping.wait(pause * (0.5 + random() / 2)):
+                if self.stopping.wait(self._outage.begins(error)):
                     return ()
-                pause = min(pause * 2, MOST_PATIENCE)
             else:
                 self._page.touch(self._clock.monotonic())
-                if self._unreachable_since is not None:
-                    away = self._clock.monotonic() - self._unreachable_since
-                    logger.warning("The broker answers again, after %.1f s.", away)
-                    self._unreachable_since = None
+                self._outage.ends()
                 return answer
 
     def _attach(self) -> Sequence[Delivery]:

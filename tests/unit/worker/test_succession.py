@@ -155,7 +155,7 @@ class Worker:
 @pytest.fixture(autouse=True)
 def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("umbel.worker.helper.GRACE", 0.05)
-    monkeypatch.setattr("umbel.worker.child.MOST_PATIENCE", 0.05)
+    monkeypatch.setattr("umbel.worker.outage.MOST_PATIENCE", 0.05)
 
 
 @pytest.fixture
