@@ -13,15 +13,15 @@ logger = logging.getLogger("umbel.worker")
 #: Shortest and longest pause, in seconds, between two tries to reach it: by so much later than it is back is
 #: it found.
 LEAST_PATIENCE, MOST_PATIENCE = 0.05, 1.0
-#: Seconds after an answer in which the same failure again is no new one. A server may take one call and refuse
-#: another for ever, such as one that a user has no right to.
+#: Seconds after an answer in which the same failure again is no new one. A server may take one call and
+#: refuse another for ever, such as one that a user has no right to.
 SOON = 1.0
 #: Seconds without a failure after which such a server is trusted again.
 QUIET = 60.0
 
 
 class Outage:
-    """Whether a broker answers. One that wavers, between the same refusal and an answer, is not told of each time."""
+    """Whether a broker answers. One that wavers, between a refusal and an answer, is not told of each time."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

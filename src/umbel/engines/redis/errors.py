@@ -27,6 +27,16 @@ _ANSWERS: tuple[Answer, ...] = (
         "{server} asks for a password, and none is given. Write redis://:PASSWORD@host:port/0 or set"
         " redis_password.",
     ),
+    *(
+        Answer(
+            sign,
+            "{server} asks for a password, and none is given. Write redis://:PASSWORD@host:port/0 or set"
+            " redis_password.",
+            passes=False,
+        )
+        # Instead, where a call is large: such are not even read.
+        for sign in ("unauthenticated multibulk", "unauthenticated bulk")
+    ),
     Answer(
         "invalid username-password",
         "{server} does not accept the user or the password. Check them in the URL, or in redis_username"
@@ -166,6 +176,8 @@ _NOT_ALLOWED = "The user executing the script"
 _SILENT = re.compile(r"(?:Connection|Timeout|Authentication)Error\(([\"'])(.*?)\1")
 #: What servers answer that do not know a command, or one of its options.
 _TOO_OLD = ("unknown command", "unknown redis command", "syntax error", "wrong number of arg")
+#: What they quote of it, which may be a whole script.
+_ARGUMENTS = re.compile(r",? with args beginning with: .*")
 #: What a connection's error says when nothing has been sent yet.
 _UNREACHED = ("connecting to", "Connection refused", "Name or service not known", "No such file")
 
@@ -219,8 +231,8 @@ def translated(error: Exception, shown: str, timeout: float) -> Exception:
         return OperationalError(tell(server, text))
     if any(sign in text.lower() for sign in _TOO_OLD):
         return OperationalError(
-            f"{server} does not know what it was asked for ({text}). umbel needs Redis 6.2 or later, or"
-            " Valkey."
+            f"{server} does not know what it was asked for ({_ARGUMENTS.sub('', text)}). umbel needs Redis 6.2"
+            " or later, or Valkey, where no command is renamed or disabled."
         )
     return OperationalError(f"{server} answered: {text}")
 
