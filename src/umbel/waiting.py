@@ -206,6 +206,7 @@ class Hub:
     def _turn(self, timeout: float, patience: float | None = None) -> bool:
         """Take up changes, and hand on what comes. What fails is told to all who wait."""
         try:
+            began = monotonic()
             # First, so that whoever adds to the changes from here on has something to interrupt.
             subscription = self._connected()
             with self._lock:
@@ -219,7 +220,7 @@ class Hub:
                     subscription.discard(gone)
                 if new:
                     subscription.add(new, patience)
-            news = subscription.receive(timeout)
+            news = subscription.receive(max(timeout - (monotonic() - began), 0.0))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
             self._disconnect()
             self._fail(error)

@@ -17,7 +17,7 @@ from tests.redis_servers import PrivateServer, private_server
 from umbel import Umbel, chord
 from umbel.exceptions import OperationalError
 from umbel.ports import QueueDepth
-from umbel.testing.conformance.support import PATIENCE, until
+from umbel.testing.conformance.support import PATIENCE, at_most, until
 
 pytestmark = pytest.mark.engine
 
@@ -99,6 +99,22 @@ def test_keys_of_others_are_refused_and_the_error_says_where_rights_are_describe
         with pytest.raises(OperationalError, match=r"ACL SETUSER.*\"Rights\""):
             app.send_task("tasks.add")
     assert _refused(server) != []
+
+
+def test_a_worker_that_may_not_end_its_wait_stops_at_once_all_the_same(
+    project: Path, start: Start, server: PrivateServer
+) -> None:
+    admin: Any = server.admin
+    admin.execute_command("ACL", "SETUSER", "umbel", "-client|unblock")
+    url = f"redis://umbel:password@127.0.0.1:{server.port}/0"
+    (project / "tasks.py").write_text(TASKS.format(url=url, options=OPTIONS))
+    worker = start("-c", "1")
+    until(lambda: admin.info("clients")["blocked_clients"] == 1)
+    with at_most(4.0):
+        worker.send(signal.SIGTERM)
+        assert worker.wait() == 0, worker.text
+    assert "client|unblock" in worker.text
+    assert "did not answer" not in worker.text
 
 
 @pytest.mark.parametrize("missing", ["-blmove", "-client|id"])

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from umbel.engines.forks import tell_of_forks
-from umbel.engines.redis.calls import Calls
+from umbel.engines.redis.calls import WAKING, Calls
 from umbel.engines.redis.insides import packed
 from umbel.engines.redis.server import Argument, Link, Script
 from umbel.exceptions import BrokerFull, OperationalError
@@ -268,8 +268,16 @@ class Waiter:
             if answer is None or isinstance(answer, bytes):
                 return answer
         # Interrupted, not needed, or the server is late.
-        self._calls.wake([str(link.number).encode()])
+        self._unblock(link)
         return self._moved(link)
+
+    def _unblock(self, link: Link) -> None:
+        """End a wait. Raises OperationalError where this is refused: the connection has to be given up."""
+        try:
+            self._calls.server.unblock([str(link.number).encode()], WAKING)
+        except OperationalError as error:
+            if isinstance(error.__cause__, ResponseError):
+                raise
 
     def _moved(self, link: Link) -> bytes | None:
         """Return what BLMOVE has moved or not; its answer has to come."""

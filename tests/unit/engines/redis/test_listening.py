@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -144,6 +145,27 @@ def test_one_packet_listens_and_looks(server: Server, private: PrivateServer) ->
         subscription.add(["1", "2"])
         assert set(subscription.receive(0.0)) == {"1"}
         assert _calls(private) == {**before, "subscribe": 2, "mget": 2}
+
+
+def test_what_was_stored_and_never_told_is_found_after_a_while(private: PrivateServer) -> None:
+    """As by a worker whose user may not publish: who waits does not wait for ever."""
+    admin: Any = private.admin
+    admin.acl_setuser("mute", True, passwords="+pw", keys=["*"], commands=["+@all", "-publish"])
+    with (
+        closing(Server(private.url, {"health_check_interval": 0.3})) as server,
+        closing(Server(private.url.replace("//", "//mute:pw@"), {})) as mute,
+        closing(RedisResults(server).subscribe()) as subscription,
+    ):
+        subscription.add([str(number) for number in range(3)])
+        RedisResults(mute).put([record("1", "STARTED"), record("2", "SUCCESS")])
+        found = until(lambda: subscription.receive(1.0))
+        assert {task_id: one.state for task_id, one in found.items()} == {
+            "1": "STARTED",
+            "2": "SUCCESS",
+        }
+        assert subscription.receive(1.0) == {}  # what has been told once is no news
+        RedisResults(mute).put([record("1", "SUCCESS")])
+        assert set(until(lambda: subscription.receive(1.0))) == {"1"}
 
 
 def test_a_key_that_cannot_be_read_is_looked_at_again(server: Server) -> None:

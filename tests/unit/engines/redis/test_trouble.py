@@ -234,6 +234,18 @@ def test_a_wait_for_a_result_ends_with_its_time_when_the_server_is_frozen(
             wait(store)
 
 
+def test_a_frozen_server_takes_the_time_of_a_wait_once(private: PrivateServer) -> None:
+    """Not once to listen, and then once more to hear."""
+    with connected(private.url) as server:
+        results = RedisResults(server)
+        with pytest.raises(OutOfPatience):
+            list(watch(results, ["1"], Patience(SYSTEM, timeout=0.1)))
+        private.freeze()
+        with at_most(2.4), pytest.raises(OutOfPatience):
+            list(watch(results, ["2"], Patience(SYSTEM, timeout=1.6, just_sent=True)))
+        private.thaw()
+
+
 def test_an_answer_that_came_too_late_is_nobody_elses(private: PrivateServer) -> None:
     with connected(private.url) as server:
         server.call("MSET", "a", "1", "b", "2")

@@ -1,7 +1,7 @@
 -- Storing one document under its key, perhaps in another database.
 
 -- Store a document, and tell it. Telling it is a favour, which a server may refuse (a user without channels): who
--- listens also looks.
+-- listens also looks, when all has been silent for a while.
 local function store_document(key, document, expires)
   if expires == '0' then
     redis.call('SET', key, document)
