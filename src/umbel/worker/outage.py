@@ -21,7 +21,7 @@ QUIET = 60.0
 
 
 class Outage:
-    """Whether a broker answers. One that wavers, between a refusal and an answer, is not told of each time."""
+    """Whether a broker answers. One that wavers between refusals and answers is told of once."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -231,8 +231,8 @@ def translated(error: Exception, shown: str, timeout: float) -> Exception:
         return OperationalError(tell(server, text))
     if any(sign in text.lower() for sign in _TOO_OLD):
         return OperationalError(
-            f"{server} does not know what it was asked for ({_ARGUMENTS.sub('', text)}). umbel needs Redis 6.2"
-            " or later, or Valkey, where no command is renamed or disabled."
+            f"{server} does not know what it was asked for ({_ARGUMENTS.sub('', text)}). umbel needs Redis"
+            " 6.2 or later, or Valkey, where no command is renamed or disabled."
         )
     return OperationalError(f"{server} answered: {text}")
 
