@@ -416,5 +416,5 @@ def lost(owner: Owner) -> LeaseLost:
     """Return the error for an owner that was taken for dead."""
     return LeaseLost(
         f"The process {owner.pid} was taken for dead (frozen for longer than worker_lease_ttl?)"
-        " and its leases were taken over."
+        " and its leases were taken over, or the server has lost its data."
     )
