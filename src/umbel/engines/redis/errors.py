@@ -170,8 +170,9 @@ _ELSEWHERE = (
 )
 #: How Redis 6.2 tells of an error within a script: the answer to the command follows the places in it.
 _IN_SCRIPT = re.compile(r"Error running script \(call to \w+\): (?:@?user_script: ?\d+: )+-?")
-#: What a script is told that may not do something, up to Redis 7.0 without a code.
-_NOT_ALLOWED = "The user executing the script"
+#: What a script is told that may not do something, without a code: by Redis up to 7.0, and by later ones and
+#: Valkey.
+_NOT_ALLOWED = ("The user executing the script", "ACL failure in script")
 #: What redis-py quotes of a Sentinel that could not be asked.
 _SILENT = re.compile(r"(?:Connection|Timeout|Authentication)Error\(([\"'])(.*?)\1")
 #: What servers answer that do not know a command, or one of its options.

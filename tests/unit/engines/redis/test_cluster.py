@@ -148,7 +148,7 @@ def test_a_cluster_has_only_one_database(cluster: PrivateCluster, prefix: str) -
         url = f"redis://127.0.0.1:{cluster.masters[0].port}/1"
         with (
             closing(RedisEngine(url, options)) as made,
-            pytest.raises(OperationalError, match="no database but 0"),
+            pytest.raises(OperationalError, match="no database"),
         ):
             publish(made, "1")
 

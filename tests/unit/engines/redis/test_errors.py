@@ -42,6 +42,7 @@ def told(error: Exception) -> OperationalError:
         (f"{WRONGTYPE}{END}", "something else under a key"),
         (f"{REFUSED}{NOPERM}", "ACL SETUSER"),
         (f"{NOPERM}{END}", "ACL SETUSER"),
+        (f"ACL failure in script: User app has no permissions{END}", "ACL SETUSER"),
         (f"{REFUSED}-MISCONF Redis is configured to save", "cannot write its data to its disk"),
         (f"{REFUSED}Unknown Redis command called from Lua script", "umbel needs Redis 6.2"),
         (f"{REFUSED}Wrong number of args calling Redis command From Lua", "umbel needs Redis 6.2"),

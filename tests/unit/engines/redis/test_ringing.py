@@ -122,4 +122,5 @@ def test_a_server_that_was_emptied_is_noticed_once_each_time(
         for _ in range(3):
             engine.broker.expired()
             engine.broker.renew("node", LONG)
-        assert admin.info("commandstats")["cmdstat_client|list"]["calls"] == 1
+        used = admin.info("commandstats")  # Redis 6.2 counts all of CLIENT as one
+        assert used.get("cmdstat_client|list", used.get("cmdstat_client"))["calls"] == 1
