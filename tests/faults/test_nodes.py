@@ -61,14 +61,19 @@ def test_node_killed_with_all_its_children(
         (one,) = fleet.start("one")
         starts = []
         for _ in range(form.pick(1, 10)):
+            # A child may be between two tasks, or busy with its broker: one is in the middle of this.
+            (long,) = fleet.send("work", [(1.0,)])
+            wait_until(
+                partial(_have_started, fleet, long), 10.0, Told("the long task to start", fleet)
+            )
             fleet.send_load(form.pick(60, 100), form.dice)
-            SYSTEM.sleep(form.dice.uniform(0.1, 0.4))
+            SYSTEM.sleep(form.dice.uniform(0.0, 0.3))
             begun = SYSTEM.monotonic()
             one.kill_all()
             (one,) = fleet.start("one")
             starts.append(SYSTEM.monotonic() - begun)
         figures = settle(fleet)
-        assert figures.duplicates
+        assert figures.duplicates >= len(starts)
         assert max(figures.recoveries) <= max(starts) + 1.0
 
 
