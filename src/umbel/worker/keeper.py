@@ -148,6 +148,8 @@ class Keeper:
 
     def _run(self) -> None:
         try:
+            if not self._ending.asked:
+                self.step(self._clock.monotonic())  # children are started at once
             while not (self._ending.asked and self._is_empty()):
                 happened, now = self._wait(), self._clock.monotonic()
                 if happened or not self._is_idle(now):

@@ -205,6 +205,23 @@ def test_it_ends_when_it_is_told_to(keeper: Keeper) -> None:
     assert (ended, keeper.error) == ([True], None)
 
 
+def test_it_begins_with_a_step_and_not_by_waiting(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node whose children are started with its second step takes as long as a step to start."""
+    did: list[str] = []
+
+    def wait() -> bool:
+        did.append("wait")
+        keeper.stop()
+        return True
+
+    monkeypatch.setattr(keeper, "step", lambda now: did.append("step"))
+    monkeypatch.setattr(keeper, "_wait", wait)
+    keeper._run()
+    assert did[:2] == ["step", "wait"]
+
+
 @pytest.fixture
 def retiring(keeper: Keeper) -> Iterator[tuple[Slot, ChildProcess, socket.socket]]:
     """A slot with a child that says that it retires."""
