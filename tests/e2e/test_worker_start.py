@@ -206,6 +206,51 @@ def look():
     assert worker.wait() == 0
 
 
+#: An app that is imported by the command line already: it adds an option to the command.
+WITH_OPTION = """
+import click
+app.user_options["worker"].add(click.Option(["--mine"]))
+"""
+#: What closes all that its process has open, as who goes to the background does, before it opens its own.
+CLEARING = "os.closerange(3, 100)"
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [pytest.param(WITH_OPTION, ("--mine", "x"), id="earlier"), pytest.param(CLEARING, (), id="there")],
+)
+def test_a_file_that_the_import_opens_stays_open(
+    start: Start, app: Umbel, project: Path, before: str, words: tuple[str, ...]
+) -> None:
+    (project / "mine").touch()
+    importing(
+        project,
+        f"""
+{before}
+notes = open(here / "notes", "a")
+@app.task
+def note():
+    print("noted", file=notes, flush=True)
+""",
+    )
+    start("-c", "1", *words, before="exec 3<mine")
+
+    @app.task(name="tasks.note")
+    def note() -> Any: ...
+
+    note.delay().get(timeout=PATIENCE)
+    assert (project / "notes").read_text() == "noted\n"
+
+
+def test_a_socket_that_the_command_line_has_opened_by_its_import_is_told(
+    start: Start, app: Umbel, project: Path
+) -> None:
+    importing(project, f"{WITH_OPTION}import socket\nmine = socket.socketpair()")
+    worker = start("-c", "1", "--mine", "x")
+    assert worker.says("Importing the app leaves the socket ")
+    assert app.tasks["tasks.where"].delay().get(timeout=PATIENCE)
+
+
 @pytest.mark.parametrize("executor", ["prefork", "solo"])
 def test_a_place_that_no_waiting_mends_is_told_in_a_sentence(
     start: Start, project: Path, executor: str

@@ -211,6 +211,14 @@ def open_descriptors() -> list[int]:
     return [number for number in sorted(numbers) if number > 2 and _is_open(number)]
 
 
+def inherited_descriptors() -> set[int]:
+    """Return which of these came from whoever started this program.
+
+    What Python opens itself does not outlive the start of another one; so it is known that it did not either.
+    """
+    return {number for number in open_descriptors() if os.get_inheritable(number)}
+
+
 def _is_open(number: int) -> bool:
     try:
         os.fstat(number)

@@ -19,7 +19,12 @@ from typing import Any
 
 from umbel.app import Umbel
 from umbel.clock import Clock
-from umbel.worker.bootstrap import Orders, Source, open_descriptors, threads_and_connections
+from umbel.worker.bootstrap import (
+    Orders,
+    Source,
+    inherited_descriptors,
+    threads_and_connections,
+)
 from umbel.worker.forkserver import Channel, load_once, serve_forked
 from umbel.worker.helper import stop_word
 from umbel.worker.page import Held, Page
@@ -161,8 +166,8 @@ class Nursery:
         self._clock = clock
         # The app's import may change these; a later fork server shall begin like the first.
         self._face = {"argv": sys.argv[:], "path": sys.path[:]}
-        #: What is open before, which is no child's: the files and sockets of whoever started the worker.
-        self._inherited = open_descriptors()
+        #: What is no child's: the files and sockets of whoever started the worker.
+        self._inherited = inherited_descriptors()
         self._server: _Forked | subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._spawning = False
@@ -184,7 +189,9 @@ class Nursery:
         So it is imported once, and what is in memory then is there once, until somebody writes to it. Raises
         OSError when the system allows no other process.
         """
-        unsafe = threads_and_connections(self._inherited)
+        # But for those that the import has closed, whose numbers may be the app's by now.
+        foreign = self._inherited & inherited_descriptors()
+        unsafe = threads_and_connections(foreign)
         if unsafe:
             self._spawn_from_here_on(unsafe)
             return
@@ -192,7 +199,7 @@ class Nursery:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._server = _Forked(app, theirs, {*self._inherited, ours.fileno()})
+                self._server = _Forked(app, theirs, {*foreign, ours.fileno()})
         except OSError:
             ours.close()
             raise
