@@ -96,6 +96,28 @@ def test_a_signal_that_the_import_keeps_to_itself_counts_when_it_is_over(
     ends_with_nothing_left(worker, project)
 
 
+def test_a_signal_while_the_fork_server_is_forked_leaves_nothing(
+    start: Start, project: Path
+) -> None:
+    importing(
+        project,
+        """
+import signal
+def hang_up():
+    if not (here / "hung up").exists():
+        (here / "hung up").touch()
+        os.kill(os.getpid(), signal.SIGHUP)
+os.register_at_fork(before=hang_up)
+""",
+    )
+    worker = start("-c", "1")
+    assert worker.says("Restarting the worker")
+    assert (project / "hung up").exists()
+    stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat")]
+    own = [one for one in stats if one.rpartition(")")[2].split()[1] == str(worker.process.pid)]
+    assert len(own) == 1  # the fork server, and no zombie
+
+
 def test_the_app_is_imported_once(start: Start, app: Umbel, project: Path) -> None:
     importing(project, "")
     worker = start("-c", "2")

@@ -198,12 +198,13 @@ class Nursery:
         load_once(app)
         ours, theirs = socket.socketpair()
         try:
-            with theirs:
+            # A signal that breaks the start off waits until it is known whom `close` has to end.
+            with theirs, held_back():
                 self._server = _Forked(app, theirs, {*foreign, ours.fileno()})
+                self._channel = Channel(ours)
         except OSError:
             ours.close()
             raise
-        self._channel = Channel(ours)
 
     def _launch(self) -> None:
         """Start another fork server from scratch; it imports the app while the caller goes on.
@@ -351,14 +352,13 @@ class _Forked:
     """A fork server that is forked from this process, with the methods of one that is spawned."""
 
     def __init__(self, app: Umbel, connection: socket.socket, foreign: Collection[int]) -> None:
-        """Fork; the `foreign` file descriptors are closed there."""
+        """Fork, with signals held back; the `foreign` file descriptors are closed there."""
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError):  # what is buffered would be written twice
                 stream.flush()
-        with held_back():
-            self._pid = os.fork()
-            if self._pid == 0:
-                serve_forked(app, connection, foreign)
+        self._pid = os.fork()
+        if self._pid == 0:
+            serve_forked(app, connection, foreign)
 
     def kill(self) -> None:
         """End it now."""
