@@ -239,7 +239,10 @@ CLEARING = "os.closerange(3, 100)"
 
 @pytest.mark.parametrize(
     ("before", "words"),
-    [pytest.param(WITH_OPTION, ("--mine", "x"), id="earlier"), pytest.param(CLEARING, (), id="there")],
+    [
+        pytest.param(WITH_OPTION, ("--mine", "x"), id="earlier"),
+        pytest.param(CLEARING, (), id="there"),
+    ],
 )
 def test_a_file_that_the_import_opens_stays_open(
     start: Start, app: Umbel, project: Path, before: str, words: tuple[str, ...]
@@ -271,6 +274,19 @@ def test_a_socket_that_the_command_line_has_opened_by_its_import_is_told(
     worker = start("-c", "1", "--mine", "x")
     assert worker.says("Importing the app leaves the socket ")
     assert app.tasks["tasks.where"].delay().get(timeout=PATIENCE)
+
+
+def test_a_process_that_has_sockets_before_the_import_has_a_fork_server_of_its_own(
+    start: Start, app: Umbel, project: Path
+) -> None:
+    (project / "sitecustomize.py").write_text("import socket\nmine = socket.socketpair()")
+    worker = start("-c", "1", before='export PYTHONPATH="$PWD:$PYTHONPATH"')
+    assert app.tasks["tasks.where"].delay().get(timeout=PATIENCE)
+    assert children_of(worker.fork_server()) == [worker.child()]
+    assert "Importing the app leaves" not in worker.text
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    ends_with_nothing_left(worker, project)
 
 
 @pytest.mark.parametrize("executor", ["prefork", "solo"])

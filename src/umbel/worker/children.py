@@ -168,6 +168,8 @@ class Nursery:
         self._face = {"argv": sys.argv[:], "path": sys.path[:]}
         #: What is no child's: the files and sockets of whoever started the worker.
         self._inherited = inherited_descriptors()
+        #: Whether this process may be forked as it is: else it has threads or sockets of its own already.
+        self._is_clean = not threads_and_connections(self._inherited)
         self._server: _Forked | subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._spawning = False
@@ -186,9 +188,13 @@ class Nursery:
     def fork(self, app: Umbel) -> None:
         """Fork the first fork server from this process, which has just imported the app.
 
-        So it is imported once, and what is in memory then is there once, until somebody writes to it. Raises
-        OSError when the system allows no other process.
+        So it is imported once, and what is in memory then is there once, until somebody writes to it. Where
+        more than the app runs in this process it is started from scratch. Raises OSError when the system
+        allows no other process.
         """
+        if not self._is_clean:
+            self._launch()
+            return
         # But for those that the import has closed, whose numbers may be the app's by now.
         foreign = self._inherited & inherited_descriptors()
         unsafe = threads_and_connections(foreign)
@@ -215,7 +221,7 @@ class Nursery:
         self._channel = Channel(ours)
         self._importing = True
         try:
-            with theirs:
+            with theirs, held_back():  # as above
                 self._server = self._spawn(theirs)
             self._channel.send({"source": dataclasses.asdict(self._source), **self._face})
         except OSError:
