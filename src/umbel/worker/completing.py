@@ -215,7 +215,9 @@ class _End:
         self._body: Mapping[str, Any] = member.body
         #: The piece that the body was in, if it was in one.
         self.piece: str | None = None
-        run = store.saved_group(run_name(self._group)) or ""
+        #: Which run of the chord it is, where it was sent with ids that it had.
+        self._run = store.saved_group(run_name(self._group))
+        run = self._run or ""
         name = self._group + (run if isinstance(run, str) else run.decode())
         tag = str(uuid.uuid5(uuid.NAMESPACE_OID, name))
         self.outbox = Outbox(tag, self._group, "chord")
@@ -230,9 +232,12 @@ class _End:
         Nothing follows a group that was closed after its claim was given. Who closes one has sent what
         follows, and may have died then, so that its delivery came here; the store may hear its word late.
         """
+        # The chord may have been sent again since it was claimed: what there is then is another run's.
+        if self._run is not None and self._store.add_parts([self._member.part]) != [True]:
+            return Doom()
         # In this order: while there are parts, the document before them was that of the open group.
         document, parts = self._store.saved_group(self._group), self._store.parts(self._group)
-        if not parts:
+        if not parts or (self._run and self._store.saved_group(run_name(self._group)) != self._run):
             return Doom()
         try:
             self._body, self.piece = body_of(self._app, self._store, self._body)

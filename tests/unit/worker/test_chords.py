@@ -657,3 +657,36 @@ def test_a_header_is_not_complete_while_its_next_call_waits(app: Umbel) -> None:
         for place, verdict in enumerate(verdicts)
     ]
     assert needed == [False, True, False, True, False]
+
+
+def test_who_completes_a_chord_late_leaves_it_to_the_run_that_has_begun_since(
+    app: Umbel, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.task(name="note")
+    def note(values: list[int]) -> None:
+        seen.append(tuple(values))
+
+    same = app.tasks["same"]
+    made = chord([same.s(1), same.s(2), same.s(3)], note.s())
+    made.freeze()
+    store = app.results
+    assert store is not None
+    look, add, first, again = store.saved_group, store.add_parts, list[GroupPart](), list[str]()
+
+    def noted(parts: Sequence[GroupPart]) -> list[bool]:
+        first.extend(parts)
+        return add(parts)
+
+    def slow(group: str) -> str | bytes | None:
+        if not again:  # as the claim has been given; one call of the other run has ended, too
+            again.append(group)
+            made.apply_async()
+            add([replace(first[0], claimant="another")])
+        return look(group)
+
+    monkeypatch.setattr(store, "add_parts", noted)
+    monkeypatch.setattr(store, "saved_group", slow)
+    made.apply_async()
+    run_pending(app)
+    assert again
+    assert seen == [(1, 2, 3)]
