@@ -313,7 +313,19 @@ def test_a_delay_begins_at_its_highest_bit(seconds: float, level: int) -> None:
     bits, queue = key[: 2 * LEVELS], key[2 * LEVELS :]
     assert queue == "a.queue"
     delay = int(bits.replace(".", ""), 2)
-    assert seconds * 1000 <= delay <= seconds * 1000 + 1 or delay == 2**LEVELS - 1
+    late = min(seconds * 1000 / 512, 256)
+    assert seconds * 1000 <= delay <= seconds * 1000 + 1 + late or delay == 2**LEVELS - 1
+
+
+@for_each("seconds", [0.0, 0.0005, 0.5, 1.023, 77.777, 239.9, 86_399.999, 1e8])
+def test_a_long_delay_passes_few_queues_and_is_never_shorter(seconds: float) -> None:
+    """Each bit is a queue that the server passes a message through: nine for 240 s to the millisecond."""
+    _, key = Delays().place("a.queue", seconds)
+    bits = key[: 2 * LEVELS].replace(".", "")
+    delay = int(bits, 2)
+    assert seconds * 1000 < delay <= seconds * 1000 + 1 + min(seconds * 1000 / 512, 256)
+    coarsest = min(256, max(delay // 1024, 1))
+    assert bits.rstrip("0").count("1") <= delay.bit_length() - coarsest.bit_length() + 1
 
 
 def test_a_queue_whose_name_leaves_no_room_for_a_delay_is_refused() -> None:
