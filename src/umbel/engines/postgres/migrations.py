@@ -74,6 +74,9 @@ class Migrations:
             LOOK,
         )
         if found:
+            made = self._version(link)
+            if made is not None:  # by somebody else, since this began to look
+                return self._problem(made)
             raise self._foreign(", ".join(name for (name,) in found))
         if not self._may_make(link):
             return forbidden(self._address.shown, self._address.schema)

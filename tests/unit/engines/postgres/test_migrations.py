@@ -14,7 +14,8 @@ from tests.postgres_servers import SHARED, shared_space
 from umbel import Umbel
 from umbel.clock import unique_id
 from umbel.engines.postgres import PostgresEngine
-from umbel.engines.postgres.migrations import VERSION
+from umbel.engines.postgres.link import Link
+from umbel.engines.postgres.migrations import VERSION, Migrations
 from umbel.exceptions import ImproperlyConfigured
 from umbel.ports import Action, FetchRequest, Owner, Settlement
 from umbel.testing.conformance.support import PATIENCE, until
@@ -240,6 +241,24 @@ def test_who_may_not_change_them_is_told_so(
         pytest.raises(ImproperlyConfigured, match="This user may not make the tables"),
     ):
         engine.migrate()
+
+
+def test_tables_that_somebody_makes_while_this_looks_are_no_other_programs(
+    space: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers that start on an empty server: one looks while the other makes them."""
+    look = Migrations._version
+    with opened(space[0]) as engine:
+
+        def look_and_be_overtaken(self: Migrations, link: Link) -> tuple[int, int] | None:
+            found = look(self, link)
+            if found is None:
+                monkeypatch.setattr(Migrations, "_version", look)
+                engine.migrate()
+            return found
+
+        monkeypatch.setattr(Migrations, "_version", look_and_be_overtaken)
+        assert engine.problem() is None
 
 
 @pytest.mark.parametrize(
