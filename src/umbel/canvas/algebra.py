@@ -339,7 +339,7 @@ def _after_group(chord: Sig, step: Sig) -> Sig:
     return _with_body(chord, after)
 
 
-def header_of(chord: Sig) -> Any:
+def header_of(chord: Mapping[str, Any]) -> Any:
     """Return the signatures of a chord's header, which may be written as a group."""
     header = chord["kwargs"].get("header")
     return header["kwargs"]["tasks"] if isinstance(header, Mapping) else header or ()
@@ -360,7 +360,7 @@ def no_body(chord: Sig) -> TypeError:
     )
 
 
-def group_id_of(chord: Sig) -> str | None:
+def group_id_of(chord: Mapping[str, Any]) -> str | None:
     """Return the id of a chord's header, if that has one."""
     header = chord["kwargs"].get("header")
     found = header.get("options", {}).get("task_id") if isinstance(header, Mapping) else None
@@ -395,10 +395,10 @@ def frozen_groups(sig: Mapping[str, Any]) -> Iterator[str]:
     if kind == "chain" or (kind == "group" and (sig.get("options") or {}).get("task_id")):
         parts = kwargs["tasks"]
     elif kind == "chord":
-        group = group_id_of(sig)  # type: ignore[arg-type]
+        group = group_id_of(sig)
         if group is not None:
             yield group
-            parts = header_of(sig)  # type: ignore[arg-type]
+            parts = header_of(sig)
         parts = [*parts, kwargs["body"]] if kwargs.get("body") is not None else parts
     for part in () if isinstance(parts, Lazy) else parts:
         if kind_of(part) != "task":

@@ -37,7 +37,7 @@ def parts(sig: Mapping[str, Any]) -> Iterator[Any]:
     """Yield the signatures that a workflow consists of; of what a generator gives the first alone."""
     match kind_of(sig):
         case "chord":
-            yield from _known(header_of(sig))  # type: ignore[arg-type]
+            yield from _known(header_of(sig))
             yield sig["kwargs"].get("body")
         case "chain" | "group":
             yield from _known(sig["kwargs"]["tasks"])
