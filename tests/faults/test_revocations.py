@@ -39,7 +39,16 @@ def test_what_is_revoked_before_its_time_never_starts(make_fleet: MakeFleet, for
         assert not starts.keys() & revoked
         states = _states(fleet, revoked | others)
         assert {states[one] for one in revoked} == {"REVOKED"}
-        assert {states[one] for one in others} == {"SUCCESS"}
+        # By chance the same one may run whenever a child is killed: then it is a dead letter.
+        most = fleet.app.conf.worker_max_deliveries
+        unlucky = {one for one in others if starts[one] >= most}
+        failed = {
+            one: str(fleet.app.AsyncResult(one).result)
+            for one in others
+            if states[one] != "SUCCESS"
+        }
+        assert not {one: (starts[one], why) for one, why in failed.items() if one not in unlucky}
+        assert all(f"{most} processes died running it" in why for why in failed.values())
         assert len(revoked) >= rounds * 20
 
 
