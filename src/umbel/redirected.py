@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 from umbel.loggers import mlevel
 
@@ -31,6 +31,8 @@ class LoggingProxy:
     mode = "w"
     name = None
     closed = False
+    #: Whether any thread has ever printed less than a line; most programs never print.
+    ever_used: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -42,8 +44,6 @@ class LoggingProxy:
         self.loglevel = mlevel(loglevel or logger.level or logging.ERROR)
         self._stream = stream
         self._state = _State()
-        #: Whether any thread has ever printed less than a line; most programs never print.
-        self.is_used = False
 
     def write(self, data: str | bytes) -> int:
         """Log the lines that are complete; the last one waits for its end, or for `flush`."""
@@ -54,7 +54,7 @@ class LoggingProxy:
             return len(data)
         lines, end, rest = (state.text + text).rpartition("\n")
         if rest:
-            self.is_used = True
+            LoggingProxy.ever_used = True
         state.text = rest
         if end:
             self._log(lines)
@@ -129,9 +129,10 @@ class LoggingProxy:
 
 def flush_redirected() -> None:
     """Log what was printed without the end of its line, where standard output is redirected."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, LoggingProxy) and stream.is_used:
-            stream.flush()
+    if LoggingProxy.ever_used:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, LoggingProxy):
+                stream.flush()
 
 
 @contextlib.contextmanager

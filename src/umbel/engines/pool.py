@@ -48,8 +48,8 @@ class Pool(Generic[L]):
         self._idle: list[L] = []
         #: Every open connection, whoever uses it.
         self._open: weakref.WeakSet[L] = weakref.WeakSet()
-        #: Those that were in use when the pool was closed: they are not kept.
-        self._over: weakref.WeakSet[L] = weakref.WeakSet()
+        #: Those that were in use when the pool was closed, if it ever was: they are not kept.
+        self._over: weakref.WeakSet[L] | None = None
         tell_of_forks(self)
 
     def __bool__(self) -> bool:
@@ -66,8 +66,10 @@ class Pool(Generic[L]):
         """Return an idle connection that still works, the one that was used last; None if there is none."""
         while True:
             with self._lock:
-                link = self._idle.pop() if self._idle else None
-            if link is None or link.is_fit:
+                if not self._idle:
+                    return None
+                link = self._idle.pop()
+            if link.is_fit:
                 return link
             link.close()
 
@@ -75,15 +77,16 @@ class Pool(Generic[L]):
         """Let others use a connection, unless it is `busy`."""
         link.used = now = self._clock.monotonic()
         with self._lock:
-            over = link if link.busy or link in self._over else None
-            if over is None:
-                self._idle.append(link)
+            if link.busy or (self._over is not None and link in self._over):
+                over = link
+            else:
+                idle = self._idle
+                idle.append(link)
                 # The first ones are those that were not needed for longest.
-                oldest = self._idle[0]
-                if len(self._idle) > self._kept or oldest.used < now - SURPLUS:
-                    over = self._idle.pop(0)
-        if over is not None:
-            over.close()
+                if idle[0].used >= now - SURPLUS and len(idle) <= self._kept:
+                    return
+                over = idle.pop(0)
+        over.close()
 
     def close_idle(self) -> None:
         """Close what is idle, and what is in use as soon as it is given back.
@@ -92,7 +95,7 @@ class Pool(Generic[L]):
         """
         with self._lock:
             idle, self._idle = self._idle, []
-            self._over |= self._open
+            self._over = weakref.WeakSet(self._open)
         for link in idle:
             link.close()
 

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from umbel import signals
 from umbel.app import Umbel
@@ -77,8 +78,9 @@ class Child:
         self._settler: Settler | None = None
         self._runner = Runner(app, hostname)
         self._copies = Copies(app)
-        bound = app.conf.snapshot.worker_prefetch_multiplier or app.broker.features.batch
-        self._prefetch = Prefetch(min(bound, app.broker.features.batch))
+        self._features = app.broker.features
+        bound = app.conf.snapshot.worker_prefetch_multiplier or self._features.batch
+        self._prefetch = Prefetch(min(bound, self._features.batch))
         self._outage = Outage(app.clock)
         #: The broker did not answer: it may have leased messages to us that we do not know of.
         self._in_doubt = False
@@ -157,20 +159,27 @@ class Child:
 
     def step(self) -> None:
         """Settle the last batch, fetch the next and run it."""
-        request = self._request()
-        deliveries = self._persist(lambda: self._settle(request))
-        self.revocations.let_go(settled=not self.finished)
-        if not deliveries and not self.stopping.is_set():
-            deliveries = self._persist(lambda: self._fetch(request))
+        deliveries = self._persist(partial(self._settle_and_fetch, self._request()))
         if deliveries:
             self._work(deliveries)
+
+    def _settle_and_fetch(self, request: FetchRequest) -> Sequence[Delivery]:
+        was_in_doubt = self._in_doubt
+        deliveries = self._settle(request)
+        if self.revocations.discarded:
+            self.revocations.let_go(settled=not self.finished)
+        # After a doubt nobody waits yet: that the broker answers again is to be told, and a word to stop
+        # may have gone to the consumer that was replaced.
+        if deliveries or was_in_doubt or self.stopping.is_set():
+            return deliveries
+        return self.consumer.fetch(request, IDLE_WAIT)
 
     def _request(self) -> FetchRequest:
         """Ask for what the prefetch affords, beginning with another queue each time.
 
         Unless the engine itself takes turns, and by another rule perhaps.
         """
-        if self._app.broker.features.queues_in_order:
+        if self._features.queues_in_order:
             self._queues.rotate(-1)
         limit = self._lifetime.affords(self._prefetch.limit)
         return FetchRequest(tuple(self._queues), limit, waits=True)
@@ -206,8 +215,8 @@ class Child:
 
         So does what needs code of tasks, which its helper does not run.
         """
-        most = self._app.broker.features.batch
-        verdicts = [self.finished.popleft() for _ in range(min(len(self.finished), most))]
+        count = min(len(self.finished), self._features.batch)
+        verdicts = [self.finished.popleft() for _ in range(count)]
         if not verdicts and request is None:
             return ()
         begun = self._clock.monotonic()
@@ -225,9 +234,12 @@ class Child:
             logger.exception("An outcome cannot be settled; settling one by one.")
             self._settle_one_by_one(verdicts)
             return ()
-        self._pace.settled(begun, self._clock.monotonic())
-        self.holds = len(held or ())
+        now = self._clock.monotonic()
+        self._pace.settled(begun, now)
+        self._page.touch(now)
+        self.holds = 0
         if held:
+            self.holds = len(held)
             self.finished.extend(held)
             verdicts = [one for one in verdicts if not any(one is other for other in held)]
         self._let_go(verdicts)
@@ -243,7 +255,7 @@ class Child:
 
     def _settle_by_helper(self) -> None:
         """Settle what its helper may, under the lock; what it leaves is delivered again elsewhere."""
-        for _ in range(0, len(self.finished), self._app.broker.features.batch):
+        for _ in range(0, len(self.finished), self._features.batch):
             self.settle_finished(by_helper=True)
 
     def _settle_one_by_one(self, verdicts: Sequence[Verdict]) -> None:
@@ -331,8 +343,11 @@ class Child:
 
     def _learn(self, deliveries: Sequence[Delivery]) -> bool:
         """Know what is revoked before any of them starts; False when it is time to stop."""
-        self.revocations.let_go(settled=not self.finished)
+        if self.revocations.discarded:
+            self.revocations.let_go(settled=not self.finished)
         told = self.consumer.revocations
+        if self.revocations.knows(told):
+            return True
 
         def learn() -> Sequence[Delivery]:
             self.revocations.learn(told, deliveries)
@@ -345,8 +360,8 @@ class Child:
 
     def _next(self) -> Waiting | None:
         try:
-            return self.waiting.popleft()
-        except IndexError:
+            return self.waiting.popleft() if self.waiting else None
+        except IndexError:  # its helper was faster
             return None
 
     def _mark(self, prepared: Sequence[Prepared]) -> bool:
@@ -379,12 +394,13 @@ class Child:
             admitted = self.revocations.admit(admitted)
             if isinstance(admitted.work, Revoked):
                 self.passed = item  # there is nothing to end
-        if policy is not None and policy.rate:
-            admitted = self._rates.admit(admitted)
-        if policy is not None and policy.track_started:
-            settings = self._app.conf.snapshot
-            record = started(admitted, self._hostname, self._pid, settings, self._clock)
-            self.settler.tell(record, admitted)
+        if policy is not None:
+            if policy.rate:
+                admitted = self._rates.admit(admitted)
+            if policy.track_started:
+                settings = self._app.conf.snapshot
+                record = started(admitted, self._hostname, self._pid, settings, self._clock)
+                self.settler.tell(record, admitted)
         if self.limits == NO_LIMITS:
             run = self._runner.run(admitted)
         else:

@@ -13,11 +13,12 @@ logger = logging.getLogger("umbel.worker")
 
 def are_to_be_marked(prepared: Sequence[Prepared]) -> bool:
     """Tell whether something is to be said of any: it may run once, or was handed over before."""
-    return any(
-        (one.delivery.count > 1 or (one.policy is not None and not one.policy.acks_late))
-        and isinstance(one.work, Job)
-        for one in prepared
-    )
+    for one in prepared:
+        policy = one.policy
+        is_said = one.delivery.count > 1 or (policy is not None and not policy.acks_late)
+        if is_said and isinstance(one.work, Job):
+            return True
+    return False
 
 
 def mark(consumer: Consumer, prepared: Sequence[Prepared]) -> bool:

@@ -234,15 +234,17 @@ def marked(item: Prepared) -> Prepared:
     return replace(item, delivery=replace(item.delivery, early=True))
 
 
-def about(prepared: Prepared, settings: Settings) -> dict[str, Any]:
+def about(prepared: Prepared, settings: Settings) -> tuple[list[Any] | None, CallInfo | None]:
     """Return what a result says of its call beside the ids: the calls that it made, and its arguments."""
-    work = prepared.work
+    work, extended = prepared.work, settings.result_extended
     if isinstance(work, Job):
-        call = call_info(work.request) if settings.result_extended else None
-        return {"children": children_of(work.request, settings), "call": call}
-    if prepared.call is None or not settings.result_extended:
-        return {}
-    return {"call": _call_that_did_not_run(prepared.call, prepared.delivery.queue)}
+        request = work.request
+        # Which it has as soon as somebody has asked for them.
+        children = children_of(request, settings) if "children" in request.__dict__ else []
+        return children, call_info(request) if extended else None
+    if prepared.call is None or not extended:
+        return [], None
+    return [], _call_that_did_not_run(prepared.call, prepared.delivery.queue)
 
 
 def _call_that_did_not_run(call: Call, queue: str) -> CallInfo:

@@ -30,6 +30,8 @@ EACH = -1
 
 _IDENTITY = struct.Struct("<16sqd48s")  # format, pid, start of the process, owner id
 _NUMBER = struct.Struct("<q")
+_MOMENT = struct.Struct("<d")
+_KEY = struct.Struct(f"{KEY_SIZE}s")
 _BATCH = struct.Struct("<qq")  # number of the batch, deliveries in it
 _CLOCK = struct.Struct("<ddd")  # start of the running one, its soft and its hard deadline
 _FORMAT = b"umbel page 1"
@@ -67,6 +69,7 @@ class Held(IntEnum):
 
 #: What a child writes for each task. To look up a member of an enumeration takes ten times as long.
 GONE, WAITING, RUNNING, FINISHED = map(int, Held)
+_ALL_WAITING = bytes([WAITING]) * CAPACITY
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,21 +245,22 @@ class Page:
 
     def load(self, keys: Sequence[str]) -> None:
         """Begin a batch: these deliveries are held and wait."""
-        count = len(keys)
+        memory, count = self._memory, len(keys)
         # With the number of deliveries at 0 a reader sees an empty batch, never half of this one.
-        _BATCH.pack_into(self._memory, _BATCH_AT, self._batch, 0)
+        _BATCH.pack_into(memory, _BATCH_AT, self._batch, 0)
         self._batch += 1
-        self._memory[_STATES_AT : _STATES_AT + count] = bytes([WAITING]) * count
-        packed = b"".join([key.encode().ljust(KEY_SIZE, b"\0") for key in keys])
-        self._memory[self._keys_at : self._keys_at + len(packed)] = packed
-        _BATCH.pack_into(self._memory, _BATCH_AT, self._batch, count)
+        memory[_STATES_AT : _STATES_AT + count] = _ALL_WAITING[:count]
+        packed = b"".join([_KEY.pack(key.encode()) for key in keys])
+        memory[self._keys_at : self._keys_at + len(packed)] = packed
+        _BATCH.pack_into(memory, _BATCH_AT, self._batch, count)
 
     def start(self, index: int, now: float, soft: float = 0.0, hard: float = 0.0) -> bool:
         """Say that a delivery starts; False when the batch is fenced and it may not."""
-        _CLOCK.pack_into(self._memory, _CLOCK_AT, now, soft, hard)
-        self._memory[_STATES_AT + index] = RUNNING
-        if _NUMBER.unpack_from(self._memory, _FENCE_AT)[0] == self._batch:
-            self._memory[_STATES_AT + index] = WAITING
+        memory, place = self._memory, _STATES_AT + index
+        _CLOCK.pack_into(memory, _CLOCK_AT, now, soft, hard)
+        memory[place] = RUNNING
+        if _NUMBER.unpack_from(memory, _FENCE_AT)[0] == self._batch:
+            memory[place] = WAITING
             return False
         return True
 
@@ -290,11 +294,11 @@ class Page:
 
     def beat(self, now: float) -> None:
         """Say that the child is alive."""
-        struct.pack_into("<d", self._memory, _BEAT_AT, now)
+        _MOMENT.pack_into(self._memory, _BEAT_AT, now)
 
     def touch(self, now: float) -> None:
         """Say that the broker has answered the child."""
-        struct.pack_into("<d", self._memory, _CONTACT_AT, now)
+        _MOMENT.pack_into(self._memory, _CONTACT_AT, now)
 
     # The supervisor's side
 

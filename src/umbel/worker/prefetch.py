@@ -31,9 +31,9 @@ class Prefetch:
 
     def observe(self, tasks: int, seconds: float) -> None:
         """Learn from a batch of `tasks` that took `seconds` in all."""
-        latest = seconds / tasks
-        self._mean += (latest - self._mean) * (1.0 if latest > self._mean else WEIGHT)
-        affordable = int(TARGET / max(self._mean, 1e-6))
+        latest, mean = seconds / tasks, self._mean
+        self._mean = mean = latest if latest > mean else mean + (latest - mean) * WEIGHT
+        affordable = int(TARGET / max(mean, 1e-6))
         self.limit = max(1, min(self.limit * 2, affordable, self._bound))
 
 

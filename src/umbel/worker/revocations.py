@@ -73,16 +73,28 @@ class Revocations:
         state, is_told = self._where()
         if state is None:
             return
-        if is_told:
-            if told not in (self._version or 0, self._heard):
+        if not self._is_up_to_date(told, is_told):
+            # While the store is silent the courier asks again: nothing that is to run waits for that.
+            if is_told:
                 self._read(state, told)
-        elif self._version is None or (
-            not self._silent and self.is_behind(self._clock.monotonic())
-        ):
-            # While it is silent the courier asks again: nothing that is to run waits for that each time.
-            self.follow()
+            else:
+                self.follow()
         if self._crowded_until is not None:
             self._ask(state, deliveries, is_told)
+
+    def knows(self, told: int) -> bool:
+        """Tell whether there is nothing to ask for before deliveries run of which `told` was said."""
+        if self._place is None or self._crowded_until is not None:
+            return False
+        state, is_told = self._place
+        return state is None or self._is_up_to_date(told, is_told)
+
+    def _is_up_to_date(self, told: int, is_told: bool) -> bool:
+        if is_told:
+            return told in (self._version or 0, self._heard)
+        if self._version is None:
+            return False
+        return self._silent or not self.is_behind(self._clock.monotonic())
 
     def is_behind(self, now: float) -> bool:
         """Tell whether the page says that more is revoked than this process knows."""

@@ -76,40 +76,55 @@ class Settler:
         then safe. Raises LeaseLost when the consumer was taken for dead: none of its verdicts
         counts.
         """
-        verdicts, claims = self._with_chords(verdicts, hold)
-        if hold and not verdicts and fetch is None:
-            return ()
+        claims: list[Claim] = []
+        # Most say nothing but what their settlements do.
+        involved = [
+            one
+            for one in verdicts
+            if one.members or one.openings or one.others or one.unreached or one.used or one.renewed
+        ]
+        if involved:
+            verdicts, claims = self._with_chords(verdicts, hold)
+            if hold and not verdicts and fetch is None:
+                return ()
         settlements = [verdict.settlement for verdict in verdicts]
-        keys = [item.delivery.key for item in settlements]
         if not self._joint:
             settlements = self._in_safe_order(verdicts, claims)
         try:
             settled = self.consumer.settle(settlements, fetch)
         except OperationalError:
-            self.unanswered.update(keys)
+            self.unanswered.update(one.settlement.delivery.key for one in verdicts)
             raise
-        # Of those that were not answered, the first of the two calls did it.
-        self._say_refused(
-            [one for one in settled.refused if one.key not in self.unanswered], verdicts
-        )
-        if claims and self._chords is not None:
+        if settled.refused:
+            self._say_refused(settled.refused, verdicts)
+        if involved:
             refused = {delivery.key for delivery in settled.refused}
-            self._chords.close(claims, refused - self.unanswered)
-        self._forget_pieces(verdicts, claims, {each.key for each in settled.refused})
-        self.unanswered.difference_update(keys)
-        for key in keys if self._published else ():
-            self._published.pop(key, None)
+            if claims and self._chords is not None:
+                self._chords.close(claims, refused - self.unanswered)
+            self._forget_pieces(verdicts, claims, refused)
+        if self.unanswered or self._published:
+            self._forget_doubts(verdicts)
         return settled.fetched
 
+    def _forget_doubts(self, verdicts: Sequence[Verdict]) -> None:
+        """Forget what was kept of deliveries in case that they are settled again."""
+        for one in verdicts:
+            self.unanswered.discard(one.settlement.delivery.key)
+            self._published.pop(one.settlement.delivery.key, None)
+
     def _say_refused(self, refused: Sequence[Delivery], verdicts: Sequence[Verdict]) -> None:
-        """Say of what was taken over whether its outcome is stored: elsewhere it is before the settle."""
+        """Say of what was taken over whether its outcome is stored: elsewhere it is before the settle.
+
+        Of those that were not answered, the first of the two calls did it.
+        """
         kept = set[str]()
-        if refused and self._results is not None and not self._joint:
+        if self._results is not None and not self._joint:
             settlements = [one.settlement for one in verdicts]
             kept = {item.delivery.key for item in settlements if item.result is not None}
         for delivery in refused:
-            said = _STORED if delivery.key in kept else _NOT_STORED
-            logger.warning(said, delivery.message.task_id)
+            if delivery.key not in self.unanswered:
+                said = _STORED if delivery.key in kept else _NOT_STORED
+                logger.warning(said, delivery.message.task_id)
 
     def _with_chords(
         self, verdicts: Sequence[Verdict], hold: list[Verdict] | None

@@ -47,6 +47,7 @@ class Calls:
             names.prefix + names.unacked,
             f"{names.own}nothing",
         )
+        self._first = (len(self.keys), *self.keys, *self._constants)
         self._scripts: dict[str, Script] = {}
         self._noted: dict[str, float] = {}
         self.ghosts = Ghosts(server.clock)
@@ -65,8 +66,8 @@ class Calls:
         return found
 
     def arguments(self, *arguments: Argument) -> tuple[Argument, ...]:
-        """Return the arguments of a script, behind the constants."""
-        return self._constants + arguments
+        """Return the arguments of a script, behind the keys and constants, as EVALSHA takes them."""
+        return self._first + arguments
 
     def run(self, name: str, *arguments: Argument, timeout: float | None = None) -> Any:
         """Run a script and return its answer."""
@@ -136,8 +137,10 @@ class Calls:
     def unnoted(self, queues: Iterable[str], now: float | None = None) -> list[str]:
         """Return the names of queues that have not been noted of late; note that they are `now`."""
         now = self.clock.monotonic() if now is None else now
-        noted = self._noted
-        new = {queue for queue in queues if noted.get(queue, -1.0) < now}
+        noted, new = self._noted, set()
+        for queue in queues:
+            if noted.get(queue, -1.0) < now:
+                new.add(queue)
         if not new:
             return []
         if len(noted) + len(new) > NOTED_AT_MOST:

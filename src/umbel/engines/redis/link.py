@@ -249,6 +249,19 @@ class Link:
             self._fail(error)
         return found
 
+    def answer(self) -> Any:
+        """Return the answer that has to come next, within the `limit`; else like `receive`.
+
+        An interrupt stays what it is: a word for the next `receive`.
+        """
+        try:
+            found = self._wire.next()
+            if isinstance(found, theirs.RedisError):
+                raise found
+        except THEIRS as error:
+            self._fail(error)
+        return found
+
     def receive_more(self, nothing: Any = None) -> Any:
         """Return what came together with what `receive` returned last, or `nothing`; else like that."""
         found = self._wire.come()
@@ -258,11 +271,13 @@ class Link:
 
     def _is_readable(self, timeout: float) -> bool:
         """Wait for something to read, or for an interrupt."""
-        opened = self._socket()
+        if socket_of(self._connection) is None:
+            self._socket()  # which says so
         if self._wire.is_there():
             return True
-        found = self._watch.sees(opened, timeout)
-        self._take_interrupt()
+        found = self._watch.sees(timeout)
+        if self._is_woken:
+            self._take_interrupt()
         return found
 
     def _take_interrupt(self) -> None:
@@ -274,13 +289,14 @@ class Link:
 
     def be_wakeable(self) -> None:
         """Let `interrupt` have an effect, from now on."""
-        with self._wake_lock:
-            if self._woken is None:
+        if self._woken is None:
+            with self._wake_lock:
                 self._woken = socket.socketpair()
                 for one in self._woken:
                     one.setblocking(False)
                 self._watch.add(self._woken[0])
-        self._take_interrupt()
+        elif self._is_woken:
+            self._take_interrupt()
 
     def interrupt(self) -> None:
         """Make a `receive`, of now or the next, return soon, if it can be woken."""
@@ -304,12 +320,13 @@ class Link:
         if self.busy or socket_of(self._connection) is None:
             return False
         try:
-            while self.owed:
-                if self._wire.come() is self._wire.nothing:
+            if self.owed:
+                self.owed -= self._wire.skip(self.owed)
+                while self.owed:
                     if not self._is_readable(0.0):
                         return False
                     self._wire.next()
-                self.owed -= 1
+                    self.owed -= 1
             if self._poll is not None:
                 return not self._poll.poll(0)
             return not self._connection.can_read(0)

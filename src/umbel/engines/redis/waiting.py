@@ -19,7 +19,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
@@ -87,6 +86,8 @@ class Waiter:
         #: The version of what had been revoked when the last wait brought something (`Consumer.revocations`).
         self.revocations = 0
         self._interrupted = threading.Event()
+        #: For how long an answer may take: a result may be large.
+        self._patience = max(PATIENCE, calls.server.timeout)
         self._wait_and_what_follows = lru_cache(REMEMBERED)(self._packed_wait)
         tell_of_forks(self)
 
@@ -154,20 +155,17 @@ class Waiter:
         seconds: float,
     ) -> Answer | None:
         """Begin a wait behind the script that says so, and return its answer."""
-        link = self._borrow()
-        script, keys = self._calls.script(name), self._calls.keys
-        milliseconds = max(round(seconds * 1000), 1)
+        calls, link = self._calls, self._borrow()
+        script, milliseconds = calls.script(name), max(round(seconds * 1000), 1)
         connection = str(link.number)
-        values = self._calls.arguments(*arguments, connection, chosen, milliseconds, *lists)
+        values = calls.arguments(*arguments, connection, chosen, milliseconds, *lists)
         commands, owed = self._wait_and_what_follows(connection, chosen, milliseconds, tuple(lists))
         self._inboxes.add(chosen)
-        clock = self._calls.clock
-        patience = max(PATIENCE, self._calls.server.timeout)
-        begun, began_at = clock.monotonic(), clock.time()
+        begun, began_at = calls.clock.monotonic(), calls.clock.time()
         try:
-            link.limit(patience)  # a result may be large
-            link.send_packed(packed("EVALSHA", script.sha, len(keys), *keys, *values) + commands)
-            answer = self._answer_of(script, link, patience)
+            link.limit(self._patience)
+            link.send_packed(packed("EVALSHA", script.sha, *values) + commands)
+            answer = self._answer_of(script, link)
         except BaseException:
             self._let_go(link, chosen)
             raise
@@ -192,10 +190,10 @@ class Waiter:
         ]
         return b"".join(commands), len(commands) - 1
 
-    def _answer_of(self, script: Script, link: Link, patience: float) -> Answer | None:
+    def _answer_of(self, script: Script, link: Link) -> Answer | None:
         """Return a script's answer, once it has come; None where the server does not know it."""
         try:
-            answer: Answer | None = self._receive(link, patience)
+            answer: Answer | None = link.answer()
             return answer
         except OperationalError as error:
             if not isinstance(error.__cause__, NoScriptError):
@@ -217,7 +215,7 @@ class Waiter:
             moved = self._await_end(wait, seconds)
             if moved is not None:
                 # Asked for behind the move: of all that was revoked before, this tells.
-                self.revocations = int(self._receive(link, PATIENCE) or 0)
+                self.revocations = int(link.answer() or 0)
                 wait.owed -= 1
         except BaseException:
             self._let_go(link, wait.chosen)
@@ -226,9 +224,14 @@ class Waiter:
         self._link = None
         self._calls.server.give_back(link)
         # One clock may stand still while the machine sleeps, the other may be set back.
-        took = max(clock.monotonic() - wait.begun, clock.time() - wait.began_at)
-        is_alone = not self._doubtful and self._inboxes <= {wait.chosen}
-        return moved if is_alone and took < wait.lasts else None
+        lasts = wait.lasts
+        in_time = clock.monotonic() - wait.begun < lasts and clock.time() - wait.began_at < lasts
+        return moved if in_time and self.holds_only(wait.chosen) else None
+
+    def holds_only(self, chosen: str) -> bool:
+        """Tell whether nothing can be in another inbox than that of one list."""
+        inboxes = self._inboxes
+        return not self._doubtful and (not inboxes or (len(inboxes) == 1 and chosen in inboxes))
 
     def give_up(self) -> None:
         """End the wait that was begun, at once, if there is one: what has come is in its inbox."""
@@ -281,19 +284,8 @@ class Waiter:
 
     def _moved(self, link: Link) -> bytes | None:
         """Return what BLMOVE has moved or not; its answer has to come."""
-        answer: bytes | None = self._receive(link, PATIENCE)
+        answer: bytes | None = link.answer()
         return answer
-
-    def _receive(self, link: Link, timeout: float) -> Any:
-        """Return an answer that has to come. An interrupt stays what it is: a word that comes once."""
-        deadline = self._calls.clock.monotonic() + timeout
-        while (left := deadline - self._calls.clock.monotonic()) > 0:
-            answer = link.receive(left, _NOTHING)
-            if answer is not _NOTHING:
-                return answer
-        raise OperationalError(
-            f"Redis at {self._calls.server.shown} did not answer within {timeout:g} s."
-        )
 
     def _borrow(self) -> Link:
         """Return a connection that can be waited on, of which it is known how others wake it."""

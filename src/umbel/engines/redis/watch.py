@@ -29,6 +29,7 @@ class Watch:
 
     def __init__(self, opened: socket.socket) -> None:
         self._poll = poll_of(opened)
+        self._number = opened.fileno()
         self._selector: selectors.BaseSelector | None = None
         if self._poll is None:
             self._selector = selectors.SelectSelector()
@@ -41,10 +42,10 @@ class Watch:
         else:
             self._poll.register(other, select.POLLIN)
 
-    def sees(self, opened: socket.socket, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for news of any; tell whether this one has some, or has ended."""
+    def sees(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for news of any; tell whether the first has some, or has ended."""
         if self._selector is not None:
             ready = self._selector.select(max(timeout, 0.0))
-            return any(key.fileobj is opened for key, _ in ready)
-        wait = math.ceil(min(max(timeout, 0.0), LONGEST) * 1000)
-        return opened.fileno() in dict(self._poll.poll(wait))
+            return any(key.fd == self._number for key, _ in ready)
+        wait = math.ceil(min(timeout, LONGEST) * 1000) if timeout > 0.0 else 0
+        return self._number in dict(self._poll.poll(wait))

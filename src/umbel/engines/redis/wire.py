@@ -111,6 +111,16 @@ class Wire:
         """Return what comes next if it was read with what came before; else `nothing`."""
         return self.nothing if self._gets is None else self._gets()
 
+    def skip(self, most: int) -> int:
+        """Pass over up to so many answers that were read with what came before; return how many."""
+        gets, nothing = self._gets, self.nothing
+        if gets is not None:
+            for number in range(most):
+                if gets() is nothing:
+                    return number
+            return most
+        return 0
+
     def is_there(self) -> bool:
         """Tell whether something has come that no event of the socket tells of any more."""
         if self._gets is None:
