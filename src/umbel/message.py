@@ -140,17 +140,16 @@ def decode(message: Message, accept: Collection[str], limits: Limits = sizes.DEF
 
 def body_of(message: Message, accept: Collection[str], limits: Limits) -> Any:
     """Decompress and read the body of any message. Raises as `decode` does."""
-    data, content_type = message.body, message.content_type
-    headers = message.headers
-    for part in (headers, message.properties):
-        # Who has read headers by their types has read them all.
-        if type(part) is not Headers and UNREAD in part:
-            raise DecodeError(str(part[UNREAD])[:200])
+    data, content_type, headers = message.body, message.content_type, message.headers
+    unread = message.properties.get(UNREAD)
+    if type(headers) is Headers:  # who has read them by their types has read them all
+        compression = headers.fields.compression
+    else:
+        unread, compression = headers.get(UNREAD) or unread, headers.get("compression")
+    if unread:
+        raise DecodeError(str(unread)[:200])
     if len(data) > limits.message_max_bytes:
         raise sizes.too_large(len(data), limits)
-    compression = (
-        headers.fields.compression if type(headers) is Headers else headers.get("compression")
-    )
     if compression:
         if type(compression) is not str:
             raise DecodeError(f"The message's compression is {_shown(compression)}, not a text.")

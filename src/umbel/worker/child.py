@@ -121,9 +121,9 @@ class Child:
     @property
     def settler(self) -> Settler:
         """What settles for this child."""
-        if self._settler is None:
-            self._settler = self._make_settler()
-        return self._settler
+        if (found := self._settler) is None:
+            found = self._settler = self._make_settler()
+        return found
 
     def interrupt(self) -> None:
         """End the wait for messages."""
@@ -187,7 +187,7 @@ class Child:
     def _settle(self, request: FetchRequest | None) -> Sequence[Delivery]:
         with self.lock:
             fail_point("child.before_settle")
-            if request is not None:
+            if self._in_doubt and request is not None:
                 self._resolve_doubt()
             return self.settle_finished(request)
 
@@ -237,9 +237,8 @@ class Child:
         now = self._clock.monotonic()
         self._pace.settled(begun, now)
         self._page.touch(now)
-        self.holds = 0
+        self.holds = len(held) if held else 0
         if held:
-            self.holds = len(held)
             self.finished.extend(held)
             verdicts = [one for one in verdicts if not any(one is other for other in held)]
         self._let_go(verdicts)
@@ -349,11 +348,7 @@ class Child:
         if self.revocations.knows(told):
             return True
 
-        def learn() -> Sequence[Delivery]:
-            self.revocations.learn(told, deliveries)
-            return deliveries
-
-        return bool(self._persist(learn))
+        return bool(self._persist(lambda: self.revocations.learn(told, deliveries)))
 
     def _prepare(self, delivery: Delivery) -> Prepared:
         return self._copies.admit(self._runner.prepare(delivery))

@@ -19,10 +19,13 @@ class Allowance:
 
     def __init__(self) -> None:
         self._own = self._given = gc.get_threshold()
+        self._expected = 0
 
     def expect(self, deliveries: int) -> None:
         """Allow for a batch, until the next one. Who has set others since, as a task may, keeps them."""
+        if deliveries == self._expected:
+            return
         youngest, *older = self._own
         if youngest and gc.get_threshold() == self._given:
             gc.set_threshold(youngest + EACH * deliveries, *older)
-            self._given = gc.get_threshold()
+            self._given, self._expected = gc.get_threshold(), deliveries

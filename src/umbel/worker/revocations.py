@@ -64,15 +64,17 @@ class Revocations:
 
     # Knowing
 
-    def learn(self, told: int, deliveries: Sequence[Delivery]) -> None:
-        """Know of all that was revoked before deliveries were taken; `told` is their consumer's word.
+    def learn(self, told: int, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Know of all that was revoked before deliveries were taken, which are returned.
+
+        `told` is their consumer's word.
 
         Raises OperationalError where the broker's own state store does not answer. Another one is asked again
         later, and its messages run meanwhile.
         """
         state, is_told = self._where()
         if state is None:
-            return
+            return deliveries
         if not self._is_up_to_date(told, is_told):
             # While the store is silent the courier asks again: nothing that is to run waits for that.
             if is_told:
@@ -81,6 +83,7 @@ class Revocations:
                 self.follow()
         if self._crowded_until is not None:
             self._ask(state, deliveries, is_told)
+        return deliveries
 
     def knows(self, told: int) -> bool:
         """Tell whether there is nothing to ask for before deliveries run of which `told` was said."""

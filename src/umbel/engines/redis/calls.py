@@ -47,7 +47,8 @@ class Calls:
             names.prefix + names.unacked,
             f"{names.own}nothing",
         )
-        self._first = (len(self.keys), *self.keys, *self._constants)
+        #: What a script is given before its arguments, as EVALSHA takes it.
+        self.first = (len(self.keys), *self.keys, *self._constants)
         self._scripts: dict[str, Script] = {}
         self._noted: dict[str, float] = {}
         self.ghosts = Ghosts(server.clock)
@@ -64,10 +65,6 @@ class Calls:
         if found is None:
             found = self._scripts[name] = self.server.script(f"broker_{name}")
         return found
-
-    def arguments(self, *arguments: Argument) -> tuple[Argument, ...]:
-        """Return the arguments of a script, behind the keys and constants, as EVALSHA takes them."""
-        return self._first + arguments
 
     def run(self, name: str, *arguments: Argument, timeout: float | None = None) -> Any:
         """Run a script and return its answer."""

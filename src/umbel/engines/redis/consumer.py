@@ -46,8 +46,8 @@ class RedisConsumer(Consumer):
         self._looked: tuple[FetchRequest | None, float | None] = (None, None)
         self._turns = Turns(cycle)
         self._waits = 0
-        #: The queue that was waited for last.
-        self._waited_for = ""
+        #: The queue that was waited for last, and its list.
+        self._waited_for = "", ""
         #: The number of the last key; None while that is not known.
         self._last: int | None = None
         #: What a wait brought and no script has seen: the number of its key, and the list it came from.
@@ -99,8 +99,10 @@ class RedisConsumer(Consumer):
     def _next_of(self, queues: Sequence[str]) -> str:
         """Choose what to wait for, and return its list."""
         self._waits += 1
-        self._waited_for = queues[self._waits % len(queues)]
-        return self._names.base(self._waited_for)
+        queue = queues[self._waits % len(queues)]
+        base = self._names.base(queue)
+        self._waited_for = queue, base
+        return base
 
     def _given_within(self, seconds: float) -> Delivery | None:
         """End the wait that was begun, after `seconds` if nothing comes.
@@ -111,12 +113,12 @@ class RedisConsumer(Consumer):
         raw = self._waiter.end(seconds)
         if raw is None or self._last is None or raw[2:3] == b"u":
             return None
-        self._last += 1
+        self._last = last = self._last + 1
         self.revocations = self._waiter.revocations
-        queue = self._waited_for
-        self._given = (self._last, self._names.base(queue))
-        key = f"{self._prefix}.{self._last}"
-        return envelope.read(raw, queue, self._names.steps[0], key, names=self._names)
+        queue, base = self._waited_for
+        self._given = (last, base)
+        names, key = self._names, f"{self._prefix}.{last}"
+        return envelope.read(raw, queue, names.steps[0], key, names=names)
 
     def interrupt(self) -> None:
         """Unblock the connection that waits."""

@@ -20,6 +20,8 @@ from umbel.records import COMPRESSED, ResultRecord
 #: States of which a script has to know that a result is in them, and what it knows them as.
 _RANKS = {states.SUCCESS: 1, states.PROGRESS: 2}
 
+#: What JSON begins with that shows a success, as umbel and Celery write it.
+_SHOWN = b'{"status": "SUCCESS"'
 _JSON = re.compile(rb'^\{\s*"status":\s*"([^"\\]*)"')
 _YAML = re.compile(rb"^status: '?([A-Za-z0-9_.-]+)'?\s*$", re.MULTILINE)
 _MSGPACK = b"\xa6status"
@@ -30,14 +32,16 @@ def fields(record: ResultRecord) -> tuple[bytes, int, int, str]:
 
     Raises UnicodeEncodeError for a text that is not UTF-8.
     """
-    document = record.document
+    document, state, expires = record.document, record.state, record.expires
     data = document.encode() if isinstance(document, str) else document
-    expires = 0 if record.expires is None else max(round(record.expires * 1000), 1)
-    return data, _RANKS.get(record.state, 0), expires, mark(data, record.state)
+    until = 0 if expires is None else max(round(expires * 1000), 1)
+    return data, _RANKS.get(state, 0), until, mark(data, state)
 
 
 def mark(data: bytes, state: str) -> str:
     """Return the mark of a document that does not show its state to a script, else nothing."""
+    if data.startswith(_SHOWN) and state == states.SUCCESS:
+        return ""  # as most are
     if not data.startswith(COMPRESSED) and shown_state(data) == state:
         return ""
     return f"{state}:{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"

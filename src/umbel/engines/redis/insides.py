@@ -47,16 +47,20 @@ def in_pieces(*command: Any) -> list[bytes]:
     for one in command:
         if type(one) is str and len(one) >= LONG:
             data = one.encode()
-            pieces += (*_without_count(short), b"$%d\r\n" % len(data), data, b"\r\n")
+            pieces += (as_values(*short), b"$%d\r\n" % len(data), data, b"\r\n")
             short = []
         else:
             short.append(one)
-    return [*pieces, *_without_count(short)]
+    return [*pieces, as_values(*short)] if short else pieces
 
 
-def _without_count(values: list[Any]) -> list[bytes]:
-    """Return values as hiredis writes them in a command."""
-    return [packed(*values).partition(b"\r\n")[2]] if values else []
+def as_values(*values: Any) -> bytes:
+    """Return values as they are sent within a command."""
+    if not values:
+        return b""
+    if _pack is None:  # redis-py takes what is first apart at its blanks
+        return packed("-", *values).split(b"\r\n", 3)[3]
+    return _pack(values).partition(b"\r\n")[2]
 
 
 def socket_of(connection: Any) -> socket.socket | None:

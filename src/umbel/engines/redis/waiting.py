@@ -24,8 +24,8 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from umbel.engines.forks import tell_of_forks
 from umbel.engines.redis.calls import WAKING, Calls
-from umbel.engines.redis.insides import packed
-from umbel.engines.redis.server import Argument, Link, Script
+from umbel.engines.redis.insides import as_values, packed
+from umbel.engines.redis.server import Argument, Link
 from umbel.exceptions import BrokerFull, OperationalError
 from umbel.ports import REVOKED, Owner
 
@@ -88,7 +88,7 @@ class Waiter:
         self._interrupted = threading.Event()
         #: For how long an answer may take: a result may be large.
         self._patience = max(PATIENCE, calls.server.timeout)
-        self._wait_and_what_follows = lru_cache(REMEMBERED)(self._packed_wait)
+        self._around = lru_cache(REMEMBERED)(self._packed_around)
         tell_of_forks(self)
 
     def before_fork(self) -> None:
@@ -155,17 +155,16 @@ class Waiter:
         seconds: float,
     ) -> Answer | None:
         """Begin a wait behind the script that says so, and return its answer."""
-        calls, link = self._calls, self._borrow()
-        script, milliseconds = calls.script(name), max(round(seconds * 1000), 1)
-        connection = str(link.number)
-        values = calls.arguments(*arguments, connection, chosen, milliseconds, *lists)
-        commands, owed = self._wait_and_what_follows(connection, chosen, milliseconds, tuple(lists))
+        link, clock = self._borrow(), self._calls.clock
+        milliseconds = max(round(seconds * 1000), 1)
+        connection, count = str(link.number), len(arguments)
+        before, behind, owed = self._around(name, count, connection, chosen, milliseconds, *lists)
         self._inboxes.add(chosen)
-        begun, began_at = calls.clock.monotonic(), calls.clock.time()
+        begun, began_at = clock.monotonic(), clock.time()
         try:
             link.limit(self._patience)
-            link.send_packed(packed("EVALSHA", script.sha, *values) + commands)
-            answer = self._answer_of(script, link)
+            link.send_packed(before + as_values(*arguments) + behind)
+            answer = self._answer_of(name, link)
         except BaseException:
             self._let_go(link, chosen)
             raise
@@ -174,11 +173,17 @@ class Waiter:
         self._wait = _Wait(link, chosen, there, owed, lasts / 1000, begun, began_at, ends)
         return answer
 
-    def _packed_wait(
-        self, connection: str, chosen: str, milliseconds: int, lists: Sequence[str]
-    ) -> tuple[bytes, int]:
-        """Return what is sent behind the script, and how many answers follow that of the BLMOVE."""
-        own = self._calls.names.own
+    def _packed_around(
+        self, name: str, count: int, connection: str, chosen: str, milliseconds: int, *lists: str
+    ) -> tuple[bytes, bytes, int]:
+        """Return what is sent before and behind so many arguments of a script that begins a wait.
+
+        With how many answers follow that of the BLMOVE.
+        """
+        calls, own = self._calls, self._calls.names.own
+        first = ("EVALSHA", calls.script(name).sha, *calls.first)
+        last = (connection, chosen, milliseconds, *lists)
+        before = b"*%d\r\n%b" % (len(first) + count + len(last), as_values(*first))
         inbox = f"{own}inbox:{self._owner.id}:{chosen}"
         bases = lists[: len(lists) // len(self._calls.names.steps)]
         notes = [f"{own}blocked:{chosen}", *(f"{own}bell:{base}" for base in bases)]
@@ -188,9 +193,9 @@ class Waiter:
             packed("GET", f"{own}version:{REVOKED}"),
             *(packed("ZREM", note, connection) for note in notes),
         ]
-        return b"".join(commands), len(commands) - 1
+        return before, as_values(*last) + b"".join(commands), len(commands) - 1
 
-    def _answer_of(self, script: Script, link: Link) -> Answer | None:
+    def _answer_of(self, name: str, link: Link) -> Answer | None:
         """Return a script's answer, once it has come; None where the server does not know it."""
         try:
             answer: Answer | None = link.answer()
@@ -198,7 +203,7 @@ class Waiter:
         except OperationalError as error:
             if not isinstance(error.__cause__, NoScriptError):
                 raise
-            self._calls.server.call("SCRIPT", "LOAD", script.source)
+            self._calls.server.call("SCRIPT", "LOAD", self._calls.script(name).source)
             return None
 
     def end(self, seconds: float) -> bytes | None:
@@ -229,9 +234,8 @@ class Waiter:
         return moved if in_time and self.holds_only(wait.chosen) else None
 
     def holds_only(self, chosen: str) -> bool:
-        """Tell whether nothing can be in another inbox than that of one list."""
-        inboxes = self._inboxes
-        return not self._doubtful and (not inboxes or (len(inboxes) == 1 and chosen in inboxes))
+        """Tell whether something may be in the inbox of one list, and in no other."""
+        return not self._doubtful and self._inboxes == {chosen}
 
     def give_up(self) -> None:
         """End the wait that was begun, at once, if there is one: what has come is in its inbox."""

@@ -91,16 +91,31 @@ def test_an_error_is_raised_also_where_redis_py_returns_it(
             link.receive(PATIENCE)
 
 
-@pytest.mark.parametrize("short", ["", "é", "a b", b"\xff" * 9, 7, 0.5])
-@pytest.mark.parametrize("place", [1, 2, 3])
-@pytest.mark.parametrize("hiredis", [True, False])
-def test_a_command_in_pieces_is_the_same(
-    short: Argument, place: int, hiredis: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not hiredis:
+@pytest.fixture(params=["hiredis", "redis-py"])
+def packer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pack by one or the other."""
+    if request.param == "redis-py":
         monkeypatch.setattr(insides, "_pack", None)
         kind: Any = redis.Connection
         monkeypatch.setattr(insides, "_packer", kind(), raising=False)
+
+
+SHORT_ONES: tuple[Argument, ...] = ("", "é", "a b", b"\xff" * 9, 7, 0.5)
+
+
+@pytest.mark.parametrize("first", SHORT_ONES)
+@pytest.mark.usefixtures("packer")
+def test_values_within_a_command_are_the_same(first: Argument) -> None:
+    values = (first, *SHORT_ONES)
+    whole = insides.packed("EVALSHA", "x" * 40, *values)
+    before = b"*9\r\n" + insides.as_values("EVALSHA", "x" * 40)
+    assert before + insides.as_values(*values) + insides.as_values() == whole
+
+
+@pytest.mark.parametrize("short", SHORT_ONES)
+@pytest.mark.parametrize("place", [1, 2, 3])
+@pytest.mark.usefixtures("packer")
+def test_a_command_in_pieces_is_the_same(short: Argument, place: int) -> None:
     command: list[Argument] = ["EVALSHA", short, short]
     command.insert(place, "é" * insides.LONG)
     command.append("x" * insides.LONG)
