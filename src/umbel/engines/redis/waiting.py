@@ -156,9 +156,8 @@ class Waiter:
     ) -> Answer | None:
         """Begin a wait behind the script that says so, and return its answer."""
         link, clock = self._borrow(), self._calls.clock
-        milliseconds = max(round(seconds * 1000), 1)
         connection, count = str(link.number), len(arguments)
-        before, behind, owed = self._around(name, count, connection, chosen, milliseconds, *lists)
+        before, behind, owed = self._around(name, count, connection, chosen, seconds, *lists)
         self._inboxes.add(chosen)
         begun, began_at = clock.monotonic(), clock.time()
         try:
@@ -174,13 +173,14 @@ class Waiter:
         return answer
 
     def _packed_around(
-        self, name: str, count: int, connection: str, chosen: str, milliseconds: int, *lists: str
+        self, name: str, count: int, connection: str, chosen: str, seconds: float, *lists: str
     ) -> tuple[bytes, bytes, int]:
         """Return what is sent before and behind so many arguments of a script that begins a wait.
 
         With how many answers follow that of the BLMOVE.
         """
         calls, own = self._calls, self._calls.names.own
+        milliseconds = max(round(seconds * 1000), 1)
         first = ("EVALSHA", calls.script(name).sha, *calls.first)
         last = (connection, chosen, milliseconds, *lists)
         before = b"*%d\r\n%b" % (len(first) + count + len(last), as_values(*first))
@@ -270,7 +270,7 @@ class Waiter:
         if wait.there == NOTHING and not self._interrupted.is_set():
             # The server ends a wait up to 0.1 s late: it is told to when the time counts.
             by_itself = wait.until - self._calls.clock.monotonic()
-            late = SOON if seconds >= max(SHORT, by_itself) else 0.0
+            late = SOON if seconds >= SHORT and seconds >= by_itself else 0.0
             answer: bytes | object | None = link.receive(seconds + late, _NOTHING)
             if answer is None or isinstance(answer, bytes):
                 return answer
