@@ -96,6 +96,7 @@ CLIENT = (
     "bulk",
     "pieces",
     "dispatching",
+    "outbox",
     "following",
     "backends",
     "replacing",

@@ -35,6 +35,8 @@ class Common:
     sample: Publication
     headers: Shared
     properties: Shared
+    #: The properties of those that say whom to answer.
+    answered: Shared
 
     def publication(
         self,
@@ -51,9 +53,11 @@ class Common:
         Where no `tag` is given nothing was ever published with its id, so that is it.
         """
         sample = self.sample
-        properties: Mapping[str, Any] = Layered(self.properties, {"correlation_id": id})
-        if reply_to:
-            properties = {**self.properties.values, "correlation_id": id, "reply_to": reply_to}
+        properties = (
+            Layered(self.answered, {"correlation_id": id, "reply_to": reply_to})
+            if reply_to
+            else Layered(self.properties, {"correlation_id": id})
+        )
         message = Message(
             Layered(self.headers, headers),
             properties,
@@ -79,11 +83,13 @@ class Common:
 
 def common_of(sample: Publication, own: Collection[str]) -> Common:
     """Return what calls have in common, whose headers of these names are each call's own."""
-    headers, properties = sample.message.headers, sample.message.properties
+    headers, properties = sample.message.headers, dict(sample.message.properties)
+    del properties["correlation_id"]
     return Common(
         sample,
         Shared({name: value for name, value in headers.items() if name not in own}),
-        Shared({k: v for k, v in properties.items() if k != "correlation_id"}),
+        Shared(properties),
+        Shared({name: value for name, value in properties.items() if name != "reply_to"}),
     )
 
 
@@ -130,7 +136,8 @@ class Blank:
             (options.root_id or root, options.parent_id or before),
             sent_at=int(self.clock.time() * 1e6) / 1e6,  # `round` takes five times as long
         )
-        tag = unique_id() if options.task_id else None
+        # A step's has its tag from the outbox that it goes to.
+        tag = unique_id() if options.task_id and type(options) is not StepOptions else None
         return self.common.publication(id, headers, body, content, True, tag, options.reply_to)
 
 

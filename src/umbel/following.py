@@ -1,6 +1,6 @@
 """What follows a call: its callbacks and the rest of its chain, or its errbacks.
 
-`after_success` and `after_failure` say what that is. A worker collects the messages in an `Outbox`, so that
+`after_success` and `after_failure` say what that is. A worker collects the messages in an outbox, so that
 they are sent in the step that settles the call; who runs a task where it is called sends them at once. What
 follows, and with which ids and groups, is as in Celery 5.7 (celery/app/trace.py, celery/backends/base.py).
 """
@@ -10,21 +10,19 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from umbel import calls, current
+from umbel import calls
 from umbel.canvas.algebra import kind_of
 from umbel.canvas.kinds import class_of
 from umbel.canvas.signature import Signature, signature
 from umbel.exceptions import NotRegistered
 from umbel.links import after_next, as_list, is_signature, next_of
-from umbel.message import Call, Publication
+from umbel.message import Call
 from umbel.options import NO_OPTIONS, OPTION_NAMES, StepOptions, call_options, warn_once
-from umbel.ports import GroupOpening
-from umbel.publish import derived_tag, tagged
+from umbel.outbox import Outbox
 from umbel.request import Request
 from umbel.result import GroupResult, ResultBase
 from umbel.tails import RawTail
@@ -36,60 +34,6 @@ logger = logging.getLogger("umbel.following")
 
 Ids = Callable[[], str]
 """What returns another id each time."""
-
-
-class Outbox:
-    """Takes the place of the broker while a call's followers are sent, and keeps their messages.
-
-    Ids and tags are computed from the call's own: who fills an outbox for the same call again, because the
-    first worker died, makes the same messages, and a broker that dedupes takes each once.
-    """
-
-    def __init__(self, tag: str, call_id: str, purpose: str) -> None:
-        self.publications: list[Publication] = []
-        #: Groups that have to be open before the publications are sent.
-        self.openings: list[GroupOpening] = []
-        self._tag = tag
-        self._purpose = f"{purpose} {call_id}"
-        self._ids = 0
-        #: How many publications there are of each task id.
-        self._sent: dict[str, int] = {}
-
-    def publish(self, publications: Sequence[Publication], timeout: float) -> None:
-        """Keep publications, with tags of ours.
-
-        A tag goes by the task id, not by the place: one that fails must not give its tag to another.
-        """
-        for publication in publications:
-            task_id = publication.task_id
-            copies = self._sent.get(task_id, 0)
-            self._sent[task_id] = copies + 1
-            tag = self._derived(f"message {task_id} {copies}")
-            self.publications.append(tagged(publication, tag))
-
-    def clear(self) -> None:
-        """Forget what was kept."""
-        self.publications.clear()
-        self.openings.clear()
-        self._sent.clear()
-
-    def new_id(self) -> str:
-        """Return another id."""
-        self._ids += 1
-        return self._derived(f"id {self._ids}")
-
-    def _derived(self, what: str) -> str:
-        return derived_tag(self._tag, f"{self._purpose} {what}")
-
-    @contextmanager
-    def open(self, request: Request) -> Iterator[None]:
-        """Collect what is sent within the block, as if by the call of `request`."""
-        entered, token = current.enter(request), current.outbox.set(self)
-        try:
-            yield
-        finally:
-            current.outbox.reset(token)
-            current.leave(entered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +63,11 @@ def refusal(call: Call) -> str | None:
     Said before it runs, since it would have to run again. Of a chain the next step is looked at, whose turn
     it is after this call.
     """
-    chord = call.chord
-    if not (chord or call.callbacks or call.errbacks) and _is_plain(next_of(call.chain)):
+    chord, chain = call.chord, call.chain
+    step = next_of(chain)
+    if not (chord or call.callbacks or call.errbacks) and _is_plain(step):
+        if isinstance(chain, RawTail):  # whose step nobody can change
+            _fine.step = step
         return None
     if chord and not (is_signature(chord) and call.group_id):
         return "the body of its chord is no signature, or it has no group"
@@ -129,7 +76,7 @@ def refusal(call: Call) -> str | None:
     for name, written in (
         ("link", call.callbacks),
         ("link_error", call.errbacks),
-        ("chain", [next_of(call.chain)] if call.chain else []),
+        ("chain", [step] if chain else []),
         ("chord", [chord] if chord else []),
     ):
         for link in as_list(written) or ():
@@ -142,9 +89,10 @@ def refusal(call: Call) -> str | None:
 
 
 class _Fine:
-    """The chord that was looked at last, and can follow: calls of one header have one and the same."""
+    """What was looked at last, and can follow: of steps, and of chords, which calls of one header share."""
 
     chord: Any = None
+    step: Any = None
 
 
 _fine = _Fine()
@@ -175,12 +123,10 @@ _IDS = frozenset({"task_id", "reply_to"})
 
 def _is_simple(link: Mapping[str, Any]) -> bool:
     """Tell whether a signature is a call with its ids, of which nothing can be wrong."""
-    options = link.get("options") or {}
-    return (
-        not link.get("subtask_type")
-        and options.keys() <= _IDS
-        and all(type(value) is str and value for value in options.values())
-    )
+    for name, value in (link.get("options") or {}).items():
+        if name not in _IDS or type(value) is not str or not value:
+            return False
+    return not link.get("subtask_type")
 
 
 def _wrong_kind(written: Mapping[str, Any]) -> str | None:
@@ -238,7 +184,9 @@ def _send_plain_step(request: Request, value: Any, app: Umbel, new_id: Ids) -> b
     """
     tail = request.raw_chain
     step: Any = next_of(tail) if tail else None
-    if not _is_plain(step) or Signature.apply_async is not _OWN_APPLY_ASYNC:
+    if step is None or Signature.apply_async is not _OWN_APPLY_ASYNC:
+        return False
+    if step is not _fine.step and not _is_plain(step):
         return False
     rest, task = after_next(tail), app.tasks.find(step["task"])
     if rest and not isinstance(rest, RawTail) and not _is_plain(rest[-1]):

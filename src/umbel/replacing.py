@@ -11,10 +11,11 @@ from umbel.canvas.kinds import CLASSES
 from umbel.canvas.signature import Signature, signature
 from umbel.clock import unique_id
 from umbel.exceptions import Ignore, ImproperlyConfigured
-from umbel.following import Outbox, read
+from umbel.following import read
 from umbel.links import Tail, as_list
 from umbel.message import Publication
 from umbel.options import CallOptions
+from umbel.outbox import Outbox
 from umbel.ports import GroupOpening
 
 if TYPE_CHECKING:

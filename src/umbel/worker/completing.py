@@ -21,7 +21,6 @@ from umbel.canvas.algebra import calls_of, steps
 from umbel.exceptions import ChordError, DecodeError, OperationalError
 from umbel.failpoints import fail_point
 from umbel.following import (
-    Outbox,
     after_failure,
     call_errbacks,
     collect_errbacks,
@@ -29,6 +28,7 @@ from umbel.following import (
     request_of,
 )
 from umbel.options import warn_once
+from umbel.outbox import Outbox
 from umbel.pieces import body_of, is_due, load, renew
 from umbel.ports import ResultStore
 from umbel.request import Request

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from umbel.following import (
-    Outbox,
     after_failure,
     call_errbacks,
     collect_errbacks,
     send_after_success,
 )
 from umbel.message import Call, Delivery
+from umbel.outbox import Outbox
 from umbel.outcomes import Ended, Failure, Success
 from umbel.worker.outcome import Job
 

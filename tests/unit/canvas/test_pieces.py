@@ -13,7 +13,7 @@ from umbel import Task, Umbel, chain, chord, current, group, states
 from umbel.canvas import pieces
 from umbel.canvas.pieces import Piece, cut, is_stand_in
 from umbel.clock import SYSTEM
-from umbel.following import Outbox
+from umbel.outbox import Outbox
 from umbel.pieces import kept as document_of
 from umbel.pieces import load
 from umbel.serialization import JSON

@@ -110,7 +110,8 @@ def write(publication: Publication, names: Names = _PLAIN) -> str:
                     rest = f'"correlation_id": {quoted}}}'
                 else:
                     rest = serialization.dumps_plain(properties.own)[1:]
-                return f"{_HEAD}{body}{form.behind_body}{own[1:]}{form.behind_headers}{quoted}, {rest}}}"
+                if len(rest) <= MOST_HEADERS // 2:
+                    return f"{_HEAD}{body}{form.behind_body}{own[1:]}{form.behind_headers}{quoted}, {rest}}}"
     check_text(publication.queue, tag, publication.task_id or message.task_id or "")
     return (
         f'{_HEAD}{body}", "content-encoding": {_quoted(message.content_encoding)},'

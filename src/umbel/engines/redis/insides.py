@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import socket
 from collections.abc import Callable
+from sys import getsizeof
 from typing import Any
 
 import redis
@@ -41,7 +42,10 @@ def in_pieces(*command: Any) -> list[bytes]:
     New memory of their size costs more than all else that is done with them. redis-py's own packer takes what
     is first for the name of a command, so without hiredis it has all of it at once.
     """
-    if _pack is None or not [one for one in command if type(one) is str and len(one) >= LONG]:
+    # No text is longer than what all of them take together, which is soon known.
+    if _pack is None or sum(map(getsizeof, command)) < LONG:
+        return [packed(*command)]
+    if not [one for one in command if type(one) is str and len(one) >= LONG]:
         return [packed(*command)]
     pieces, short = [b"*%d\r\n" % len(command)], list[Any]()
     for one in command:

@@ -16,9 +16,9 @@ from umbel.calls import task_maker
 from umbel.engines.redis import RedisEngine, pushing
 from umbel.engines.redis.link import Link
 from umbel.exceptions import EncodeError, OperationalError
-from umbel.following import Outbox
 from umbel.message import Publication
 from umbel.options import NO_OPTIONS, CallOptions
+from umbel.outbox import Outbox
 from umbel.publish import Context, build, tagged
 from umbel.testing.conformance.support import (
     LONG,
