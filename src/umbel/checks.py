@@ -50,9 +50,13 @@ def require_number(name: str, value: Any, low: float) -> None:
         raise ValueError(f"{name} is {value!r}, but must be {low} or more seconds.")
 
 
+#: Not ``int | float``, which is made anew each time.
+_NUMBERS = (int, float)
+
+
 def require_patience(timeout: Any) -> None:
     """Refuse what is no number of seconds to wait; None is for ever, and less than 0 not at all."""
-    if timeout is not None and (not isinstance(timeout, int | float) or math.isnan(timeout)):
+    if timeout is not None and (not isinstance(timeout, _NUMBERS) or math.isnan(timeout)):
         raise TypeError(f"timeout is {timeout!r}, but must be a number of seconds, or None.")
 
 

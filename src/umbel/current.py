@@ -76,14 +76,6 @@ def leave(token: Token[Request | None]) -> None:
     running.reset(token)
 
 
-def running_calls() -> Iterator[Request]:
-    """Return the calls that run within each other here, the innermost first."""
-    request = running.get()
-    while request is not None:
-        yield request
-        request = request.outer
-
-
 def parent_call() -> Request | None:
     """Return the call that is the parent of calls made here: not one of a task that was called directly."""
     request = running.get()
@@ -94,7 +86,10 @@ def parent_call() -> Request | None:
 
 def within_a_worker() -> bool:
     """Tell whether a task that a worker runs is what runs here, or what called it."""
-    return any(not request.called_directly and not request.is_eager for request in running_calls())
+    request = running.get()
+    while request is not None and (request.called_directly or request.is_eager):
+        request = request.outer
+    return request is not None
 
 
 def running_task() -> Task[Any, Any] | None:

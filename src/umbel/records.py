@@ -255,7 +255,7 @@ def _call_to_data(
 
 
 def _call_from_data(document: Mapping[str, Any]) -> CallInfo | None:
-    if not any(key in document for key in _CALL_KEYS):
+    if document.keys().isdisjoint(_CALL_KEYS):
         return None
     names = document.get("stamped_headers")
     stamps = {name: document[name] for name in _texts(names) if name in document}
@@ -359,13 +359,13 @@ def _content_type(data: bytes, configured: str) -> str:
 
 
 def _moment(value: Any) -> datetime | None:
-    if isinstance(value, datetime):
-        return value
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value)
         except ValueError:
             return None
+    if isinstance(value, datetime):
+        return value
     try:
         return utc(value) if isinstance(value, int | float) else None
     except (ValueError, OverflowError, OSError):

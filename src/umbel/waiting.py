@@ -15,6 +15,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Collection, Generator
+from math import inf
 from time import monotonic
 
 from umbel.checks import require_patience
@@ -57,7 +58,8 @@ class Hub:
         self._listeners: dict[str, list[Listener]] = {}
         #: What the subscription does not know yet: ids to listen for (True) or no longer (False).
         self._changes: dict[str, bool] = {}
-        self._driver: threading.Thread | None = None
+        #: Which thread drives.
+        self._driver: int | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
 
@@ -97,14 +99,14 @@ class Hub:
                 return
             drives = self._driver is None
             if drives:
-                self._driver = threading.current_thread()
+                self._driver = threading.get_ident()
             else:
                 self._tell()
         if drives:
             self._drive(listener, None, 0.0, None)
 
     def next_news(
-        self, news: queue.SimpleQueue[News], timeout: float | None, patience: float | None = None
+        self, news: queue.SimpleQueue[News], timeout: float, patience: float | None = None
     ) -> News:
         """Return what comes first for a listener that puts it there. Raises `queue.Empty` in the end.
 
@@ -113,7 +115,7 @@ class Hub:
         with self._lock:
             drives = self._driver is None
             if drives:
-                self._driver = threading.current_thread()
+                self._driver = threading.get_ident()
         if not drives:
             return news.get(timeout=timeout)
         self._drive(news.put, news, timeout, patience)
@@ -121,7 +123,7 @@ class Hub:
 
     def is_own_thread(self) -> bool:
         """Tell whether the caller is called by the hub, and would keep it."""
-        return threading.current_thread() is self._driver
+        return threading.get_ident() == self._driver
 
     def close(self) -> None:
         """End thread and subscription, unless somebody waits."""
@@ -145,8 +147,8 @@ class Hub:
         """Start a thread that drives; the lock is held by the caller."""
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="umbel-results", daemon=True)
-        self._driver = self._thread
         self._thread.start()
+        self._driver = self._thread.ident
 
     def _run(self) -> None:
         """Drive until nobody has waited for a while."""
@@ -157,7 +159,7 @@ class Hub:
                     closing, self._driver, self._thread = self._closing, None, None
                     break
                 waiting = bool(self._listeners)
-            happened = self._turn(STEP if waiting else LINGER)
+            happened = self._turn(monotonic() + (STEP if waiting else LINGER))
             idle = self._subscription is None or not (happened or waiting)
         if closing:
             self._disconnect()
@@ -166,20 +168,19 @@ class Hub:
         self,
         listener: Listener,
         news: queue.SimpleQueue[News] | None,
-        timeout: float | None,
+        timeout: float,
         patience: float | None,
     ) -> None:
         """Drive in the thread of a waiter, until its `news` has some or time is up, and leave it to others.
 
-        As long as nobody else waits the store may take so long as the waiter has `patience`.
         Whatever interrupts it, such as Ctrl-C, may have lost what had just been received: begin anew.
         """
-        deadline = None if timeout is None else monotonic() + timeout
+        deadline = monotonic() + timeout
         try:
             while news is None or news.empty():
-                left = STEP if deadline is None else deadline - monotonic()
-                self._turn(min(max(left, 0.0), STEP), patience if self._waits_alone() else None)
-                if left <= 0:
+                now = monotonic()
+                self._turn(min(deadline, now + STEP), patience, listener)
+                if now >= deadline:
                     break
         except BaseException:
             self._disconnect()
@@ -189,38 +190,39 @@ class Hub:
                 self._driver = None
                 if self._subscription is None:
                     self._changes = dict.fromkeys(self._listeners, True)
-                if self._changes or self._is_wanted_by_others(listener):
+                if self._changes or (self._listeners and self._is_wanted_by_others(listener)):
                     self._start()
 
-    def _waits_alone(self) -> bool:
-        """Tell whether one listener is all there is."""
-        with self._lock:
-            for several in self._listeners.values():
-                return not self._is_wanted_by_others(several[0])
-        return True
-
-    def _is_wanted_by_others(self, listener: Listener) -> bool:
+    def _is_wanted_by_others(self, listener: Listener | None) -> bool:
         """Tell whether any other one listens; the lock is held by the caller."""
-        return any(one != listener for several in self._listeners.values() for one in several)
+        for several in self._listeners.values():
+            for one in several:
+                if one != listener:
+                    return True
+        return False
 
-    def _turn(self, timeout: float, patience: float | None = None) -> bool:
-        """Take up changes, and hand on what comes. What fails is told to all who wait."""
+    def _turn(
+        self, until: float, patience: float | None = None, listener: Listener | None = None
+    ) -> bool:
+        """Take up changes, and hand on what comes. What fails is told to all who wait.
+
+        The store may take so long as a `listener` has `patience` if there is no other one.
+        """
         try:
-            began = monotonic()
             # First, so that whoever adds to the changes from here on has something to interrupt.
             subscription = self._connected()
             with self._lock:
                 changes, self._changes = self._changes, {}
                 if self._closing and not self._listeners:
-                    timeout = 0.0
-            if changes:
-                gone = [task_id for task_id, wanted in changes.items() if not wanted]
-                new = [task_id for task_id, wanted in changes.items() if wanted]
-                if gone:
-                    subscription.discard(gone)
-                if new:
-                    subscription.add(new, patience)
-            news = subscription.receive(max(timeout - (monotonic() - began), 0.0))
+                    until = 0.0
+                if patience is not None and self._is_wanted_by_others(listener):
+                    patience = None
+            new = [task_id for task_id, wanted in changes.items() if wanted]
+            if len(new) < len(changes):
+                subscription.discard([task_id for task_id, wanted in changes.items() if not wanted])
+            if new:
+                subscription.add(new, patience)
+            news = subscription.receive(max(until - monotonic(), 0.0))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is for those who wait
             self._disconnect()
             self._fail(error)
@@ -284,11 +286,13 @@ _hubs_lock = threading.Lock()
 
 def hub_of(store: ResultStore) -> Hub:
     """Return the hub of a store, one for the whole process."""
-    with _hubs_lock:
-        found = _hubs.get(store)
-        if found is None:
-            found = _hubs[store] = Hub(store)
-        return found
+    found = _hubs.get(store)
+    if found is None:
+        with _hubs_lock:
+            found = _hubs.get(store)
+            if found is None:
+                found = _hubs[store] = Hub(store)
+    return found
 
 
 def stop_listening(store: ResultStore | None) -> None:
@@ -313,7 +317,8 @@ class Patience:
 
     def __post_init__(self) -> None:
         """Check the timeout, which whoever waits gives."""
-        require_patience(self.timeout)
+        if self.timeout is not None:
+            require_patience(self.timeout)
 
 
 def watch(
@@ -328,17 +333,18 @@ def watch(
     failed; where they are many, a second later perhaps (`Parents`). Raises OutOfPatience in the end,
     OperationalError when the store fails, and whatever ``on_interval`` raises. Close it to wait no longer.
     """
-    task_ids, looked_at = listened(task_ids, parents)
-    timeout = patience.timeout
-    deadline = None if timeout is None else patience.clock.monotonic() + timeout
+    timeout, now = patience.timeout, patience.clock.monotonic
+    deadline = inf if timeout is None else now() + timeout
     over = timeout is not None and timeout <= 0
     hub = hub_of(store)
-    before = Parents(store, parents, patience.clock.monotonic, heard=not looked_at)
+    task_ids, looked_at = listened(task_ids, parents) if parents else (task_ids, ())
+    before = Parents(store, parents, now, heard=not looked_at) if parents else None
     said: dict[str, ResultRecord] = {}
     if over or not (patience.just_sent or (hub.busy and not looked_at)):
         # Else the hub looks when it listens, for all who come at the same time at once.
         said = store.get([*looked_at, *task_ids], None if over else timeout)
-        yield from before.and_what_is_there(said, task_ids)
+        found = (said[one] for one in task_ids if one in said)
+        yield from found if before is None else before.and_what_is_there(said, task_ids)
         task_ids = [one for one in task_ids if one not in said or not said[one].ready]
     if not task_ids:
         return
@@ -353,14 +359,14 @@ def watch(
     hub.add(task_ids, news.put, drives=True)
     try:
         while True:
-            found = _next_of(hub, news, patience, deadline, before)
-            if isinstance(found, Exception):
-                raise found.with_traceback(None)
-            failed = before.cause_of(found)
+            record = _next_of(hub, news, patience, deadline, before)
+            if isinstance(record, Exception):
+                raise record.with_traceback(None)
+            failed = None if before is None else before.cause_of(record)
             if failed is not None:
                 yield failed
-            if not found.says_the_same_as(said.get(found.task_id)):
-                yield found
+            if not (said and record.says_the_same_as(said.get(record.task_id))):
+                yield record
     finally:
         hub.remove(task_ids, news.put)
 
@@ -369,25 +375,27 @@ def _next_of(
     hub: Hub,
     news: queue.SimpleQueue[News],
     patience: Patience,
-    deadline: float | None,
-    parents: Parents,
+    deadline: float,
+    parents: Parents | None,
 ) -> News:
     """Return what comes next; raise OutOfPatience when nothing does."""
     now, on_interval = patience.clock.monotonic, patience.on_interval
-    call_at = None if on_interval is None else now() + patience.interval
+    call_at = inf if on_interval is None else now() + patience.interval
     while True:
-        ends = [one for one in (deadline, call_at, parents.due) if one is not None]
-        left = max(min(ends) - now(), 0.0) if ends else None
-        patient = None if deadline is None else max(deadline - now(), 0.0)
+        moment = now()
+        due = None if parents is None else parents.due
+        look_at = inf if due is None else due
+        wait = min(deadline, call_at, look_at, moment + LONGEST) - moment
+        left = None if deadline == inf else max(deadline - moment, 0.0)
         try:
-            return hub.next_news(news, None if left is None else min(left, LONGEST), patient)
+            return hub.next_news(news, max(wait, 0.0), left)
         except queue.Empty:
-            if deadline is not None and now() >= deadline:
+            if now() >= deadline:
                 raise OutOfPatience from None
-        if on_interval is not None and call_at is not None and now() >= call_at:
+        if on_interval is not None and now() >= call_at:
             on_interval()
             call_at = now() + patience.interval
-        if parents.due is not None and now() >= parents.due and (failed := parents.look()):
+        if parents is not None and now() >= look_at and (failed := parents.look()):
             return failed
 
 

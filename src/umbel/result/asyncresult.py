@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable, Collection, Generator, Iterator
-from contextlib import closing
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, NoReturn, TypeVar, cast
@@ -103,6 +102,7 @@ class AsyncResult(Revocable, ResultBase, Generic[R]):
         return TaskResult(self.id, children=None) if record is None else self._noted(record)
 
     def _noted(self, record: ResultRecord) -> TaskResult:
+        """Return what a record says; what is final is remembered."""
         found = records.decode(record, self.backend.form)
         if record.ready:
             self._done = found
@@ -288,23 +288,26 @@ class AsyncResult(Revocable, ResultBase, Generic[R]):
     ) -> None:
         parents = self._parents() if follow and self.parent is not None else {}
         since = patience.clock.monotonic()
+        backend = self.backend
+        news = backend.watch([str(self.id)], patience, parents)
         try:
-            with closing(self.backend.watch([str(self.id)], patience, parents)) as news:
-                for record in news:
-                    parent = parents.get(record.task_id)
-                    if parent is not None:
-                        if record.state in states.PROPAGATE_STATES:
-                            wait_until_ended(self.backend, [str(self.id)], patience, since)
-                        parent._noted(record)
-                        parent.maybe_throw()
-                        continue
-                    if on_message is not None:
-                        on_message(records.meta(record, self.backend.form))
-                    if record.ready:
-                        self._noted(record)
-                        return
+            for record in news:
+                parent = parents.get(record.task_id)
+                if parent is not None:
+                    if record.state in states.PROPAGATE_STATES:
+                        wait_until_ended(backend, [str(self.id)], patience, since)
+                    parent._noted(record)
+                    parent.maybe_throw()
+                    continue
+                if on_message is not None:
+                    on_message(records.meta(record, backend.form))
+                if record.ready:
+                    self._done = records.decode(record, backend.form)
+                    return
         except OutOfPatience:
             raise out_of_time(self.id, patience.timeout) from None
+        finally:
+            news.close()
 
     def _parents(self) -> dict[str, AsyncResult[Any]]:
         """Return those before this one that have not ended well, the first of them first."""
