@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
+from operator import attrgetter
 
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.consumer import BATCH, RedisConsumer
@@ -16,6 +17,8 @@ from umbel.engines.redis.server import Argument, Server
 from umbel.failpoints import fail_point
 from umbel.message import Publication
 from umbel.ports import Broker, Change, Features, Owner, ResultStore
+
+_QUEUE = attrgetter("queue")
 
 
 def features(names: Names) -> Features:
@@ -63,7 +66,7 @@ class RedisBroker(Broker):
         now = calls.clock.monotonic()
         deadline = now + timeout
         repeated = pushing.is_repeated(publications)
-        notes = calls.unnoted({item.queue for item in publications}, now)
+        notes = calls.unnoted(set(map(_QUEUE, publications)), now)
         try:
             if repeated or notes or not pushing.push(publications, timeout, deadline):
                 self._publish_by_script(publications, notes, deadline, repeated)

@@ -102,7 +102,8 @@ def write(publication: Publication, names: Names = _PLAIN) -> str:
             names.turned(publication.priority),
         )
         if form is not None and headers.own and properties.own:
-            check_text(tag, publication.task_id)
+            if not (tag.isascii() and publication.task_id.isascii()):
+                check_text(tag, publication.task_id)
             own = serialization.dumps_plain(headers.own)
             if len(own) <= form.room:
                 quoted = _json(tag)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from random import random
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from umbel.engines.forks import tell_of_forks
-from umbel.engines.redis.insides import packed
+from umbel.engines.redis.insides import pack
 from umbel.engines.redis.server import Link, Server
 from umbel.exceptions import OperationalError
 
@@ -49,6 +49,7 @@ class Ear:
         self, server: Server, hear: Hear, find: Find | None = None, absent: bytes = b""
     ) -> None:
         self._server = server
+        self._now = server.clock.monotonic
         self._hear = hear
         self._find = find
         self._absent = absent
@@ -73,7 +74,7 @@ class Ear:
     # Topics
 
     def listen(
-        self, topics: Iterable[bytes], command: str = "SUBSCRIBE", timeout: float | None = None
+        self, topics: Sequence[bytes], command: str = "SUBSCRIBE", timeout: float | None = None
     ) -> None:
         """Listen to these too, and return when the server does.
 
@@ -81,14 +82,15 @@ class Ear:
         """
         limit = self._server.timeout if timeout is None else timeout
         # What is listened to already is looked up all the same.
-        new = [topic for topic in topics if self._find is not None or topic not in self._topics]
-        self._topics.update(dict.fromkeys(new, command))
+        if self._find is None:
+            topics = [topic for topic in topics if topic not in self._topics]
+        self._topics.update(dict.fromkeys(topics, command))
         if self._link is None:
             if not self._was_lost:
                 self._connect(limit)
             return
         try:
-            self._ask(self._link, new, command, limit)
+            self._ask(self._link, topics, command, limit)
         except OperationalError as error:
             self._lost(error)
 
@@ -109,9 +111,9 @@ class Ear:
         for start in range(0, len(topics), CHUNK):
             some = topics[start : start + CHUNK]
             self._unconfirmed.update(some)
-            commands = packed(command, *some)
+            commands = pack((command, *some))
             if self._find is not None:
-                commands += packed("MGET", self._absent, *some)
+                commands += pack(("MGET", self._absent, *some))
                 self._questions.append(some)
             link.send_packed(commands)
             while self._unconfirmed or self._questions:
@@ -127,22 +129,19 @@ class Ear:
 
     def wait(self, timeout: float) -> bool:
         """Take what comes, waiting up to `timeout` seconds for the first; True if interrupted."""
-        deadline = self._now() + timeout
-        if self._interrupted.is_set():
-            self._interrupted.clear()
-            return True
-        link = self._link
-        if link is None:
-            self._come_back(deadline)
-        else:
+        if not self._interrupted.is_set():
+            deadline, link = self._now() + timeout, self._link
             try:
-                self._wait_on(link, deadline)
+                if link is None:
+                    self._come_back(deadline)
+                else:
+                    self._wait_on(link, deadline)
             except OperationalError as error:
                 self._lost(error)
-        if self._interrupted.is_set():
-            self._interrupted.clear()
-            return True
-        return False
+        if not self._interrupted.is_set():
+            return False
+        self._interrupted.clear()
+        return True
 
     def _wait_on(self, link: Link, deadline: float) -> None:
         now = self._now()
@@ -185,15 +184,15 @@ class Ear:
         if found is None:
             return False
         self._heard = self._now()
-        kind = found[0] if isinstance(found, list) and found else None
-        if kind == b"message":
+        kind = found[0] if found and isinstance(found, list) else None
+        if kind is None:  # of an answer to MGET the first never exists
+            self._answered(found)
+        elif kind == b"message":
             self._hear(found[1], found[1], found[2])
         elif kind == b"pmessage":
             self._hear(found[1], found[2], found[3])
         elif kind in {b"subscribe", b"psubscribe"}:
             self._unconfirmed.discard(found[1])
-        elif kind is None:  # of an answer to MGET the first never exists
-            self._answered(found)
         return True
 
     def _answered(self, answer: Sequence[Any]) -> None:
@@ -265,9 +264,6 @@ class Ear:
         if self._link is not None:
             self._link.close()
             self._link = None
-
-    def _now(self) -> float:
-        return self._server.clock.monotonic()
 
     # Forks
 

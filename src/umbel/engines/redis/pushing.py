@@ -25,12 +25,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import repeat
 from typing import Any
 
 from umbel.engines.redis.calls import NOTED_AT_MOST, WAKING, Calls
 from umbel.engines.redis.envelope import write
-from umbel.engines.redis.insides import packed
+from umbel.engines.redis.insides import pack, packed
 from umbel.engines.redis.server import Link
 from umbel.exceptions import OperationalError
 from umbel.failpoints import fail_point
@@ -49,6 +50,8 @@ AT_ONCE = 250
 _MULTI, _EXEC = packed("MULTI"), packed("EXEC")
 #: Answers: of MULTI, of three commands that wait, of EXEC, of WATCH.
 _ANSWERS = 6
+#: What tells how long a list is now.
+_NUMBERS = frozenset({int})
 
 
 class Pushing:
@@ -74,7 +77,7 @@ class Pushing:
         if not (first.is_new and self._possible) or first.due is not None:
             return False
         queue, priority = first.queue, first.priority
-        for item in items if len(items) > 1 else ():
+        for item in items[1:]:
             if not item.is_new or item.due is not None or item.queue != queue:
                 return False
             if item.priority != priority:
@@ -84,21 +87,18 @@ class Pushing:
             return False
         list_name, base, bell = self._place(queue, priority)
         if len(items) <= AT_ONCE:
-            pushing = packed("LPUSH", list_name, *[write(item, calls.names) for item in items])
-            somebody_waits = self._server.lend(
-                lambda link, left: self._sent(link, first.tag, pushing, bell, left), timeout
-            )
+            pushing = pack(("LPUSH", list_name, *map(write, items, repeat(calls.names))))
+            send = partial(self._sent, first.tag, pushing, bell)
         else:
-            somebody_waits = self._server.lend(
-                lambda link, left: self._sent_in_parts(link, items, list_name, bell, left), timeout
-            )
+            send = partial(self._sent_in_parts, items, list_name, bell)
+        somebody_waits = self._server.lend(send, timeout)
         if somebody_waits is None:
             return False
         if somebody_waits:
             self._ring(list_name, base, len(items), deadline)
         return True
 
-    def _sent(self, link: Link, tag: str, pushing: bytes, bell: str, timeout: float) -> bool | None:
+    def _sent(self, tag: str, pushing: bytes, bell: str, link: Link, timeout: float) -> bool | None:
         """Send the packet; tell whether somebody has to be woken, or None where nothing was done."""
         record = link.record
         if record is None:
@@ -107,7 +107,7 @@ class Pushing:
             if record is None:
                 return None
             timeout = max(timeout - (self._calls.clock.monotonic() - began), 0.001)
-        noting = packed("SET", record, tag, "EX", KNOWN_FOR)
+        noting = pack(("SET", record, tag, "EX", KNOWN_FOR))
         try:
             fail_point("redis.publish.before")
             answers = link.exchange(
@@ -122,7 +122,7 @@ class Pushing:
         return self._heard(link, answers)
 
     def _sent_in_parts(
-        self, link: Link, items: Sequence[Publication], list_name: str, bell: str, timeout: float
+        self, items: Sequence[Publication], list_name: str, bell: str, link: Link, timeout: float
     ) -> bool | None:
         """Do as `_sent`, and let the server read the first of many messages while the others are written."""
         began, names, tag = self._calls.clock.monotonic(), self._calls.names, items[0].tag
@@ -134,7 +134,7 @@ class Pushing:
         def commands() -> Iterator[bytes]:
             yield packed("SET", record, tag, "EX", KNOWN_FOR)
             for part in parts:
-                yield packed("LPUSH", list_name, *[write(item, names) for item in part])
+                yield pack(("LPUSH", list_name, *map(write, part, repeat(names))))
             yield self._end(bell, record)
 
         try:
@@ -158,7 +158,7 @@ class Pushing:
         done, watched = answers[-2:]
         if done is None:  # the record has expired, or was deleted
             return None
-        if type(done) is list and all(type(length) is int for length in done[1:-1]):
+        if type(done) is list and _NUMBERS.issuperset(map(type, done[1:-1])):
             if isinstance(watched, Exception):  # nothing is watched: the next packet asks anew
                 link.record = None
             return bool(done[-1])

@@ -68,7 +68,7 @@ class RedisResults(ResultStore):
         self, task_ids: Collection[str], timeout: float | None = None
     ) -> dict[str, ResultRecord]:
         """Read with one call of a script for each thousand."""
-        return self._read(task_ids, within(timeout, self._server), True)
+        return self._read(task_ids, within(timeout, self._server.timeout), True)
 
     def _look(self, task_ids: Collection[str], timeout: float) -> dict[str, ResultRecord]:
         """Read for a subscription, which repeats by itself what fails, and hears meanwhile."""

@@ -6,7 +6,7 @@ lost. Where a document does not show its state, a look at the store says it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from math import inf
 from random import random
 
@@ -25,9 +25,9 @@ LEAVING = 100
 PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
-def within(timeout: float | None, server: Server) -> float:
+def within(timeout: float | None, longest: float) -> float:
     """Return how long a call may take for somebody who has so many seconds: a moment at least."""
-    return server.timeout if timeout is None else min(max(timeout, LEAST), server.timeout)
+    return longest if timeout is None else min(max(timeout, LEAST), longest)
 
 
 class RedisResultSubscription(ResultSubscription):
@@ -35,7 +35,7 @@ class RedisResultSubscription(ResultSubscription):
 
     def __init__(self, server: Server, prefix: str, get: Get) -> None:
         self._server = server
-        self._clock = server.clock
+        self._now = server.clock.monotonic
         self._timeout = server.timeout
         self._prefix = prefix.encode()
         self._get = get
@@ -53,32 +53,39 @@ class RedisResultSubscription(ResultSubscription):
 
     def add(self, task_ids: Collection[str], timeout: float | None = None) -> None:
         """Subscribe, and look."""
-        new = [task_id for task_id in task_ids if task_id not in self._wanted]
-        self._wanted.update(dict.fromkeys(new, ""))
-        channels = [self._channel(task_id) for task_id in new]
+        limit, began = within(timeout, self._timeout), self._now()
+        channels = []
+        for task_id in task_ids:
+            if task_id not in self._wanted:
+                self._wanted[task_id] = ""
+                channels.append(self._prefix + task_id.encode())
         self._left.difference_update(channels)
-        deadline = self._clock.monotonic() + within(timeout, self._server)
-        self._ear.listen(channels, timeout=deadline - self._clock.monotonic())
-        self._look(max(deadline - self._clock.monotonic(), LEAST))
+        self._ear.listen(channels, timeout=limit)
+        if self._due:
+            self._look(max(began + limit - self._now(), LEAST))
 
     def discard(self, task_ids: Collection[str]) -> None:
         """Unsubscribe, sooner or later."""
         for task_id in task_ids:
             self._news.pop(task_id, None)
             if self._wanted.pop(task_id, None) is not None:
-                self._left.add(self._channel(task_id))
-        self._leave()
+                self._left.add(self._prefix + task_id.encode())
+        if len(self._left) >= LEAVING:
+            self._leave()
 
     def receive(self, timeout: float) -> dict[str, ResultRecord]:
         """Wait for what is told; look where that does not say all."""
         if self._news and not self._due:  # found when it was added
             return self._handed_out()
-        deadline = self._clock.monotonic() + timeout
+        now = self._now()
+        deadline = now + timeout
         while True:
-            left = 0.0 if self._news else max(deadline - self._clock.monotonic(), 0.0)
-            interrupted = self._ear.wait(min(left, self._until_look()))
-            self._look(max(min(left, self._timeout), LEAST))
-            if self._news or interrupted or self._clock.monotonic() >= deadline:
+            left = 0.0 if self._news else max(deadline - now, 0.0)
+            interrupted = self._ear.wait(min(left, self._until_look()) if self._due else left)
+            if self._due:
+                self._look(max(min(left, self._timeout), LEAST))
+            now = self._now()
+            if self._news or interrupted or now >= deadline:
                 return self._handed_out()
 
     def _handed_out(self) -> dict[str, ResultRecord]:
@@ -86,10 +93,11 @@ class RedisResultSubscription(ResultSubscription):
         for task_id, record in news.items():
             if record.ready:
                 del self._wanted[task_id]
-                self._left.add(self._channel(task_id))
+                self._left.add(self._prefix + task_id.encode())
             else:
                 self._wanted[task_id] = record.document
-        self._leave()
+        if len(self._left) >= LEAVING:
+            self._leave()
         return news
 
     def _heard(self, _: bytes, channel: bytes, document: bytes) -> None:
@@ -103,25 +111,24 @@ class RedisResultSubscription(ResultSubscription):
         if document is None or state is None:
             self._due.add(task_id)  # its state is beside it
         else:
-            self._tell([ResultRecord(task_id, state, documents.as_written(document))])
+            self._tell(ResultRecord(task_id, state, documents.as_written(document)))
 
-    def _tell(self, records: Iterable[ResultRecord]) -> None:
-        for record in records:
-            task_id = record.task_id
-            before = self._news.get(task_id)
-            if before is None:
-                is_new = self._wanted.get(task_id, record.document) != record.document
-            else:
-                # What is heard may have been said before what was looked up.
-                is_new = record.ready or not before.ready
-            if is_new:
-                self._news[task_id] = record
+    def _tell(self, record: ResultRecord) -> None:
+        task_id = record.task_id
+        before = self._news.get(task_id)
+        if before is None:
+            is_new = self._wanted.get(task_id, record.document) != record.document
+        else:
+            # What is heard may have been said before what was looked up.
+            is_new = record.ready or not before.ready
+        if is_new:
+            self._news[task_id] = record
 
     def _until_look(self) -> float:
         """Return in how many seconds to look; while the connection is lost, when it is back."""
         if not self._due or not self._ear.connected:
             return inf
-        return max(self._next_look - self._clock.monotonic(), 0.0)
+        return max(self._next_look - self._now(), 0.0)
 
     def _look(self, timeout: float) -> None:
         """Look for what is due, if that works; else soon again."""
@@ -131,20 +138,18 @@ class RedisResultSubscription(ResultSubscription):
         try:
             found = self._get(self._due, timeout)
         except OperationalError:
-            self._next_look = self._clock.monotonic() + self._pause * (0.5 + random() / 2)
+            self._next_look = self._now() + self._pause * (0.5 + random() / 2)
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
             return
         self._pause, self._next_look = PAUSE, 0.0
         self._due.clear()
-        self._tell(found.values())
+        for record in found.values():
+            self._tell(record)
 
     def _leave(self) -> None:
-        if len(self._left) >= LEAVING:
-            self._ear.leave(list(self._left))
-            self._left.clear()
-
-    def _channel(self, task_id: str) -> bytes:
-        return self._prefix + task_id.encode()
+        """Listen no more where nobody tells anything."""
+        self._ear.leave(list(self._left))
+        self._left.clear()
 
     def interrupt(self) -> None:
         """Wake the one who waits."""
