@@ -277,9 +277,9 @@ class Umbel:
 
         Of the options only those count that say how a publish is tried again.
         """
-        outbox = current.outbox.get()
-        broker, around = self.broker if outbox is None else outbox, producers.around(self)
-        publish.send(broker, publications, self.conf.snapshot, self.clock, options, around)
+        outbox, settings = current.outbox.get(), self.conf.snapshot
+        broker = self.engines.broker_by(settings) if outbox is None else outbox
+        publish.send(broker, publications, settings, self.clock, options, producers.around(self))
         if not self._checked_consumers and outbox is None:
             self._checked_consumers = True
             publish.warn_if_never_consumed(broker, self._how_to_consume)

@@ -191,7 +191,7 @@ def send(
         template = task.target(app, options).template
         target = Target(replace(template, ignore_result=None), task)
     publication = maker(app, target, options)(args, kwargs)
-    publish(app, [publication], options)
+    app.publish([publication], options)
     return result_of(app, publication, options, task)
 
 
@@ -240,14 +240,6 @@ def note_options(error: TypeError, kwargs: Mapping[str, Any]) -> None:
             )
 
 
-def publish(app: Umbel, publications: Sequence[Publication], options: CallOptions) -> None:
-    """Send publications, with a policy of their own where the options have one."""
-    if options.retry is None and options.retry_policy is None and options.timeout is None:
-        app.publish(publications)
-    else:
-        app.publish(publications, options)
-
-
 def result_of(
     app: Umbel,
     publication: Publication,
@@ -256,7 +248,7 @@ def result_of(
 ) -> AsyncResult[Any]:
     """Return the result to be of what was sent, and note it as a child of the task that sent it."""
     result: AsyncResult[Any] = AsyncResult(publication.task_id, app=app)
-    note_result(app, result, publication, options, task)
+    note_result(app, result, options, task)
     return result
 
 
@@ -286,7 +278,6 @@ def results_of(
 def note_result(
     app: Umbel,
     result: AsyncResult[Any],
-    publication: Publication,
     options: CallOptions,
     task: Task[Any, Any] | None = None,
 ) -> None:

@@ -191,7 +191,7 @@ class _Sender:
             calls.send_by_app(app, target, leaf.args, leaf.kwargs, checked, readable(options))
             return
         publication = calls.maker(app, target, checked)(leaf.args, leaf.kwargs)
-        calls.note_result(app, leaf.result, publication, checked, task)
+        calls.note_result(app, leaf.result, checked, task)
         self._keep(publication)
 
     def _keep_piece(self, piece: Piece) -> None:

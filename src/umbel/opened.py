@@ -43,8 +43,9 @@ class OpenEngines:
         #: What declares the app's queues, for brokers that have to be told of them.
         self.amqp: AMQP | None = None
         self._engines: dict[str, Engine] = {}
-        #: The broker, and the settings by which it is that: every call asks for it.
+        #: Broker and result store, and the settings by which they are that: every call asks for both.
         self._broker: tuple[Settings, Broker] | None = None
+        self._results: tuple[Settings, ResultStore] | None = None
         self._lock = threading.RLock()
 
     @property
@@ -114,9 +115,13 @@ class OpenEngines:
     @property
     def broker(self) -> Broker:
         """The broker. Raises ImproperlyConfigured when the URL's engine cannot be one."""
-        settings = self._snapshot()
-        if self._broker is not None and self._broker[0] is settings:
-            return self._broker[1]
+        return self.broker_by(self._snapshot())
+
+    def broker_by(self, settings: Settings) -> Broker:
+        """Return the broker by the present settings, for who has read them already."""
+        known = self._broker
+        if known is not None and known[0] is settings:
+            return known[1]
         broker = self.engine(self.broker_url).broker
         if broker is None:
             raise ImproperlyConfigured(
@@ -154,9 +159,14 @@ class OpenEngines:
 
     def result_store(self) -> ResultStore:
         """Return the result store. Raises ImproperlyConfigured when results are not kept."""
+        settings, known = self._snapshot(), self._results
+        if known is not None and known[0] is settings:
+            return known[1]
         store = self.results
         if store is None:
             raise ImproperlyConfigured(f"Results are not kept: {self._why_no_results()}")
+        if settings.result_backend:  # else where the default one is may change
+            self._results = settings, store
         return store
 
     def _why_no_results(self) -> str:
@@ -199,4 +209,4 @@ class OpenEngines:
                 stop_listening(engine.results)
                 engine.close()
             self._engines.clear()
-            self._broker = None
+            self._broker = self._results = None

@@ -129,8 +129,8 @@ def _decode_extended(value: dict[str, Any]) -> Any:
     return value
 
 
-def _json_encoder() -> Callable[[Any], str]:
-    """Return what `json.JSONEncoder.encode` does.
+def _json_encoder() -> Callable[[Any, int], Iterable[str]]:
+    """Return what does as `json.JSONEncoder.encode`, in pieces, at a level of indentation that is 0.
 
     That builds a C encoder for each text it writes, which takes half of its time for small ones;
     here it is built once. It keeps no list of what it is in, so a circular value ends at the depth limit.
@@ -138,11 +138,12 @@ def _json_encoder() -> Callable[[Any], str]:
     plain = json.JSONEncoder(default=_encode_extended)
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:  # not CPython
-        return plain.encode
+        return lambda value, _: (plain.encode(value),)
     quoted = json.encoder.encode_basestring_ascii
     separators = (plain.key_separator, plain.item_separator)
+    encode: Callable[[Any, int], Iterable[str]]
     encode = make(None, _encode_extended, quoted, None, *separators, False, False, True)
-    return lambda value: "".join(encode(value, 0))
+    return encode
 
 
 _encode_json = _json_encoder()
@@ -189,7 +190,7 @@ def dumps(value: Any) -> str:
     Raises EncodeError for what cannot be written: an unknown type, a circular or too deep value.
     """
     try:
-        return _encode_json(value)
+        return "".join(_encode_json(value, 0))
     except MemoryError:
         raise
     except Exception as error:

@@ -79,10 +79,11 @@ def written_around(
     args: Sequence[Any], kwargs: Mapping[str, Any], embed: bytes, limits: Limits
 ) -> bytes:
     """Return the body of a call in JSON, of which what follows the task is written already; see `encode`."""
-    body = JSON.dumps((args, kwargs))[:-1] + embed
+    body = serialization.dumps((args, kwargs))[:-1].encode() + embed
     if len(body) > limits.message_max_bytes:
         sizes.check_sent(len(body), len(body), limits)
-    if serialization.is_deeper(JSON, None, body, limits.message_max_depth):
+    depth = limits.message_max_depth
+    if len(body) > depth and serialization.is_deeper(JSON, None, body, depth):
         raise MessageTooLarge(sizes.too_deep(limits.message_max_depth))
     return body
 
