@@ -10,6 +10,8 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from umbel import (
@@ -88,8 +90,7 @@ class Umbel:
         clock: Clock = SYSTEM,
         **settings: Any,
     ) -> None:
-        self.main = main
-        self.clock = clock
+        self.main, self.clock = main, clock
         how = taken_from(settings)
         warn_of_hooks(type(self))
         given = {"broker_url": broker, "result_backend": backend, "include": include}
@@ -114,9 +115,10 @@ class Umbel:
         self._finalization = Finalization(self, self._tasks)
         self._module, self._file = calling_module()
         self._default_file = DefaultFile(self._module, self._file)
-        self.engines = OpenEngines(self._settings, lambda: self.default_url, other_stores(self))
+        in_force: Callable[[], Settings] = partial(attrgetter("conf.snapshot"), self)
+        self.engines = OpenEngines(in_force, lambda: self.default_url, other_stores(self))
         self.log: Logging = _class(how.log or self.log_cls)(self)
-        self.amqp = self.engines.amqp = AMQP(self._settings, listeners_of(self))
+        self.amqp = self.engines.amqp = AMQP(in_force, listeners_of(self))
         self.backend, self.control = Backend(self), Control(self)
         self.fixups = set(self.builtin_fixups) if how.fixups is None else how.fixups
         self.integrations = Integrations(self, self.fixups)
@@ -127,9 +129,6 @@ class Umbel:
         for task in (how.tasks or {}).values():
             self._tasks.register(task)
         self.on_init()
-
-    def _settings(self) -> Settings:
-        return self.conf.snapshot
 
     def on_init(self) -> None:
         """Be called when the app has been made; for subclasses."""

@@ -117,23 +117,25 @@ class Blank:
 
         Its `options` may say which call it is and what follows it, and no more.
         """
-        settings, id = self.settings, options.task_id or unique_id()
+        settings, plain, id = self.settings, options is NO_OPTIONS, options.task_id or unique_id()
         kwargs = kwargs if isinstance(kwargs, dict) else dict(kwargs)
-        content = (args, kwargs, _NOTHING if options is NO_OPTIONS else followers(options))
+        content = (args, kwargs, _NOTHING if plain else followers(options))
         try:
-            if self.embed is not None and options is NO_OPTIONS:
+            if plain and self.embed is not None:
                 body = written_around(args, kwargs, self.embed, settings)
             else:
                 body, _ = written(content, self.serializer, self.compression, settings)
         except EncodeError as error:
             raise unsendable(error, self.template, args, kwargs, self.serializer) from error
-        root, before = (parent.root_id or parent.id, parent.id) if parent else (None, None)
+        ids = options.root_id, options.parent_id
+        if parent:
+            ids = ids[0] or parent.root_id or parent.id, ids[1] or parent.id
         headers = own_headers(
             id,
             args,
             kwargs,
             settings.task_repr_maxlevels,
-            (options.root_id or root, options.parent_id or before),
+            ids,
             sent_at=int(self.clock.time() * 1e6) / 1e6,  # `round` takes five times as long
         )
         # A step's has its tag from the outbox that it goes to.

@@ -123,8 +123,8 @@ def unique_id() -> str:
         if sequence <= _last_sequence:
             sequence = _last_sequence + 1
         _last_sequence = sequence
-        if sequence >> 12 != _last_millisecond:
-            milliseconds = sequence >> 12
+        milliseconds = sequence >> 12
+        if milliseconds != _last_millisecond:
             # In this order: an exception that a signal brings may come between the two.
             _beginning = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7"
             _last_millisecond = milliseconds

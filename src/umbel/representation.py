@@ -90,7 +90,12 @@ def representation(value: object, limit: int = LIMIT, levels: int = LEVELS) -> s
 
     Nothing in the value raises from here, whatever containers of one's own it has.
     """
-    if _is_plain(value):
+    # Of most arguments `repr` gives the same text, ten times as fast.
+    if type(value) is tuple:
+        plain = len(value) < 20 and _PLAIN.issuperset(map(type, value))
+    else:
+        plain = type(value) is dict and not value
+    if plain:
         try:
             text = repr(value)
         except ValueError:  # an integer of thousands of digits
@@ -104,13 +109,6 @@ def representation(value: object, limit: int = LIMIT, levels: int = LEVELS) -> s
     except Exception as error:  # noqa: BLE001 - a broken __iter__ must not stop a message either
         return _unrepresentable(value, error)
     return "".join(writer.parts)
-
-
-def _is_plain(value: object) -> bool:
-    """Tell whether `repr` gives the same text: true of most arguments, and ten times as fast."""
-    if type(value) is tuple:
-        return len(value) < 20 and _PLAIN.issuperset(map(type, value))
-    return type(value) is dict and not value
 
 
 def _brackets(value: object) -> tuple[str, str]:

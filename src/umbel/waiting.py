@@ -217,8 +217,9 @@ class Hub:
                     until = 0.0
                 if patience is not None and self._is_wanted_by_others(listener):
                     patience = None
-            new = [task_id for task_id, wanted in changes.items() if wanted]
-            if len(new) < len(changes):
+            new = list(changes)
+            if not all(changes.values()):
+                new = [task_id for task_id, wanted in changes.items() if wanted]
                 subscription.discard([task_id for task_id, wanted in changes.items() if not wanted])
             if new:
                 subscription.add(new, patience)

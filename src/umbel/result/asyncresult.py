@@ -279,7 +279,8 @@ class AsyncResult(Revocable, ResultBase, Generic[R]):
             patience = Patience(self.app.clock, timeout, interval, on_interval, self.just_sent)
             self.just_sent = False
             self._wait(patience, follow_parents and propagate, on_message)
-        return cast(R, self.maybe_throw(propagate, callback))
+        value: R = self.maybe_throw(propagate, callback)
+        return value
 
     wait = get
 
