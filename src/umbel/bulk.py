@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from umbel.calls import Maker, results_of
+from umbel.calls import Maker, publish, results_of
 from umbel.options import CallOptions
 from umbel.result import AsyncResult
 
@@ -91,6 +91,6 @@ def send_many(
             batch = [publication(args, {}) for args in islice(left, BATCH)]
             if not batch:
                 return results
-            app.publish(batch, options)
+            publish(app, batch, options)
             results += results_of(app, batch, options, task)
             del batch

@@ -191,7 +191,7 @@ def send(
         template = task.target(app, options).template
         target = Target(replace(template, ignore_result=None), task)
     publication = maker(app, target, options)(args, kwargs)
-    app.publish([publication], options)
+    publish(app, [publication], options)
     return result_of(app, publication, options, task)
 
 
@@ -238,6 +238,17 @@ def note_options(error: TypeError, kwargs: Mapping[str, Any]) -> None:
                 f"{name} is an option of a call: apply_async(args, kwargs, {name}=...) takes it;"
                 " delay takes the task's own arguments."
             )
+
+
+def publish(app: Umbel, publications: Sequence[Publication], options: CallOptions) -> None:
+    """Send publications, with a policy of their own where the options have one."""
+    plain = options is NO_OPTIONS
+    if plain or (
+        options.retry is None and options.retry_policy is None and options.timeout is None
+    ):
+        app.publish(publications)
+    else:
+        app.publish(publications, options)
 
 
 def result_of(

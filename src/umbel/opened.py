@@ -122,10 +122,11 @@ class OpenEngines:
         known = self._broker
         if known is not None and known[0] is settings:
             return known[1]
-        broker = self.engine(self.broker_url).broker
+        url = settings.broker_url or self._default_url()
+        broker = self.engine(url).broker
         if broker is None:
             raise ImproperlyConfigured(
-                f"broker_url is {shown_url(self.broker_url)}, whose engine keeps results only. Set it to a"
+                f"broker_url is {shown_url(url)}, whose engine keeps results only. Set it to a"
                 " broker, such as sqlite:////var/lib/shop/umbel.db."
             )
         if settings.broker_url:  # else where the default one is may change, too

@@ -20,6 +20,7 @@ from umbel.bulk import send_many
 from umbel.calls import (
     Target,
     note_options,
+    publish,
     require_arguments,
     result_of,
     send_by_app,
@@ -226,7 +227,7 @@ class Task(Definition, Signable[P, R], Replaceable, Reporting):
             target = self.target(app, checked)
             return send_by_app(app, target, args or (), kwargs or {}, checked, keywords)
         publication = task_maker(app, self, checked)(args or (), kwargs or {})
-        app.publish([publication], checked)
+        publish(app, [publication], checked)
         return result_of(app, publication, checked, self)
 
     def require_sendable(
