@@ -80,10 +80,11 @@ class Hub:
                 listeners.append(listener)
                 if len(listeners) == 1:
                     self._changes[task_id] = True
-            if self._driver is None and not drives:
+            if self._driver is not None:
+                if not known:
+                    self._tell()
+            elif not drives:
                 self._start()
-            elif not known:
-                self._tell()
 
     def remove(self, task_ids: Collection[str], listener: Listener) -> None:
         """Forget a listener; one that was told all there is has gone by itself."""
@@ -210,7 +211,7 @@ class Hub:
         """
         try:
             # First, so that whoever adds to the changes from here on has something to interrupt.
-            subscription = self._connected()
+            subscription = self._subscription or self._connected()
             with self._lock:
                 changes, self._changes = self._changes, {}
                 if self._closing and not self._listeners:

@@ -431,7 +431,7 @@ class AsyncResult(Revocable, ResultBase, Generic[R]):
 
         `callback` is called with id and value of what is returned.
         """
-        found = self._current()
+        found = self._done or self._current()
         if propagate and found.state in states.PROPAGATE_STATES:
             self.throw(exception_of(found))
         if callback is not None:
