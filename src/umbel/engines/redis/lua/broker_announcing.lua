@@ -31,9 +31,12 @@ local function announce(owner, connection, list, wait, first)
     if ARGV[at] ~= list then
       note(P .. 'far:' .. ARGV[at])
     end
-    call('ZADD', P .. 'bells', 'GT', NOW + wait, ARGV[at])
+    -- For twice as long, so that who waits next need not say it again.
+    if tonumber(call('ZSCORE', P .. 'bells', ARGV[at]) or 0) < NOW + wait then
+      call('ZADD', P .. 'bells', 'GT', NOW + 2 * wait, ARGV[at])
+      call('PEXPIRE', P .. 'bells', 2 * wait + 60000)
+    end
   end
-  call('PEXPIRE', P .. 'bells', wait + 10000)
   local left = math.floor(tonumber(call('ZSCORE', P .. 'owners', owner) or 0) - NOW)
   local there = due and due <= 0
   for at = first, #ARGV, CHUNK do

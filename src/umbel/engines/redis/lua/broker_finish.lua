@@ -19,7 +19,7 @@ local OWNER, inbox = P .. 'owner:' .. owner, P .. 'inbox:' .. owner .. ':' .. li
 
 local prefix, last = unpack(call('HMGET', OWNER, 'p', 'n'))
 begin()
-if connection ~= '' then
+if connection ~= '' and not (prefix and wanted == list) then -- as was done before the wait that brought this
   expect(owner, wanted, prefix) -- first: the BLMOVE follows whatever comes of the rest
 end
 if not prefix or tonumber(last or 0) + 1 ~= nth or call('LLEN', inbox) ~= 1 then
