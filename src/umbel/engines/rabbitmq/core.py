@@ -10,6 +10,7 @@ from umbel.clock import Clock
 from umbel.engines.forks import tell_of_forks
 from umbel.engines.rabbitmq import envelope
 from umbel.engines.rabbitmq.address import Address
+from umbel.engines.rabbitmq.envelope import Written
 from umbel.engines.rabbitmq.link import MOST_CHANNELS, Link
 from umbel.engines.rabbitmq.publisher import Heard, Outgoing, Publisher
 from umbel.engines.rabbitmq.pulse import Pulse
@@ -24,6 +25,8 @@ logger = logging.getLogger("umbel.rabbitmq")
 
 #: The keys of a dead letter's own, in our header.
 DEAD, REASON, QUEUE, DIED, KEY = "dead", "reason", "queue", "died_at", "key"
+#: Seconds by which what is due later may be late since queues had to be declared.
+DECLARED = 0.005
 
 
 class Core:
@@ -85,9 +88,10 @@ class Core:
 
     def outgoing(self, publication: Publication, crashes: int = 0) -> Outgoing:
         """Return a publication as it is sent: to its queue, or to where it waits until it is due."""
-        queue = publication.queue
-        written = envelope.write(publication, self.publisher.frame_max, crashes)
-        due = publication.due
+        return self._placed(envelope.write(publication, self.publisher.frame_max, crashes))
+
+    def _placed(self, written: Written) -> Outgoing:
+        queue, due = written.publication.queue, written.publication.due
         name = self.topology.name(queue)
         left = 0.0 if due is None else due - self.clock.time()
         if left <= 0:
@@ -133,12 +137,15 @@ class Core:
 
         `taken` hears of those that the server has while it refuses others.
         """
-        deadline = monotonic() + timeout
+        begun = monotonic()
+        deadline = begun + timeout
         own = self.topology.dead
         self.topology.ensure([one.queue for one in messages if one.queue not in ("", own)], timeout)
         parked = [one.queue for one in messages if one.exchange]
         if parked:
             self.topology.ensure_parking(parked, max(deadline - monotonic(), 0.1))
+            if monotonic() - begun > DECLARED:
+                messages, taken = self._placed_anew(messages, taken)
         left = deadline - monotonic()
         if left <= 0:
             # Sent now, it could not be known what arrives; and it is declared when it is tried again.
@@ -146,6 +153,19 @@ class Core:
                 f"{self.address.place} took more than {timeout:.1f} s to declare queues. Nothing was sent."
             )
         self.publisher.publish(messages, left, taken)
+
+    def _placed_anew(
+        self, messages: Sequence[Outgoing], taken: Heard | None
+    ) -> tuple[list[Outgoing], Heard]:
+        """Return messages with what is left of their delays, and who hears of the first ones by these."""
+        anew = [self._placed(one.written) if one.exchange else one for one in messages]
+        first = {id(now): before for now, before in zip(anew, messages, strict=True)}
+
+        def heard(some: Sequence[Outgoing]) -> None:
+            if taken is not None:
+                taken([first[id(one)] for one in some])
+
+        return anew, heard
 
     def close(self) -> None:
         """Close what this engine has open; the next use opens it again."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any
 
 from umbel.engines.rabbitmq import wire
 from umbel.engines.rabbitmq.link import Link
@@ -30,6 +32,8 @@ CELERY_DELIVERY = "celery_delayed_delivery"
 _CELERY_PREFIX = re.compile(rf"^(?:[01]\.){{{CELERY_LEVELS}}}")
 #: Methods that are sent in one go.
 _BATCH = 50
+#: Seconds that declaring may take when nobody waits for less.
+PATIENCE = 30.0
 
 
 class Delays:
@@ -65,9 +69,9 @@ class Delays:
         # Where all bits before are 0, nothing happens.
         return self.level(delay.bit_length() - 1), key
 
-    def declare(self, link: Link) -> None:
-        """Declare exchanges, queues and bindings."""
-        declare_levels(link, LEVELS, self.level, self.delivery, self.kind, 1)
+    def declare(self, link: Link, timeout: float = PATIENCE) -> None:
+        """Declare exchanges, queues and bindings; what was declared when the time is over stays."""
+        declare_levels(link, LEVELS, self.level, self.delivery, self.kind, 1, timeout)
 
     def bind(self, link: Link, queue: str) -> None:
         """Let a queue have what is due for it."""
@@ -113,7 +117,13 @@ def without_delay(key: str) -> str:
 
 
 def declare_levels(
-    link: Link, levels: int, name: Callable[[int], str], delivery: str, kind: str, unit: int
+    link: Link,
+    levels: int,
+    name: Callable[[int], str],
+    delivery: str,
+    kind: str,
+    unit: int,
+    timeout: float = PATIENCE,
 ) -> None:
     """Declare one exchange and queue for each bit, bound so that a message passes from high to low."""
     calls: list[tuple[bytes, wire.Name]] = [(_topic(delivery), wire.EXCHANGE_DECLARE_OK)]
@@ -130,47 +140,35 @@ def declare_levels(
         if kind == "quorum":
             arguments["x-dead-letter-strategy"] = "at-least-once"
         calls += [
-            (
-                method(
-                    wire.QUEUE_DECLARE,
-                    "BsbbbbbF",
-                    0,
-                    name(number),
-                    False,
-                    True,
-                    False,
-                    False,
-                    False,
-                    arguments,
-                ),
-                wire.QUEUE_DECLARE_OK,
-            ),
-            (
-                method(
-                    wire.QUEUE_BIND,
-                    "BsssbF",
-                    0,
-                    name(number),
-                    name(number),
-                    f"{stars}1.#",
-                    False,
-                    {},
-                ),
-                wire.QUEUE_BIND_OK,
-            ),
+            (_queue(name(number), arguments), wire.QUEUE_DECLARE_OK),
+            (_binding(name(number), f"{stars}1.#"), wire.QUEUE_BIND_OK),
             (_exchange_binding(below, name(number), f"{stars}0.#"), wire.EXCHANGE_BIND_OK),
         ]
-    _call_all(link, calls)
+    _call_all(link, calls, timeout)
 
 
-def _call_all(link: Link, calls: Iterable[tuple[bytes, wire.Name]]) -> None:
+def _call_all(
+    link: Link, calls: Iterable[tuple[bytes, wire.Name]], timeout: float = PATIENCE
+) -> None:
     """Send methods in batches, and wait for all their answers."""
+    deadline = monotonic() + timeout
     left = list(calls)
     while left:
         some, left = left[:_BATCH], left[_BATCH:]
         link.send(*(data for data, _ in some))
         for _, answer in some:
-            link.expect((answer,), max(link.address.timeout, 30.0))
+            link.expect((answer,), max(deadline - monotonic(), 0.0), said=timeout)
+
+
+def _queue(name: str, arguments: dict[str, Any]) -> bytes:
+    return method(
+        wire.QUEUE_DECLARE, "BsbbbbbF", 0, name, False, True, False, False, False, arguments
+    )
+
+
+def _binding(name: str, key: str) -> bytes:
+    """Return what binds a queue to the exchange of its own name."""
+    return method(wire.QUEUE_BIND, "BsssbF", 0, name, name, key, False, {})
 
 
 def _topic(name: str) -> bytes:

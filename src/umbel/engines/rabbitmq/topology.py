@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 from umbel.engines.rabbitmq import wire
 from umbel.engines.rabbitmq.address import Address
-from umbel.engines.rabbitmq.delays import Delays, bind_to_celerys, declare_celerys
+from umbel.engines.rabbitmq.delays import PATIENCE, Delays, bind_to_celerys, declare_celerys
 from umbel.engines.rabbitmq.errors import Inequivalent, NotFound
 from umbel.engines.rabbitmq.link import Link
 from umbel.engines.rabbitmq.wire import method
@@ -113,8 +114,9 @@ class Topology:
 
     def _declare_delays(self, timeout: float | None) -> None:
         try:
+            deadline = monotonic() + (timeout or PATIENCE)
             with self.admin(timeout) as link:
-                self.delays.declare(link)
+                self.delays.declare(link, max(deadline - monotonic(), 0.0))
         except Inequivalent as error:
             logger.warning(
                 "The queues in which messages wait until they are due are used as they are there. %s",
@@ -182,8 +184,8 @@ class Topology:
 
     @contextmanager
     def admin(self, timeout: float | None = None) -> Iterator[Link]:
-        """Lend a connection on which the server may refuse something."""
-        link = Link(self.address, timeout or self.address.timeout, "declares")
+        """Lend a connection on which the server may refuse something. Nobody beats for it while it waits."""
+        link = Link(replace(self.address, heartbeat=0), timeout or self.address.timeout, "declares")
         try:
             yield link
         finally:

@@ -6,12 +6,14 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from time import monotonic
+from typing import Any
 
 import pytest
 
 from tests.rabbitmq_servers import PrivateServer, private_server
 from tests.unit.engines.rabbitmq.support import attach, publish, waited_for
 from umbel.engines.rabbitmq import RabbitEngine
+from umbel.engines.rabbitmq.delays import Delays
 from umbel.entities import Queue
 from umbel.exceptions import BrokerFull, OperationalError
 from umbel.message import Delivery
@@ -119,6 +121,26 @@ def test_a_frozen_server_is_waited_for_no_longer_than_was_said(
     until(lambda: published(engine, "3"), 60.0)
     found = fetched(engine, 2)
     assert {"1", "3"} <= set(found) <= {"1", "2", "3"}
+
+
+def test_a_server_that_is_slow_to_declare_is_waited_for_no_longer_than_was_said(
+    server: PrivateServer, engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(engine, "1")
+    declare = Delays.declare
+
+    def frozen(*arguments: Any) -> None:
+        server.signal(signal.SIGSTOP)
+        declare(*arguments)
+
+    monkeypatch.setattr(Delays, "declare", frozen)
+    try:
+        with at_most(4.0), pytest.raises(OperationalError, match="did not answer within"):
+            engine.broker.publish([publication("2", due=now() + 60)], 1.0)
+    finally:
+        server.signal(signal.SIGCONT)
+    until(lambda: published(engine, "3"), 60.0)
+    assert set(fetched(engine, 2)) == {"1", "3"}
 
 
 def test_a_server_without_room_says_so_and_lets_workers_go_on(

@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.rabbitmq_servers import URL, connected, delete_queue
 from tests.unit.engines.rabbitmq.support import attach
-from umbel.clock import unique_id
+from umbel.clock import SystemClock, unique_id
 from umbel.engines.rabbitmq import RabbitEngine
+from umbel.engines.rabbitmq.delays import Delays
 from umbel.engines.rabbitmq.errors import NotFound
 from umbel.engines.rabbitmq.topology import Topology, declare_queue
 from umbel.entities import Exchange, Queue
 from umbel.exceptions import OperationalError
 from umbel.ports import FetchRequest
-from umbel.testing.conformance.support import PATIENCE, ack, publication, until
+from umbel.testing.conformance.support import PATIENCE, QUEUE, ack, publication, until
 
 pytestmark = pytest.mark.engine
 IS_QUORUM = {"x-queue-type": "quorum"}
@@ -143,3 +145,46 @@ def test_an_exchange_that_nobody_declares_and_is_not_there_is_an_error(
         with pytest.raises(OperationalError, match=r"is to be bound to that") as caught:
             topology.ensure([name])
     assert not isinstance(caught.value, NotFound)
+
+
+def test_who_declares_need_not_beat(engine: RabbitEngine) -> None:
+    """A server that is slow to declare hears nothing meanwhile, since nobody beats for this connection."""
+    core = engine._core
+    core.topology.address = replace(core.topology.address, heartbeat=1)
+    with core.topology.admin() as link:
+        assert link.receive(3.5) is None
+        declare_queue(link, core.topology.name(QUEUE), {})
+
+
+def test_what_is_due_later_is_not_late_by_what_declaring_takes(
+    engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare, place, delays = Delays.declare, Delays.place, list[float]()
+    clock = _Ahead()
+    monkeypatch.setattr(engine._core, "clock", clock)
+
+    def slowly(self: Delays, *arguments: Any) -> None:
+        declare(self, *arguments)
+        clock.seconds += 40.0
+
+    def noted(self: Delays, queue: str, seconds: float) -> tuple[str, str]:
+        delays.append(seconds)
+        return place(self, queue, seconds)
+
+    monkeypatch.setattr(Delays, "declare", slowly)
+    monkeypatch.setattr(Delays, "place", noted)
+    due = clock.time() + 60.0
+    engine.broker.publish([publication("later", due=due), publication("now")], PATIENCE)
+    assert delays[-1] == pytest.approx(20.0, abs=5.0)
+    with closing(attach(engine)) as consumer:
+        [now] = until(lambda: consumer.fetch(FetchRequest([QUEUE], 2), 0.2))
+        ack(consumer, [now])
+
+
+class _Ahead(SystemClock):
+    """A clock that a test puts forward."""
+
+    seconds = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.seconds
