@@ -71,9 +71,9 @@ class Brokers:
         "Encrypt connections: True, or a mapping of options such as ssl_ca_certs.",
     )
     broker_heartbeat = number.or_none(
-        10,
+        6,
         "Seconds between signs of life on a connection to RabbitMQ, which gives back what a process holds"
-        " that is silent for twice as long. 0 or None: none.",
+        " that is silent for two to three times as long. 0 or None: none.",
         celery=120,
         why="a machine that is gone is noticed within 20 s",
     )

@@ -16,7 +16,7 @@ from umbel.exceptions import ImproperlyConfigured
     ("url", "options", "expected"),
     [
         ("amqp://", {}, {"hosts": (("localhost", 5672),), "username": "guest", "vhost": "/"}),
-        ("amqp://host", {}, {"hosts": (("host", 5672),), "tls": None, "heartbeat": 10}),
+        ("amqp://host", {}, {"hosts": (("host", 5672),), "tls": None, "heartbeat": 6}),
         ("pyamqp://host:1/", {}, {"hosts": (("host", 1),), "vhost": "/"}),
         ("amqps://host", {}, {"hosts": (("host", 5671),), "tls": {}}),
         ("amqp://[::1]:7/v", {}, {"hosts": (("::1", 7),), "vhost": "v"}),

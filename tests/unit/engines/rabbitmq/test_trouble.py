@@ -478,3 +478,17 @@ def _until_there(consumer: RabbitConsumer) -> Delivery:
 
     [delivery] = until(one)
     return delivery
+
+
+@pytest.mark.slow
+def test_who_vanishes_is_noticed_within_twenty_seconds(
+    engine: RabbitEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(engine, "1")
+    consumer, heir = attach(engine), attach(engine)
+    waited_for(consumer)
+    monkeypatch.setattr(consumer._link, "beat", lambda now: None)
+    with at_most(20.0):
+        ack(heir, until(lambda: heir.fetch(FetchRequest([QUEUE], 1), 1.0), 60.0))
+    heir.close()
+    consumer.close()
