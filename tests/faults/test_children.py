@@ -15,6 +15,7 @@ from umbel.clock import SYSTEM
 pytestmark = pytest.mark.faults
 
 
+@EVERYWHERE
 def test_children_killed_under_load(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """P1: a random child is killed every 500 ms."""
     seconds, dice = form.pick(2.5, 60.0), form.dice

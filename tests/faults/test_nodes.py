@@ -10,12 +10,15 @@ import pytest
 
 from tests.faults.conftest import Form, MakeFleet, Settle
 from tests.faults.fleet import Fleet, Node, Told, lasts, wait_until
+from tests.faults.scenes import EVERYWHERE
 from umbel import states
 from umbel.clock import SYSTEM
 
 pytestmark = pytest.mark.faults
 
 
+@EVERYWHERE
+@pytest.mark.quick_on_rabbitmq
 def test_supervisor_killed(make_fleet: MakeFleet, form: Form, settle: Settle) -> None:
     """P2: its children hand back, and the neighbour runs their tasks again, or reports them lost."""
     with make_fleet() as fleet:

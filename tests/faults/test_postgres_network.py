@@ -90,11 +90,21 @@ def test_worker_whose_network_passes_nothing_on(place: Path, form: Form, settle:
 
 
 def test_late_network(place: Path, form: Form, settle: Settle) -> None:
-    """B4: each packet takes long. Leases are renewed, nobody is taken for gone, nothing runs twice."""
-    tasks, lease, latency = form.pick((10, 2.0, 0.05), (500, 15.0, 0.3))
+    """B4: each packet takes long."""
+    _work_slowly(place, form, settle, form.pick(0.05, 0.3), 0)
+
+
+def test_narrow_network(place: Path, form: Form, settle: Settle) -> None:
+    """B4: only 10 kB pass in a second."""
+    _work_slowly(place, form, settle, 0.0, 10_000)
+
+
+def _work_slowly(place: Path, form: Form, settle: Settle, latency: float, rate: int) -> None:
+    """Leases are renewed, nobody is taken for gone, and nothing runs twice."""
+    tasks, lease = form.pick((10, 2.0), (500, 15.0))
     with _behind_a_proxy(place, form, 10.0, worker_lease_ttl=lease) as (fleet, proxy):
         (one,) = fleet.start("one")
-        proxy.slow_down(latency)
+        proxy.slow_down(latency, rate)
         for _ in range(tasks // 5):
             fleet.send("work", [(0.0,)] * 5)
         until_work_goes_on(fleet, 0.0)

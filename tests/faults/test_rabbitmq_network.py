@@ -104,14 +104,17 @@ def test_long_task_outlives_its_connections(
 def test_worker_whose_network_passes_nothing_on(
     place: Path, form: Form, settle: Settle, url: str
 ) -> None:
-    """P3, B3: others take over after two heartbeats, and it works again when it is heard."""
-    heartbeat, seconds = form.pick((1, 0.0), (10, 300.0))
+    """P3, B3: others take over after two to three heartbeats, and it works again when it is heard.
+
+    The other has nothing to do by then, so that what is measured is how soon the server gives back.
+    """
+    heartbeat, seconds = form.pick((1, 0.0), (6, 300.0))
     with behind_a_proxy(place, form, url, heartbeat) as (fleet, proxy, away):
         (far,) = fleet.start("far", environment=away)
+        long = form.pick(10.0, 60.0)
+        both = fleet.send("work", [(long,)] * 2)
+        wait_until(lambda: set(both) <= fleet.started(), 10.0, "both children to be busy")
         (near,) = fleet.start("near")
-        long = form.pick(4.0, 40.0)
-        both = fleet.send("work", [(long,)] * 4)
-        wait_until(lambda: set(both) <= fleet.started(), 10.0, "all children to be busy")
         proxy.silence()
         begun = SYSTEM.monotonic()
         fleet.ledger.fault("network away", far.members(), begun)
@@ -119,14 +122,13 @@ def test_worker_whose_network_passes_nothing_on(
         near_by = set(near.children())
         wait_until(
             lambda: have_started(fleet, near_by, theirs),
-            long + 2 * heartbeat + 10.0,
+            3 * heartbeat + 10.0,
             "the other to take over",
         )
         first = min(
             one.t for one in fleet.history().starts if one.id in theirs and one.pid in near_by
         )
-        # The other is busy for so long.
-        assert first - begun <= max(long, 2.0 * heartbeat) + 5.0
+        assert first - begun <= 3.0 * heartbeat + 2.0
         SYSTEM.sleep(seconds)
         proxy.heal()
         delay = until_started_by(fleet, set(far.members()), 60.0)

@@ -59,6 +59,7 @@ def test_server_killed(place: Path, form: Form, settle: Settle) -> None:
                 load.await_more()
         check_calls(fleet, load)
         settle(fleet, *delays)
+        assert max(delays) <= 5.0, delays
 
 
 def test_server_frozen(place: Path, form: Form, settle: Settle) -> None:
@@ -109,6 +110,7 @@ def test_connections_closed_by_the_server(
                 load.await_more()
         check_calls(fleet, load)
         settle(fleet, *delays)
+        assert max(delays) <= 5.0, delays
 
 
 def test_queue_deleted(place: Path, form: Form) -> None:
