@@ -119,13 +119,14 @@ def children_of(request: Any, form: Form) -> list[Any] | None:
     children = getattr(request, "children", None)
     if not children:
         return []
-    results = kin.named(child for child in children if isinstance(child, ResultBase))
+    results = kin.named([child for child in children if isinstance(child, ResultBase)])
     return [written(child, form) for child in results]
 
 
 def written(result: Any, form: Form) -> kin.Written:
     """Return the ids of a result as a document of that form has them: without parents too far away."""
-    return kin.written(result, kin.generations(form, form.result_serializer))
+    most = None if kin.is_alone(result) else kin.generations(form, form.result_serializer)
+    return kin.written(result, most)
 
 
 def require_storable(task: str, form: Settings, value: Any) -> None:

@@ -62,10 +62,15 @@ def generations(limits: Limits, serializer: str) -> int:
     return max(1, min(deepest, SHALLOW.get(serializer, deepest)))
 
 
+def is_alone(result: Any) -> bool:
+    """Tell whether a result has neither a parent nor members, as most have."""
+    return getattr(result, "parent", None) is None and getattr(result, "results", None) is None
+
+
 def written(result: Any, most: int | None = None) -> Written:
     """Return a result as documents have it, of at most so many generations: what is further is left out."""
-    if getattr(result, "parent", None) is None and _members(result) is None:
-        return (result.id, None), None  # as most are
+    if is_alone(result):
+        return (result.id, None), None
 
     def fits(one: Any, generation: int) -> bool:
         return most is None or generation + bool(_members(one)) < most

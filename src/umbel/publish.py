@@ -227,12 +227,12 @@ def _call(
 
 def followers(options: CallOptions | StepOptions) -> dict[str, Any]:
     """Return what follows a call, as its message says it."""
-    chain, chord = options.chain, options.chord
+    chain, chord, link, link_error = options.chain, options.chord, options.link, options.link_error
     return {
-        "callbacks": as_data(as_list(options.link)),
-        "errbacks": as_data(as_list(options.link_error)),
+        "callbacks": None if link is None else as_data(as_list(link)),
+        "errbacks": None if link_error is None else as_data(as_list(link_error)),
         "chain": list(chain) if isinstance(chain, Tail) else as_data(chain),
-        "chord": chord if type(chord) is dict else as_data(chord),
+        "chord": chord if chord is None or type(chord) is dict else as_data(chord),
     }
 
 

@@ -59,6 +59,9 @@ class Calls:
             lambda queue, priority: names.list_for(queue, names.turned(priority))
         )
 
+        #: Returns the step of kombu's that a priority of ours belongs to.
+        self.step = lru_cache(256)(lambda priority: names.step(names.turned(priority)))
+
     def script(self, name: str) -> Script:
         """Return a script of the broker."""
         found = self._scripts.get(name)

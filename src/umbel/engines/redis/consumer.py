@@ -248,9 +248,10 @@ class RedisConsumer(Consumer):
         fail_point("redis.settle.after")
         self.revocations = int(done)
         self._last, self._only_follows = last + 1, True
-        self._turns.gave((one.queue,))
-        priority = self._names.step(self._names.turned(one.priority))
-        return envelope.read_back(text, one.message.body, one.queue, priority, key, self._names)
+        if len(queues) > 1:
+            self._turns.gave((one.queue,))
+        step = self._calls.step(one.priority)
+        return envelope.read_back(text, one.message.body, one.queue, step, key, self._names)
 
     def _call(
         self, settlements: Sequence[Settlement], request: FetchRequest | None

@@ -41,7 +41,7 @@ def chain_step(
         return None
     [item] = settlements
     [one] = item.publish
-    if item.action is not Action.ACK or one.due is not None:
+    if item.action is not _ACK or one.due is not None:
         return None
     result = success(calls, item.result)
     return None if result is None or result[0] else (item, one, result[1:])
