@@ -10,7 +10,6 @@ from umbel.clock import Clock
 from umbel.engines.forks import tell_of_forks
 from umbel.engines.rabbitmq import envelope
 from umbel.engines.rabbitmq.address import Address
-from umbel.engines.rabbitmq.envelope import Written
 from umbel.engines.rabbitmq.link import MOST_CHANNELS, Link
 from umbel.engines.rabbitmq.publisher import Heard, Outgoing, Publisher
 from umbel.engines.rabbitmq.pulse import Pulse
@@ -88,16 +87,14 @@ class Core:
 
     def outgoing(self, publication: Publication, crashes: int = 0) -> Outgoing:
         """Return a publication as it is sent: to its queue, or to where it waits until it is due."""
-        return self._placed(envelope.write(publication, self.publisher.frame_max, crashes))
+        written = envelope.write(publication, self.publisher.frame_max, crashes)
+        return Outgoing(written, *self._place(publication), publication.queue)
 
-    def _placed(self, written: Written) -> Outgoing:
-        queue, due = written.publication.queue, written.publication.due
-        name = self.topology.name(queue)
+    def _place(self, publication: Publication) -> tuple[str, str]:
+        """Return the exchange and the routing key that bring a publication there when it is due."""
+        name, due = self.topology.name(publication.queue), publication.due
         left = 0.0 if due is None else due - self.clock.time()
-        if left <= 0:
-            return Outgoing(written, "", name, queue)
-        exchange, key = self.topology.delays.place(name, left)
-        return Outgoing(written, exchange, key, queue)
+        return ("", name) if left <= 0 else self.topology.delays.place(name, left)
 
     def parked(self, delivery: Delivery, due: float, crashes: int) -> Outgoing:
         """Return a delivery as a message that is due later."""
@@ -145,7 +142,9 @@ class Core:
         if parked:
             self.topology.ensure_parking(parked, max(deadline - monotonic(), 0.1))
             if monotonic() - begun > DECLARED:
-                messages, taken = self._placed_anew(messages, taken)
+                for one in messages:
+                    if one.exchange:  # of whose delay so much is over
+                        one.exchange, one.routing_key = self._place(one.written.publication)
         left = deadline - monotonic()
         if left <= 0:
             # Sent now, it could not be known what arrives; and it is declared when it is tried again.
@@ -153,19 +152,6 @@ class Core:
                 f"{self.address.place} took more than {timeout:.1f} s to declare queues. Nothing was sent."
             )
         self.publisher.publish(messages, left, taken)
-
-    def _placed_anew(
-        self, messages: Sequence[Outgoing], taken: Heard | None
-    ) -> tuple[list[Outgoing], Heard]:
-        """Return messages with what is left of their delays, and who hears of the first ones by these."""
-        anew = [self._placed(one.written) if one.exchange else one for one in messages]
-        first = {id(now): before for now, before in zip(anew, messages, strict=True)}
-
-        def heard(some: Sequence[Outgoing]) -> None:
-            if taken is not None:
-                taken([first[id(one)] for one in some])
-
-        return anew, heard
 
     def close(self) -> None:
         """Close what this engine has open; the next use opens it again."""

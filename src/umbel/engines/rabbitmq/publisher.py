@@ -37,9 +37,9 @@ WINDOW = 500
 BLOCKED = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Outgoing:
-    """A message, and the exchange and key that it goes to.
+    """A message, and the exchange and key that it goes to, which may change until it is sent.
 
     `queue` is declared again if it comes back, which it does unless it may reach nobody.
     """
