@@ -242,10 +242,7 @@ def note_options(error: TypeError, kwargs: Mapping[str, Any]) -> None:
 
 def publish(app: Umbel, publications: Sequence[Publication], options: CallOptions) -> None:
     """Send publications, with a policy of their own where the options have one."""
-    plain = options is NO_OPTIONS
-    if plain or (
-        options.retry is None and options.retry_policy is None and options.timeout is None
-    ):
+    if options.retry is None and options.retry_policy is None and options.timeout is None:
         app.publish(publications)
     else:
         app.publish(publications, options)

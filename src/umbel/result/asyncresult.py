@@ -303,7 +303,7 @@ class AsyncResult(Revocable, ResultBase, Generic[R]):
                 if on_message is not None:
                     on_message(records.meta(record, backend.form))
                 if record.ready:
-                    self._done = records.decode(record, backend.form)
+                    self._noted(record)
                     return
         except OutOfPatience:
             raise out_of_time(self.id, patience.timeout) from None
@@ -431,7 +431,7 @@ class AsyncResult(Revocable, ResultBase, Generic[R]):
 
         `callback` is called with id and value of what is returned.
         """
-        found = self._done or self._current()
+        found = self._current()
         if propagate and found.state in states.PROPAGATE_STATES:
             self.throw(exception_of(found))
         if callback is not None:

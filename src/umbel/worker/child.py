@@ -347,7 +347,6 @@ class Child:
         told = self.consumer.revocations
         if self.revocations.knows(told):
             return True
-
         return bool(self._persist(lambda: self.revocations.learn(told, deliveries)))
 
     def _prepare(self, delivery: Delivery) -> Prepared:

@@ -11,12 +11,12 @@ from umbel.engines.redis import envelope
 from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.order import Cycle, Turns
 from umbel.engines.redis.server import Argument
-from umbel.engines.redis.settling import Sent, chain_step, counted, labelled, settling, success
+from umbel.engines.redis.settling import Sent, chain_step, counted, finished, labelled, settling
 from umbel.engines.redis.waiting import LONGEST, Waiter
 from umbel.exceptions import LeaseLost, OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Delivery
-from umbel.ports import Action, Consumer, FetchRequest, Owner, Settled, Settlement
+from umbel.ports import Consumer, FetchRequest, Owner, Settled, Settlement
 
 #: Most messages that one call fetches or settles: the server does nothing else meanwhile.
 BATCH = 1000
@@ -24,7 +24,6 @@ BATCH = 1000
 LOOKED_AT = 1000
 
 _NOTHING_GIVEN = (0, "")
-_ACK = Action.ACK  # which takes a tenth of the time to look up
 #: To the script that settles what a wait brought: no connection is about to wait.
 _NO_WAIT = ("", "", 0)
 
@@ -215,11 +214,9 @@ class RedisConsumer(Consumer):
         if not number or len(settlements) != 1:
             return None
         [item] = settlements
-        if item.action is not _ACK or item.publish:
-            return None
         if item.delivery.key != f"{self._prefix}.{number}" or not self._waiter.holds_only(chosen):
             return None
-        return success(self._calls, item.result)
+        return finished(self._calls, item)
 
     def _follow(self, settlements: Sequence[Settlement], request: FetchRequest) -> Delivery | None:
         """Settle a step of a chain and lease the next by a script that takes less time; None if not done."""

@@ -102,8 +102,7 @@ def write(publication: Publication, names: Names = _PLAIN) -> str:
             names.turned(publication.priority),
         )
         if form is not None and headers.own and properties.own:
-            if not (tag.isascii() and publication.task_id.isascii()):
-                check_text(tag, publication.task_id)
+            check_text(tag, publication.task_id)
             own = serialization.dumps_plain(headers.own)
             if len(own) <= form.room:
                 quoted = _json(tag)
@@ -111,7 +110,7 @@ def write(publication: Publication, names: Names = _PLAIN) -> str:
                     rest = f'"correlation_id": {quoted}}}'
                 else:
                     rest = serialization.dumps_plain(properties.own)[1:]
-                if len(rest) <= MOST_HEADERS // 2:
+                if len(rest) <= MOST_HEADERS // 2:  # else what follows says that it is too much
                     return f"{_HEAD}{body}{form.behind_body}{own[1:]}{form.behind_headers}{quoted}, {rest}}}"
     check_text(publication.queue, tag, publication.task_id or message.task_id or "")
     return (

@@ -36,10 +36,6 @@ def packed(*command: Any) -> bytes:
     return b"".join(_packer.pack_command(*command)) if _pack is None else _pack(command)
 
 
-#: Returns a command, which is a tuple, like `packed`; where hiredis is there, by no function of Python's.
-pack: Callable[[tuple[Any, ...]], bytes] = _pack or (lambda command: packed(*command))
-
-
 def in_pieces(*command: Any) -> list[bytes]:
     """Return a command as it is sent, in pieces: texts that are long, as of long chains, are not copied.
 

@@ -271,8 +271,7 @@ class Link:
 
     def _is_readable(self, timeout: float) -> bool:
         """Wait for something to read, or for an interrupt."""
-        if socket_of(self._connection) is None:
-            self._socket()  # which says so
+        self._socket()  # which is open
         if self._wire.is_there():
             return True
         found = self._watch.sees(timeout)

@@ -19,7 +19,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from umbel.engines.forks import tell_of_forks
-from umbel.engines.redis.insides import pack
+from umbel.engines.redis.insides import packed
 from umbel.engines.redis.server import Link, Server
 from umbel.exceptions import OperationalError
 
@@ -111,9 +111,9 @@ class Ear:
         for start in range(0, len(topics), CHUNK):
             some = topics[start : start + CHUNK]
             self._unconfirmed.update(some)
-            commands = pack((command, *some))
+            commands = packed(command, *some)
             if self._find is not None:
-                commands += pack(("MGET", self._absent, *some))
+                commands += packed("MGET", self._absent, *some)
                 self._questions.append(some)
             link.send_packed(commands)
             while self._unconfirmed or self._questions:

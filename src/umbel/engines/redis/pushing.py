@@ -31,7 +31,7 @@ from typing import Any
 
 from umbel.engines.redis.calls import NOTED_AT_MOST, WAKING, Calls
 from umbel.engines.redis.envelope import write
-from umbel.engines.redis.insides import pack, packed
+from umbel.engines.redis.insides import packed
 from umbel.engines.redis.server import Link
 from umbel.exceptions import OperationalError
 from umbel.failpoints import fail_point
@@ -87,7 +87,7 @@ class Pushing:
             return False
         list_name, base, bell = self._place(queue, priority)
         if len(items) <= AT_ONCE:
-            pushing = pack(("LPUSH", list_name, *map(write, items, repeat(calls.names))))
+            pushing = packed("LPUSH", list_name, *map(write, items, repeat(calls.names)))
             send = partial(self._sent, first.tag, pushing, bell)
         else:
             send = partial(self._sent_in_parts, items, list_name, bell)
@@ -107,7 +107,7 @@ class Pushing:
             if record is None:
                 return None
             timeout = max(timeout - (self._calls.clock.monotonic() - began), 0.001)
-        noting = pack(("SET", record, tag, "EX", KNOWN_FOR))
+        noting = packed("SET", record, tag, "EX", KNOWN_FOR)
         try:
             fail_point("redis.publish.before")
             answers = link.exchange(
@@ -134,7 +134,7 @@ class Pushing:
         def commands() -> Iterator[bytes]:
             yield packed("SET", record, tag, "EX", KNOWN_FOR)
             for part in parts:
-                yield pack(("LPUSH", list_name, *map(write, part, repeat(names))))
+                yield packed("LPUSH", list_name, *map(write, part, repeat(names)))
             yield self._end(bell, record)
 
         try:

@@ -33,6 +33,13 @@ def success(calls: Calls, result: ResultRecord | None) -> tuple[Argument, ...] |
     return (where, stored, document, expires) if rank == 1 and not mark else None
 
 
+def finished(calls: Calls, item: Settlement) -> tuple[Argument, ...] | None:
+    """Return the result of what is acknowledged and followed by nothing, as `success` does; else None."""
+    if item.action is not _ACK or item.publish:
+        return None
+    return success(calls, item.result)
+
+
 def chain_step(
     calls: Calls, settlements: Sequence[Settlement]
 ) -> tuple[Settlement, Publication, tuple[Argument, ...]] | None:

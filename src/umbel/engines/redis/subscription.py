@@ -70,8 +70,7 @@ class RedisResultSubscription(ResultSubscription):
             self._news.pop(task_id, None)
             if self._wanted.pop(task_id, None) is not None:
                 self._left.add(self._prefix + task_id.encode())
-        if len(self._left) >= LEAVING:
-            self._leave()
+        self._leave()
 
     def receive(self, timeout: float) -> dict[str, ResultRecord]:
         """Wait for what is told; look where that does not say all."""
@@ -96,8 +95,7 @@ class RedisResultSubscription(ResultSubscription):
                 self._left.add(self._prefix + task_id.encode())
             else:
                 self._wanted[task_id] = record.document
-        if len(self._left) >= LEAVING:
-            self._leave()
+        self._leave()
         return news
 
     def _heard(self, _: bytes, channel: bytes, document: bytes) -> None:
@@ -147,9 +145,10 @@ class RedisResultSubscription(ResultSubscription):
             self._tell(record)
 
     def _leave(self) -> None:
-        """Listen no more where nobody tells anything."""
-        self._ear.leave(list(self._left))
-        self._left.clear()
+        """Listen no more where nobody tells anything, for many at a time."""
+        if len(self._left) >= LEAVING:
+            self._ear.leave(list(self._left))
+            self._left.clear()
 
     def interrupt(self) -> None:
         """Wake the one who waits."""

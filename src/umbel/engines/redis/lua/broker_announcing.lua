@@ -31,7 +31,8 @@ local function announce(owner, connection, list, wait, first)
     if ARGV[at] ~= list then
       note(P .. 'far:' .. ARGV[at])
     end
-    -- For twice as long, so that who waits next need not say it again.
+    -- For twice as long, so that who waits next need not say it again; and the key for longer than any of them, whoever
+    -- sets it last.
     if tonumber(call('ZSCORE', P .. 'bells', ARGV[at]) or 0) < NOW + wait then
       call('ZADD', P .. 'bells', 'GT', NOW + 2 * wait, ARGV[at])
       call('PEXPIRE', P .. 'bells', 2 * wait + 60000)
