@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check format faults bench docs clean
+.PHONY: help demo test slow check format faults bench docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ test: .venv/.stamp-dev ## Run the tests but the slow ones; ARGS="-k name" choose
 	$(BIN)/pytest -q -m "not slow and not faults" $(SHARED) $(ARGS) || [ $$? = $(NONE) ]
 	$(BIN)/pytest -q -m "not slow and faults and not alone" $(FLEETS) $(ARGS) || [ $$? = $(NONE) ]
 	$(BIN)/pytest -q -m "not slow and faults and alone" $(ALONE) $(ARGS) || [ $$? = $(NONE) ]
+
+slow: .venv/.stamp-dev ## Run the tests that `make test` leaves out: servers of their own, TLS, whole projects
+	$(BIN)/pytest -q -m "slow and not faults" $(FLEETS) $(ARGS)
 
 check: .venv/.stamp-dev ## Run what a change must pass beside the tests
 	$(BIN)/ruff format --check .

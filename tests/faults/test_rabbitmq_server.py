@@ -28,10 +28,10 @@ TIMEOUT, HOLD = 5.0, 1.5
 
 
 @contextmanager
-def running(place: Path) -> Iterator[tuple[PrivateServer, RabbitFleet]]:
+def running(place: Path, timeout: float = TIMEOUT) -> Iterator[tuple[PrivateServer, RabbitFleet]]:
     """Start a server and a fleet on it."""
     with (
-        private_server(place, f"consumer_timeout = {int(TIMEOUT * 1000)}") as server,
+        private_server(place, f"consumer_timeout = {int(timeout * 1000)}") as server,
         RabbitFleet(
             place, server.url, broker_transport_options={"hold_after": HOLD}, broker_heartbeat=2
         ) as fleet,
@@ -63,19 +63,26 @@ def test_server_killed(place: Path, form: Form, settle: Settle) -> None:
 
 
 def test_server_frozen(place: Path, form: Form, settle: Settle) -> None:
-    """B2: for longer than two heartbeats."""
-    with running(place) as (server, fleet):
-        fleet.start("one", "two")
+    """B2: for longer than two heartbeats. What is held stays so: nothing runs twice.
+
+    The time for which a server lets messages be held goes on while it is frozen; it is half an hour by default.
+    """
+    with running(place, 1800.0) as (server, fleet):
+        nodes = fleet.start("one", "two")
         with load_of(fleet, form) as load:
             fleet.note_fault("server frozen")
             server.freeze()
-            SYSTEM.sleep(form.pick(6.0, 60.0))
+            SYSTEM.sleep(form.pick(8.0, 60.0))
             server.thaw()
             fleet.note_fault("server frozen")
             delay = until_work_goes_on(fleet)
             load.await_more()
         check_calls(fleet, load)
-        settle(fleet, delay)
+        figures = settle(fleet, delay)
+        assert figures.duplicates == 0
+        assert delay <= 3.0
+        for node in nodes:
+            assert "is silent. What is held from it stays so" in node.text()
 
 
 def _stop_app(server: PrivateServer) -> None:

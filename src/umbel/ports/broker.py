@@ -275,6 +275,12 @@ class Consumer(ABC):
     def interrupt(self) -> None:
         """Make a `fetch` that waits in another thread return soon, with nothing."""
 
+    def hurry(self) -> None:  # noqa: B027 - most need not
+        """Wait no longer than usual for a server that is silent, since this process stops.
+
+        Any thread may say so. With ``features.leases`` there is nothing to do.
+        """
+
     @abstractmethod
     def settle(
         self, settlements: Sequence[Settlement], fetch: FetchRequest | None = None

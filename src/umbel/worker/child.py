@@ -127,8 +127,10 @@ class Child:
 
     def interrupt(self) -> None:
         """End the wait for messages."""
-        if self._settler is not None:
-            self._settler.consumer.interrupt()
+        if (settler := self._settler) is not None:
+            if self.stopping.is_set():
+                settler.consumer.hurry()
+            settler.consumer.interrupt()
 
     def attach(self) -> None:
         """Attach to the broker: ask until it answers, or until told to stop."""
@@ -195,8 +197,7 @@ class Child:
         if self._in_doubt:
             with self.lock:
                 self._resolve_doubt()
-            # Not waiting yet: the answer is to be told of, and a word to stop may have gone to the
-            # consumer that was replaced.
+            # Not waiting yet, as in `_settle_and_fetch`.
             return ()
         return self.consumer.fetch(request, IDLE_WAIT)
 

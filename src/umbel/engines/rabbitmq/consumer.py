@@ -57,7 +57,7 @@ class RabbitConsumer(Consumer):
         self._returned = Returned(core.ended)
         self._turn = -1
         self._interrupted = threading.Event()
-        self._closed = False
+        self._closed = self._hurries = False
         core.pulse.look_after(self)
 
     # Fetching
@@ -78,8 +78,6 @@ class RabbitConsumer(Consumer):
                     if left <= 0 or self._was_interrupted():
                         return []
                     fetched = self._given(self._wait(request, left), request.limit)
-                    if not fetched and (monotonic() < deadline) and self._was_interrupted():
-                        return []
             except NotFound as error:
                 self._core.queue_gone(request.queues, error)
                 return []
@@ -90,10 +88,9 @@ class RabbitConsumer(Consumer):
 
     def _take(self, request: FetchRequest, before: bytes = b"") -> list[Delivery]:
         """Take what is there of the queues, beginning with another one each time."""
-        link, channel = self._connected(request.queues)
+        _, channel = self._connected(request.queues)
         if self._returned:
-            if before:
-                link.send(before)
+            self._send(before)
             return self._come_back(min(request.limit, BATCH))
         self._move_old(monotonic())
         limit = min(request.limit, BATCH)
@@ -118,9 +115,7 @@ class RabbitConsumer(Consumer):
         names = {self._core.topology.name(queue): queue for queue in request.queues}
         quorum = [name for name in names if names[name] in self._core.topology.quorum]
         found = channel.wait(list(names), seconds, quorum)
-        taken = []
-        for event, name in found:
-            taken += self._noted([(event, name)], names[name])
+        taken = [one for event, name in found for one in self._noted([(event, name)], names[name])]
         if channel.gone:
             self._core.topology.forget([names.get(name, name) for name in channel.gone])
             channel.gone.clear()
@@ -240,9 +235,14 @@ class RabbitConsumer(Consumer):
     def interrupt(self) -> None:
         """Wake the connection that waits."""
         self._interrupted.set()
-        link = self._link
-        if link is not None:
+        if (link := self._link) is not None:
             link.interrupt()
+
+    def hurry(self) -> None:
+        """Be as patient with a silent server as others are."""
+        self._hurries = True
+        if self._link is not None:
+            self._link.patient = False
 
     # The connection
 
@@ -253,13 +253,17 @@ class RabbitConsumer(Consumer):
         if link is not None and channel is not None and link.broken is None:
             return link, channel
         self._core.topology.ensure_celerys(queues)
-        link = self._core.open("consumes")
+        link = self._core.open("consumes", patient=not self._hurries)
         with self._lock:
             self._forget()
             self._link, self._channel = link, (channel := Channel(link))
             self._claims = Claims(self._core.topology, self._core.publisher, channel)
             self._prefix = unique_id()[-12:]
         return link, channel
+
+    def _forget_lost(self) -> None:
+        if self._link is not None and self._link.broken is not None:
+            self._forget()
 
     def _forget(self) -> None:
         self._core.unheard.add(chain.from_iterable(self._told.values()), monotonic())
@@ -327,8 +331,7 @@ class RabbitConsumer(Consumer):
         """Return what is held, and what is not (any more) or is settled twice."""
         known, refused, seen = [], [], set()
         with self._lock:
-            if self._link is not None and self._link.broken is not None:
-                self._forget()
+            self._forget_lost()
             for item in settlements:
                 key = item.delivery.key
                 if key in seen or key not in self._held.by_key:
@@ -374,8 +377,7 @@ class RabbitConsumer(Consumer):
         """Let deliveries say more before they start; with `again` only those that say nothing yet."""
         with self._fetching:
             with self._lock:
-                if self._link is not None and self._link.broken is not None:
-                    self._forget()
+                self._forget_lost()
                 found = [self._held.by_key.get(delivery.key) for delivery in deliveries]
                 held = [
                     one for one in found if one is not None and not (again and one.said is not None)
@@ -396,8 +398,7 @@ class RabbitConsumer(Consumer):
         self._check_open()
         fail_point("rabbitmq.release.before")
         with self._lock:
-            if self._link is not None and self._link.broken is not None:
-                self._forget()
+            self._forget_lost()
             held = [self._held.by_key[key] for key in set(keys) if key in self._held.by_key]
             self._held.let_go(keys)
             apart = {one.delivery.key for one in held if one.apart}

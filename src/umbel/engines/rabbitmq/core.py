@@ -56,9 +56,10 @@ class Core:
         self.publisher = Publisher(topology, self.pulse)
         tell_of_forks(self)
 
-    def open(self, purpose: str, timeout: float | None = None) -> Link:
-        """Open a connection that is kept alive."""
+    def open(self, purpose: str, timeout: float | None = None, patient: bool = False) -> Link:
+        """Open a connection that is kept alive; see `Link.patient`."""
         link = Link(self.address, timeout or self.address.timeout, purpose)
+        link.patient = patient
         link.most_channels = min(link.most_channels, self.most_channels)
         self.pulse.add(link)
         return link

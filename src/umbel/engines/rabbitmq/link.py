@@ -8,6 +8,7 @@ of what was asked on their channel.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import selectors
 import socket
@@ -15,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -24,6 +26,8 @@ from umbel.engines.rabbitmq.address import Address
 from umbel.engines.rabbitmq.errors import closed, refused
 from umbel.engines.rabbitmq.wire import FRAME_MAX, Event, Name, Reader, method
 from umbel.exceptions import OperationalError
+
+logger = logging.getLogger("umbel.rabbitmq")
 
 #: Bytes that are read at a time.
 _CHUNK = 1 << 18
@@ -43,6 +47,8 @@ MOST_CHANNELS = 32
 #: seconds the others of its cluster are tried before it.
 _silent: dict[tuple[str, int], float] = {}
 _AVOIDED = 30.0
+#: Seconds that a silent connection has for a word when its server answers another one.
+LAST_WORD = 2.0
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
@@ -60,6 +66,9 @@ class Link:
         self.most_channels = 1
         self.heartbeat = 0.0
         self.broken: OperationalError | None = None
+        #: Whether it is kept for as long as the server is silent and answers nobody else either.
+        self.patient = False
+        self._waits_since: float | None = None
         #: Held by who reads; events for others wait in `events`.
         self.reading = threading.RLock()
         self._writing = threading.Lock()
@@ -237,8 +246,9 @@ class Link:
             if self.broken is not None:
                 raise self.broken
             if not self._readable(deadline - monotonic()):
+                interrupted = self._interrupted()
                 self._check_alive()
-                if monotonic() >= deadline or self._interrupted():
+                if interrupted or monotonic() >= deadline:
                     return None
                 continue
             self._read()
@@ -254,6 +264,13 @@ class Link:
         if not data:
             self._lose(refused(self.address, ConnectionError("the server closed the connection")))
         self._heard_at = monotonic()
+        if self._waits_since is not None:
+            logger.warning(
+                "%s is heard again, after %.1f s.",
+                self.address.place,
+                self._heard_at - self._waits_since,
+            )
+            self._waits_since = None
         self._feed(data)
 
     def _feed(self, data: bytes) -> None:
@@ -307,10 +324,38 @@ class Link:
         return watch
 
     def _check_alive(self) -> None:
-        if self.heartbeat and monotonic() - self._heard_at > 2 * self.heartbeat + 1:
+        if not self.heartbeat or monotonic() - self._heard_at <= 2 * self.heartbeat + 1:
+            return
+        if not self._is_kept():
             self._lose(
                 OperationalError(f"{self.address.place} has been silent for two heartbeats.")
             )
+
+    def _is_kept(self) -> bool:
+        """Tell whether a connection that is silent may only wait for its server, which is silent to all.
+
+        A server that was frozen takes up what was sent to it when it goes on, and what is held stays held.
+        Who gives up the connection meanwhile gives that back, to run twice. But a server that answers another
+        connection, or one of its cluster that does, will say nothing on this one any more.
+        """
+        if not self.patient:
+            return False
+        asked_at = monotonic()
+        if self._waits_since is None:
+            self._waits_since = self._heard_at
+            logger.warning(
+                "%s is silent. What is held from it stays so until it is heard again, or answers another"
+                " connection.",
+                self.address.place,
+            )
+        try:
+            patience = min(self.address.timeout, self.address.connect_timeout)
+            asks = Link(replace(self.address, heartbeat=0), patience, "asks for a sign of life")
+        except OperationalError as error:
+            return error.passes
+        asks.drop()
+        # What a server has to say that goes on this moment is on its way.
+        return self._heard_at > asked_at or self._readable(LAST_WORD)
 
     def refresh(self) -> None:
         """Forget how long nothing was read: nobody was reading."""
@@ -341,6 +386,7 @@ class Link:
         interrupted = False
         with self.reading:
             self.refresh()
+            asked_at = self._heard_at
             try:
                 while True:
                     if self._events:
@@ -350,6 +396,9 @@ class Link:
                     if event is None:
                         if monotonic() < deadline:
                             interrupted = True
+                            continue
+                        if self._heard_at == asked_at and self._is_kept():
+                            deadline = monotonic() + timeout
                             continue
                         self._lose(
                             OperationalError(
@@ -392,6 +441,7 @@ class Link:
         It may take as long as an answer may, and no longer than `timeout` for each of two.
         """
         wait = min(self.address.timeout, self.address.timeout if timeout is None else timeout)
+        self.patient = False
         if self.broken is None:
             with contextlib.suppress(OperationalError), self.reading:
                 self.send(
