@@ -104,6 +104,7 @@ def freeze_for_two_leases(
     figures = settle(fleet, delay)
     check_words(nodes, 1)
     assert figures.duplicates == 0
+    assert delay <= 3.0
 
 
 def outlive(

@@ -73,7 +73,7 @@ def test_server_crashes(place: Path, form: Form, settle: Settle) -> None:
                 delays.append(until_work_goes_on(fleet))
                 load.await_more()
         check_refusals(fleet, load)
-        delays.append(_pickup(fleet))
+        delays.append(_pickup(fleet, form))
         figures = settle(fleet, *delays)
         check_words(nodes, rounds)
         assert figures.duplicates == 0
@@ -106,12 +106,12 @@ def test_sessions_are_ended(place: Path, form: Form, settle: Settle) -> None:
                 SYSTEM.sleep(form.dice.uniform(0.0, 0.3))
             load.await_more()
         assert load.refusals == []
-        figures = settle(fleet, _pickup(fleet))
+        figures = settle(fleet, _pickup(fleet, form))
         assert figures.duplicates == 0
 
 
-def _pickup(fleet: PostgresFleet) -> float:
-    """Return how soon a call starts when nothing else is to be done: what is wanted is 100 ms."""
+def _pickup(fleet: PostgresFleet, form: Form) -> float:
+    """Return how soon a call starts when nothing else is to be done: within 100 ms."""
     fleet.wait_until_quiet()
     delays = []
     for _ in range(5):
@@ -119,7 +119,8 @@ def _pickup(fleet: PostgresFleet) -> float:
         fleet.send("work", [(0.0,)])
         delays.append(until_work_goes_on(fleet, begun))
         fleet.wait_until_quiet()
-    assert percentile(delays, 0.5) < 0.5  # the look of who is not notified comes after a second
+    # Other tests run beside the short form. The look of who is not notified comes after a second.
+    assert percentile(delays, 0.5) < form.pick(0.5, 0.1)
     return max(delays)
 
 
@@ -253,7 +254,7 @@ def test_claims_beside_an_open_transaction(place: Path, form: Form) -> None:
             f"{dead} dead rows; claims: median {percentile(taken, 0.5) * 1000:.1f} ms, p99"
             f" {percentile(taken, 0.99) * 1000:.1f} ms"
         )
-        assert percentile(taken, 0.5) < 0.05
+        assert percentile(taken, form.pick(0.5, 0.99)) < 0.05
         side.leave()
 
 
