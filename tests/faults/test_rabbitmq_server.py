@@ -65,7 +65,7 @@ def test_server_killed(place: Path, form: Form, settle: Settle) -> None:
 def test_server_frozen(place: Path, form: Form, settle: Settle) -> None:
     """B2: for longer than two heartbeats. What is held stays so: nothing runs twice.
 
-    The time for which a server lets messages be held goes on while it is frozen; it is half an hour by default.
+    The time for which a server lets messages be held, half an hour by default, goes on while it is frozen.
     """
     with running(place, 1800.0) as (server, fleet):
         nodes = fleet.start("one", "two")
