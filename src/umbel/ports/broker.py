@@ -249,6 +249,11 @@ class Consumer(ABC):
     back because one was lost, before it was settled or released, is not given a second time then: it goes on
     under the key that it had. With ``features.leases`` it means nothing.
     """
+    patient: bool = False
+    """Set by workers until they stop. Where the connection is the claim, no call fails then because a server
+    is silent to all, as one is that is frozen: it waits until that goes on, and what is held stays held.
+    With ``features.leases`` it means nothing.
+    """
     revocations: int = 0
     """With ``features.tells_revocations``, the version of the kind `REVOKED` of the engine's own state store.
 
@@ -274,12 +279,6 @@ class Consumer(ABC):
     @abstractmethod
     def interrupt(self) -> None:
         """Make a `fetch` that waits in another thread return soon, with nothing."""
-
-    def hurry(self) -> None:  # noqa: B027 - most need not
-        """Wait no longer than usual for a server that is silent, since this process stops.
-
-        Any thread may say so. With ``features.leases`` there is nothing to do.
-        """
 
     @abstractmethod
     def settle(

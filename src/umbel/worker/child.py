@@ -129,7 +129,7 @@ class Child:
         """End the wait for messages."""
         if (settler := self._settler) is not None:
             if self.stopping.is_set():
-                settler.consumer.hurry()
+                settler.consumer.patient = False
             settler.consumer.interrupt()
 
     def attach(self) -> None:

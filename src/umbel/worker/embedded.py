@@ -107,6 +107,7 @@ class EmbeddedWorker:
             page.identify(os.getpid(), my_start_time(), owner.id)
         app = self.app
         consumer = app.broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
+        consumer.patient = True
         return Settler(app.broker, consumer, app.results, Chords(app, app.results))
 
     @property

@@ -243,7 +243,7 @@ def make_child(
         # Identified first: whoever finds the page of a dead process finds all that it may hold.
         page.identify(pid, started, owner.id)
         consumer = broker.consumer(owner, app.conf.snapshot.worker_lease_ttl)
-        consumer.adopts = orders.slots > 0
+        consumer.adopts, consumer.patient = orders.slots > 0, True
         return Settler(broker, consumer, app.results, Chords(app, app.results))
 
     limits = Limits(lifetime or Lifetime(), Rates(app.clock, page.path.parent))

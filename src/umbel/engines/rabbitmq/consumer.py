@@ -57,7 +57,7 @@ class RabbitConsumer(Consumer):
         self._returned = Returned(core.ended)
         self._turn = -1
         self._interrupted = threading.Event()
-        self._closed = self._hurries = False
+        self._closed = False
         core.pulse.look_after(self)
 
     # Fetching
@@ -238,12 +238,6 @@ class RabbitConsumer(Consumer):
         if (link := self._link) is not None:
             link.interrupt()
 
-    def hurry(self) -> None:
-        """Be as patient with a silent server as others are."""
-        self._hurries = True
-        if self._link is not None:
-            self._link.patient = False
-
     # The connection
 
     def _connected(self, queues: Collection[str]) -> tuple[Link, Channel]:
@@ -253,7 +247,7 @@ class RabbitConsumer(Consumer):
         if link is not None and channel is not None and link.broken is None:
             return link, channel
         self._core.topology.ensure_celerys(queues)
-        link = self._core.open("consumes", patient=not self._hurries)
+        link = self._core.open("consumes", is_patient=lambda: self.patient)
         with self._lock:
             self._forget()
             self._link, self._channel = link, (channel := Channel(link))

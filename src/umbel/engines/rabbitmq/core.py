@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from umbel.clock import Clock
@@ -56,10 +56,15 @@ class Core:
         self.publisher = Publisher(topology, self.pulse)
         tell_of_forks(self)
 
-    def open(self, purpose: str, timeout: float | None = None, patient: bool = False) -> Link:
-        """Open a connection that is kept alive; see `Link.patient`."""
+    def open(
+        self,
+        purpose: str,
+        timeout: float | None = None,
+        is_patient: Callable[[], bool] = lambda: False,
+    ) -> Link:
+        """Open a connection that is kept alive; see `Link.is_patient`."""
         link = Link(self.address, timeout or self.address.timeout, purpose)
-        link.patient = patient
+        link.is_patient = is_patient
         link.most_channels = min(link.most_channels, self.most_channels)
         self.pulse.add(link)
         return link

@@ -66,9 +66,10 @@ class Link:
         self.most_channels = 1
         self.heartbeat = 0.0
         self.broken: OperationalError | None = None
-        #: Whether it is kept for as long as the server is silent and answers nobody else either.
-        self.patient = False
+        #: Whether it is to be kept for as long as the server is silent and answers nobody else either.
+        self.is_patient: Callable[[], bool] = lambda: False
         self._waits_since: float | None = None
+        self._leaves = False
         #: Held by who reads; events for others wait in `events`.
         self.reading = threading.RLock()
         self._writing = threading.Lock()
@@ -338,7 +339,7 @@ class Link:
         Who gives up the connection meanwhile gives that back, to run twice. But a server that answers another
         connection, or one of its cluster that does, will say nothing on this one any more.
         """
-        if not self.patient:
+        if self._leaves or not self.is_patient():
             return False
         asked_at = monotonic()
         if self._waits_since is None:
@@ -441,7 +442,7 @@ class Link:
         It may take as long as an answer may, and no longer than `timeout` for each of two.
         """
         wait = min(self.address.timeout, self.address.timeout if timeout is None else timeout)
-        self.patient = False
+        self._leaves = True
         if self.broken is None:
             with contextlib.suppress(OperationalError), self.reading:
                 self.send(

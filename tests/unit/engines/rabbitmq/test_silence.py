@@ -12,8 +12,10 @@ import pytest
 
 from tests.faults.proxy import Proxy
 from tests.rabbitmq_servers import PrivateServer, private_server
-from tests.unit.engines.rabbitmq.support import attach, publish, waited_for
+from tests.unit.engines.rabbitmq.support import attach as attach_impatient
+from tests.unit.engines.rabbitmq.support import publish, waited_for
 from umbel.engines.rabbitmq import RabbitEngine
+from umbel.engines.rabbitmq.consumer import RabbitConsumer
 from umbel.engines.rabbitmq.link import LAST_WORD
 from umbel.exceptions import OperationalError
 from umbel.ports import Action, FetchRequest, Settled, Settlement
@@ -36,6 +38,13 @@ def engine(server: PrivateServer) -> Iterator[RabbitEngine]:
     with closing(RabbitEngine(server.url, OPTIONS)) as made:
         made.queues.purge(QUEUE)
         yield made
+
+
+def attach(engine: RabbitEngine) -> RabbitConsumer:
+    """Return a new consumer that waits as that of a worker does."""
+    consumer = attach_impatient(engine)
+    consumer.patient = True
+    return consumer
 
 
 @contextmanager
@@ -91,7 +100,8 @@ def test_who_stops_waits_no_longer_than_others(
         try:
             until(lambda: told(caplog, "is silent") == 1)
         finally:
-            consumer.hurry()
+            consumer.patient = False
+            consumer.interrupt()
         with (
             at_most(4.0),
             pytest.raises(OperationalError, match=r"did not answer within|has been silent"),
