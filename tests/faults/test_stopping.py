@@ -111,7 +111,8 @@ def _stop_there(
 def _check_neighbour(fleet: Fleet, again: Sequence[Start], told: float) -> None:
     """Of a child that a cold end finds at work, what it runs starts again, and what it is about to settle."""
     ended = {end.run: end.t for end in fleet.history().ends}
-    late = [ended[start.run] for start in again if ended.get(start.run, told) < told]
+    # Also in the moment between the word and the end of the child.
+    late = [ended[start.run] for start in again if start.run in ended]
     assert len(again) - len(late) <= 1
     assert all(told - moment < 0.5 for moment in late)
 
