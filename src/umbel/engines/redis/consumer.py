@@ -47,8 +47,9 @@ class RedisConsumer(Consumer):
         self._waits = 0
         #: The queue that was waited for last, and its list.
         self._waited_for = "", ""
-        #: The number of the last key; None while that is not known.
+        #: The number of the last key, None while that is not known; and the last that was.
         self._last: int | None = None
+        self._highest = 0
         #: What a wait brought and no script has seen: the number of its key, and the list it came from.
         self._given = _NOTHING_GIVEN
         #: The last settling fetched what follows it and nothing else, so there was nothing else.
@@ -112,7 +113,7 @@ class RedisConsumer(Consumer):
         raw = self._waiter.end(seconds)
         if raw is None or self._last is None or raw[2:3] == b"u":
             return None
-        self._last = last = self._last + 1
+        self._last = self._highest = last = self._last + 1
         self.revocations = self._waiter.revocations
         queue, base = self._waited_for
         self._given = (last, base)
@@ -244,7 +245,8 @@ class RedisConsumer(Consumer):
             return None
         fail_point("redis.settle.after")
         self.revocations = int(done)
-        self._last, self._only_follows = last + 1, True
+        self._last = self._highest = last + 1
+        self._only_follows = True
         if len(queues) > 1:
             self._turns.gave((one.queue,))
         step = self._calls.step(one.priority)
@@ -273,7 +275,7 @@ class RedisConsumer(Consumer):
             answer = self._calls.run(
                 "settle",
                 self.owner.id,
-                *given,
+                *self._told(given),
                 limit,
                 *counted(lists),
                 *counted(inboxes),
@@ -295,7 +297,8 @@ class RedisConsumer(Consumer):
         self._calls.wake(waiting)
         if limit:
             self._waiter.emptied(inboxes)
-            self._last, self.revocations = int(answer[0]) + len(answer) - 6, int(answer[5])
+            self._last = self._highest = int(answer[0]) + len(answer) - 6
+            self.revocations = int(answer[5])
         fetched = self._fetched(answer, queues, inboxes, follow_ups)
         unheld = {key.decode() for key in refused}
         turned_down = [item.delivery for item in settlements if item.delivery.key in unheld]
@@ -318,6 +321,10 @@ class RedisConsumer(Consumer):
         if len(queues) > 1:
             self._turns.gave(delivery.queue for delivery in fetched)
         return fetched
+
+    def _told(self, given: tuple[int, str]) -> tuple[int, str]:
+        """Return what a script is told of numbers (`take_in` in lua/broker_common.lua)."""
+        return given if given[0] else (self._highest, "")
 
     def _taken_in(self, given: tuple[int, str]) -> None:
         """Note that a script has seen what a wait brought."""
@@ -355,7 +362,7 @@ class RedisConsumer(Consumer):
         fail_point("redis.mark_early.before")
         keys = [delivery.key for delivery in deliveries]
         given = self._given
-        answer = self._calls.run("mark", self.owner.id, *given, *keys)
+        answer = self._calls.run("mark", self.owner.id, *self._told(given), *keys)
         self._taken_in(given)
         if answer is None:
             raise lost(self.owner)
@@ -367,7 +374,7 @@ class RedisConsumer(Consumer):
         """Put envelopes back in front of their lists."""
         fail_point("redis.release.before")
         given = self._given
-        count, waiting = self._calls.run("release", self.owner.id, 1, *given, *keys)
+        count, waiting = self._calls.run("release", self.owner.id, 1, *self._told(given), *keys)
         fail_point("redis.release.after")
         self._taken_in(given)
         self._calls.wake(waiting)

@@ -18,7 +18,15 @@ from tests.unit.engines.redis.support import (
 from umbel.engines.redis import RedisEngine
 from umbel.exceptions import LeaseLost
 from umbel.ports import FetchRequest, Settlement
-from umbel.testing.conformance.support import PATIENCE, fetch, ids, in_thread, now, until
+from umbel.testing.conformance.support import (
+    PATIENCE,
+    fetch,
+    ids,
+    in_thread,
+    now,
+    record,
+    until,
+)
 
 pytestmark = pytest.mark.engine
 
@@ -73,6 +81,51 @@ def test_what_comes_while_one_waits_is_settled_once(engine: RedisEngine, admin: 
     admin.lmove(QUEUE, f"umbel:inbox:{consumer.owner.id}:{QUEUE}", "RIGHT", "LEFT")
     assert consumer.settle([Settlement(delivery)]).refused == (delivery,)
     assert ids(fetch(consumer)) == ["2"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_the_server_has_lost_takes_nothing_else_with_it(
+    engine: RedisEngine, admin: Any, waits: bool
+) -> None:
+    """A replica that became the master may not have heard of the last that the server did."""
+    engine.broker.join(engine.results)
+    consumer = attach(engine)
+    with given_while_waiting(engine, admin, consumer) as [lost]:
+        admin.delete(f"umbel:inbox:{consumer.owner.id}:{QUEUE}")
+    publish(engine, "2")
+    result = record("1", "SUCCESS")
+    request = FetchRequest((QUEUE,), 1, waits=waits)
+    settled = consumer.settle([Settlement(lost, result=result)], request)
+    assert settled.refused == (lost,)
+    assert engine.results.get(["1"]) == {}
+    [other] = settled.fetched or consumer.fetch(request, PATIENCE)
+    assert other.message.task_id == "2"
+    assert other.key != lost.key
+    assert engine.queues.depths()[QUEUE].leased == 1
+    assert consumer.settle([Settlement(other)]).refused == ()
+
+
+@pytest.mark.parametrize("how", ["a wait", "a fetch"])
+def test_the_key_of_what_runs_is_given_to_nothing_else(
+    engine: RedisEngine, admin: Any, how: str
+) -> None:
+    """Also where the server has lost that it was: several may run at once."""
+    consumer = attach(engine)
+    if how == "a wait":
+        with given_while_waiting(engine, admin, consumer) as found:
+            admin.delete(f"umbel:inbox:{consumer.owner.id}:{QUEUE}")
+        consumer.release(())
+    else:
+        publish(engine, "1")
+        found = fetch(consumer)
+        admin.delete(f"umbel:held:{consumer.owner.id}")
+        admin.hdel(f"umbel:owner:{consumer.owner.id}", "n")
+    [lost] = found
+    publish(engine, "2")
+    [other] = fetch(consumer)
+    assert other.key != lost.key
+    assert consumer.settle([Settlement(lost)]).refused == (lost,)
+    assert consumer.settle([Settlement(other)]).refused == ()
 
 
 @pytest.mark.parametrize("how", ["given back", "marked", "followed by a fetch"])

@@ -119,14 +119,17 @@ end
 --#include broker_graves
 
 -- What BLMOVE gave a waiting owner is leased by that: the owner may run it, under the next key that it would get. It
--- tells so to the next script that it calls, which writes it down as held: the number in that key, or 0 for nothing,
--- and the list it waited for. To be told twice changes nothing. Of an owner that is gone it goes back, told that it may
--- have started: whoever emptied the server has deleted what says where to look, too.
+-- tells so to the next script that it calls, which writes it down as held: the number in that key, and the list it
+-- waited for. To be told twice changes nothing. Where it was given nothing it tells the last number that it knows, and
+-- no list. Of an owner that is gone it goes back, told that it may have started: whoever emptied the server has deleted
+-- what says where to look, too.
+-- A server that has lost its latest writes (a replica that took over) may know of fewer numbers, and what it lost may
+-- still run: its number is used up, so that nothing else gets its key, and is settled in its place.
 -- Answer: the prefix of the owner's keys, nil where it is gone, and the last number of a key.
 local function take_in(owner, nth, list)
   local prefix, last = unpack(call('HMGET', P .. 'owner:' .. owner, 'p', 'n'))
   last = tonumber(last or 0)
-  if nth == 0 then
+  if prefix and nth <= last or not prefix and list == '' then
     return prefix or nil, last
   end
   if not prefix then
@@ -137,15 +140,16 @@ local function take_in(owner, nth, list)
     return nil, 0
   end
   local inbox = P .. 'inbox:' .. owner .. ':' .. list
-  local raw = last + 1 == nth and call('LINDEX', inbox, -1)
+  local raw = list ~= '' and last + 1 == nth and call('LINDEX', inbox, -1)
+  begin()
   if raw then
-    begin()
     call('HSET', P .. 'held:' .. owner, prefix .. '.' .. number(nth), label(list, #list) .. raw)
-    call('HSET', P .. 'owner:' .. owner, 'n', number(nth))
-    call('RPOP', inbox)
-    last = nth
   end
-  return prefix, last
+  call('HSET', P .. 'owner:' .. owner, 'n', number(nth))
+  if raw then
+    call('RPOP', inbox)
+  end
+  return prefix, nth
 end
 
 -- The list of a parked message, the length of its base, and the envelope.

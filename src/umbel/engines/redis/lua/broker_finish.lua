@@ -22,7 +22,14 @@ begin()
 if connection ~= '' and not (prefix and wanted == list) then -- as was done before the wait that brought this
   expect(owner, wanted, prefix) -- first: the BLMOVE follows whatever comes of the rest
 end
-if not prefix or tonumber(last or 0) + 1 ~= nth or call('LLEN', inbox) ~= 1 then
+if not prefix or tonumber(last or 0) + 1 ~= nth then
+  return false
+end
+local given = call('LLEN', inbox)
+if given ~= 1 then
+  if given == 0 then -- the server has lost it (take_in), and the BLMOVE may bring another one
+    call('HSET', OWNER, 'n', number(nth))
+  end
   return false
 end
 in_database(database, function() end)

@@ -3,10 +3,11 @@
 -- Settle deliveries, store their results, publish what follows them, and lease the next messages.
 --
 -- ARGV from 7, of what is many its number and then each:
---   owner; what it was given (take_in): number and list; most messages to lease; lists to take from, the most urgent
---   of each queue first, then the next of each; lists that there are inboxes for; names of queues to note; keys of
---   plain acknowledgements; the database of results (results_common.lua), and of acknowledgements with a SUCCESS, which
---   are most, the key, the result's key, the document, and when it expires; other settlements, each as key, action (A, R, P or D), 1 if crashed, due, reason, when a
+--   owner; what it was given, or the last number that it knows (take_in): number and list; most messages to lease; lists
+--   to take from, the most urgent of each queue first, then the next of each; lists that there are inboxes for; names of
+--   queues to note; keys of plain acknowledgements; the database of results (results_common.lua), and of acknowledgements
+--   with a SUCCESS, which are most, the key, the result's key, the document, and when it expires; other settlements, each
+--   as key, action (A, R, P or D), 1 if crashed, due, reason, when a
 --   dead letter expires in ms, 1 or 0 results, of a result its fields (results_common.lua), and the follow-ups, each
 --   as list, length of its base, tag, due, and the envelope behind its label (broker_common.lua), which is copied
 --   only where it has to be: a chain may have a long way before it.
