@@ -13,6 +13,7 @@ import pytest
 from tests.faults.conftest import Form, Settle
 from tests.faults.fleet import Fleet, Node, wait_until
 from tests.faults.load import Load
+from tests.faults.oracles import percentile
 from umbel.clock import SYSTEM
 from umbel.exceptions import OperationalError
 
@@ -50,6 +51,12 @@ def until_work_goes_on(fleet: Fleet, since: float | None = None) -> float:
 
     wait_until(goes_on, 30.0, "work to go on")
     return min(start.t for start in fleet.history().starts if start.t > begun) - begun
+
+
+def check_delays(delays: Sequence[float]) -> None:
+    """Work goes on within 5 s after each outage, and within 3 s after 95 of 100."""
+    assert max(delays) <= 5.0, delays
+    assert len(delays) < 20 or percentile(list(delays), 0.95) <= 3.0, delays
 
 
 def check_refusals(fleet: Fleet, load: Load) -> None:
