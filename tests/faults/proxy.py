@@ -44,6 +44,8 @@ class Proxy:
         self._open.set()
         #: Seconds that each piece takes, and bytes that pass in a second (0: as many as there are).
         self._latency, self._rate = 0.0, 0
+        #: After how many bytes of calls, or of answers, the next connection ends.
+        self._ending: tuple[str, int] | None = None
         #: What calls have in them whose answers are lost, how often one is, and how many there were.
         self._lost, self._every, self._asked = b"", 0, 0
 
@@ -98,6 +100,10 @@ class Proxy:
         """Let each piece of what is said take so many seconds, and so many bytes pass in one."""
         self._latency, self._rate = latency, rate
 
+    def cut_after(self, count: int, half: str) -> None:
+        """End the next connection after so many bytes of its calls (`HALF_A_CALL`), or of its answers."""
+        self._ending = half, count
+
     def lose_answers(self, to: bytes, every: int) -> None:
         """Lose the answer to one of so many calls that have these bytes in them."""
         self._lost, self._every = to, every
@@ -126,6 +132,7 @@ class Proxy:
             writer.transport.abort()
             return
         pair = _Pair(writer, there[1])
+        pair.ending, self._ending = self._ending, None
         self._pairs.add(pair)
         try:
             async with asyncio.TaskGroup() as group:
@@ -142,6 +149,14 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 16):
                 await self._hold_back(len(data))
+                if pair.ending is not None and pair.ending[0] == half:
+                    left = pair.ending[1] - len(data)
+                    if left < 0:
+                        self.done[CUT] += 1
+                        writer.write(data[:left])
+                        await writer.drain()
+                        break
+                    pair.ending = half, left
                 if half == HALF_A_CALL and self._every and self._lost in data:
                     self._asked += 1
                     if self._asked % self._every == 0:
@@ -187,6 +202,8 @@ class _Pair:
     def __init__(self, *writers: asyncio.StreamWriter) -> None:
         self._writers = writers
         self.harm: str | None = None
+        #: After how many more bytes in a direction it ends.
+        self.ending: tuple[str, int] | None = None
 
     def end(self, at_once: bool = True) -> None:
         """Close both ends: with what has been written, or without."""

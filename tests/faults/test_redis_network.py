@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -22,12 +24,18 @@ from tests.faults.networks import (
     until_started_by,
 )
 from tests.faults.outages import outlive
-from tests.faults.proxy import NO_ANSWER, Proxy
+from tests.faults.proxy import CUT, HALF_A_CALL, HALF_AN_ANSWER, NO_ANSWER, Proxy
 from tests.faults.redis_fleet import RedisFleet
 from tests.redis_servers import private_server
-from umbel.clock import SYSTEM
+from umbel.clock import SYSTEM, unique_id
+from umbel.engines.redis import RedisEngine
+from umbel.engines.redis.consumer import RedisConsumer
 from umbel.exceptions import OperationalError
-from umbel.testing.conformance.support import at_most
+from umbel.message import Delivery
+from umbel.ports import FetchRequest, Owner, Settlement
+from umbel.testing.conformance.support import QUEUE, at_most, publication, record
+
+T = TypeVar("T")
 
 pytestmark = [pytest.mark.faults, pytest.mark.engine]
 
@@ -65,6 +73,62 @@ def test_connections_cut_delayed_and_halved(place: Path, form: Form, settle: Set
         assert {node.name: set(node.children()) for node in nodes} == before
         figures = settle(fleet)
         assert figures.duplicates == 0
+
+
+@pytest.mark.parametrize("half", [HALF_A_CALL, HALF_AN_ANSWER])
+def test_dialogue_cut_after_each_byte(place: Path, form: Form, half: str) -> None:
+    """B5: wherever a connection ends, each message is run and settled, once unless it says so, and none hangs."""
+    step = form.pick(29, 1)
+    with private_server(place) as server, Proxy(server.port, form.dice) as proxy:
+        witness = RedisEngine(server.url, {})
+        for count in range(form.dice.randrange(step), 2048, step):
+            proxy.cut_after(count, half)
+            with at_most(10.0):
+                runs = _dialogue(proxy.url, f"task {count}")
+            assert len(runs) == 1 or all(one.count > 1 for one in runs[1:]), (count, runs)
+            assert set(witness.results.get([f"task {count}"])) == {f"task {count}"}
+            depth = witness.queues.depths()[QUEUE]
+            assert (depth.ready, depth.leased, depth.dead) == (0, 0, 0), (count, depth)
+        witness.close()
+        assert proxy.done[CUT] >= 400 // step
+
+
+def _dialogue(url: str, id: str) -> list[Delivery]:
+    """Publish, fetch, settle, and leave, as clients and children do; return what there was to be run."""
+    engine = RedisEngine(url, {"socket_timeout": 1.0})
+    engine.broker.join(engine.results)
+    sent, runs = [publication(id)], list[Delivery]()
+    _insist(lambda: engine.broker.publish(sent, 2.0))
+    consumer = _insist(lambda: _attach(engine))
+    settled = False
+    while not settled:
+        try:
+            found = consumer.fetch(FetchRequest((QUEUE,), 1), 0.2)
+        except OperationalError:  # what it does not know of goes back
+            _insist(consumer.close)
+            consumer = _insist(lambda: _attach(engine))
+            continue
+        for one in found:
+            runs.append(one)
+            done = [Settlement(one, result=record(id, "SUCCESS"))]
+            _insist(partial(consumer.settle, done))
+            settled = True
+    _insist(consumer.close)
+    engine.close()
+    return runs
+
+
+def _attach(engine: RedisEngine) -> RedisConsumer:
+    return engine.broker.consumer(Owner(unique_id(), "node", "host", os.getpid()), 60.0)
+
+
+def _insist(act: Callable[[], T]) -> T:
+    """Do something until it is answered."""
+    while True:
+        try:
+            return act()
+        except OperationalError:
+            SYSTEM.sleep(0.01)
 
 
 @pytest.mark.forms("short", "full")

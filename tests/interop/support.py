@@ -95,7 +95,7 @@ assert run.apply_async((3,), priority=9).get(**wait) == [other, 3]
 assert run.apply_async((4,), expires=60).get(**wait) == [other, 4]
 assert retry.delay().get(**wait) == [other, 2]
 for serializer in ("json", "pickle", "yaml", "msgpack"):
-    for compression in (None, "gzip", "bzip2"):
+    for compression in (None, "gzip", "bzip2", "lzma", "brotli", "zstd"):
         made = echo.apply_async(
             ("ü", 1.5, None), {{"a": [1, {{"b": True}}]}}, serializer=serializer, compression=compression
         )
