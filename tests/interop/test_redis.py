@@ -22,6 +22,20 @@ def few_or_many(few: int, many: int) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("count", [few, pytest.param(many, marks=pytest.mark.slow)])
 
 
+#: How messages lie on the server, said to both.
+FORM = """
+app.conf.broker_transport_options = {
+    **app.conf.broker_transport_options,
+    "global_keyprefix": "shop:",
+    "priority_steps": [0, 2, 5, 8],
+    "sep": ":",
+}
+app.conf.result_backend_transport_options = {"global_keyprefix": "shop"}
+"""
+#: Where they are by that.
+LISTS = ("shop:celery", "shop:celery:2", "shop:celery:5", "shop:celery:8")
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[PrivateServer]:
     with private_server(tmp_path) as found:
@@ -52,6 +66,34 @@ def test_what_follows_a_call_of_one_side_is_run_by_the_other(
     assert sides[client].client(program="links") == "all well\n"
     for side in sides.values():
         assert side.client(program="saved") == "all well\n"
+
+
+def test_keys_and_lists_are_those_that_both_are_told(tmp_path: Path, server: PrivateServer) -> None:
+    sides = [Side(name, tmp_path, server.url, conf=FORM) for name in ("umbel", "celery")]
+    admin = server.admin
+    try:
+        for side in sides:
+            side.send(10, 0, "priority=number")
+            assert [admin.llen(name) for name in LISTS] == [2, 3, 3, 2]
+            admin.flushall()
+        for client, worker in (sides, sides[::-1]):
+            worker.worker("-c", "1")
+            assert client.client(worker.name) == "all well\n"
+            worker.stop()
+        umbel, celery = sides
+        umbel.worker("-c", "1")
+        admin.delete("ledger")
+        umbel.send(10, 0, "countdown=4, priority=number")
+        until(lambda: admin.hlen("shop:unacked") == 10)
+        umbel.kill()
+        celery.worker("-c", "1")
+        until(lambda: admin.llen("ledger") >= 10, LONG)
+        assert sorted(ledger(admin)) == [("celery", number) for number in range(10)]
+        keys: list[bytes] = admin.keys()  # type: ignore[assignment]
+        assert [key for key in keys if not key.startswith(b"shop")] == [b"ledger"]
+    finally:
+        for side in sides:
+            side.kill()
 
 
 @few_or_many(900, 10_002)
