@@ -77,7 +77,7 @@ def test_connections_cut_delayed_and_halved(place: Path, form: Form, settle: Set
 
 @pytest.mark.parametrize("half", [HALF_A_CALL, HALF_AN_ANSWER])
 def test_dialogue_cut_after_each_byte(place: Path, form: Form, half: str) -> None:
-    """B5: wherever a connection ends, each message is run and settled, once unless it says so, and none hangs."""
+    """B5: wherever a connection ends, each message is settled, and comes once unless it says so."""
     step = form.pick(29, 1)
     with private_server(place) as server, Proxy(server.port, form.dice) as proxy:
         witness = RedisEngine(server.url, {})

@@ -26,7 +26,7 @@ from tests.faults.outages import (
     until_work_goes_on,
 )
 from tests.faults.redis_fleet import RedisFleet
-from tests.redis_servers import PrivateServer, private_server
+from tests.redis_servers import PrivateServer, free_port, private_server
 from umbel.clock import SYSTEM, unique_id
 from umbel.exceptions import BrokerFull
 
@@ -171,6 +171,40 @@ def test_server_away(place: Path, form: Form, settle: Settle) -> None:
 def test_failover(place: Path, form: Form, settle: Settle) -> None:
     """R2: the master dies; Sentinel makes its replica the master, which all find by themselves."""
     delays = []
+    with _watched(place) as (servers, sentinel, fleet):
+        nodes = fleet.start("one", "two")
+        with load_of(fleet, form) as load:
+            for _ in range(form.pick(1, 10)):
+                _await_replica(servers)
+                delays.append(_fail_over(fleet, servers, sentinel, nodes))
+                load.await_more()
+        settle(fleet, *delays)
+        check_delays(delays)
+
+
+def test_failover_to_a_replica_that_is_behind(place: Path, form: Form) -> None:
+    """R2: it knows nothing of what runs. All that it had heard of before, or hears later, runs to its end."""
+    with _watched(place) as (servers, sentinel, fleet):
+        fleet.start("one", "two")
+        for _ in range(form.pick(1, 10)):
+            task = fleet.app.tasks["work"]
+            heard = [task.apply_async((0.01,), countdown=7.0).id for _ in range(20)]
+            _await_replica(servers)
+            servers[1].admin.replicaof("127.0.0.1", free_port())
+            unheard = fleet.send("work", [(8.0,)] * 4)
+            wait_until(lambda: set(unheard) <= fleet.started(), 5.0, "all children to be busy")  # noqa: B023
+            servers[0].stop()
+            wait_until(lambda: _master_of(sentinel) == servers[1].port, 30.0, "the failover to end")
+            heard += fleet.send("work", [(0.01,)] * 20)
+            results = [fleet.app.AsyncResult(id).get(timeout=20.0) for id in heard]
+            assert set(results) <= {pid for node in fleet.nodes for pid in node.children()}
+            assert set(heard) <= {end.id for end in fleet.history().ends}
+            _follow(servers)
+
+
+@contextmanager
+def _watched(place: Path) -> Iterator[tuple[list[PrivateServer], PrivateServer, RedisFleet]]:
+    """Start a master, a replica, a sentinel, and a fleet that asks it."""
     with _replicated(place) as (servers, sentinel):
         url = f"sentinel://127.0.0.1:{sentinel.port}/0"
         options = {"master_name": "main"}
@@ -182,14 +216,7 @@ def test_failover(place: Path, form: Form, settle: Settle) -> None:
             broker_transport_options=options,
             result_backend_transport_options=options,
         ) as fleet:
-            nodes = fleet.start("one", "two")
-            with load_of(fleet, form) as load:
-                for _ in range(form.pick(1, 10)):
-                    _await_replica(servers)
-                    delays.append(_fail_over(fleet, servers, sentinel, nodes))
-                    load.await_more()
-            settle(fleet, *delays)
-            check_delays(delays)
+            yield servers, sentinel, fleet
 
 
 # What they share
@@ -272,8 +299,13 @@ def _fail_over(
     wait_until(lambda: _master_of(sentinel) == servers[1].port, 30.0, "the failover to end")
     sent = fleet.history().sent
     fleet.forgotten.update(id for id, call in sent.items() if lost[0] <= call.t <= lost[1])
+    _follow(servers)
+    fleet.server = servers[0]
+    return delay + 0.5
+
+
+def _follow(servers: list[PrivateServer]) -> None:
+    """Start the one that died as the replica of the other."""
     servers[0].start()
     servers[0].admin.replicaof("127.0.0.1", servers[1].port)
     servers.reverse()
-    fleet.server = servers[0]
-    return delay + 0.5

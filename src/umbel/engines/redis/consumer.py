@@ -257,11 +257,10 @@ class RedisConsumer(Consumer):
     ) -> tuple[list[Delivery], list[Delivery], float | None]:
         """Return what was refused, what was fetched, and in how many seconds more is due."""
         said, follow_ups, twice = settling(self._calls, settlements)
-        lists: list[str] = []
+        lists, inboxes = list[str](), list[str]()
         queues: Sequence[str] = ()
         named = [one.queue for item in settlements for one in item.publish]
         limit = 0
-        inboxes: list[str] = []
         if request is not None:
             self._waiter.give_up()
             queues = self._turns.next(request.queues)
