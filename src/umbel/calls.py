@@ -15,6 +15,7 @@ from umbel.message import Publication
 from umbel.options import CALL_NAMES, NO_OPTIONS, CallOptions, StepOptions
 from umbel.publish import Context, Template, build
 from umbel.result import AsyncResult, ResultBase
+from umbel.result.making import is_ignored
 from umbel.routing import Router, inherited
 from umbel.series import Series, series
 
@@ -291,11 +292,7 @@ def note_result(
 ) -> None:
     """Note in a result what was sent for it, and that it is a child of the task that sent it."""
     result.just_sent = True
-    ignored = options.ignore_result
-    if task is not None and ignored is None:  # the worker goes by that too
-        own = task.ignore_result
-        ignored = app.conf.snapshot.task_ignore_result if own is None else own
-    result.ignored = bool(ignored)
+    result.ignored = is_ignored(options.ignore_result, task, app.conf.snapshot)
     if options.add_to_parent and current.running.get() is not None:
         add_to_parent(result)
 

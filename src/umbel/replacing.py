@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from umbel import pieces, publish
-from umbel.canvas.algebra import fresh, kind_of
+from umbel.canvas.algebra import fresh, kind_of, meant, uncounted
 from umbel.canvas.kinds import CLASSES
 from umbel.canvas.signature import Signature, signature
 from umbel.clock import unique_id
@@ -41,7 +41,7 @@ def replacement(task: Replaceable, sig: Sig) -> Sig:
         raise ImproperlyConfigured("A signature replacing a task must not be part of a chord")
     if kind_of(sig) == "chain" and not sig["kwargs"]["tasks"]:
         raise ImproperlyConfigured("Cannot replace with an empty chain")
-    made = _single(fresh(sig, task.app))
+    made = _single(uncounted(sig, task.app))
     if request.is_eager:
         return made  # what runs it here knows what follows
     for callback in as_list(request.callbacks) or ():
@@ -67,16 +67,23 @@ def replacement(task: Replaceable, sig: Sig) -> Sig:
 
 
 def _single(sig: Sig) -> Sig:
-    """Return a signature that has one result: a group's are gathered by a chord."""
-    gather = sig.app.tasks["celery.accumulate"].s(index=0)
-    if kind_of(sig) == "group":
-        made: Sig = CLASSES["chord"](sig, gather, app=sig._app)
-        return made
-    if kind_of(sig) == "chain":
-        tasks = [fresh(task, sig._app) for task in sig["kwargs"]["tasks"]]
-        if kind_of(tasks[-1]) == "group":
-            tasks[-1] = CLASSES["chord"](tasks[-1], gather, app=sig._app)
-        sig["kwargs"]["tasks"] = tasks
+    """Return a signature that has one result, and no id for that yet: a group's are gathered by a chord.
+
+    `sig` is a copy of the caller's own. An id that was fixed before is another call's: whoever waits for the
+    one that is replaced would wait for ever.
+    """
+    sig.options.pop("task_id", None)
+    sig = meant(sig)
+    parts = sig["kwargs"]
+    match kind_of(sig):
+        case "group":
+            gather = sig.app.tasks["celery.accumulate"].s(index=0)
+            sig = CLASSES["chord"](sig, gather, app=sig._app)
+        case "chain":
+            *before, last = [fresh(task, sig._app) for task in parts["tasks"]]
+            parts["tasks"] = [*before, _single(last)]
+        case "chord" if parts.get("body") is not None:
+            parts["body"] = _single(fresh(parts["body"], sig._app))
     return sig
 
 
@@ -160,14 +167,14 @@ class Replaceable:
         """Add a signature to the header of the chord that this call belongs to, and send it.
 
         Its result is one more for the body. With `lazy` it is returned and has to be sent by you. Raises
-        ValueError where this call belongs to no chord.
+        ValueError where this call belongs to no chord, and for an empty chain.
         """
         request, app = self.request, self.app
         if not request.chord or not request.group:
             raise ValueError("Current task is not member of any chord")
         number = request.__dict__["added"] = request.__dict__.get("added", 0) + 1
         outbox = Outbox(request.message_tag or unique_id(), request.id or "", f"addition {number}")
-        made = fresh(sig, app).set(
+        made = meant(uncounted(sig, app)).set(
             group_id=request.group,
             group_index=request.group_index,
             chord=request.chord,
@@ -175,6 +182,10 @@ class Replaceable:
         )
         made.options.setdefault("task_id", outbox.new_id())
         result = made.freeze()
+        if result is None:
+            raise ValueError(
+                "An empty chain cannot be added to a chord, whose body waits for a result: add a call."
+            )
         for leaf in result._leaves():
             app.result_store().extend_group(request.group, leaf.id)
         if lazy:

@@ -363,6 +363,37 @@ def test_a_group_without_an_id_is_not_saved(app: Umbel) -> None:
         GroupResult(None, [app.AsyncResult("a")]).save()
 
 
+def test_a_set_without_an_id_may_be_a_member(app: Umbel) -> None:
+    done(app, a=1, b=2)
+    inner = app.ResultSet([app.AsyncResult("a")])
+    outer = app.GroupResult("g", [inner, app.AsyncResult("b")])
+    assert repr(outer) == "<GroupResult: g [<ResultSet: [a]>, b]>"
+    assert repr(app.ResultSet([inner])) == "<ResultSet: [<ResultSet: [a]>]>"
+    told: list[Any] = []
+    outer.get(timeout=0, callback=lambda id, value: told.append((id, value)))
+    outer.join(timeout=0, callback=lambda id, value: told.append((id, value)))
+    assert sorted(told, key=str) == sorted([(None, [1]), ("b", 2)] * 2, key=str)
+    assert (None, inner.results) in list(outer.iter_native(timeout=0))
+
+
+@pytest.mark.parametrize("id", [None, ""])
+def test_a_group_without_an_id_is_not_stored(app: Umbel, id: Any) -> None:
+    nameless = app.GroupResult(id, [app.AsyncResult("a")])
+    for store in (nameless.save, nameless.delete):
+        with pytest.raises(ValueError, match="has no id to be saved under: give it one"):
+            store()
+    with pytest.raises(ValueError, match=f"needs the id that a group was saved under, not {id!r}"):
+        app.GroupResult.restore(id)
+
+
+@pytest.mark.parametrize("written", [5, "ab", ("a",), [], [["a", None]], (("g", None), [7])])
+def test_what_is_no_written_result_says_so(app: Umbel, written: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"is no result as a tuple: give what as_tuple\(\) returned"
+    ):
+        result_from_tuple(written, app)
+
+
 def test_a_group_is_saved_and_restored(app: Umbel) -> None:
     parent = app.AsyncResult("p")
     saved = app.GroupResult("g", [app.AsyncResult("a"), group(app, "b", id="inner")], parent)

@@ -79,7 +79,7 @@ def join(left: Sig, right: Sig) -> Sig:
 def _after_chord(left: Sig, right: Sig) -> Sig:
     if kind_of(right) == "group":
         return _chain([left, right], left)
-    return _with_body(left, join(left.body, right))  # type: ignore[attr-defined]
+    return _with_body(left, join(_own_body(left), right))
 
 
 def _extended(left: Sig, right: Sig) -> Sig:
@@ -123,7 +123,7 @@ def _append(found: list[Sig], sig: Sig) -> None:
     if last is not None and kind_of(last) == "group" and kind != "group":
         found[-1] = _chord(last, sig)
     elif last is not None and kind_of(last) == "chord" and kind != "chord":
-        found[-1] = _with_body(last, join(last.body, sig))  # type: ignore[attr-defined]
+        found[-1] = _with_body(last, join(_own_body(last), sig))
     else:
         found.append(sig)
 
@@ -353,6 +353,11 @@ def body_of(chord: Sig) -> Mapping[str, Any]:
     return body
 
 
+def _own_body(chord: Sig) -> Sig:
+    """Return the body of a chord as a signature. Raises TypeError where it has none."""
+    return fresh(body_of(chord), chord._app)
+
+
 def no_body(chord: Sig) -> TypeError:
     """Return the error of a chord that has no body, or an empty chain for one."""
     return TypeError(
@@ -403,6 +408,27 @@ def frozen_groups(sig: Mapping[str, Any]) -> Iterator[str]:
     for part in () if isinstance(parts, Lazy) else parts:
         if kind_of(part) != "task":
             yield from frozen_groups(part)
+
+
+def uncounted(sig: Mapping[str, Any], app: Umbel | None) -> Sig:
+    """Return a copy of a signature in which no header of a chord has an id, as `frozen_groups` finds them.
+
+    So its chords count for themselves, also where the same ones were sent before. Ids of calls stay.
+    """
+    own = fresh(sig, app)
+    parts, kind = own["kwargs"], kind_of(own)
+    if kind == "chord":
+        if own.options.get("task_id") == group_id_of(own):
+            own.options.pop("task_id", None)
+        parts["header"] = header_of(own)
+        if parts.get("body") is not None:
+            parts["body"] = uncounted(parts["body"], own._app)
+    name = "header" if kind == "chord" else "tasks"
+    if kind != "task" and not isinstance(parts[name], Lazy):
+        parts[name] = [
+            one if kind_of(one) == "task" else uncounted(one, own._app) for one in parts[name]
+        ]
+    return own
 
 
 def calls_of(sig: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

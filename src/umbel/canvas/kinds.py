@@ -14,8 +14,10 @@ CLASSES: dict[str | None, Any] = {}
 def class_of(sig: Mapping[str, Any]) -> Any:
     """Return the class of a signature's dictionary.
 
-    Raises NotImplementedError for a kind that there is not.
+    Raises NotImplementedError for a kind that there is not, and TypeError for what names no task.
     """
+    if "task" not in sig:
+        raise no_signature(sig)
     kind = sig.get("subtask_type") or None
     found = CLASSES.get(kind)
     if found is None:
@@ -43,5 +45,5 @@ def no_signature(value: Any) -> TypeError:
 def require_signatures(tasks: Iterable[Any]) -> None:
     """Raise TypeError for what is no signature, nor the dictionary of one."""
     for task in tasks:
-        if not isinstance(task, dict | Mapping):
+        if not isinstance(task, dict | Mapping) or "task" not in task:
             raise no_signature(task)

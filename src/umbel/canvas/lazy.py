@@ -72,9 +72,14 @@ class Lazy(Sequence[Any]):
 
 
 def several(tasks: Any) -> Any:
-    """Return what was given as the parts of a workflow as a sequence: a list, or a lazy one."""
+    """Return what was given as the parts of a workflow as a sequence: a list, or a lazy one.
+
+    Raises TypeError for what has no items.
+    """
     if isinstance(tasks, list | Lazy):
         return tasks
+    if not isinstance(tasks, Iterable):
+        raise TypeError(f"{tasks!r} has no items: give a list, or what can be read like one.")
     return list(tasks) if isinstance(tasks, Sequence) else Lazy(tasks)
 
 

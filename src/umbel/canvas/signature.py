@@ -26,6 +26,7 @@ from umbel.representation import careful_repr
 # Under another name, since `Signature.AsyncResult` is a signature's own.
 from umbel.result import AsyncResult as Result
 from umbel.result import EagerResult
+from umbel.result.making import is_ignored
 
 if TYPE_CHECKING:
     from umbel.app import Umbel
@@ -261,9 +262,16 @@ class Signature(dict[str, Any], Generic[R]):
         options.update({name: value for name, value in given.items() if value})
         if group_index is not None:
             options["group_index"] = group_index
-        return self.AsyncResult(task_id)
+        return self.result_of(task_id)
 
     _freeze = freeze
+
+    def result_of(self, task_id: str) -> Result[R]:
+        """Return the result to be of this call; it is None at once where nothing is stored of it."""
+        result, task = self.AsyncResult(task_id), self._type or self.app.tasks.find(self.task)
+        wanted = self.options.get("ignore_result")
+        result.ignored = is_ignored(wanted, task, self.app.conf.snapshot)
+        return result
 
     # What follows
 

@@ -6,7 +6,6 @@ The classes are thin: how they join is in algebra.py, what is sent for them in p
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
-from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 from umbel.canvas import running
@@ -215,10 +214,15 @@ class group(Workflow):
         return self.apply_async(partial_args, **options)
 
     def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> Self:
-        """Let the calls begin one after the other: at `start` seconds, and so on, at most at `stop`."""
-        for number, task in zip(count(), self.tasks, strict=False):
-            moment = start + number * step
-            task.set(countdown=moment if stop is None else min(moment, stop))
+        """Let the calls begin one after the other: at `start` seconds, and so on by `step`.
+
+        None begins later than at `stop`: the others begin with the last that does not.
+        """
+        moment = start
+        for task in self.tasks:
+            task.set(countdown=moment)
+            if stop is None or moment + step <= stop:
+                moment += step
         return self
 
     def apply_async(
@@ -302,6 +306,7 @@ class chord(Workflow):
         **options: Any,
     ) -> None:
         options.pop("subtask_type", None)
+        _unneeded(options)
         more = kwargs or {"kwargs": {}}
         parts = {**more, "header": _members(header, app), "body": _body(body, app)}
         super().__init__(task, args, parts, app=app, subtask_type="chord", **options)
@@ -329,7 +334,11 @@ class chord(Workflow):
         kwargs: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Any:
-        """Send the calls of the header; return the result of the body, whose parent is that of the header."""
+        """Send the calls of the header; return the result of the body, whose parent is that of the header.
+
+        `interval`, `max_retries` and `eager` are there for Celery's sake and change nothing.
+        """
+        _unneeded(options)
         more = dict(kwargs or {})
         body = more.pop("body", None)
         whole = self if body is None else self._with_body(body)
@@ -415,6 +424,12 @@ class chord(Workflow):
 
 #: Celery's name of the class.
 _chord = chord
+
+
+def _unneeded(options: dict[str, Any]) -> None:
+    """Leave out what says how Celery looks again and again whether a chord is complete."""
+    for name in ("interval", "max_retries", "eager"):
+        options.pop(name, None)
 
 
 def _each(tasks: Sequence[Any]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from umbel import kin
 from umbel.backend import Backend, ResultBase, Source
 from umbel.current import get_current_app
-from umbel.result.resultset import ResultSet
+from umbel.result.resultset import ResultSet, shown
 
 
 class GroupResult(ResultSet):
@@ -37,16 +37,19 @@ class GroupResult(ResultSet):
 
     def save(self, backend: Backend | None = None) -> GroupResult:
         """Store which results it has; return itself. Raises ValueError where it has no id."""
+        saved: GroupResult = (backend or self.backend).save_group(self._saved_as(), self)
+        return saved
+
+    def _saved_as(self) -> str:
         if not self.id:
             raise ValueError(
                 f"{self!r} has no id to be saved under: give it one, GroupResult(id, results)."
             )
-        saved: GroupResult = (backend or self.backend).save_group(self.id, self)
-        return saved
+        return self.id
 
     def delete(self, backend: Backend | None = None) -> None:
-        """Delete what `save` stored."""
-        (backend or self.backend).delete_group(self.id or "")
+        """Delete what `save` stored. Raises ValueError where it has no id."""
+        (backend or self.backend).delete_group(self._saved_as())
 
     def forget(self) -> None:
         """Delete the stored results, those of all that was before them, and what `save` stored."""
@@ -59,7 +62,11 @@ class GroupResult(ResultSet):
     def restore(
         cls, id: str, backend: Backend | None = None, app: Source | None = None
     ) -> GroupResult | None:
-        """Return the group that was saved under an id; None if there is none."""
+        """Return the group that was saved under an id; None if there is none. Raises ValueError for no id."""
+        if not id:
+            raise ValueError(
+                f"GroupResult.restore needs the id that a group was saved under, not {id!r}."
+            )
         source = backend or (app or get_current_app()).backend
         restored: GroupResult | None = source.restore_group(id)
         return restored
@@ -91,8 +98,7 @@ class GroupResult(ResultSet):
         return str(self.id)
 
     def __repr__(self) -> str:
-        members = ", ".join(str(member.id) for member in self.results)
-        return f"<{type(self).__name__}: {self.id} [{members}]>"
+        return f"<{type(self).__name__}: {self.id} {shown(self.results)}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return kin.reduced(self)

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from umbel import kin
 from umbel.backend import Backend, ResultBase, Source
 from umbel.result.asyncresult import AsyncResult
 from umbel.result.groupresult import GroupResult
 from umbel.result.resultset import ResultSet
+from umbel.settings import Settings
 
 
 def result_from_tuple(r: Any, app: Source | None = None) -> Any:
-    """Return the result, of a call or of a group, that ``as_tuple`` wrote, or one as it is."""
+    """Return the result, of a call or of a group, that ``as_tuple`` wrote, or one as it is.
+
+    Raises ValueError for what it did not write.
+    """
 
     def relatives(one: Any, generation: int) -> tuple[Any, Iterable[Any]]:
-        return (None, ()) if isinstance(one, ResultBase) else kin.kin_of(one)
+        if isinstance(one, ResultBase):
+            return None, ()
+        if not (isinstance(one, list | tuple) and len(one) == 2):
+            raise ValueError(
+                f"{one!r} is no result as a tuple: give what as_tuple() returned, ((id, parent), members)."
+                " Of an id alone, app.AsyncResult(id) is the result."
+            )
+        return kin.kin_of((one[0], one[1]))
 
     def make(one: Any, parent: Any, results: Sequence[Any]) -> Any:
         if isinstance(one, ResultBase):
@@ -28,6 +39,21 @@ def result_from_tuple(r: Any, app: Source | None = None) -> Any:
         return GroupResult(id, list(results), parent, app=app)
 
     return kin.fold(r, relatives, make)
+
+
+class _Task(Protocol):
+    ignore_result: bool | None
+
+
+def is_ignored(of_call: bool | None, task: _Task | None, settings: Settings) -> bool:
+    """Tell whether nothing is stored of a call, as its worker will: so nobody has to wait for its result.
+
+    What the call says counts before what its task says, and that before the setting.
+    """
+    if of_call is not None or task is None:
+        return bool(of_call)
+    own = task.ignore_result
+    return bool(settings.task_ignore_result if own is None else own)
 
 
 def app_result_from_tuple(self: Source, written: Any) -> Any:

@@ -174,7 +174,7 @@ class ResultSet(ResultBase):
         )
         if callback is not None:
             for member, value in gathered:
-                callback(member.id, value)
+                callback(getattr(member, "id", None), value)
             return None
         return self._in_order(gathered)
 
@@ -221,7 +221,7 @@ class ResultSet(ResultBase):
         if callback is None:
             return self._in_order(gathered)
         for member, value in in_turn(self.results, gathered):
-            callback(member.id, value)
+            callback(getattr(member, "id", None), value)
         return []
 
     def iter_native(
@@ -231,11 +231,12 @@ class ResultSet(ResultBase):
         no_ack: bool = True,
         on_message: Callable[[Meta], object] | None = None,
         on_interval: Callable[[], object] | None = None,
-    ) -> Iterator[tuple[str, Any]]:
-        """Yield the id of each as it ends, with its meta; that of a set, with its results."""
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield the id of each as it ends, with its meta; that of a set, or None, with its results."""
         patience = Patience(self.app.clock, timeout, interval, on_interval)
         for member in self._ending(patience, {}, on_message):
-            yield member.id, member._meta if isinstance(member, AsyncResult) else member.results
+            found = member._meta if isinstance(member, AsyncResult) else member.results
+            yield getattr(member, "id", None), found
 
     async def aget(self, timeout: float | None = None, propagate: bool = True) -> list[Any]:
         """Wait for all like `get`, without blocking the event loop."""
@@ -383,7 +384,12 @@ class ResultSet(ResultBase):
     __hash__ = None  # type: ignore[assignment]  # as with any collection that can change
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: [{', '.join(str(one.id) for one in self.results)}]>"
+        return f"<{type(self).__name__}: {shown(self.results)}>"
+
+
+def shown(members: Iterable[Any]) -> str:
+    """Return the ids of results as text; those of a set that has none are shown in its place."""
+    return f"[{', '.join(str(getattr(one, 'id', one)) for one in members)}]"
 
 
 def _require_results(members: Iterable[Any]) -> None:

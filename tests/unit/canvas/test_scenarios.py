@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from umbel import Task, Umbel, chain, chord, group, signals
+from umbel import Task, Umbel, canvas, chain, chord, group, signals
 from umbel.canvas.algebra import kind_of
 from umbel.exceptions import ChordError
 from umbel.result import allow_join_result, result_from_tuple
@@ -76,7 +76,7 @@ def s(app: Umbel, name: str, *args: Any, **options: Any) -> Any:
 def run(app: Umbel, workflow: Any) -> Any:
     result = workflow.delay()
     run_pending(app)
-    return result.get()
+    return result.get(timeout=0)
 
 
 # Replacing
@@ -100,6 +100,103 @@ def test_a_call_is_replaced_wherever_it_stands(app: Umbel, told: list[Any], kind
     linked.link(s(app, "tell", "after"))
     assert run(app, linked) == value
     assert told == [("after", value)]
+
+
+LATE: dict[str, tuple[Callable[[Umbel], Any], Any]] = {
+    "chunks": (lambda app: app.tasks["add"].chunks([(1, 2), (3, 4)], 1), [[3], [7]]),
+    "body is a group": (
+        lambda app: chord([s(app, "same", 1)], group(s(app, "total"), s(app, "same"))),
+        [1, [1]],
+    ),
+    "body ends in a group": (
+        lambda app: chord([s(app, "same", 1)], s(app, "total") | group([s(app, "add", 1)] * 2)),
+        [2, 2],
+    ),
+    "chain ends in such": (
+        lambda app: s(app, "same", 1) | chord([s(app, "same")], group([s(app, "total")] * 2)),
+        [1, 1],
+    ),
+    "frozen task": (lambda app: frozen(s(app, "same", 5)), 5),
+    "frozen chain": (lambda app: frozen(s(app, "same", 5) | s(app, "add", 1)), 6),
+    "frozen group": (lambda app: frozen(group(s(app, "same", 5), s(app, "same", 6))), [5, 6]),
+    "frozen chord": (lambda app: frozen(chord([s(app, "same", 5)], s(app, "total"))), 5),
+    "frozen chord of a chain": (
+        lambda app: frozen(chord([s(app, "same", 5)], s(app, "total") | s(app, "add", 1))),
+        6,
+    ),
+    "with an id": (lambda app: s(app, "same", 5, task_id="its own"), 5),
+}
+
+
+def frozen(workflow: Any) -> Any:
+    workflow.freeze()
+    return workflow
+
+
+@pytest.mark.parametrize("kind", LATE)
+def test_what_replaces_a_call_has_its_id_and_one_result(
+    app: Umbel, told: list[Any], kind: str
+) -> None:
+    """Whatever it ends in, and whether its ids were fixed before, and it was sent before."""
+    make, value = LATE[kind]
+    other = make(app)
+
+    @app.task(name="by", bind=True)
+    def by(self: Made) -> Any:
+        return self.replace(other)
+
+    assert run(app, s(app, "by")) == value
+    assert run(app, s(app, "by") | s(app, "same")) == value
+    assert run(app, chord([s(app, "by"), s(app, "same", 7)], s(app, "same"))) == [value, 7]
+    assert run(app, other) == value
+    assert run(app, s(app, "by")) == value
+    app.conf.task_always_eager = True
+    assert s(app, "by").delay().get() == value
+
+
+def test_an_empty_chain_cannot_be_added_to_a_header(app: Umbel) -> None:
+    @app.task(name="more", bind=True)
+    def more(self: Made) -> Any:
+        self.add_to_chord(canvas._chain())
+
+    with pytest.raises(ValueError, match="An empty chain cannot be added to a chord"):
+        run(app, chord([s(app, "more")], s(app, "same")))
+
+
+def test_chunks_that_are_added_to_a_header_are_a_group(app: Umbel) -> None:
+    @app.task(name="more", bind=True)
+    def more(self: Made) -> str:
+        self.add_to_chord(app.tasks["add"].chunks([(1, 2), (3, 4)], 1))
+        return "here"
+
+    values = run(app, chord([s(app, "more")], s(app, "same")))
+    assert sorted(values, key=str) == [[3], [7], "here"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda app, last: s(app, "same", 1) | last,
+        lambda app, last: chord([s(app, "same", 1)], last),
+        lambda app, last: chord([s(app, "same", 1)], s(app, "same") | last),
+        lambda app, last: s(app, "same", 1) | group(last),
+    ],
+    ids=["chain", "body", "chain as a body", "group"],
+)
+@pytest.mark.parametrize("of_task", [True, False])
+def test_nobody_waits_for_what_is_not_stored_at_the_end_of_a_workflow(
+    app: Umbel, make: Callable[..., Any], of_task: bool
+) -> None:
+    @app.task(name="silent", ignore_result=of_task)
+    def silent(value: Any) -> Any:
+        return value
+
+    last = silent.s() if of_task else silent.s().set(ignore_result=True)
+    result = make(app, last).delay()
+    assert result.get(timeout=0, follow_parents=False) in (None, [None])
+    run_pending(app)
+    assert not result._leaves()[0].exists()
+    assert last.freeze().get(timeout=0) is None
 
 
 @pytest.mark.parametrize("kind", REPLACED)

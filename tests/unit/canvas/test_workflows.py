@@ -152,6 +152,8 @@ def test_options_of_an_inner_chain_stay_with_its_tasks(add: Made) -> None:
 def test_a_skewed_group_begins_one_after_the_other(add: Made) -> None:
     made = group(add.s(1, n) for n in range(4)).skew(start=1, stop=3)
     assert [one.options["countdown"] for one in made.tasks] == [1, 2, 3, 3]
+    made.skew(start=2, stop=3.5)
+    assert [one.options["countdown"] for one in made.tasks] == [2, 3, 3, 3]  # as in Celery
 
 
 def test_a_whole_workflow_is_made_immutable(add: Made, total: Made) -> None:
@@ -257,6 +259,19 @@ def test_an_empty_chain_is_nothing(app: Umbel) -> None:
 def test_a_chord_without_a_body_says_so(add: Made) -> None:
     with pytest.raises(TypeError, match=r"The chord of \[add\(1, 1\)\] has no body"):
         chord([add.s(1, 1)]).apply_async()
+
+
+def test_a_chord_takes_what_celery_looks_for_its_results_by(
+    app: Umbel, add: Made, total: Made
+) -> None:
+    header = [add.s(1, 1), add.s(2, 2)]
+    results = [
+        chord(header, interval=1)(total.s(), interval=1, max_retries=3, eager=False),
+        chord(header, total.s(), max_retries=3).apply_async(interval=1),
+        (add.s(0) | chord([add.s(1)], total.s(), interval=1)).delay(1),
+    ]
+    run_pending(app)
+    assert [one.get(timeout=0) for one in results] == [6, 6, 2]
 
 
 def test_a_chord_without_a_result_store_says_so() -> None:
@@ -419,6 +434,14 @@ def test_chunks_have_a_size(add: Made, size: Any) -> None:
         (lambda add: add.s(1) | add, r"is no signature but a task: give add.s\(…\)"),
         (lambda add: (add.s(1) | add.s(1)) | add.delay(1, 1), "the result of a call that has been"),
         (lambda add: chord([add.s(1, 1)]).link(add.s(1)), "has no body: give it one"),
+        (lambda add: chord([add.s(1, 1)]) | add.s(1), "has no body: give it one"),
+        (lambda add: chain(chord([add.s(1, 1)]), add.s(1)), "has no body: give it one"),
+        (lambda add: chain(add.s(1), chord([add.s(1)])) | add.s(1), "has no body: give it one"),
+        (lambda add: signature({}), r"\{\} is no signature"),
+        (lambda add: group({}), r"\{\} is no signature"),
+        (lambda add: group([{"args": ()}]), r"\{'args': \(\)\} is no signature"),
+        (lambda add: add.map(None), "None has no items: give a list"),
+        (lambda add: add.chunks(5, 2), "5 has no items: give a list"),
         (lambda add: chord([add.s(1, 1)]).link_error(add.s(1)), "has no body: give it one"),
         (lambda add: chord([add.s(1, 1)], chain()).delay(), "has no body: give it one"),
         (lambda add: (add.s(1, 1) | chord([add.s(1)], chain())).delay(), "has no body: give it"),
