@@ -286,6 +286,16 @@ def test_a_parent_that_fails_later_ends_the_wait(app: Umbel) -> None:
             found.result(PATIENCE)
 
 
+def test_a_call_may_be_before_itself(app: Umbel) -> None:
+    """As where a frozen call stands twice in a chain."""
+    result = AsyncResult[Any]("a", app=app, parent=app.AsyncResult("a"))
+    with in_thread(lambda: result.get(timeout=1)) as found:
+        app.backend.mark_as_done("a", 5)
+        assert found.result(PATIENCE) == 5
+    again = AsyncResult[Any]("a", app=app, parent=app.AsyncResult("a"))
+    assert asyncio.run(again.aget(timeout=1)) == 5
+
+
 def test_the_failure_of_one_of_many_parents_is_raised(app: Umbel) -> None:
     stored(app, states.SUCCESS, 1, id="0")
     stored(app, states.FAILURE, ValueError("parent"), id="5")

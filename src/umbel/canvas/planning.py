@@ -348,10 +348,9 @@ class Planner:
         for errback in as_list(options.pop("link_error", None)) or ():
             link_errback(body, errback, header=False)
         where = {name: options[name] for name in _PLACE if options.get(name) is not None}
-        made, result = self._fixed(body, where)
         kept = {name: options[name] for name in options if name not in (*_PLACE, "parent_id")}
-        made.options.update(kept)
-        return made, result
+        body.options.update(kept)
+        return self._fixed(body, where)
 
     # What is sent later
 

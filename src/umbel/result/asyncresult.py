@@ -312,7 +312,7 @@ class AsyncResult(Revocable, ResultBase, Generic[R]):
 
     def _parents(self) -> dict[str, AsyncResult[Any]]:
         """Return those before this one that have not ended well, the first of them first."""
-        before = (one for one in self._with_parents() if one is not self)
+        before = (one for one in self._with_parents() if one.id != self.id)
         found = [one for one in before if one._done is None or one._done.state != states.SUCCESS]
         return {str(one.id): one for one in reversed(found)}
 

@@ -199,6 +199,14 @@ def test_nobody_waits_for_what_is_not_stored_at_the_end_of_a_workflow(
     assert last.freeze().get(timeout=0) is None
 
 
+def test_nobody_waits_for_a_body_when_its_chord_stores_nothing(app: Umbel) -> None:
+    made = chord([s(app, "same", 1)], s(app, "total"))
+    result = made.apply_async(ignore_result=True)
+    assert result.get(timeout=0) is None
+    run_pending(app)
+    assert not result.exists()
+
+
 @pytest.mark.parametrize("kind", REPLACED)
 def test_a_call_that_runs_where_it_is_made_is_replaced_wherever_it_stands(
     app: Umbel, told: list[Any], kind: str
