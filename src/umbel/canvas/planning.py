@@ -382,7 +382,7 @@ class Planner:
         options.setdefault("reply_to", self._reply_to)
         if (routed := routed_as(sig)) is not None:
             options.setdefault("route_name", routed)
-        return sig, sig.result_of(options["task_id"])
+        return sig, sig._result_of(options["task_id"])
 
     def _fixed_chain(self, sig: Sig, place: Options) -> tuple[Sig, Any]:
         found = steps(sig)

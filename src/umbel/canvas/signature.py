@@ -262,15 +262,16 @@ class Signature(dict[str, Any], Generic[R]):
         options.update({name: value for name, value in given.items() if value})
         if group_index is not None:
             options["group_index"] = group_index
-        return self.result_of(task_id)
+        return self._result_of(task_id)
 
     _freeze = freeze
 
-    def result_of(self, task_id: str) -> Result[R]:
+    def _result_of(self, task_id: str) -> Result[R]:
         """Return the result to be of this call; it is None at once where nothing is stored of it."""
-        result, task = self.AsyncResult(task_id), self._type or self.app.tasks.find(self.task)
-        wanted = self.options.get("ignore_result")
-        result.ignored = is_ignored(wanted, task, self.app.conf.snapshot)
+        app = self.app
+        task = self._type or app.tasks.find(self.task)
+        result = (app if task is None else task).AsyncResult(task_id)
+        result.ignored = is_ignored(self.options.get("ignore_result"), task, app.conf.snapshot)
         return result
 
     # What follows
