@@ -225,3 +225,10 @@ def test_a_bar_is_drawn_on_a_terminal_until_the_task_has_ended(project: Umbel) -
     store.put([encode(TaskResult("i", states.SUCCESS, "done"))])
     assert terminal.end() == 0
     assert terminal.text.endswith("SUCCESS: 'done'\n")
+
+
+@pytest.mark.parametrize("command", ["result", "graph"])
+@pytest.mark.parametrize("given", ["", " "])
+def test_an_empty_id_is_told(umbel: Command, project: Umbel, command: str, given: str) -> None:
+    done = umbel(command, given)
+    assert (done.code, "it is empty: give the id of a call." in done.err) == (2, True)

@@ -17,7 +17,7 @@ from umbel.canvas import Signature
 from umbel.cli.given import Global
 from umbel.cli.groups import examples
 from umbel.cli.output import on_terminal
-from umbel.cli.result import saved_group, whereabouts
+from umbel.cli.result import require_name, saved_group, whereabouts
 from umbel.dotted import named
 from umbel.drawing import (
     Call,
@@ -55,7 +55,7 @@ _IMPORTABLE = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
         "umbel -A tasks graph tasks:nightly --format dot | dot -Tpng > nightly.png",
     ),
 )
-@click.argument("target")
+@click.argument("target", callback=require_name)
 @click.option(
     "-f",
     "--format",

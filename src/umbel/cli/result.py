@@ -23,6 +23,13 @@ from umbel.result import AsyncResult, GroupResult
 NOT_YET = 3
 
 
+def require_name(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Return what was given; of an empty text, such as a variable that is not set, say so."""
+    if not value.strip():
+        raise click.BadParameter("it is empty: give the id of a call.", context, parameter)
+    return value
+
+
 @click.command(
     "result",
     epilog=examples(
@@ -32,7 +39,7 @@ NOT_YET = 3
         " group: 0 all succeeded, 1 one failed or was revoked, 3 one has not ended yet.",
     ),
 )
-@click.argument("task_id")
+@click.argument("task_id", callback=require_name)
 @click.option("-t", "--task", help="Name of the task; accepted as in Celery, and not needed.")
 @click.option("--traceback", is_flag=True, help="Show the traceback of a failure, too.")
 @click.option("--wait", type=float, help="Wait so many seconds for it to end.")
