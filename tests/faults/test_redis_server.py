@@ -182,6 +182,30 @@ def test_failover(place: Path, form: Form, settle: Settle) -> None:
         check_delays(delays)
 
 
+def test_failover_loses_nothing_that_a_replica_had_to_have(place: Path, form: Form) -> None:
+    """R2, ``WAIT 1``: the replica stops following for a while. Calls that were accepted run all the same.
+
+    What ran in that while it knows nothing of: it runs again there, and cannot be told so.
+    """
+    delays = []
+    with _watched(place, wait_replicas=1) as (servers, sentinel, fleet):
+        nodes = fleet.start("one", "two")
+        with load_of(fleet, form) as load:
+            for _ in range(form.pick(1, 10)):
+                _await_replica(servers)
+                servers[1].admin.replicaof("127.0.0.1", free_port())
+                SYSTEM.sleep(form.dice.uniform(0.0, 0.5))
+                delays.append(_fail_over(fleet, servers, sentinel, nodes, forgets=False))
+                load.await_more()
+        fleet.wait_until_quiet()
+        history = fleet.history()
+        accepted = {id for id, call in history.sent.items() if call.outcome == "ok"}
+        assert accepted <= {end.id for end in history.ends}
+        results = fleet.app.result_store().get(accepted)
+        assert {results[id].state if id in results else "PENDING" for id in accepted} == {"SUCCESS"}
+        check_delays(delays)
+
+
 def test_failover_to_a_replica_that_is_behind(place: Path, form: Form) -> None:
     """R2: it knows nothing of what runs. All that it had heard of before, or hears later, runs to its end."""
     with _watched(place) as (servers, sentinel, fleet):
@@ -203,11 +227,13 @@ def test_failover_to_a_replica_that_is_behind(place: Path, form: Form) -> None:
 
 
 @contextmanager
-def _watched(place: Path) -> Iterator[tuple[list[PrivateServer], PrivateServer, RedisFleet]]:
-    """Start a master, a replica, a sentinel, and a fleet that asks it."""
+def _watched(
+    place: Path, **more: Any
+) -> Iterator[tuple[list[PrivateServer], PrivateServer, RedisFleet]]:
+    """Start a master, a replica, a sentinel, and a fleet that asks it; it has these options, too."""
     with _replicated(place) as (servers, sentinel):
         url = f"sentinel://127.0.0.1:{sentinel.port}/0"
-        options = {"master_name": "main"}
+        options = {"master_name": "main", **more}
         with RedisFleet(
             place,
             servers[0],
@@ -282,11 +308,15 @@ def _master_of(sentinel: PrivateServer) -> int:
 
 
 def _fail_over(
-    fleet: RedisFleet, servers: list[PrivateServer], sentinel: PrivateServer, nodes: list[Node]
+    fleet: RedisFleet,
+    servers: list[PrivateServer],
+    sentinel: PrivateServer,
+    nodes: list[Node],
+    forgets: bool = True,
 ) -> float:
     """Kill the master and return the seconds until work goes on; then the dead one is the replica.
 
-    What it had acknowledged and not passed on to the replica is lost with it, or undone.
+    What it had acknowledged and not passed on to the replica is undone, and with `forgets` it may be lost.
     """
     children = [pid for node in nodes for pid in node.children()]
     fleet.ledger.fault(MASTER_KILLED, children)
@@ -297,8 +327,9 @@ def _fail_over(
     delay = until_work_goes_on(fleet, killed + 0.5)
     # Else the dead one might come back, empty, as the master that it was.
     wait_until(lambda: _master_of(sentinel) == servers[1].port, 30.0, "the failover to end")
-    sent = fleet.history().sent
-    fleet.forgotten.update(id for id, call in sent.items() if lost[0] <= call.t <= lost[1])
+    if forgets:
+        sent = fleet.history().sent
+        fleet.forgotten.update(id for id, call in sent.items() if lost[0] <= call.t <= lost[1])
     _follow(servers)
     fleet.server = servers[0]
     return delay + 0.5

@@ -30,7 +30,7 @@ HEEDED = (
     *("socket_keepalive_options", "socket_timeout", "ssl", "ssl_ca_certs", "ssl_ca_data"),
     *("ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers"),
     *("ssl_keyfile", "ssl_min_version", "ssl_password", "unacked_index_key", "unacked_key"),
-    *("unacked_mutex_key", "username", "virtual_host", "visibility_timeout"),
+    *("unacked_mutex_key", "username", "virtual_host", "visibility_timeout", "wait_replicas"),
 )
 
 _NO_POOL = "A process has one connection for each thread that needs one at a time, and no pool."

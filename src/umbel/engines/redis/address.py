@@ -59,6 +59,7 @@ _PARAMETERS = (
     "credential_provider",
     "master_name",
     "global_keyprefix",
+    "wait_replicas",
 )
 #: What other clients take in a URL, and what is answered here by how umbel works.
 _NEEDLESS = (
@@ -109,6 +110,8 @@ class Address:
     """What the broker's keys begin with (``global_keyprefix``)."""
     result_prefix: str = ""
     """The same of results (``result_keyprefix``), which Celery has a setting of its own for."""
+    wait_replicas: int = 0
+    """How many replicas have to have what is published before that counts as accepted."""
 
     @property
     def slot(self) -> int | None:
@@ -168,6 +171,7 @@ def address_of(url: str, options: Mapping[str, Any]) -> Address:
         client_name=first.client_name(),
         prefix=str(given.get("global_keyprefix") or ""),
         result_prefix=_result_prefix(first),
+        wait_replicas=max(first.whole("wait_replicas"), 0),
     )
 
 

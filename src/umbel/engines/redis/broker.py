@@ -14,6 +14,7 @@ from umbel.engines.redis.order import Cycle, RoundRobin
 from umbel.engines.redis.pushing import Pushing
 from umbel.engines.redis.results import RedisResults
 from umbel.engines.redis.server import Argument, Server
+from umbel.exceptions import OperationalError
 from umbel.failpoints import fail_point
 from umbel.message import Publication
 from umbel.ports import Broker, Change, Features, Owner, ResultStore
@@ -57,9 +58,14 @@ class RedisBroker(Broker):
         self._calls = Calls(server, names)
         self._pushing = Pushing(self._calls)
         self._leftovers = Leftovers(self._calls)
+        #: How many of them have to have what is published.
+        self._replicas = server.address.wait_replicas
 
     def publish(self, publications: Sequence[Publication], timeout: float) -> None:
-        """Publish with one packet of plain commands, or one call of a script: either does all or nothing."""
+        """Publish with one packet of plain commands, or one call of a script: either does all or nothing.
+
+        Where replicas have to have it, it is by a script, which knows it if it is published once more.
+        """
         if not publications:
             return
         calls, pushing = self._calls, self._pushing
@@ -68,8 +74,11 @@ class RedisBroker(Broker):
         repeated = pushing.is_repeated(publications)
         notes = calls.unnoted(set(map(_QUEUE, publications)), now)
         try:
-            if repeated or notes or not pushing.push(publications, timeout, deadline):
+            by_script = repeated or notes or self._replicas
+            if by_script or not pushing.push(publications, timeout, deadline):
                 self._publish_by_script(publications, notes, deadline, repeated)
+            if self._replicas:
+                self._await_replicas(deadline)
         except BaseException:
             calls.forget_noted(notes)
             pushing.note_unsure(publications)
@@ -91,6 +100,23 @@ class RedisBroker(Broker):
                 calls.wake(waiting, deadline - calls.clock.monotonic())
         if repeated:
             self._pushing.forget_unsure(items)
+
+    def _await_replicas(self, deadline: float) -> None:
+        """Wait until enough replicas have what was published. Raises OperationalError if they do not in time.
+
+        WAIT is about all that the server had done by its connection's last command, which a PING brings up to
+        date: https://redis.io/docs/latest/commands/wait/
+        """
+        left = self._calls.left(deadline)
+        # The server looks ten times a second whether that is over, and its answer has to come in time.
+        wait = _milliseconds(max(left * 0.9 - 0.1, left * 0.5))
+        _, have = self._server.calls([("PING",), ("WAIT", self._replicas, wait)], timeout=left)
+        if have < self._replicas:
+            raise OperationalError(
+                f"Redis at {self._server.address.place} has the message, but {have} of the"
+                f" {self._replicas} replicas that wait_replicas asks for had it within {left:.1f} s: a"
+                " failover may lose it. The same call may be made again, and is not sent twice then."
+            )
 
     def change(
         self, changes: Sequence[Change], timeout: float, kind: Callable[[str], tuple[str, ...]]

@@ -20,7 +20,9 @@ def server_warnings(server: Server) -> list[str]:
     A server that cannot be reached, or does not allow the question, has none.
     """
     try:
-        memory, about = server.calls([("INFO", "memory"), ("INFO", "server")], timeout=LIMIT)
+        memory, about, copies = server.calls(
+            [("INFO", "memory"), ("INFO", "server"), ("INFO", "replication")], timeout=LIMIT
+        )
     except OperationalError:
         return []
     found = []
@@ -34,6 +36,12 @@ def server_warnings(server: Server) -> list[str]:
     if version and tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
         found.append(
             f"Redis at {server.address.place} is version {version}, and umbel needs 6.2 or later, or Valkey."
+        )
+    wanted, there = server.address.wait_replicas, int(_field(copies, "connected_slaves") or 0)
+    if there < wanted:
+        found.append(
+            f"Redis at {server.address.place} has {there} of the {wanted} replicas that wait_replicas asks"
+            " for: calls wait for them, and fail."
         )
     return found
 
