@@ -11,7 +11,7 @@ from typing import Self
 
 from tests.faults.fleet import Fleet, wait_until
 from umbel.clock import SYSTEM, unique_id
-from umbel.exceptions import OperationalError
+from umbel.exceptions import OperationalError, UmbelError
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Refusal:
     """A call that was not accepted: after how many seconds, and what was said."""
 
     seconds: float
-    error: OperationalError
+    error: UmbelError
 
 
 class Load:
@@ -28,12 +28,20 @@ class Load:
     A call that fails may have been accepted all the same.
     """
 
-    def __init__(self, fleet: Fleet, dice: random.Random, enough: int, retry: bool = True) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        dice: random.Random,
+        enough: int,
+        retry: bool = True,
+        refused: type[UmbelError] = OperationalError,
+    ) -> None:
         """Send `enough` calls before anything is done, and each time after.
 
         Without `retry` no call is repeated whose answer was lost, for servers that would not recognize it.
+        `refused` is what calls may raise.
         """
-        self._retry = retry
+        self._retry, self._refused = retry, refused
         self._fleet = fleet
         self._dice = dice
         self._enough = enough
@@ -60,7 +68,9 @@ class Load:
     def await_more(self) -> None:
         """Wait until enough more calls have been accepted."""
         goal = self.accepted + self._enough
-        wait_until(lambda: self.accepted >= goal, 60.0, f"{self._enough} calls to be accepted")
+        text = f"{self._enough} calls to be accepted"
+        wait_until(lambda: self.accepted >= goal or self.error is not None, 60.0, text)
+        assert self.error is None, self.error
 
     def until_accepted(self, since: float) -> float:
         """Return the seconds since a moment until a call is accepted that began after now."""
@@ -88,7 +98,7 @@ class Load:
         try:
             task = self._fleet.app.tasks["work"]
             task.apply_async((self._dice.uniform(0.001, 0.02),), task_id=id, retry=self._retry)
-        except OperationalError as error:
+        except self._refused as error:
             self.refusals.append(Refusal(SYSTEM.monotonic() - begun, error))
         else:
             self._fleet.ledger.sent(id, "ok")

@@ -9,9 +9,10 @@ from typing import Any
 
 from tests.faults.conftest import Form, Settle
 from tests.faults.fleet import Fleet, Node, lasts, wait_until
-from tests.faults.proxy import HARMS, Proxy
+from tests.faults.load import Load
+from tests.faults.proxy import FLIP, HARMS, Proxy
 from umbel.clock import SYSTEM, unique_id
-from umbel.exceptions import OperationalError
+from umbel.exceptions import OperationalError, UmbelError
 
 
 def harm_connections(
@@ -35,6 +36,39 @@ def harm_connections(
     proxy.calm()
     assert proxy.done.total() >= harms
     assert set(proxy.done) == set(HARMS)
+
+
+def flip_bits(fleet: Fleet, proxy: Proxy, form: Form, stay: bool = True) -> None:
+    """B5: a network changes bits. Nobody hangs, and no more is lost than was changed.
+
+    With `stay` no process ends. Else a child may, and is replaced, as whenever a server says what it would
+    say if there were a mistake in a statement.
+
+    Checksums of TCP let few such changes pass, and TLS none; protocols of servers have none. What is changed
+    may be the name of a queue, or the id of a task, as well as a length.
+    """
+    flips, every = form.pick((40, 2_000), (1_000, 10_000))
+    before = {pid for node in fleet.nodes for pid in node.children()}
+    with Load(fleet, form.dice, 20, False, UmbelError) as load:
+        proxy.flip(every)
+        wait_until(lambda: proxy.done[FLIP] >= flips, form.pick(60.0, 600.0), "bits to be changed")
+        proxy.flip(0)
+        proxy.cut_all()  # of what was changed a part may be on its way
+        load.await_more()
+    accepted = {id for id, call in fleet.history().sent.items() if call.outcome == "ok"}
+    last = fleet.send("work", [(0.0,)] * 100)
+    wait_until(lambda: set(last) <= fleet.started(), 30.0, "the workers to consume still")
+    assert not stay or {pid for node in fleet.nodes for pid in node.children()} == before
+    assert all(node.process.poll() is None for node in fleet.nodes)
+
+    def lost() -> set[str]:
+        return accepted - {end.id for end in fleet.history().ends}
+
+    wait_until(lambda: len(lost()) <= proxy.done[FLIP], 60.0, "what was accepted to run")
+    print(
+        f"{len(accepted)} calls, {proxy.done[FLIP]} bits changed, {len(lost())} calls lost by them,"
+        f" {len(load.refusals)} refused"
+    )
 
 
 def check_that_they_consume(fleet: Fleet, seconds: float) -> None:

@@ -20,6 +20,8 @@ T = TypeVar("T")
 CUT, DELAY, HALF_A_CALL, HALF_AN_ANSWER = HARMS = ("cut", "delay", "half a call", "half an answer")
 #: Seconds of a short delay, and of one of ten, which is longer than clients wait.
 SHORT, LONG = (0.02, 0.3), 1.5
+#: One bit of what is said is another one.
+FLIP = "flip"
 #: The answer to what is said next is not passed on, and the connection ended.
 NO_ANSWER = "no answer"
 
@@ -48,6 +50,8 @@ class Proxy:
         self._ending: tuple[str, int] | None = None
         #: What calls have in them whose answers are lost, how often one is, and how many there were.
         self._lost, self._every, self._asked = b"", 0, 0
+        #: In how many bytes one bit is changed, 0 for never, and how many are left until the next.
+        self._flips, self._left = 0, 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -107,6 +111,10 @@ class Proxy:
     def lose_answers(self, to: bytes, every: int) -> None:
         """Lose the answer to one of so many calls that have these bytes in them."""
         self._lost, self._every = to, every
+
+    def flip(self, every: int) -> None:
+        """Change one bit in about so many bytes; 0 is none."""
+        self._left, self._flips = self._dice.randint(0, 2 * every), every
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10.0)
@@ -173,9 +181,21 @@ class Proxy:
                     writer.write(data[: len(data) // 2])
                     await writer.drain()
                     break
-                writer.write(data)
+                writer.write(self._flipped(data))
                 await writer.drain()
         pair.end(at_once=False)
+
+    def _flipped(self, data: bytes) -> bytes:
+        """Return what is passed on of this."""
+        if not self._flips:
+            return data
+        changed = bytearray(data)
+        while self._left < len(data):
+            changed[self._left] ^= 1 << self._dice.randrange(8)
+            self._left += self._dice.randint(1, 2 * self._flips)
+            self.done[FLIP] += 1
+        self._left -= len(data)
+        return bytes(changed)
 
     async def _hold_back(self, size: int) -> None:
         """Take as long as the network does."""

@@ -13,6 +13,7 @@ from tests.faults.conftest import Form, Settle
 from tests.faults.fleet import wait_until
 from tests.faults.networks import (
     check_that_they_consume,
+    flip_bits,
     harm_connections,
     have_started,
     settle_slow_work,
@@ -52,6 +53,13 @@ def test_connections_cut_delayed_and_halved(place: Path, form: Form, settle: Set
         assert {node.name: set(node.children()) for node in nodes} == before
         figures = settle(fleet)
         assert figures.duplicates == 0
+
+
+def test_bits_are_changed(place: Path, form: Form) -> None:
+    """B5: what arrives is not what was sent."""
+    with _behind_a_proxy(place, form) as (fleet, proxy):
+        fleet.start("one", "two")
+        flip_bits(fleet, proxy, form, stay=False)
 
 
 def test_worker_whose_network_passes_nothing_on(place: Path, form: Form, settle: Settle) -> None:

@@ -19,6 +19,7 @@ from tests.faults.networks import (
     check_that_it_stops,
     check_that_they_consume,
     deaf_port,
+    flip_bits,
     harm_connections,
     have_started,
     is_sent,
@@ -80,6 +81,13 @@ def test_connections_cut_delayed_and_halved(
         figures = settle(fleet)
         # No more than one batch for each connection that was lost.
         assert figures.duplicates <= tasks
+
+
+def test_bits_are_changed(place: Path, form: Form, url: str) -> None:
+    """B5: what arrives is not what was sent."""
+    with behind_a_proxy(place, form, url) as (fleet, proxy, away):
+        fleet.start("one", "two", environment=away)
+        flip_bits(fleet, proxy, form)
 
 
 @pytest.mark.parametrize(("pool", "name"), [("threads", "work"), ("asyncio", "wait")])

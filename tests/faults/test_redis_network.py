@@ -17,6 +17,7 @@ from tests.faults.networks import (
     check_that_it_stops,
     check_that_they_consume,
     deaf_port,
+    flip_bits,
     harm_connections,
     have_started,
     is_sent,
@@ -73,6 +74,14 @@ def test_connections_cut_delayed_and_halved(place: Path, form: Form, settle: Set
         assert {node.name: set(node.children()) for node in nodes} == before
         figures = settle(fleet)
         assert figures.duplicates == 0
+
+
+@pytest.mark.forms("short", "full")
+def test_bits_are_changed(place: Path, form: Form) -> None:
+    """B5: what arrives is not what was sent."""
+    with _behind_a_proxy(place, form) as (fleet, proxy):
+        fleet.start("one", "two")
+        flip_bits(fleet, proxy, form)
 
 
 @pytest.mark.parametrize("half", [HALF_A_CALL, HALF_AN_ANSWER])
