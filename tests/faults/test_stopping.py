@@ -158,6 +158,28 @@ def test_workers_are_replaced_as_by_kubernetes(
         assert figures.duplicates <= 2 * rounds
 
 
+@EVERYWHERE
+@pytest.mark.quick_on_rabbitmq
+def test_a_task_that_is_caught_by_many_stops(make_fleet: MakeFleet, settle: Settle) -> None:
+    """D2: workers that stop before it has ended are no deaths: it is no dead letter after three of them."""
+    with make_fleet(worker_shutdown_timeout=0.1) as fleet:
+        (long,) = fleet.send("work", [(2.0,)])
+        for number in range(5):
+            (node,) = fleet.start(f"node{number}")
+            wait_until(lambda: _starts(fleet, long) == number + 1, 10.0, "the task to run")  # noqa: B023
+            if number < 4:
+                fleet.ledger.fault("stopped in time", tuple(node.children()))
+                node.stop()
+                assert node.wait() == 0, node.text()
+        figures = settle(fleet)
+        assert (figures.dead, figures.duplicates) == (0, 4)
+        assert {start.crashes for start in fleet.history().starts} == {0}
+
+
+def _starts(fleet: Fleet, id: str) -> int:
+    return sum(start.id == id for start in fleet.history().starts)
+
+
 def _replace(fleet: Fleet, node: Node, patience: float, told: bool) -> bool:
     """Let a node end as Kubernetes does; tell whether it had to be killed."""
     begun = SYSTEM.monotonic()

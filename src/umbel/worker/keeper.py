@@ -445,11 +445,12 @@ class Keeper:
         """End those that are still there when the time is up; what ran in them runs again."""
         running = sum(child.runs() for child in children if not child.is_ended)
         if running and not self._ending.at_once:
-            logger.warning(
-                "The time to stop is up: children in which tasks run (%d) are ended.", running
-            )
+            text = "The time to stop is up: children in which tasks run (%d) are ended."
+            logger.warning(text, running)
+        # Where the connection is the claim, only a child itself can say that nothing has ended it.
+        clears_up = self._orders.slots > 0 or not self._broker.features.leases
         for child in children:
-            child.end(self._clock.monotonic(), clears_up=self._orders.slots > 0)
+            child.end(self._clock.monotonic(), clears_up)
 
     def _say_ready(self) -> None:
         """Let the main thread say it: its receivers of signals must not hold this thread up."""

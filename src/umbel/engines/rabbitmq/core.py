@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
+from typing import Any
 
 from umbel.clock import Clock
 from umbel.engines.forks import tell_of_forks
@@ -91,9 +92,11 @@ class Core:
 
     # Messages on their way
 
-    def outgoing(self, publication: Publication, crashes: int = 0) -> Outgoing:
+    def outgoing(
+        self, publication: Publication, crashes: int = 0, more: Mapping[str, Any] | None = None
+    ) -> Outgoing:
         """Return a publication as it is sent: to its queue, or to where it waits until it is due."""
-        written = envelope.write(publication, self.publisher.frame_max, crashes)
+        written = envelope.write(publication, self.publisher.frame_max, crashes, more)
         return Outgoing(written, *self._place(publication), publication.queue)
 
     def _place(self, publication: Publication) -> tuple[str, str]:
@@ -111,7 +114,7 @@ class Core:
 
     def back(self, delivery: Delivery, crashes: int) -> Outgoing:
         """Return a delivery as a message for the queue it came from."""
-        return self.outgoing(envelope.again(delivery), crashes)
+        return self.outgoing(envelope.again(delivery), crashes, {envelope.AGAIN: True})
 
     def dead(self, item: Settlement, crashes: int) -> Outgoing:
         """Return a delivery as a dead letter."""

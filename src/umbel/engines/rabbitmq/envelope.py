@@ -22,6 +22,8 @@ from umbel.message import Delivery, Message, Publication
 OURS = "umbel"
 TAG, CRASHES, ADDED, SENT, OTHERS = "tag", "crashes", "added", "sent", "properties"
 OVER_TIME, EARLY = "over_time", "early"
+#: Says of a copy that the message was handed over before, and that nobody has died of it by that.
+AGAIN = "again"
 
 #: What RabbitMQ adds when it passes a message on or counts it, and what the message never had.
 _THEIRS = frozenset(
@@ -145,8 +147,8 @@ def _known(publication: Publication, own: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
-def read(event: Event, queue: str, key: str, limits: HasMost, handle: Any = None) -> Delivery:
-    """Return the delivery of a message, whoever wrote it."""
+def read(event: Event, queue: str, key: str, limits: HasMost) -> Delivery:
+    """Return the delivery of a message, whoever wrote it. Its handle tells whether it was lost before."""
     properties = event.properties
     headers = properties.pop("application_headers", None) or {}
     counted = headers.get("x-delivery-count", 0)
@@ -183,12 +185,12 @@ def read(event: Event, queue: str, key: str, limits: HasMost, handle: Any = None
         message,
         tag if isinstance(tag, str) and tag else tag_of(message),
         priority,
-        before + 1,
+        before + 1 + (own.get(AGAIN) is True),
         # Without a count of ours nobody knows whether it ran when it was lost: it counts as one that did.
         crashes if type(crashes) is int and crashes > 0 else 0,
         early=own.get(EARLY) is True,
         over_time=_number(own.get(OVER_TIME)),
-        handle=handle,
+        handle=before > 0,
     )
 
 

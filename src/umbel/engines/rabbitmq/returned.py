@@ -129,7 +129,7 @@ def one_death_more(delivery: Delivery) -> Mapping[str, Any]:
 
     Whoever lost it before may have been running it: a second death is a second crash.
     """
-    return {CRASHES: max(delivery.crashes, int(delivery.redelivered)) + 1}
+    return {CRASHES: max(delivery.crashes, int(delivery.handle)) + 1}
 
 
 def _is_leftover(one: Held, given: Held) -> bool:
