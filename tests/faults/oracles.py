@@ -176,12 +176,15 @@ def duplicates(evidence: Evidence) -> Iterator[Duplicate]:
 
 
 def _left_a_copy(evidence: Evidence, before: Start, start: Start) -> Fault | None:
-    """Return the fault that may have left a message and its copy: both came back, and one knows more."""
+    """Return the fault that may have left a message and its copy: both came back, and one knows more.
+
+    Two that died of one message, each when it had just made its copy, leave two copies that know the same.
+    """
     if not evidence.copies_stay or not (before.redelivered and start.redelivered):
         return None
-    if before.crashes == start.crashes:
-        return None
     faults = [fault for fault in evidence.history.faults if fault.pids and fault.t <= before.t]
+    if before.crashes == start.crashes and (before.crashes < 2 or len(faults) < 2):
+        return None
     return faults[-1] if faults else None
 
 

@@ -152,6 +152,18 @@ def test_of_a_message_and_its_copy_both_may_run_once() -> None:
         judge(evidence)
 
 
+def test_of_two_copies_that_know_the_same_two_deaths_are_the_reason() -> None:
+    evidence = sound()
+    evidence.copies_stay = True
+    evidence.history.starts[1] = second = replace(evidence.history.starts[1], crashes=2)
+    evidence.history.starts.append(replace(second, run="3.1", pid=3, t=12.5))
+    evidence.history.ends.append(End("a", "3.1", 13.0))
+    with pytest.raises(AssertionError, match="O3: started again without a fault"):
+        judge(evidence)
+    evidence.history.faults.append(Fault("killed", frozenset({9}), 10.5))
+    assert judge(evidence).duplicates == 2
+
+
 @pytest.mark.parametrize(
     ("last", "is_lost_by_celery"),
     [
