@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from umbel import pieces, publish
 from umbel.canvas.algebra import fresh, kind_of, meant, uncounted
 from umbel.canvas.kinds import CLASSES
+from umbel.canvas.planning import Planner
 from umbel.canvas.signature import Signature, signature
 from umbel.clock import unique_id
 from umbel.exceptions import Ignore, ImproperlyConfigured
@@ -49,13 +52,15 @@ def replacement(task: Replaceable, sig: Sig) -> Sig:
     for errback in as_list(request.errbacks) or ():
         made.link_error(signature(dict(errback), app=task.app))
     nesting = (request.replaced_task_nesting or 0) + 1
-    made.freeze(
-        request.id,
-        group_id=request.group,
-        chord=request.chord,
-        root_id=request.root_id,
-        group_index=request.group_index,
-    )
+    place = {
+        "task_id": request.id,
+        "group_id": request.group,
+        "chord": request.chord,
+        "root_id": request.root_id,
+        "group_index": request.group_index,
+    }
+    fixed, _ = Planner(task.app, _ids(request, made)).fixed(made, place)
+    made.update(fixed)
     _nest(made, nesting)
     tail = [
         {**step, "options": {**step["options"], "replaced_task_nesting": nesting}}
@@ -85,6 +90,17 @@ def _single(sig: Sig) -> Sig:
         case "chord" if parts.get("body") is not None:
             parts["body"] = _single(fresh(parts["body"], sig._app))
     return sig
+
+
+def _ids(request: Request, made: Sig) -> Callable[[], str]:
+    """Return what gives ids: those of the call that is replaced, if it runs again and makes the same.
+
+    If it makes something else then, that has other ids, and its chords are no part of the ones before.
+    """
+    if request.message_tag is None:
+        return unique_id
+    digest = hashlib.sha256(json.dumps(made, sort_keys=True, default=repr).encode()).hexdigest()
+    return Outbox(request.message_tag, request.id or "", f"in place, {digest}").new_id
 
 
 def _nest(sig: Sig, nesting: int) -> None:

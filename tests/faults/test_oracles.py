@@ -160,7 +160,7 @@ def test_of_two_copies_that_know_the_same_two_deaths_are_the_reason() -> None:
     evidence.history.ends.append(End("a", "3.1", 13.0))
     with pytest.raises(AssertionError, match="O3: started again without a fault"):
         judge(evidence)
-    evidence.history.faults.append(Fault("killed", frozenset({9}), 10.5))
+    evidence.history.faults.append(Fault("killed", (9,), 10.5))
     assert judge(evidence).duplicates == 2
 
 

@@ -509,6 +509,33 @@ def test_a_chain_takes_the_place_of_a_call(app: Umbel) -> None:
     assert [one.name for one in ran][:2] == ["again", "same"]
 
 
+def test_who_dies_before_the_settle_is_replaced_by_the_same_calls_again(app: Umbel) -> None:
+    """And by others if it makes others then, whose chord has nothing to do with the first."""
+    sizes = [2]
+
+    @app.task(name="sized", bind=True)
+    def sized(self: Made) -> Any:
+        return self.replace(group(s(app, "same", number) for number in range(sizes[0])))
+
+    sized.delay()
+    (delivery,) = consumer_of(app).fetch(FetchRequest(["celery"], 1), 0.0)
+
+    def follow() -> list[tuple[str | None, str]]:
+        runner = Runner(app, "celery@host")
+        with closing(runner):
+            ran = runner.run(runner.prepare(delivery))
+        published = decide(ran, app.conf.snapshot, app.clock).settlement.publish
+        return [(one.message.task_id, one.tag) for one in published]
+
+    first = follow()
+    assert len(first) == 2
+    assert follow() == first
+    sizes[0] = 3
+    others = follow()
+    assert len(others) == 3
+    assert not set(others) & set(first)
+
+
 def test_a_call_that_is_run_twice_is_replaced_by_the_same_calls(app: Umbel, spread: Made) -> None:
     sig = spread.s(1)
     sig.freeze("twice")
