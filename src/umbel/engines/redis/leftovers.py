@@ -9,6 +9,7 @@ it is gone.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from contextlib import suppress
 from typing import Any
@@ -18,10 +19,14 @@ from umbel.engines.redis.calls import Calls
 from umbel.engines.redis.server import Argument
 from umbel.exceptions import OperationalError
 
+logger = logging.getLogger("umbel.redis")
+
 #: Seconds between two looks, and how many messages are returned at most at each.
 EVERY, AT_MOST = 60.0, 1000
 #: Seconds after which a look ends, and those that one call may take: whoever looks also renews leases.
 LOOK, CALL = 1.0, 1.0
+#: Of what is parked, and due last, as many are looked at whether they are there.
+LOOKED_AT = 200
 #: Milliseconds for which kombu's mutex is held at most.
 MUTEX_TTL = 300_000
 #: What fields of our own parked messages begin with.
@@ -43,7 +48,34 @@ class Leftovers:
         self._next_look = now + EVERY
         # An error needs no words here: who renews leases meets the same server.
         with suppress(OperationalError):
+            self.tell_of_missing()
             self.restore()
+
+    def tell_of_missing(self) -> int:
+        """Say that parked messages were deleted, once; return how many of those that were looked at.
+
+        kombu takes what it restores out of its hash and of its index, both at once.
+        """
+        names, server = self._calls.names, self._calls.server
+        messages, index = names.prefix + names.unacked, names.prefix + names.unacked_index
+        parked = f"{names.own}parked"
+        fields: list[bytes] = self._call("ZRANGE", parked, -LOOKED_AT, -1)
+        there = server.calls([("HEXISTS", messages, one) for one in fields], timeout=CALL)
+        missing = [field for field, is_there in zip(fields, there, strict=True) if not is_there]
+        if not missing:
+            return 0
+        scores = self._call("ZMSCORE", index, *missing)
+        deleted = [one for one, score in zip(missing, scores, strict=True) if score is not None]
+        count: int = self._call("ZREM", parked, *deleted) if deleted else 0
+        if count:
+            self._call("ZREM", index, *deleted)
+            logger.error(
+                "%d messages that were due later are lost: somebody has deleted them from %s, where they wait"
+                " until then.",
+                count,
+                messages,
+            )
+        return count
 
     def restore(self) -> int:
         """Return to their lists what is older than the visibility timeout; return how many."""

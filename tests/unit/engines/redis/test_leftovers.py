@@ -140,6 +140,26 @@ def test_the_list_of_what_is_parked_ends_and_nothing_is_lost_with_it(
     assert admin.hlen("unacked") == 0
 
 
+def test_parked_messages_that_somebody_deleted_are_told_of(
+    engine: RedisEngine, admin: Any, private: PrivateServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, and by who finds it; what Celery's workers restore is taken out of kombu's index, too."""
+    consumer = attach(engine)
+    publish(engine, *"1234")
+    consumer.settle([Settlement(item, Action.PARK, due=now() + 60) for item in fetch(consumer)])
+    fields = admin.zrange("umbel:parked", 0, -1)
+    assert _leftovers(private).tell_of_missing() == 0
+    admin.hdel("unacked", fields[0])
+    admin.zrem("unacked_index", fields[0])
+    assert _leftovers(private).tell_of_missing() == 0
+    admin.hdel("unacked", fields[1])
+    _leftovers(private).look_after()
+    assert "1 messages that were due later are lost" in caplog.text
+    admin.delete("unacked")
+    assert [_leftovers(private).tell_of_missing() for _ in range(2)] == [2, 0]
+    assert admin.zcard("unacked_index") == 0
+
+
 def test_a_look_ends_in_time_and_the_next_one_goes_on(
     engine: RedisEngine, admin: Any, private: PrivateServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
