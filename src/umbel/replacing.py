@@ -99,7 +99,11 @@ def _ids(request: Request, made: Sig) -> Callable[[], str]:
     """
     if request.message_tag is None:
         return unique_id
-    digest = hashlib.sha256(json.dumps(made, sort_keys=True, default=repr).encode()).hexdigest()
+    try:
+        shape = json.dumps(made, default=repr, skipkeys=True)
+    except (ValueError, RecursionError):  # it will be told when it is sent
+        return unique_id
+    digest = hashlib.sha256(shape.encode()).hexdigest()
     return Outbox(request.message_tag, request.id or "", f"in place, {digest}").new_id
 
 

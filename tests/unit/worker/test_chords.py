@@ -515,7 +515,8 @@ def test_who_dies_before_the_settle_is_replaced_by_the_same_calls_again(app: Umb
 
     @app.task(name="sized", bind=True)
     def sized(self: Made) -> Any:
-        return self.replace(group(s(app, "same", number) for number in range(sizes[0])))
+        mixed = {1: {}, "one": (1,)}
+        return self.replace(group(s(app, "same", mixed, number) for number in range(sizes[0])))
 
     sized.delay()
     (delivery,) = consumer_of(app).fetch(FetchRequest(["celery"], 1), 0.0)
