@@ -332,6 +332,14 @@ class Link:
                 OperationalError(f"{self.address.place} has been silent for two heartbeats.")
             )
 
+    def _is_silent(self, since: float) -> bool:
+        """Tell whether nothing was heard since, or for longer than a server that lives is silent.
+
+        That sends a heartbeat twice as often as it has to. What is read first may have lain here for long.
+        """
+        silence = monotonic() - self._heard_at
+        return self._heard_at == since or 0 < 0.75 * self.heartbeat < silence
+
     def _is_kept(self) -> bool:
         """Tell whether a connection that is silent may only wait for its server, which is silent to all.
 
@@ -398,7 +406,7 @@ class Link:
                         if monotonic() < deadline:
                             interrupted = True
                             continue
-                        if self._heard_at == asked_at and self._is_kept():
+                        if self._is_silent(asked_at) and self._is_kept():
                             deadline = monotonic() + timeout
                             continue
                         self._lose(
