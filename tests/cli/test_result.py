@@ -227,7 +227,7 @@ def test_a_bar_is_drawn_on_a_terminal_until_the_task_has_ended(project: Umbel) -
     assert terminal.text.endswith("SUCCESS: 'done'\n")
 
 
-@pytest.mark.parametrize("command", ["result", "graph"])
+@pytest.mark.parametrize("command", ["result", "graph", "revoke"])
 @pytest.mark.parametrize("given", ["", " "])
 def test_an_empty_id_is_told(umbel: Command, project: Umbel, command: str, given: str) -> None:
     done = umbel(command, given)

@@ -11,6 +11,7 @@ import click
 from umbel.cli.given import Global
 from umbel.cli.groups import examples
 from umbel.cli.output import json_option, show_json
+from umbel.cli.result import require_name
 from umbel.control import TERM_SIGNAME
 from umbel.revoking import signal_number
 
@@ -21,6 +22,13 @@ def _signal(context: click.Context, parameter: click.Parameter, value: str | Non
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
     return value
+
+
+def _ids(
+    context: click.Context, parameter: click.Parameter, words: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the ids that were given, none of which is empty."""
+    return tuple(require_name(context, parameter, word) for word in words)
 
 
 def _stamps(
@@ -59,7 +67,7 @@ def _json(word: str, text: str) -> list[Any]:
         "umbel -A tasks revoke --stamp tenant=a --stamp order:=7",
     ),
 )
-@click.argument("ids", metavar="[ID...]", nargs=-1)
+@click.argument("ids", metavar="[ID...]", nargs=-1, callback=_ids)
 @click.option(
     "--stamp",
     "stamps",
