@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,20 @@ from umbel.schedules import crontab
 
 app.conf.timezone = "Europe/Paris"
 app.conf.beat_schedule = {{
-    "weekly": {{"task": "add", "schedule": crontab(0, 6, day_of_week="mon"), "args": (1,)}},
+    "weekly": {{"task": "add", "schedule": crontab(0, 6, day_of_week="{day}"), "args": (1,)}},
     "often": {{"task": "add", "schedule": 5.0, "args": (2,), "options": {{"queue": "q"}}}},
 }}
 """
 
 
+#: Not today, of which only the time is shown.
+DAY = datetime.now(UTC) + timedelta(days=3)
+
+
 @pytest.fixture
 def project(project: Umbel, tmp_path: Path) -> Umbel:
-    (tmp_path / "tasks.py").write_text((TASKS + SCHEDULE).format(url=project.broker_url))
+    text = (TASKS + SCHEDULE).format(url=project.broker_url, day=f"{DAY:%a}".lower())
+    (tmp_path / "tasks.py").write_text(text)
     return project
 
 
@@ -58,11 +63,11 @@ def names(schedule: Any) -> dict[str, str]:
 def test_entries_of_the_code_are_listed(schedule: Any) -> None:
     lines = schedule("list").splitlines()
     assert lines[0].split() == ["name", "schedule", "task", "next", "last", "runs", "state"]
-    assert lines[1].startswith("weekly  0 6 * * mon  add   Mon 06:00")
+    assert lines[1].startswith(f"weekly  0 6 * * {DAY:%a}  add   ".lower() + f"{DAY:%a} 06:00")
     assert lines[2].startswith("often   every 5 s    add")
     weekly, often = schedule("list", "--json")
     due = datetime.fromisoformat(weekly["next"])
-    assert (due.weekday(), due.minute) == (0, 0)
+    assert (due.weekday(), due.minute) == (DAY.weekday(), 0)
     assert often["options"] == {"queue": "q"}
     assert (often["source"], often["runs"], often["last_sent"]) == ("code", 0, None)
 
@@ -208,7 +213,7 @@ def test_the_preview_shows_both_times(schedule: Any) -> None:
     lines = schedule("preview", "weekly").splitlines()
     assert len(lines) == 21
     assert lines[0].split() == ["local", "time", "UTC"]
-    assert all(line.startswith("Mon ") and " 06:00:00 CE" in line for line in lines[1:])
+    assert all(line.startswith(f"{DAY:%a} ") and " 06:00:00 CE" in line for line in lines[1:])
     assert {line.split()[-1] for line in lines[1:]} <= {"05:00:00", "04:00:00"}
     each = schedule("preview", "--crontab", "30 2 * * *", "-n", "400", "--json")
     hours = {(one["local"][11:16], one["utc"][11:16]) for one in each}
