@@ -144,7 +144,7 @@ def test_workers_are_replaced_as_by_kubernetes(
             old = nodes.pop(0)
             fleet.send_load(form.pick(60, 400), form.dice)
             (long,) = fleet.send("work", [(running,)])
-            wait_until(lambda: long in fleet.started(), 10.0, "the long one to run")  # noqa: B023
+            wait_until(lambda: long in fleet.started(), 30.0, "the long one to run")  # noqa: B023
             longs.add(long)
             killed = _replace(fleet, old, patience, told)
             assert not (told and killed), "it was told how much time it has"
