@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from umbel import pieces, publish
-from umbel.canvas.algebra import fresh, kind_of, meant, uncounted
+from umbel.canvas.algebra import fresh, kind_of, meant, steps, uncounted
 from umbel.canvas.kinds import CLASSES
 from umbel.canvas.planning import Planner
 from umbel.canvas.signature import Signature, signature
@@ -85,11 +85,20 @@ def _single(sig: Sig) -> Sig:
             gather = sig.app.tasks["celery.accumulate"].s(index=0)
             sig = CLASSES["chord"](sig, gather, app=sig._app)
         case "chain":
-            *before, last = [fresh(task, sig._app) for task in parts["tasks"]]
+            tasks = [fresh(task, sig._app) for task in parts["tasks"]]
+            while tasks and _is_nothing(tasks[-1]):
+                tasks.pop()
+            if not tasks:
+                raise ImproperlyConfigured("Cannot replace with an empty chain")
+            *before, last = tasks
             parts["tasks"] = [*before, _single(last)]
         case "chord" if parts.get("body") is not None:
             parts["body"] = _single(fresh(parts["body"], sig._app))
     return sig
+
+
+def _is_nothing(sig: Sig) -> bool:
+    return kind_of(sig) == "chain" and not steps(sig)
 
 
 def _ids(request: Request, made: Sig) -> Callable[[], str]:
@@ -200,8 +209,9 @@ class Replaceable:
             chord=request.chord,
             root_id=request.root_id,
         )
-        made.options.setdefault("task_id", outbox.new_id())
-        result = made.freeze()
+        # Who dies now and runs again adds the same calls: the body would wait for the first ones for ever.
+        fixed, result = Planner(app, outbox.new_id).fixed(made, {})
+        made.update(fixed)
         if result is None:
             raise ValueError(
                 "An empty chain cannot be added to a chord, whose body waits for a result: add a call."

@@ -13,7 +13,7 @@ from tests.unit.worker.support import consumer_of
 from umbel import Ignore, Reject, Task, Umbel, chain, chord, group
 from umbel.backend import chord_expiry
 from umbel.clock import unique_id
-from umbel.exceptions import ChordError, ImproperlyConfigured, TaskRevokedError
+from umbel.exceptions import ChordError, ImproperlyConfigured, OperationalError, TaskRevokedError
 from umbel.ports import FetchRequest, GroupPart, Owner
 from umbel.records import ResultRecord
 from umbel.result import GroupResult
@@ -509,6 +509,20 @@ def test_a_chain_takes_the_place_of_a_call(app: Umbel) -> None:
     assert [one.name for one in ran][:2] == ["again", "same"]
 
 
+def test_a_chain_that_ends_in_an_empty_one_ends_before_that(app: Umbel) -> None:
+    """As others may have written it: umbel's own chains have no empty ones."""
+
+    @app.task(name="again", bind=True)
+    def again(self: Made) -> Any:
+        sig = chain(s(app, "same", 1), s(app, "same"))
+        sig["kwargs"]["tasks"].append(chain())
+        return self.replace(sig)
+
+    result = again.delay()
+    run_pending(app)
+    assert result.get() == 1
+
+
 def test_who_dies_before_the_settle_is_replaced_by_the_same_calls_again(app: Umbel) -> None:
     """And by others if it makes others then, whose chord has nothing to do with the first."""
     sizes = [2]
@@ -562,6 +576,7 @@ def test_errbacks_follow_what_takes_the_place_of_a_call(app: Umbel, seen: Seen) 
     ("make", "says"),
     [
         (lambda app: chain(), "empty chain"),
+        (lambda app: chord([s(app, "same")], chain()), "empty chain"),
         (lambda app: s(app, "same").set(chord=s(app, "total")), "must not be part of a chord"),
     ],
 )
@@ -610,6 +625,29 @@ def test_what_is_added_to_a_header_with_groups_in_it_comes_last(app: Umbel) -> N
     result = chord([grow_one.s(1), inner], s(app, "same"))()
     run_pending(app)
     assert result.get() == [1, [2, 2], 10]
+
+
+def test_who_runs_again_adds_the_same_calls_to_a_header(app: Umbel) -> None:
+    """Who dies in between has told of calls that it has not sent: nobody else would send them."""
+
+    @app.task(name="grow-twice", bind=True)
+    def grow_twice(self: Made) -> int:
+        self.add_to_chord(group(s(app, "same", 10), s(app, "same", 100)))
+        self.add_to_chord(s(app, "same", 1000) | s(app, "same"))
+        return 1
+
+    def dies(*_: object) -> None:
+        raise OperationalError("It dies here.")
+
+    result = chord([grow_twice.s()], s(app, "total"))()
+    with closing(consumer_of(app)) as consumer, closing(Runner(app, "celery@host")) as runner:
+        (delivery,) = consumer.fetch(FetchRequest(["celery"], 1), 0.0)
+        with pytest.MonkeyPatch.context() as dying:
+            dying.setattr(app.broker, "publish", dies)
+            runner.run(runner.prepare(delivery))
+        consumer.release([delivery.key])
+    run_pending(app)
+    assert result.get(timeout=1) == 1111
 
 
 def test_only_a_call_of_a_header_can_let_it_grow(app: Umbel) -> None:
