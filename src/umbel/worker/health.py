@@ -52,7 +52,8 @@ class Seen:
     """What the keeper saw in its last step. Times are monotonic.
 
     `step` is when it last came to the end of anything, `contact` when the broker last answered it. `wanted`
-    is how many children there should be: none where the node runs its tasks itself.
+    is how many children there should be: none where the node runs its tasks itself. `asks` says whether the
+    keeper talks to the broker at all: where there are no leases to renew, only children know how that is.
     """
 
     step: float
@@ -61,6 +62,7 @@ class Seen:
     stopping: bool = False
     wanted: int = 0
     children: tuple[ChildSeen, ...] = ()
+    asks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,13 @@ def judge(seen: Seen | None, now: float, patience: float) -> Health:
 
 
 def _judge_children(seen: Seen, now: float) -> Health:
-    """Say whether the children fetch, where the supervisor reaches the broker."""
+    """Say whether the children fetch, where the supervisor reaches the broker, or does not know."""
     deaf = [one for one in seen.children if not one.busy and now - one.contact > DEAF]
     if deaf:
         longest = max(now - one.contact for one in deaf)
+        if not seen.asks:
+            text = f"The broker has not answered {len(deaf)} children for {longest:.0f} s."
+            return Health(True, False, text)
         text = (
             f"{len(deaf)} children have not fetched for {longest:.0f} s, though the broker answers."
         )

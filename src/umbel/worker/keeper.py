@@ -264,8 +264,8 @@ class Keeper:
     def _note(self, now: float) -> None:
         """Write down for probes how the node is."""
         pages = [slot.child.page.read() for slot in self._slots if slot.child and slot.child.ready]
-        stopping, wanted = self._ending.asked, len(self._slots)
-        self.seen = Seen(now, self._contact, self.is_ready, stopping, wanted, seen_by(pages))
+        state = self.is_ready, self._ending.asked, len(self._slots), seen_by(pages)
+        self.seen = Seen(now, self._contact, *state, self._broker.features.leases)
 
     def _try(self, duty: Duty, *arguments: Any) -> bool:
         """Do something that needs the broker; tell whether that worked.

@@ -48,6 +48,13 @@ WELL = Seen(NOW, NOW, started=True, wanted=2, children=(IDLE, BUSY))
             False,
             "1 children have not fetched for 91 s, though the broker answers.",
         ),
+        # Who does not ask the broker at all does not know whose fault it is.
+        (
+            replace(WELL, asks=False, children=(IDLE, ChildSeen(False, NOW - DEAF - 1))),
+            True,
+            False,
+            "The broker has not answered 1 children for 91 s.",
+        ),
         # Who cannot reach the broker either does not blame children.
         (
             replace(WELL, contact=NOW - 100, children=(ChildSeen(False, NOW - 100),)),

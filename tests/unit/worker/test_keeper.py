@@ -159,7 +159,7 @@ def test_probes_see_when_the_broker_answered_last(
     assert seen is not None
     assert seen.contact is not None
     assert now <= seen.contact <= seen.step
-    assert (seen.started, seen.stopping, seen.children) == (True, False, ())
+    assert (seen.started, seen.stopping, seen.children, seen.asks) == (True, False, (), True)
 
     def fail(*_: object) -> list[Owner]:
         raise OperationalError("away")
