@@ -128,8 +128,7 @@ class Child:
     def interrupt(self) -> None:
         """End the wait for messages."""
         if (settler := self._settler) is not None:
-            if self.stopping.is_set():
-                settler.consumer.patient = False
+            settler.consumer.patient &= not self.stopping.is_set()
             settler.consumer.interrupt()
 
     def attach(self) -> None:
@@ -287,8 +286,9 @@ class Child:
                 return answer
 
     def _attach(self) -> Sequence[Delivery]:
-        self._settler = self._make_settler()
-        self._in_doubt = False
+        self._settler, self._in_doubt = self._make_settler(), False
+        if self.stopping.is_set():  # the word to stop has gone to the consumer before
+            self.interrupt()
         return ()
 
     def _drop_all(self, lost: LeaseLost) -> None:

@@ -1063,6 +1063,22 @@ def test_a_child_asks_until_it_is_attached(
     assert said[1].startswith("The broker answers again, after ")
 
 
+def test_a_word_to_stop_reaches_a_consumer_that_is_made_meanwhile(make: Make) -> None:
+    child = make(start=False).child
+    make_settler = child._make_settler
+
+    def stopped_meanwhile() -> Settler:
+        settler = make_settler()
+        settler.consumer.patient = True
+        child.stopping.set()
+        child.interrupt()
+        return settler
+
+    child._make_settler = stopped_meanwhile
+    child.attach()
+    assert not child.consumer.patient
+
+
 def test_a_child_that_was_never_attached_can_be_stopped(
     app: Umbel, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -362,9 +362,22 @@ class Link:
             asks = Link(replace(self.address, heartbeat=0), patience, "asks for a sign of life")
         except OperationalError as error:
             return error.passes
+        except OSError:  # no room for one more, such as of file descriptors: nobody was asked
+            return True
         asks.drop()
         # What a server has to say that goes on this moment is on its way.
-        return self._heard_at > asked_at or self._readable(LAST_WORD)
+        return self._heard_at > asked_at or self._has_last_word()
+
+    def _has_last_word(self) -> bool:
+        """Tell whether there is something to read soon, whoever interrupts meanwhile but for a stop."""
+        deadline, interrupted = monotonic() + LAST_WORD, False
+        while not (found := self._readable(deadline - monotonic())):
+            interrupted = self._interrupted() or interrupted
+            if monotonic() >= deadline or not self.is_patient():
+                break
+        if interrupted:
+            self.interrupt()
+        return found
 
     def refresh(self) -> None:
         """Forget how long nothing was read: nobody was reading."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.rabbitmq_servers import URL, connected
+from umbel.engines.rabbitmq import link as links
 from umbel.engines.rabbitmq.address import address_of
 from umbel.engines.rabbitmq.link import Link
 from umbel.exceptions import OperationalError
@@ -91,3 +94,53 @@ def test_a_server_that_speaks_no_tls_is_told_of() -> None:
         pass
     with pytest.raises(OperationalError, match=r"speaks no TLS there, as amqps:// .* asks for"):
         Link(replace(address_of(URL, {}), tls={}), 5.0)
+
+
+@pytest.fixture
+def quiet() -> Iterator[tuple[Link, socket.socket]]:
+    """A connection that is patient, and the end from which nothing comes."""
+    link = Link.__new__(Link)
+    link.address, link.heartbeat, link.broken = address_of(URL, {}), 6.0, None
+    link.is_patient, link._leaves, link._waits_since = lambda: True, False, None
+    link._heard_at = 0.0
+    link._socket, theirs = socket.socketpair()
+    link._wake_out, link._wake_in = socket.socketpair()
+    link._wake_out.setblocking(False)
+    link._selector = link._watch()
+    with theirs:
+        yield link, theirs
+        link._selector.close()
+        link.drop()
+
+
+def test_who_interrupts_does_not_end_the_wait_for_a_last_word(
+    quiet: tuple[Link, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, theirs = quiet
+
+    class Answered:
+        def __init__(self, *_: Any) -> None:
+            link.interrupt()
+
+        def drop(self) -> None: ...
+
+    heed = link._interrupted
+
+    def interrupted() -> bool:
+        theirs.send(b"!")  # only now
+        return heed()
+
+    monkeypatch.setattr(links, "Link", Answered)
+    monkeypatch.setattr(link, "_interrupted", interrupted)
+    assert link._is_kept()
+    assert heed()  # who interrupted is heeded later
+
+
+def test_who_has_no_room_to_ask_for_a_sign_of_life_waits(
+    quiet: tuple[Link, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(links, "Link", full)
+    assert quiet[0]._is_kept()

@@ -125,7 +125,8 @@ def test_a_connection_is_given_up_for_one_that_is_answered(
             settlement = Settlement(waited_for(consumer), Action.ACK)
             proxy.silence()
             error = pytest.raises(OperationalError, match="did not answer within")
-            with at_most(1.0 + 1.0 + LAST_WORD + 1.0), error:
+            # On a busy machine the second server does not answer within its half of the time, the first time.
+            with at_most(2 * (1.0 + 1.0) + LAST_WORD + 1.0), error:
                 consumer.settle([settlement], ONE)
             assert told(caplog, "is silent") == 1
             publish(engine, "2")
