@@ -33,6 +33,7 @@ class Notes:
         self.settled: list[list[str]] = []
         self.released: list[list[str]] = []
         self.interrupted = 0
+        self.patient = True
         self.error: Exception | None = None
 
     def settle(
@@ -415,4 +416,5 @@ def test_a_word_from_the_supervisor_stops_the_child(scene: Scene) -> None:
     scene.ours.shutdown(socket.SHUT_WR)
     scene.helper.run()
     assert scene.child.stopping.is_set()
+    assert not scene.notes.patient
     assert scene.notes.released == [[waiting.key]]
