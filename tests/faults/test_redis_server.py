@@ -280,7 +280,7 @@ def _replicated(place: Path) -> Iterator[tuple[list[PrivateServer], PrivateServe
         config.write_text(
             f"sentinel monitor main 127.0.0.1 {servers[0].port} 1\n"
             "sentinel down-after-milliseconds main 1000\n"
-            "sentinel failover-timeout main 3000\n"
+            "sentinel failover-timeout main 2000\n"  # twice that passes between two of them
         )
         sentinel = stack.enter_context(private_server(place, "--sentinel", config=config))
         wait_until(lambda: sentinel.admin.sentinel_slaves("main"), 30.0, "the replica to be known")
