@@ -64,9 +64,8 @@ def check_refusals(fleet: Fleet, load: Load) -> None:
     limit = fleet.app.conf.broker_publish_timeout
     for one in load.refusals:
         assert one.seconds <= limit + 0.5
-        assert any(
-            word in str(one.error) for word in ("cannot be reached", "did not answer", "lost")
-        )
+        words = ("cannot be reached", "did not answer", "lost")
+        assert any(word in str(one.error) for word in words), one.error
 
 
 def check_calls(fleet: Fleet, load: Load) -> None:
